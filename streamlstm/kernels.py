@@ -1,0 +1,402 @@
+"""The network's mathematics, in the order in which a symbol flows: forward, then back through the window.
+
+All arrays are flat, contiguous and owned by the caller. Sizes in the letters used below:
+
+    V  symbols of the vocabulary       C  V padded to a multiple of 128, the columns of the output layer
+    H  hidden units of a layer, padded to a multiple of 32         N = 4·H, the gates i, f, g, o of a layer
+    L  layers       T  symbols in a window       B  parallel streams
+
+theta  float32  Weights as rows of N (or C) columns, one row per input, so that a step adds x[k]·row k:
+                per layer [H rows for the layer below, not in layer 0; H recurrent rows; 1 bias row],
+                then the output layer [H rows per layer read; 1 bias row], then the tables [V rows per layer
+                that sees the symbol]. Padded rows and columns are zero and stay zero: their gradients are.
+tape   float32  Records of one stream at one time: p [C], h and c of each layer [L, 2, H], gates of each layer
+                [L, N]. Slot s holds B records: the state after s symbols of the window. Slot 0 is the carried state.
+tokens int32    [T + 1, B]: the symbol that slot s predicts, which is also the one that leads to slot s + 1.
+layout int64    The numbers named below.
+
+Every sum's order is written down and nothing is fused, so all CPUs give the same bits: a product of a vector
+and rows adds k = 0, 1, 2, …; a dot product runs on 16 lanes that are then folded in halves (`lane_sum`).
+`reference.py` says the same in NumPy; read it first.
+"""
+
+import numpy as np
+
+from .jit import entry, kernel
+from .lanes import (
+    bits_float,
+    float_bits,
+    lane_maximum,
+    lane_sum,
+    load,
+    maximum,
+    minimum,
+    splat,
+    store,
+    times_power_of_two,
+)
+
+# Places in `layout`: V, C, H, L; 1 if every layer sees the symbol and is read by the output layer (skip
+# connections); where the output layer and the tables begin in theta; sizes of a record and of a slot; where the
+# gates begin in a record, and how far those of the next layer are (0: layers share the room, nothing is learned).
+VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP = range(11)
+
+f32 = np.float32
+ZERO, ONE = f32(0.0), f32(1.0)
+
+
+@kernel
+def exp(x):
+    """e**x within 1 ulp on [-72, 88], clamped there so that no result is 0, subnormal or infinite (Cephes expf)."""
+    x = minimum(maximum(x, f32(-72.0)), f32(88.0))
+    n = (x * f32(1.44269504) + f32(12582912.0)) - f32(12582912.0)  # x / ln 2, rounded: 1.5·2**23 leaves no fraction
+    r = (x - n * f32(0.693359375)) - n * f32(-2.12194440e-4)
+    p = f32(1.9875691500e-4) * r + f32(1.3981999507e-3)
+    p = p * r + f32(8.3334519073e-3)
+    p = p * r + f32(4.1665795894e-2)
+    p = p * r + f32(1.6666665459e-1)
+    p = p * r + f32(5.0000001201e-1)
+    return times_power_of_two((p * (r * r) + r) + ONE, n)
+
+
+@kernel
+def sigmoid(x):
+    """1 / (1 + e**-x)."""
+    return ONE / (ONE + exp(ZERO - x))
+
+
+@kernel
+def tanh(x):
+    """tanh x with a relative error below 4e-7: the rational minimax approximation of degree 13/6 that Eigen uses."""
+    x = minimum(maximum(x, f32(-7.9053111)), f32(7.9053111))
+    q = x * x
+    p = f32(-2.76076847742355e-16) * q + f32(2.00018790482477e-13)
+    p = p * q + f32(-8.60467152213735e-11)
+    p = p * q + f32(5.12229709037114e-08)
+    p = p * q + f32(1.48572235717979e-05)
+    p = p * q + f32(6.37261928875436e-04)
+    p = p * q + f32(4.89352455891786e-03)
+    d = f32(1.19825839466702e-06) * q + f32(1.18534705686654e-04)
+    d = d * q + f32(2.26843463243900e-03)
+    d = d * q + f32(4.89352518554385e-03)
+    return (x * p) / d
+
+
+@kernel
+def log2(x):
+    """log2 of one positive normal float32 (Cephes logf, in base 2)."""
+    bits = float_bits(x)
+    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)  # so that the mantissa lies in [√½, √2)
+    r = bits_float(bits - (exponent << np.int32(23))) - ONE
+    p = f32(7.0376836292e-2) * r + f32(-1.1514610310e-1)
+    p = p * r + f32(1.1676998740e-1)
+    p = p * r + f32(-1.2420140846e-1)
+    p = p * r + f32(1.4249322787e-1)
+    p = p * r + f32(-1.6668057665e-1)
+    p = p * r + f32(2.0000714765e-1)
+    p = p * r + f32(-2.4999993993e-1)
+    p = p * r + f32(3.3333331174e-1)
+    q = r * r
+    return f32(exponent) + ((p * (r * q) - f32(0.5) * q) + r) * f32(1.44269504)
+
+
+@kernel
+def score(tape, tokens, bits, layout, first, rows):
+    """bits[r] = -log2 p_r[tokens[r]], the surprisal in bits, for the records r = first … first + rows - 1."""
+    for r in range(first, first + rows):
+        bits[r] = ZERO - log2(tape[r * layout[RECORD] + tokens[r]])
+
+
+@kernel
+def copy_row(tape, y, W, w, N):
+    """y[:] = W[w, :]."""
+    for j in range(0, N, 128):
+        store(tape, y + j, load(W, w + j, 128))
+
+
+@kernel
+def add_row(tape, y, W, w, N):
+    """y[:] += W[w, :]; for a one-hot x this is the whole product W·x."""
+    for j in range(0, N, 128):
+        store(tape, y + j, load(tape, y + j, 128) + load(W, w + j, 128))
+
+
+@kernel
+def add_product(tape, y, x, stride, rows, W, w, K, N):
+    """y_r[:] += Σ_k x_r[k]·W[k, :] for each of `rows` records; four records share one reading of W."""
+    for r in range(0, rows - 3, 4):
+        y0, x0 = y + r * stride, x + r * stride
+        y1, x1 = y0 + stride, x0 + stride
+        y2, x2 = y1 + stride, x1 + stride
+        y3, x3 = y2 + stride, x2 + stride
+        for j in range(0, N, 64):
+            a0, a1 = load(tape, y0 + j, 64), load(tape, y1 + j, 64)
+            a2, a3 = load(tape, y2 + j, 64), load(tape, y3 + j, 64)
+            for k in range(K):
+                row = load(W, w + k * N + j, 64)
+                a0 = a0 + tape[x0 + k] * row
+                a1 = a1 + tape[x1 + k] * row
+                a2 = a2 + tape[x2 + k] * row
+                a3 = a3 + tape[x3 + k] * row
+            store(tape, y0 + j, a0)
+            store(tape, y1 + j, a1)
+            store(tape, y2 + j, a2)
+            store(tape, y3 + j, a3)
+    for r in range(rows - rows % 4, rows):
+        for j in range(0, N, 128):
+            a = load(tape, y + r * stride + j, 128)
+            for k in range(K):
+                a = a + tape[x + r * stride + k] * load(W, w + k * N + j, 128)
+            store(tape, y + r * stride + j, a)
+
+
+@kernel
+def cell(tape, old, new, z, H):
+    """i, f, o = σ(z), g = tanh(z); c = f·c_old + i·g; h = o·tanh(c). Gates replace z; [h, c] are written at `new`."""
+    for j in range(0, H, 32):
+        i = sigmoid(load(tape, z + j, 32))
+        f = sigmoid(load(tape, z + H + j, 32))
+        g = tanh(load(tape, z + 2 * H + j, 32))
+        o = sigmoid(load(tape, z + 3 * H + j, 32))
+        c = f * load(tape, old + H + j, 32) + i * g
+        store(tape, z + j, i)
+        store(tape, z + H + j, f)
+        store(tape, z + 2 * H + j, g)
+        store(tape, z + 3 * H + j, o)
+        store(tape, new + j, o * tanh(c))
+        store(tape, new + H + j, c)
+
+
+@kernel
+def softmax(tape, y, V, C):
+    """p = e**(y - max y) / Σ e**(y - max y) in place over V columns; the padded ones become 0."""
+    for j in range(V, C):
+        tape[y + j] = f32(-3e38)
+    largest = load(tape, y, 128)
+    for j in range(128, C, 128):
+        largest = maximum(largest, load(tape, y + j, 128))
+    top = lane_maximum(largest)
+    for j in range(0, C, 32):
+        store(tape, y + j, exp(load(tape, y + j, 32) - top))
+    for j in range(V, C):
+        tape[y + j] = ZERO
+    total = load(tape, y, 128)
+    for j in range(128, C, 128):
+        total = total + load(tape, y + j, 128)
+    total = lane_sum(total)
+    for j in range(0, C, 128):
+        store(tape, y + j, load(tape, y + j, 128) / total)
+
+
+@entry("f4[::1], f4[::1], i8[::1], i8, i8")
+def distribution(theta, tape, layout, at, rows):
+    """p = softmax(W_o·h + b_o) for `rows` records from `at` on; h is that of all layers, or of the top layer."""
+    C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
+    record, w = layout[RECORD], layout[OUTPUT]
+    bias = w + (L if skip else 1) * H * C
+    for r in range(rows):
+        copy_row(tape, at + r * record, theta, bias, C)
+    for layer in range(0 if skip else L - 1, L):
+        add_product(tape, at, at + C + 2 * layer * H, record, rows, theta, w, H, C)
+        w += H * C
+    for r in range(rows):
+        softmax(tape, at + r * record, layout[VOCABULARY], C)
+
+
+@entry("f4[::1], f4[::1], i4[::1], f4[::1], i8[::1], i8, i8, i8")
+def forward(theta, tape, tokens, bits, layout, first, count, batch):
+    """Let `count` symbols flow: score each by the distribution held before it, then make the next slot.
+
+    Symbols `first` … `first + count - 1` of each of `batch` streams are read from tokens, their surprisals in
+    bits written to bits [T + 1, B] float32, and slots `first + 1` … `first + count` of the tape are filled. What does
+    not depend on the recurrence is done for all rows at once; the order of each sum, and so every bit, stays.
+    """
+    V, C, H, L, skip = layout[VOCABULARY], layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
+    N, record, slot, rows = 4 * H, layout[RECORD], layout[SLOT], count * batch
+    old = first * slot
+    new = old + slot
+    score(tape, tokens, bits, layout, first * batch, batch)
+    for layer in range(L):
+        w = layer * (2 * H + 1) * N  # recurrent rows; the bias follows, the rows for the layer below precede
+        h = C + 2 * layer * H
+        z = layout[GATES] + layer * layout[GATE_STEP]
+        for r in range(rows):
+            copy_row(tape, new + z + r * record, theta, w + H * N, N)
+            if skip or layer == 0:
+                row = layer * V + tokens[first * batch + r]
+                add_row(tape, new + z + r * record, theta, layout[TABLES] + row * N, N)
+        if layer > 0:
+            add_product(tape, new + z, new + h - 2 * H, record, rows, theta, w - H * N, H, N)
+        for s in range(count):
+            add_product(tape, new + s * slot + z, old + s * slot + h, record, batch, theta, w, H, N)
+            for b in range(batch):
+                at = s * slot + b * record
+                cell(tape, old + at + h, new + at + h, new + at + z, H)
+    distribution(theta, tape, layout, new, rows)
+    score(tape, tokens, bits, layout, (first + 1) * batch, rows - batch)
+
+
+@kernel
+def clear(y, at, n):
+    """y[at : at + n] = 0, for n a multiple of 32."""
+    for j in range(at, at + n, 32):
+        store(y, j, splat(ZERO, 32))
+
+
+@kernel
+def add_four_sums(y, at, a, b, c, d):
+    """y[at : at + 4] += the lane sums of a, b, c, d."""
+    y[at] += lane_sum(a)
+    y[at + 1] += lane_sum(b)
+    y[at + 2] += lane_sum(c)
+    y[at + 3] += lane_sum(d)
+
+
+@kernel
+def add_transposed_product(y, at, K, tape, d, stride, rows, W, w, N):
+    """y[at + r·K + k] += W[k, :]·d_r for each of `rows` records: four k at once, and four records while there are."""
+    for r in range(0, rows - 3, 4):
+        d0 = d + r * stride
+        d1, d2, d3 = d0 + stride, d0 + 2 * stride, d0 + 3 * stride
+        for k in range(0, K, 4):
+            w0 = w + k * N
+            w1, w2, w3 = w0 + N, w0 + 2 * N, w0 + 3 * N
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = splat(ZERO, 16)
+            e0 = e1 = e2 = e3 = f0 = f1 = f2 = f3 = splat(ZERO, 16)
+            for j in range(0, N, 16):
+                v0, v1 = load(W, w0 + j, 16), load(W, w1 + j, 16)
+                v2, v3 = load(W, w2 + j, 16), load(W, w3 + j, 16)
+                x = load(tape, d0 + j, 16)
+                a0, a1, a2, a3 = a0 + v0 * x, a1 + v1 * x, a2 + v2 * x, a3 + v3 * x
+                x = load(tape, d1 + j, 16)
+                b0, b1, b2, b3 = b0 + v0 * x, b1 + v1 * x, b2 + v2 * x, b3 + v3 * x
+                x = load(tape, d2 + j, 16)
+                e0, e1, e2, e3 = e0 + v0 * x, e1 + v1 * x, e2 + v2 * x, e3 + v3 * x
+                x = load(tape, d3 + j, 16)
+                f0, f1, f2, f3 = f0 + v0 * x, f1 + v1 * x, f2 + v2 * x, f3 + v3 * x
+            o = at + r * K + k
+            add_four_sums(y, o, a0, a1, a2, a3)
+            add_four_sums(y, o + K, b0, b1, b2, b3)
+            add_four_sums(y, o + 2 * K, e0, e1, e2, e3)
+            add_four_sums(y, o + 3 * K, f0, f1, f2, f3)
+    for r in range(rows - rows % 4, rows):
+        d0 = d + r * stride
+        for k in range(0, K, 4):
+            w0 = w + k * N
+            w1, w2, w3 = w0 + N, w0 + 2 * N, w0 + 3 * N
+            a0 = a1 = a2 = a3 = splat(ZERO, 16)
+            for j in range(0, N, 16):
+                x = load(tape, d0 + j, 16)
+                a0, a1 = a0 + load(W, w0 + j, 16) * x, a1 + load(W, w1 + j, 16) * x
+                a2, a3 = a2 + load(W, w2 + j, 16) * x, a3 + load(W, w3 + j, 16) * x
+            add_four_sums(y, at + r * K + k, a0, a1, a2, a3)
+
+
+@kernel
+def outer_products(grad, g, tape, x, d, stride, rows, K, N):
+    """grad[g + k·N : …] = Σ_r x_r[k]·d_r[:], r ascending; 4·64 sums stay in registers for 64 records at a time."""
+    for first in range(0, rows, 64):
+        for j in range(0, N, 64):
+            for k in range(0, K, 4):
+                g0 = g + k * N + j
+                g1, g2, g3 = g0 + N, g0 + 2 * N, g0 + 3 * N
+                if first == 0:
+                    a0 = a1 = a2 = a3 = splat(ZERO, 64)
+                else:
+                    a0, a1, a2, a3 = load(grad, g0, 64), load(grad, g1, 64), load(grad, g2, 64), load(grad, g3, 64)
+                for r in range(first, min(first + 64, rows)):
+                    row = load(tape, d + r * stride + j, 64)
+                    at = x + r * stride + k
+                    a0 = a0 + tape[at] * row
+                    a1 = a1 + tape[at + 1] * row
+                    a2 = a2 + tape[at + 2] * row
+                    a3 = a3 + tape[at + 3] * row
+                store(grad, g0, a0)
+                store(grad, g1, a1)
+                store(grad, g2, a2)
+                store(grad, g3, a3)
+
+
+@kernel
+def sum_rows(grad, g, tape, d, stride, rows, N):
+    """grad[g : g + N] = Σ_r d_r[:], r ascending: the gradient of a bias."""
+    for j in range(0, N, 128):
+        a = splat(ZERO, 128)
+        for r in range(rows):
+            a = a + load(tape, d + r * stride + j, 128)
+        store(grad, g + j, a)
+
+
+@kernel
+def sum_rows_by_token(grad, table, tokens, touched, tape, d, stride, rows, N):
+    """grad[table + v·N : …] = Σ_r d_r[:] over the r with tokens[r] = v; rows of symbols not touched stay as they are."""
+    for v in range(touched.size):
+        if touched[v]:
+            clear(grad, table + v * N, N)
+    for r in range(rows):
+        add_row(grad, table + tokens[r] * N, tape, d + r * stride, N)
+
+
+@kernel
+def cell_backward(tape, old, new, z, work, dh, dc, H):
+    """From dh and dc to the gradient of z, which replaces the gates, and to that of the cell state before.
+
+    δ = dc + dh·o·(1 - tanh²c);  dz = [δ·g·i(1-i), δ·c_old·f(1-f), δ·i·(1-g²), dh·tanh(c)·o(1-o)];  dc_old = δ·f.
+    """
+    for j in range(0, H, 32):
+        i, f = load(tape, z + j, 32), load(tape, z + H + j, 32)
+        g, o = load(tape, z + 2 * H + j, 32), load(tape, z + 3 * H + j, 32)
+        t = tanh(load(tape, new + H + j, 32))
+        e = load(work, dh + j, 32)
+        delta = load(work, dc + j, 32) + e * o * (ONE - t * t)
+        store(tape, z + j, delta * g * i * (ONE - i))
+        store(tape, z + H + j, delta * load(tape, old + H + j, 32) * f * (ONE - f))
+        store(tape, z + 2 * H + j, delta * i * (ONE - g * g))
+        store(tape, z + 3 * H + j, e * t * o * (ONE - o))
+        store(work, dc + j, delta * f)
+
+
+@entry("f4[::1], f4[::1], f4[::1], f4[::1], i4[::1], u1[::1], i8[::1], i8, i8")
+def backward(theta, grad, work, tape, tokens, touched, layout, count, batch):
+    """The gradient of the window's loss Σ -ln p_s(token s), slots s = 1 … count, by truncated BPTT.
+
+    Starts from dlogits = p - y and goes down the layers; within a layer back through time to slot 0, whose state
+    counts as given. Writes grad (laid out as theta; a table's rows only where touched), touched [V] uint8 (1 for
+    the symbols read in the window), and overwrites p and the gates in slots 1 … count. work: float32
+    [(count + 1)·B·H], for dh of a layer at all times and dc.
+    """
+    C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
+    N, record, slot, rows = 4 * H, layout[RECORD], layout[SLOT], count * batch
+    output = layout[OUTPUT]
+    dc = rows * H
+    for v in range(touched.size):
+        touched[v] = 0
+    for r in range(rows):
+        touched[tokens[r]] = 1
+        tape[slot + r * record + tokens[batch + r]] -= ONE
+    sum_rows(grad, output + (L if skip else 1) * H * C, tape, slot, record, rows, C)
+    for layer in range(L - 1, -1, -1):
+        w = layer * (2 * H + 1) * N
+        h = C + 2 * layer * H
+        z = slot + layout[GATES] + layer * layout[GATE_STEP]
+        clear(work, 0, (rows + batch) * H)
+        if skip or layer == L - 1:
+            w_out = output + (layer * H * C if skip else 0)
+            add_transposed_product(work, 0, H, tape, slot, record, rows, theta, w_out, C)
+            outer_products(grad, w_out, tape, slot + h, slot, record, rows, H, C)
+        if layer < L - 1:
+            add_transposed_product(work, 0, H, tape, z + N, record, rows, theta, w + (H + 1) * N, N)
+        for s in range(count - 1, -1, -1):
+            dh = s * batch * H
+            if s < count - 1:
+                add_transposed_product(work, dh, H, tape, z + (s + 1) * slot, record, batch, theta, w, N)
+            for b in range(batch):
+                at = s * slot + b * record
+                cell_backward(tape, at + h, slot + at + h, z + at, work, dh + b * H, dc + b * H, H)
+        outer_products(grad, w, tape, h, z, record, rows, H, N)
+        sum_rows(grad, w + H * N, tape, z, record, rows, N)
+        if layer > 0:
+            outer_products(grad, w - H * N, tape, slot + h - 2 * H, z, record, rows, H, N)
+        if skip or layer == 0:
+            table = layout[TABLES] + layer * touched.size * N
+            sum_rows_by_token(grad, table, tokens, touched, tape, z, record, rows, N)

@@ -1,0 +1,225 @@
+"""Lanes: a numba type for n float32 values that are computed side by side.
+
+Its LLVM value is one vector `<n x float>`, so a kernel written with lanes reads like the equation and LLVM
+splits wide lanes over the registers that the CPU has. Every operation is plain IEEE float32 on each lane, and
+sums over lanes are a fixed tree: the bits do not depend on the CPU.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+_I32 = ir.IntType(32)
+
+
+class Lanes(types.Type):  # type: ignore[misc]
+    """The numba type of `n` float32 lanes."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        super().__init__(name=f"f32x{n}")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, dmm: Any, fe_type: Lanes) -> None:
+        super().__init__(dmm, fe_type, _vector(fe_type.n))
+
+
+def _vector(n: int) -> ir.VectorType:
+    return ir.VectorType(ir.FloatType(), n)
+
+
+def _integers(values: Any) -> ir.Constant:
+    values = list(values)
+    return ir.Constant(ir.VectorType(_I32, len(values)), values)
+
+
+def _splat(builder: Any, x: Any, n: int) -> Any:
+    undefined = ir.Constant(_vector(n), ir.Undefined)
+    first = builder.insert_element(undefined, x, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, undefined, _integers([0] * n))
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, n: int) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _vector(n).as_pointer())
+
+
+@intrinsic  # type: ignore[misc]
+def load(typingctx, array, index, n):  # type: ignore[no-untyped-def]
+    """Lanes(n) from `array[index : index + n]`; `array` is flat float32, `n` a literal."""
+    if not isinstance(n, types.IntegerLiteral):
+        return None
+    lanes = n.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], lanes)
+        return builder.load(pointer, align=4)
+
+    return Lanes(lanes)(array, types.intp, n), codegen
+
+
+@intrinsic  # type: ignore[misc]
+def store(typingctx, array, index, value):  # type: ignore[no-untyped-def]
+    """Write the lanes of `value` to `array[index : index + n]`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], value.n)
+        builder.store(args[2], pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+@intrinsic  # type: ignore[misc]
+def splat(typingctx, x, n):  # type: ignore[no-untyped-def]
+    """Lanes(n) that all hold the float32 `x`; `n` a literal."""
+    if not isinstance(n, types.IntegerLiteral):
+        return None
+    lanes = n.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _splat(builder, args[0], lanes)
+
+    return Lanes(lanes)(types.float32, n), codegen
+
+
+Emit = Callable[[Any, Any, Any], Any]
+
+
+def _binary(function: Any, emit: Emit) -> None:
+    """Overload `function(a, b)` for lanes with lanes and for lanes with a float32 scalar."""
+
+    @intrinsic  # type: ignore[misc]
+    def both(typingctx, a, b):  # type: ignore[no-untyped-def]
+        return a(a, b), lambda context, builder, sig, args: emit(builder, args[0], args[1])
+
+    @intrinsic  # type: ignore[misc]
+    def right(typingctx, a, b):  # type: ignore[no-untyped-def]
+        return a(a, types.float32), lambda context, builder, sig, args: emit(
+            builder, args[0], _splat(builder, args[1], a.n)
+        )
+
+    @intrinsic  # type: ignore[misc]
+    def left(typingctx, a, b):  # type: ignore[no-untyped-def]
+        return b(types.float32, b), lambda context, builder, sig, args: emit(
+            builder, _splat(builder, args[0], b.n), args[1]
+        )
+
+    @overload(function)
+    def implementation(a, b):  # type: ignore[no-untyped-def]
+        if isinstance(a, Lanes) and isinstance(b, Lanes):
+            return lambda a, b: both(a, b)
+        if isinstance(a, Lanes) and isinstance(b, types.Float):
+            return lambda a, b: right(a, b)
+        if isinstance(b, Lanes) and isinstance(a, types.Float):
+            return lambda a, b: left(a, b)
+        return None
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of each lane."""
+    raise NotImplementedError("lanes exist only inside kernels")
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of each lane."""
+    raise NotImplementedError("lanes exist only inside kernels")
+
+
+def _larger(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def _smaller(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+_binary(operator.add, lambda builder, a, b: builder.fadd(a, b))
+_binary(operator.sub, lambda builder, a, b: builder.fsub(a, b))
+_binary(operator.mul, lambda builder, a, b: builder.fmul(a, b))
+_binary(operator.truediv, lambda builder, a, b: builder.fdiv(a, b))
+_binary(maximum, _larger)
+_binary(minimum, _smaller)
+
+
+@intrinsic  # type: ignore[misc]
+def square_root(typingctx, a):  # type: ignore[no-untyped-def]
+    """The correctly rounded square root of each lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_vector(a.n), [_vector(a.n)])
+        root = cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{a.n}f32")
+        return builder.call(root, args)
+
+    return a(a), codegen
+
+
+@intrinsic  # type: ignore[misc]
+def times_power_of_two(typingctx, a, n):  # type: ignore[no-untyped-def]
+    """a * 2**n on each lane, for whole n in [-126, 127] and a result that is a normal number."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        whole = builder.fptosi(args[1], ir.VectorType(_I32, a.n))
+        biased = builder.add(whole, _integers([127] * a.n))
+        power = builder.bitcast(builder.shl(biased, _integers([23] * a.n)), _vector(a.n))
+        return builder.fmul(args[0], power)
+
+    return a(a, n), codegen
+
+
+def _tree(builder: Any, value: Any, n: int, combine: Emit) -> Any:
+    """Fold the upper half of the lanes onto the lower half until one is left."""
+    while n > 1:
+        n //= 2
+        undefined = ir.Constant(value.type, ir.Undefined)
+        low = builder.shuffle_vector(value, undefined, _integers(range(n)))
+        high = builder.shuffle_vector(value, undefined, _integers(range(n, 2 * n)))
+        value = combine(builder, low, high)
+    return builder.extract_element(value, ir.Constant(_I32, 0))
+
+
+@intrinsic  # type: ignore[misc]
+def lane_sum(typingctx, a):  # type: ignore[no-untyped-def]
+    """The sum of all lanes: halves are added pairwise, a fixed tree."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _tree(builder, args[0], a.n, lambda b, low, high: b.fadd(low, high))
+
+    return types.float32(a), codegen
+
+
+@intrinsic  # type: ignore[misc]
+def lane_maximum(typingctx, a):  # type: ignore[no-untyped-def]
+    """The largest lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _tree(builder, args[0], a.n, _larger)
+
+    return types.float32(a), codegen
+
+
+@intrinsic  # type: ignore[misc]
+def float_bits(typingctx, x):  # type: ignore[no-untyped-def]
+    """The int32 with the bits of the float32 `x`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], _I32)
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic  # type: ignore[misc]
+def bits_float(typingctx, n):  # type: ignore[no-untyped-def]
+    """The float32 with the bits of the int32 `n`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen

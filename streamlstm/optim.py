@@ -1,0 +1,316 @@
+"""Gradient descent: three rules, their hyper-parameters, and the memory that they keep.
+
+Rules work on flat float32 arrays laid out as theta. A row of an input table is updated only when its symbol was in the
+window, and its slots with it: the other rows' gradients are zero, and reading them would cost more than the network.
+"""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .jit import entry, kernel
+from .lanes import lane_sum, load, splat, square_root, store
+
+F32 = npt.NDArray[np.float32]
+f32 = np.float32
+ZERO, ONE = f32(0.0), f32(1.0)
+
+# Places in `hyper`: learning rate, L2 regularisation, both decays, epsilon, and the two bias corrections 1 / (1 - βᵏ).
+LR, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2 = range(7)
+
+
+@kernel
+def sgd(theta, slots, grad, at, n, hyper, scale):
+    """m = β₁·m + (scale·g + λ·θ);  θ -= lr·m.  Without momentum (β₁ = 0) there is no slot m."""
+    for j in range(at, at + n, 64):
+        w = load(theta, j, 64)
+        g = load(grad, j, 64) * scale + hyper[L2] * w
+        if hyper[BETA1] != ZERO:
+            g = hyper[BETA1] * load(slots, j, 64) + g
+            store(slots, j, g)
+        store(theta, j, w - hyper[LR] * g)
+
+
+@kernel
+def rmsprop(theta, slots, grad, at, n, hyper, scale):
+    """v = β₂·v + (1 - β₂)·g²;  θ -= lr·g / (√(v / (1 - β₂ᵏ)) + ε);  g = scale·grad + λ·θ."""
+    for j in range(at, at + n, 64):
+        w = load(theta, j, 64)
+        g = load(grad, j, 64) * scale + hyper[L2] * w
+        v = hyper[BETA2] * load(slots, j, 64) + (ONE - hyper[BETA2]) * (g * g)
+        store(slots, j, v)
+        store(theta, j, w - (hyper[LR] * g) / (square_root(v * hyper[CORRECT2]) + hyper[EPSILON]))
+
+
+@kernel
+def adam(theta, slots, grad, at, n, hyper, scale):
+    """As RMSprop, with g in the numerator replaced by its mean m = β₁·m + (1 - β₁)·g, over 1 - β₁ᵏ (Kingma & Ba)."""
+    for j in range(at, at + n, 64):
+        w = load(theta, j, 64)
+        g = load(grad, j, 64) * scale + hyper[L2] * w
+        v = hyper[BETA2] * load(slots, j, 64) + (ONE - hyper[BETA2]) * (g * g)
+        m = hyper[BETA1] * load(slots, theta.size + j, 64) + (ONE - hyper[BETA1]) * g
+        store(slots, j, v)
+        store(slots, theta.size + j, m)
+        step = hyper[LR] * (m * hyper[CORRECT1])
+        store(theta, j, w - step / (square_root(v * hyper[CORRECT2]) + hyper[EPSILON]))
+
+
+@kernel
+def apply_rule(rule, theta, slots, grad, at, n, hyper, scale):
+    """One of the rules above on theta[at : at + n]."""
+    if rule == 0:
+        sgd(theta, slots, grad, at, n, hyper, scale)
+    elif rule == 1:
+        rmsprop(theta, slots, grad, at, n, hyper, scale)
+    else:
+        adam(theta, slots, grad, at, n, hyper, scale)
+
+
+@kernel
+def sum_of_squares(grad, at, n):
+    """Σ grad[at : at + n]² on 128 lanes."""
+    total = splat(ZERO, 128)
+    for j in range(at, at + n, 128):
+        g = load(grad, j, 128)
+        total = total + g * g
+    return lane_sum(total)
+
+
+@entry("f4[::1], f4[::1], f4[::1], u1[::1], f4[::1], i8, i8, i8, f4, f4")
+def descend(theta, slots, grad, touched, hyper, rule, tables, width, scale, clip):
+    """One step down the gradient scale·grad, first shortened to the norm `clip` where it is longer.
+
+    theta, grad float32 [P]; slots float32 [slots of the rule · P]; touched uint8 [V]; theta[tables:] are tables of
+    V rows of `width`, of which only the touched rows are updated. Returns the norm before clipping; where
+    that is not finite, nothing is changed.
+    """
+    V = touched.size
+    total = sum_of_squares(grad, 0, tables)
+    for table in range(tables, theta.size, V * width):
+        for v in range(V):
+            if touched[v]:
+                total += sum_of_squares(grad, table + v * width, width)
+    norm = scale * np.sqrt(total)
+    if not norm < f32(np.inf):
+        return norm
+    if norm > clip:
+        scale = scale * (clip / norm)
+    apply_rule(rule, theta, slots, grad, 0, tables, hyper, scale)
+    for table in range(tables, theta.size, V * width):
+        for v in range(V):
+            if touched[v]:
+                apply_rule(rule, theta, slots, grad, table + v * width, width, hyper, scale)
+    return norm
+
+
+@entry("f4[::1], u1[::1], f4[::1], u1[::1], i8, i8")
+def add_gradient(grad, touched, other, other_touched, tables, width):
+    """grad += other and touched |= other_touched, for two gradients as `kernels.backward` writes them."""
+    for j in range(0, tables, 64):
+        store(grad, j, load(grad, j, 64) + load(other, j, 64))
+    V = touched.size
+    for v in range(V):
+        if other_touched[v]:
+            for row in range(tables + v * width, grad.size, V * width):
+                for j in range(row, row + width, 64):
+                    store(grad, j, load(grad, j, 64) + load(other, j, 64) if touched[v] else load(other, j, 64))
+            touched[v] = 1
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The hyper-parameters that all rules share.
+
+    lr          learning rate at the first symbol
+    half_life   the rate after n symbols is lr·(floor + (1 - floor)/(1 + n/half_life)); inf keeps it constant
+    floor       the share of the rate that is left in the end
+    clip        largest norm of a gradient (of the mean loss per symbol, in nats); longer ones are shortened to it
+    l2          λ of the L2 regularisation ½·λ·|θ|² that is added to the loss
+    """
+
+    lr: float
+    half_life: float = math.inf
+    floor: float = 0.1
+    clip: float = 1.0
+    l2: float = 0.0
+
+    name: ClassVar[str] = "optimizer"
+    rule: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        self._require(0 < self.lr < math.inf, "lr", "a number above 0")
+        self._require(self.half_life > 0, "half_life", "a number of symbols above 0, or inf")
+        self._require(0 <= self.floor <= 1, "floor", "between 0 and 1")
+        self._require(self.clip > 0, "clip", "a norm above 0, or inf")
+        self._require(0 <= self.l2 < 1, "l2", "at least 0 and below 1")
+        for decay in ("momentum", "beta1", "beta2"):
+            if hasattr(self, decay):
+                self._require(0 <= getattr(self, decay) < 1, decay, "at least 0 and below 1")
+        if hasattr(self, "epsilon"):
+            self._require(0 < self.epsilon < math.inf, "epsilon", "a number above 0")
+
+    def _require(self, holds: bool, field: str, what: str) -> None:
+        if not holds:
+            raise ValueError(f"{self.name}: {field} must be {what}, not {getattr(self, field)}")
+
+    @property
+    def n_slots(self) -> int:
+        """How many numbers the rule keeps per weight."""
+        raise NotImplementedError
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """The decays β₁ of the mean gradient and β₂ of its mean square."""
+        raise NotImplementedError
+
+    def lr_after(self, n_symbols: float) -> float:
+        """The learning rate after `n_symbols` symbols."""
+        return self.lr * (self.floor + (1 - self.floor) / (1 + n_symbols / self.half_life))
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum if it is above 0.
+
+    >>> SGD(lr=0.5, l2=1e-3).l2
+    0.001
+    """
+
+    lr: float = 0.1
+    momentum: float = 0.0
+
+    name: ClassVar[str] = "sgd"
+    rule: ClassVar[int] = 0
+
+    @property
+    def n_slots(self) -> int:
+        return 1 if self.momentum else 0
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        return self.momentum, 0.0
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop with bias correction; the defaults are tuned for a fresh 3×64 net that learns online."""
+
+    lr: float = 0.02
+    half_life: float = 3e4
+    beta2: float = 0.999
+    epsilon: float = 1e-5
+
+    name: ClassVar[str] = "rmsprop"
+    rule: ClassVar[int] = 1
+
+    @property
+    def n_slots(self) -> int:
+        return 1
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        return 0.0, self.beta2
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015)."""
+
+    lr: float = 0.003
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    name: ClassVar[str] = "adam"
+    rule: ClassVar[int] = 2
+
+    @property
+    def n_slots(self) -> int:
+        return 2
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        return self.beta1, self.beta2
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {rule.name: rule for rule in (SGD, RMSprop, Adam)}
+"""The rules by name."""
+
+
+def optimizer_from(description: dict[str, Any]) -> Optimizer:
+    """The optimizer that `dataclasses.asdict` and its `name` describe; ValueError for anything else.
+
+    >>> optimizer_from({"name": "adam", "lr": 0.5}).lr
+    0.5
+    """
+    values = dict(description)
+    name = values.pop("name", None)
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {name!r}")
+    known = {field.name for field in fields(OPTIMIZERS[name])}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{name} has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    return OPTIMIZERS[name](**values)
+
+
+class OptimizerState:
+    """What an optimizer remembers of one theta: its slots, how many steps it took, and β₁ᵏ and β₂ᵏ.
+
+    The powers are running products: `**` may differ between machines, products do not.
+    """
+
+    def __init__(self, optimizer: Optimizer, slots: F32) -> None:
+        self.optimizer = optimizer
+        self.slots = slots
+        self.n_steps = 0
+        self.powers = (1.0, 1.0)
+
+    def copy(self) -> "OptimizerState":
+        """An independent copy."""
+        twin = OptimizerState(self.optimizer, self.slots.copy())
+        twin.n_steps, twin.powers = self.n_steps, self.powers
+        return twin
+
+    def describe(self) -> dict[str, Any]:
+        """All but the slots, as plain values."""
+        return {
+            "name": self.optimizer.name,
+            **asdict(self.optimizer),
+            "n_steps": self.n_steps,
+            "powers": list(self.powers),
+        }
+
+    def step(
+        self, theta: F32, grad: F32, touched: Any, tables: tuple[int, int], n_targets: int, lr: float
+    ) -> float:
+        """Update theta in place from `grad`, the sum over `n_targets` losses; returns the norm of the mean.
+
+        `tables`: where the input tables begin in theta, and the width of their rows. Raises FloatingPointError,
+        with theta as it was, where the gradient is not finite.
+        """
+        powers = (self.powers[0] * self.optimizer.betas[0], self.powers[1] * self.optimizer.betas[1])
+        hyper = np.array(
+            [lr, self.optimizer.l2, *self.optimizer.betas, getattr(self.optimizer, "epsilon", 0.0)]
+            + [1 / (1 - power) for power in powers],
+            dtype=np.float32,
+        )
+        norm = descend(
+            theta,
+            self.slots,
+            grad,
+            touched,
+            hyper,
+            self.optimizer.rule,
+            *tables,
+            f32(1 / n_targets),
+            f32(self.optimizer.clip),
+        )
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"learning diverged: the gradient's norm is {norm}; try a learning rate below {lr:g}")
+        self.n_steps += 1
+        self.powers = powers
+        return float(norm)
