@@ -1,0 +1,100 @@
+"""A checkpoint: named arrays and plain values in one .safetensors file that is whole or is not there."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+FORMAT = 1
+"""Raised when a new version writes what an older one would misread."""
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def write_checkpoint(path: str | os.PathLike[str], arrays: Arrays, values: dict[str, Any]) -> None:
+    """Write `arrays` and the JSON-able `values` to `path`: all of it, or on any error nothing.
+
+    A temporary file in the same folder is filled, synced and renamed, so a crash leaves the old file whole.
+    """
+    about = json.dumps({"format": FORMAT, **values}, sort_keys=True)
+    metadata = {"streamlstm": about, "sha256": _digest(arrays, about)}
+    write_atomically(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata))
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace the file `path` by `content`, never leaving a part of it."""
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise IsADirectoryError(f"{path} is a directory; name a file in it")
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
+        os.chmod(temporary, mode)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    with contextlib.suppress(OSError):  # not every system can sync a folder
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
+    """The arrays and values of a checkpoint.
+
+    Raises OSError where there is no such file, and ValueError with one line for a file that is truncated, corrupt,
+    foreign (not ours), newer than this version, or that holds a number that is not finite.
+    """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a directory, not a model")
+    with open(path, "rb"):
+        pass  # raises the plain OSError: safetensors has messages of its own
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is not a model, or it is damaged: {error}") from None
+    if "streamlstm" not in metadata:
+        raise ValueError(f"{path} is a safetensors file, but not one that streamlstm wrote")
+    if metadata.get("sha256") != _digest(arrays, metadata["streamlstm"]):
+        raise ValueError(f"{path} is damaged: its content does not match its checksum")
+    values = json.loads(metadata["streamlstm"])
+    if values.pop("format") > FORMAT:
+        raise ValueError(f"{path} was written by a newer streamlstm; this one reads up to format {FORMAT}")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{path} is no usable model: {name} holds a number that is not finite")
+    return arrays, values
+
+
+def _digest(arrays: Arrays, about: str) -> str:
+    """SHA-256 over all that is stored."""
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

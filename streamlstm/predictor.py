@@ -1,0 +1,396 @@
+"""StreamPredictor: what a stream carries from symbol to symbol, and how it learns.
+
+One symbol's way: `observe(symbol)` → token → its surprisal under the distribution held → one step of the network,
+which makes the next distribution. Each time the window's T symbols are on the tape and the symbol after them has been
+scored, the gradient of those T predictions updates the weights, and the tape restarts from the carried state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import kernels, ranks
+from .checkpoint import read_checkpoint, write_checkpoint
+from .model import Config, F32, Layout, Start, aligned_zeros, fresh_theta
+from .optim import Optimizer, OptimizerState, RMSprop, optimizer_from
+from .vocabulary import Symbol, Symbols, Tokens, Vocabulary
+
+BLOCK = 32
+"""How many symbols a frozen predictor runs through the network at once in `observe_many`."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What `trace` saw at each of n symbols; k predictions of what comes after each.
+
+    tokens              int32 [n]
+    bits                float32 [n], the surprisal of each, scored before learning
+    ranks               int32 [n], 1 for the symbol that was thought the most probable
+    next_tokens         int32 [n, k], the most probable tokens after it, the first the most probable
+    next_probabilities  float32 [n, k]
+    """
+
+    tokens: Tokens
+    bits: F32
+    ranks: Tokens
+    next_tokens: Tokens
+    next_probabilities: F32
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A run of symbols that has just flowed: `count` from `start` on; the records before and after them on a tape."""
+
+    start: int
+    count: int
+    bits: F32
+    tape: F32
+    at: int
+
+
+class StreamPredictor:
+    """An LSTM that lives in a stream: it takes one symbol at a time, says what it expects next, and may learn.
+
+    vocabulary  the symbols; default: bytes
+    config      the network's shape; default: 3 layers of 64
+    optimizer   how it learns; default: RMSprop, tuned for learning online from nothing
+    seed        of the initial weights, the same on every machine
+
+    >>> from streamlstm import Config, StreamPredictor, Vocabulary
+    >>> predictor = StreamPredictor(Vocabulary.from_text("hello"), Config(hidden=32, layers=1))
+    >>> predictor.predict().tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    >>> predictor.observe("h")
+    2.0
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary | None = None,
+        config: Config | None = None,
+        optimizer: Optimizer | None = None,
+        seed: int = 0,
+        start: Start | None = None,
+    ) -> None:
+        vocabulary = vocabulary or Vocabulary.bytes()
+        layout = Layout(config or Config(), len(vocabulary))
+        theta = fresh_theta(layout, seed, start or Start())
+        self._build(vocabulary, layout, theta, optimizer or RMSprop())
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: dict[str, F32],
+        vocabulary: Vocabulary,
+        config: Config,
+        optimizer: Optimizer | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> StreamPredictor:
+        """A predictor with given weights, by PyTorch's names and shapes as `weights()` returns them.
+
+        Raises ValueError that names the weight which is missing or does not fit the config.
+        """
+        layout = Layout(config, len(vocabulary))
+        predictor = object.__new__(cls)
+        predictor._build(vocabulary, layout, layout.flat(weights), optimizer or RMSprop())
+        predictor.about = dict(about or {})
+        return predictor
+
+    def _build(self, vocabulary: Vocabulary, layout: Layout, theta: F32, optimizer: Optimizer) -> None:
+        self._vocabulary = vocabulary
+        self._layout = layout
+        self._theta = theta
+        self._optimizer_state = OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * layout.size))
+        self._shared = False  # theta and the slots belong to a fork too: copy them before they change
+        self._n_symbols = 0
+        self.about: dict[str, Any] = {}
+        self._open_tape(True, aligned_zeros(layout.state))
+        self._refresh_distribution()
+
+    def _open_tape(self, learning: bool, state: F32) -> None:
+        """Start a new window from `state`: T + 1 records to learn from, or one that each step overwrites."""
+        window = self.config.window if learning else 0
+        self._window = window if learning else -1  # how many symbols fill the tape; one that is overwritten never is
+        self._learning = learning
+        self._record = self._layout.record(learning)
+        self._places = self._layout.places(learning, in_place=not learning)
+        self._tape = aligned_zeros((window + 1) * self._record)
+        self._tokens = np.zeros(window + 1, dtype=np.int32)
+        self._bits = np.zeros(window + 1, dtype=np.float32)
+        self._filled = 0  # how many symbols are on the tape
+        self._tape[: self._layout.state] = state
+
+    def _refresh_distribution(self) -> None:
+        kernels.distribution(self._theta, self._tape, self._places, self._filled * self._record, 1)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols that this predictor knows."""
+        return self._vocabulary
+
+    @property
+    def config(self) -> Config:
+        """The network's shape."""
+        return self._layout.config
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """How it learns."""
+        return self._optimizer_state.optimizer
+
+    @property
+    def n_symbols(self) -> int:
+        """How many symbols it has observed, over all its saves and loads."""
+        return self._n_symbols
+
+    @property
+    def learning(self) -> bool:
+        """Whether it learns from what it observes. Switching drops the unfinished window, not the context."""
+        return self._learning
+
+    @learning.setter
+    def learning(self, learning: bool) -> None:
+        if learning != self._learning:
+            self._open_tape(bool(learning), self._state.copy())
+
+    def describe(self) -> dict[str, str]:
+        """What it is, for people: shape, vocabulary, optimizer, and how much it has seen."""
+        config, vocabulary = self.config, self._vocabulary
+        n_weights = sum(weight.size for weight in self.weights().values())
+        kind = "bytes" if vocabulary.characters is None else f"text, unknown {vocabulary.unknown!r}"
+        options = ", ".join(f"{name} {value:g}" for name, value in asdict(self.optimizer).items())
+        return {
+            "network": f"{config.layers} layers of {config.hidden}, {config.connections}, window {config.window}",
+            "weights": f"{n_weights:,}",
+            "vocabulary": f"{len(vocabulary)} symbols ({kind})",
+            "optimizer": f"{self.optimizer.name}: {options}",
+            "learning": f"{'on' if self.learning else 'off'}, {self._optimizer_state.n_steps:,} updates so far",
+            "symbols": f"{self.n_symbols:,} seen",
+            **{name: str(value) for name, value in self.about.items()},
+        }
+
+    def weights(self) -> dict[str, F32]:
+        """Copies of the weights under PyTorch's names: `weight_ih_l0` [4H, V], `weight_hh_l0` [4H, H], …"""
+        return self._layout.named(self._theta)
+
+    @property
+    def state(self) -> tuple[F32, F32]:
+        """Copies of h and c of every layer, float32 [L, H] each."""
+        hidden, units = self._layout.hidden, self.config.hidden
+        both = self._state[self._layout.columns :].reshape(self.config.layers, 2, hidden)
+        return both[:, 0, :units].copy(), both[:, 1, :units].copy()
+
+    @property
+    def _state(self) -> F32:
+        at = self._filled * self._record
+        return self._tape[at : at + self._layout.state]
+
+    def predict(self) -> F32:
+        """The distribution of the next symbol, float32 [V]: above 0 everywhere, sums to 1. Changes nothing."""
+        return self._state[: len(self._vocabulary)].copy()
+
+    def top(self, k: int = 5) -> list[tuple[str | bytes, float]]:
+        """The k most probable next symbols with their probabilities, the most probable first. Changes nothing."""
+        probabilities = self.predict()
+        order = np.argsort(-probabilities, kind="stable")[:k]
+        return [(self._vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]
+
+    def observe(self, symbol: Symbol) -> float:
+        """Take the next symbol: score it by the distribution held, then step, and learn if `learning`.
+
+        Returns its surprisal in bits. Over a byte vocabulary a character of several bytes is several symbols, and their
+        surprisals add up. Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        """
+        tokens = self._vocabulary.encode_symbol(symbol)
+        if len(tokens) == 1:
+            return self._observe_token(tokens[0])
+        return sum(self._observe_token(token) for token in tokens)
+
+    def _observe_token(self, token: int) -> float:
+        at = self._filled
+        if at == self._window:
+            self._learn(token)
+            at = 0
+        self._tokens[at] = token
+        kernels.forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, 1, 1)
+        if self._learning:
+            self._filled = at + 1
+        self._n_symbols += 1
+        return float(self._bits[at])
+
+    def observe_many(self, symbols: Symbols) -> F32:
+        """Observe symbols one after the other; the same bits as `observe` on each, at the kernels' speed.
+
+        Returns their surprisals in bits, float32 [n]: one per character of a text vocabulary, one per byte of a byte
+        vocabulary. Raises ValueError, with nothing changed, if the vocabulary lacks one of them.
+        """
+        tokens = self._vocabulary.encode(symbols)
+        bits = np.empty(len(tokens), dtype=np.float32)
+        for step in self._steps(tokens):
+            bits[step.start : step.start + step.count] = step.bits
+        return bits
+
+    def trace(self, symbols: Symbols, k: int = 5) -> Trace:
+        """Observe symbols as `observe_many` does, and note each one's rank and the k best guesses after it."""
+        tokens = self._vocabulary.encode(symbols)
+        n, n_symbols = len(tokens), len(self._vocabulary)
+        k = min(k, n_symbols)
+        bits = np.empty(n, dtype=np.float32)
+        places = np.empty(n, dtype=np.int32)
+        top_tokens = np.empty(n * k, dtype=np.int32)
+        top_probabilities = np.empty(n * k, dtype=np.float32)
+        for step in self._steps(tokens):
+            first, last = step.start, step.start + step.count
+            bits[first:last] = step.bits
+            ranks.rank_and_top(
+                step.tape,
+                step.at,
+                self._record,
+                n_symbols,
+                tokens[first:last],
+                places[first:last],
+                top_tokens[first * k : last * k],
+                top_probabilities[first * k : last * k],
+            )
+        return Trace(tokens, bits, places, top_tokens.reshape(n, k), top_probabilities.reshape(n, k))
+
+    def _steps(self, tokens: Tokens) -> Iterator[_Step]:
+        """Let tokens flow, as many at a time as the tape takes; the predictor is up to date at each yield."""
+        return self._learning_steps(tokens) if self._learning else self._frozen_steps(tokens)
+
+    def _learning_steps(self, tokens: Tokens) -> Iterator[_Step]:
+        window, done = self.config.window, 0
+        while done < len(tokens):
+            if self._filled == window:
+                self._learn(int(tokens[done]))
+            at, count = self._filled, min(window - self._filled, len(tokens) - done)
+            self._tokens[at : at + count] = tokens[done : done + count]
+            kernels.forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, count, 1)
+            self._filled += count
+            self._n_symbols += count
+            yield _Step(done, count, self._bits[at : at + count], self._tape, at * self._record)
+            done += count
+
+    def _frozen_steps(self, tokens: Tokens) -> Iterator[_Step]:
+        record, state, places = self._record, self._layout.state, self._layout.places(learning=False)
+        tape = aligned_zeros((BLOCK + 1) * record)
+        bits = np.zeros(BLOCK, dtype=np.float32)
+        for done in range(0, len(tokens), BLOCK):
+            block = tokens[done : done + BLOCK]
+            count = len(block)
+            tape[:state] = self._tape[:state]
+            kernels.forward(self._theta, tape, block, bits, places, 0, count, 1)
+            self._tape[:state] = tape[count * record : count * record + state]
+            self._n_symbols += count
+            yield _Step(done, count, bits[:count], tape, 0)
+
+    def _learn(self, next_token: int) -> None:
+        """One update from the full window; `next_token` is what its last distribution had to predict."""
+        layout, window, memory = self._layout, self.config.window, self._optimizer_state
+        if self._shared:
+            self._theta, self._shared = _aligned_copy(self._theta), False
+            self._optimizer_state = memory = memory.copy()
+        self._tokens[window] = next_token
+        carried = self._state.copy()
+        grad = np.empty(layout.size + 16, dtype=np.float32)
+        grad = grad[-grad.ctypes.data // 4 % 16 :][: layout.size]
+        work = np.empty((window + 1) * layout.hidden, dtype=np.float32)
+        touched = np.empty(len(self._vocabulary), dtype=np.uint8)
+        tables = (layout.tables, layout.width)
+        try:
+            kernels.backward(self._theta, grad, work, self._tape, self._tokens, touched, self._places, window, 1)
+            lr = memory.optimizer.lr_after(memory.n_steps * window)
+            memory.step(self._theta, grad, touched, tables, window, lr)
+        finally:
+            self._tape[: layout.state] = carried
+            self._filled = 0
+
+    def fork(self) -> StreamPredictor:
+        """An independent copy to explore with. Only the state is copied: weights are shared until one of the two learns."""
+        twin = object.__new__(StreamPredictor)
+        twin.__dict__.update(self.__dict__)
+        self._shared = twin._shared = True
+        twin.about = dict(self.about)
+        twin._tape = aligned_zeros(len(self._tape))
+        used = (self._filled + 1) * self._record
+        twin._tape[:used] = self._tape[:used]
+        twin._tokens, twin._bits = self._tokens.copy(), self._bits.copy()
+        return twin
+
+    def reset(self) -> None:
+        """Forget the context (state and unfinished window); keep the weights and what learning remembers."""
+        self._open_tape(self._learning, aligned_zeros(self._layout.state))
+        self._refresh_distribution()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that going on needs to one .safetensors file, atomically; changes nothing here.
+
+        Raises OSError where `path` cannot be written; an older file of that name is then still whole.
+        """
+        layout = self._layout
+        at_start = self._tape[layout.columns : layout.state].reshape(self.config.layers, 2, layout.hidden)
+        arrays: dict[str, npt.NDArray[Any]] = dict(layout.named(self._theta))
+        for index in range(self.optimizer.n_slots if self._optimizer_state.n_steps else 0):
+            slot = self._optimizer_state.slots[index * layout.size : (index + 1) * layout.size]
+            arrays |= {f"optimizer.{index}.{name}": array for name, array in layout.named(slot).items()}
+        arrays["h"] = at_start[:, 0, : self.config.hidden]
+        arrays["c"] = at_start[:, 1, : self.config.hidden]
+        arrays["tokens"] = self._tokens[: self._filled]
+        values = {
+            "config": asdict(self.config),
+            "vocabulary": self._vocabulary.describe(),
+            "optimizer": self._optimizer_state.describe(),
+            "learning": self._learning,
+            "n_symbols": self._n_symbols,
+            "about": self.about,
+        }
+        write_checkpoint(path, arrays, values)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> StreamPredictor:
+        """The predictor that `save` wrote: it goes on as if it had never stopped, to the last bit.
+
+        Raises OSError where the file cannot be read, ValueError with one line where it is no whole, valid checkpoint.
+        """
+        arrays, values = read_checkpoint(path)
+        try:
+            return cls._restore(arrays, values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no usable model: {error}") from None
+
+    @classmethod
+    def _restore(cls, arrays: dict[str, npt.NDArray[Any]], values: dict[str, Any]) -> StreamPredictor:
+        vocabulary = Vocabulary.from_description(values["vocabulary"])
+        layout = Layout(Config(**values["config"]), len(vocabulary))
+        about = dict(values["optimizer"])
+        n_steps, powers = about.pop("n_steps"), tuple(about.pop("powers"))
+        predictor = cls.from_weights(arrays, vocabulary, layout.config, optimizer_from(about), values["about"])
+        memory = predictor._optimizer_state
+        memory.n_steps, memory.powers = n_steps, powers
+        for index in range(memory.optimizer.n_slots if n_steps else 0):
+            prefix = f"optimizer.{index}."
+            slot = layout.flat({name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)})
+            memory.slots[index * layout.size : (index + 1) * layout.size] = slot
+        state = aligned_zeros(layout.state)
+        both = state[layout.columns :].reshape(layout.config.layers, 2, layout.hidden)
+        both[:, 0, : layout.config.hidden], both[:, 1, : layout.config.hidden] = arrays["h"], arrays["c"]
+        tokens = vocabulary.encode(arrays["tokens"])
+        if len(tokens) > layout.config.window:
+            raise ValueError(f"a window of {len(tokens)} symbols, where the config has {layout.config.window}")
+        predictor._open_tape(values["learning"], state)
+        predictor._refresh_distribution()
+        predictor.observe_many(tokens)  # the unfinished window, run again: the weights have not changed since
+        predictor._n_symbols = values["n_symbols"]
+        return predictor
+
+
+def _aligned_copy(array: F32) -> F32:
+    copy = aligned_zeros(len(array))
+    copy[:] = array
+    return copy
