@@ -1,0 +1,100 @@
+"""The kernels' arithmetic in NumPy: elementary functions, and sums whose order is written down.
+
+In float32 each operation is the one of the kernels, so the bits are theirs; in float64 the functions are NumPy's own.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+f32 = np.float32
+
+
+def add_product(y: Array, x: Array, W: Array) -> Array:
+    """y + x·W, the inputs k in ascending order."""
+    for k in range(len(x)):
+        y = y + x[k] * W[k]
+    return y
+
+
+def dot(W: Array, d: Array) -> Array:
+    """W·d, on 16 lanes that are then folded in halves."""
+    return tree(in_order((W * d).reshape(len(W), -1, 16).swapaxes(0, 1)))
+
+
+def in_order(terms: Any) -> Array:
+    """The sum of the terms from the first to the last, starting from 0."""
+    total: Array = np.zeros_like(terms[0])
+    for term in terms:
+        total = total + term
+    return total
+
+
+def tree(a: Array) -> Array:
+    """The sum over the last axis: the upper half is added to the lower until one is left."""
+    while a.shape[-1] > 1:
+        a = a[..., : a.shape[-1] // 2] + a[..., a.shape[-1] // 2 :]
+    total: Array = a[..., 0]
+    return total
+
+
+def polynomial(x: Array, *coefficients: float) -> Array:
+    """Horner's rule, the highest power first."""
+    y: Array = f32(coefficients[0]) * x + f32(coefficients[1])
+    for coefficient in coefficients[2:]:
+        y = y * x + f32(coefficient)
+    return y
+
+
+def exp(x: Array) -> Array:
+    """e**x, clamped in float32 to x in [-72, 88] (Cephes expf)."""
+    if x.dtype == np.float64:
+        return np.asarray(np.exp(x))
+    x = np.minimum(np.maximum(x, f32(-72)), f32(88))
+    n = (x * f32(1.44269504) + f32(12582912)) - f32(12582912)
+    r = (x - n * f32(0.693359375)) - n * f32(-2.12194440e-4)
+    p = polynomial(
+        r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
+    )
+    power = ((n.astype(np.int32) + np.int32(127)) << np.int32(23)).view(f32)
+    result: Array = ((p * (r * r) + r) + f32(1)) * power
+    return result
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e**-x)."""
+    return 1 / (1 + exp(0 - x))
+
+
+def tanh(x: Array) -> Array:
+    """tanh x; in float32 the rational minimax approximation of degree 13/6 that Eigen uses."""
+    if x.dtype == np.float64:
+        return np.asarray(np.tanh(x))
+    x = np.minimum(np.maximum(x, f32(-7.9053111)), f32(7.9053111))
+    q = x * x
+    p = polynomial(
+        q,
+        *(-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08),
+        *(1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03),
+    )
+    d = polynomial(q, 1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+    return (x * p) / d
+
+
+def log2(x: Array) -> Array:
+    """log2 x of positive normal numbers (Cephes logf, in base 2)."""
+    if x.dtype == np.float64:
+        return np.asarray(np.log2(x))
+    bits = x.view(np.int32)
+    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    r = (bits - (exponent << np.int32(23))).view(f32) - f32(1)
+    p = polynomial(
+        r,
+        *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1),
+        *(2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
+    )
+    q = r * r
+    fraction: Array = ((p * (r * q) - f32(0.5) * q) + r) * f32(1.44269504)
+    return exponent.astype(f32) + fraction

@@ -1,0 +1,116 @@
+"""The whole network in plain NumPy: read this first. The kernels do the same, faster.
+
+In float64, with NumPy's own exp and tanh, it is the oracle that the tests hold the kernels against. In float32, with
+our polynomials and the kernels' order of sums, it gives their bits.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .arithmetic import Array, add_product, dot, exp, in_order, sigmoid, tanh, tree
+
+HYPER = ("lr", "l2", "beta1", "beta2", "epsilon", "correct1", "correct2")
+Weights = dict[tuple[str, int], Array]
+
+
+class Reference:
+    """An LSTM for one stream; theta, V, H, N = 4·H, C and L are those of `kernels`, skip connections or stacked."""
+
+    def __init__(self, theta: Array, V: int, H: int, L: int, skip: bool, dtype: type = np.float64) -> None:
+        N, C, read = 4 * H, -(-V // 128) * 128, range(0 if skip else L - 1, L)
+        shapes: dict[tuple[str, int], tuple[int, ...]] = {}
+        for l in range(L):
+            shapes |= {("below", l): (H, N)} if l else {}
+            shapes |= {("recurrent", l): (H, N), ("bias", l): (N,)}
+        shapes |= {("output", l): (H, C) for l in read} | {("output bias", 0): (C,)}
+        shapes |= {("table", l): (V, N) for l in (range(L) if skip else [0])}
+        parts = np.split(theta, np.cumsum([np.prod(shape) for shape in shapes.values()])[:-1])
+        self.weights: Weights = {
+            name: part.reshape(shapes[name]).astype(dtype) for name, part in zip(shapes, parts, strict=True)
+        }
+        self.V, self.L, self.dtype = V, L, dtype
+        self.h: Array = np.zeros((L, H), dtype)
+        self.c: Array = np.zeros((L, H), dtype)
+        self.tape: list[tuple[Any, ...]] = []
+        self.p = self.distribution()
+
+    def step(self, token: int) -> None:
+        """Take a symbol: z = table[x] + W_below·h_below + W_recurrent·h + b, then the gates, c, h, and p."""
+        w, old_h, old_c, gates = self.weights, self.h.copy(), self.c.copy(), []
+        for l in range(self.L):
+            z = w["bias", l]
+            z = z + w["table", l][token] if ("table", l) in w else z
+            z = add_product(z, self.h[l - 1], w["below", l]) if l else z
+            i, f, g, o = np.split(add_product(z, self.h[l], w["recurrent", l]), 4)
+            i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+            self.c[l] = f * self.c[l] + i * g
+            self.h[l] = o * tanh(self.c[l])
+            gates.append((i, f, g, o))
+        self.p = self.distribution()
+        self.tape.append((token, old_h, old_c, gates, self.h.copy(), self.c.copy(), self.p))
+
+    def distribution(self) -> Array:
+        """softmax(W_o·h + b_o), on padded columns."""
+        y = self.weights["output bias", 0]
+        for name in self.weights:
+            y = add_product(y, self.h[name[1]], self.weights[name]) if name[0] == "output" else y
+        e = exp(y - y[: self.V].max())
+        e[self.V :] = 0
+        return e / tree(in_order(e.reshape(-1, 128)))
+
+    def gradient(self, targets: list[int]) -> Weights:
+        """The gradient of Σ -ln p(target) over the tape, by truncated backpropagation through time; clears the tape."""
+        tokens, old_h, old_c, gates, h, c, p = zip(*self.tape, strict=True)
+        w, T = self.weights, range(len(self.tape))
+        dy = [p[t] - np.eye(len(p[t]), dtype=self.dtype)[targets[t]] for t in T]
+        grad = {("output bias", 0): in_order(dy)}
+        dz: list[Array] = []
+        for l in reversed(range(self.L)):
+            dh = [np.zeros_like(h[t][l]) for t in T]
+            if ("output", l) in w:
+                dh = [dh[t] + dot(w["output", l], dy[t]) for t in T]
+                grad["output", l] = in_order([np.outer(h[t][l], dy[t]) for t in T])
+            if l < self.L - 1:
+                dh = [dh[t] + dot(w["below", l + 1], dz[t]) for t in T]
+            dc, dz = np.zeros_like(dh[0]), [np.zeros(0)] * len(T)
+            for t in reversed(T):
+                i, f, g, o = gates[t][l]
+                if t < T[-1]:
+                    dh[t] = dh[t] + dot(w["recurrent", l], dz[t + 1])
+                tanh_c = tanh(c[t][l])
+                dc = dc + dh[t] * o * (1 - tanh_c * tanh_c)
+                df, do = dc * old_c[t][l] * f * (1 - f), dh[t] * tanh_c * o * (1 - o)
+                dz[t] = np.concatenate([dc * g * i * (1 - i), df, dc * i * (1 - g * g), do])
+                dc = dc * f
+            grad["recurrent", l] = in_order([np.outer(old_h[t][l], dz[t]) for t in T])
+            grad["bias", l] = in_order(dz)
+            if l:
+                grad["below", l] = in_order([np.outer(h[t][l - 1], dz[t]) for t in T])
+            if ("table", l) in w:
+                grad["table", l] = np.zeros_like(w["table", l])
+                for t in T:
+                    grad["table", l][tokens[t]] += dz[t]
+        self.tape = []
+        return {name: grad[name] for name in w}
+
+    def descend(self, grad: Weights, slots: list[Weights], hyper: dict[str, float], scale: float, clip: float) -> None:
+        """One step of SGD with momentum, RMSprop or Adam: by whether there is a momentum β₁, a β₂, or both.
+
+        hyper: lr, l2, beta1, beta2, epsilon, and correct1, correct2 = 1/(1 - βᵏ). Untouched rows of tables stay.
+        """
+        dense = np.concatenate([grad[name].ravel() for name in grad if name[0] != "table"])
+        rows = [row for name in grad if name[0] == "table" for row in grad[name] if row.any()]
+        squares = [tree(in_order((part * part).reshape(-1, 128))) for part in (dense, *rows)]
+        to, one = self.dtype, self.dtype(1)
+        norm = to(scale) * np.sqrt(in_order(squares))
+        size = to(scale) * (to(clip) / norm) if norm > clip else to(scale)
+        lr, l2, b1, b2, epsilon, c1, c2 = (to(hyper[key]) for key in HYPER)
+        for name, w in self.weights.items():
+            on = grad[name].any(axis=1) if name[0] == "table" else slice(None)
+            g = grad[name][on] * size + l2 * w[on]
+            m, v = slots[0][name], slots[1][name]
+            m[on] = b1 * m[on] + ((one - b1) * g if b2 else g)
+            v[on] = b2 * v[on] + (one - b2) * (g * g)
+            step = lr * ((m[on] * c1 if b1 else g) if b2 else m[on])
+            w[on] -= step / (np.sqrt(v[on] * c2) + epsilon) if b2 else step
