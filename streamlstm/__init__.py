@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .predictor import Trace as Trace
     from .vocabulary import Vocabulary as Vocabulary
 
-__all__ = ["Adam", "Config", "RMSprop", "SGD", "StreamPredictor", "Trace", "Vocabulary", "__version__"]
+__all__ = ["SGD", "Adam", "Config", "RMSprop", "StreamPredictor", "Trace", "Vocabulary", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """`python -m streamlstm` is the command `streamlstm`."""
 
-from .cli import app
+from .cli import main
 
 if __name__ == "__main__":
-    app(prog_name="streamlstm")
+    main()

@@ -24,16 +24,27 @@ def write_checkpoint(path: str | os.PathLike[str], arrays: Arrays, values: dict[
 
     A temporary file in the same folder is filled, synced and renamed, so a crash leaves the old file whole.
     """
-    about = json.dumps({"format": FORMAT, **values}, sort_keys=True)
-    metadata = {"streamlstm": about, "sha256": _digest(arrays, about)}
-    write_atomically(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata))
+    values = {"format": FORMAT, **values}
+    about = json.dumps({**values, "sha256": _digest(arrays, values)}, sort_keys=True)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_atomically(path, save(contiguous, {"streamlstm": about}))
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Raise OSError with one line where `path` could not be written: better now than after hours of work."""
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise IsADirectoryError(f"{path} is a directory; name a file in it")
+    if target.exists() and not target.is_file():
+        raise OSError(f"{path} is a device or a pipe; name a regular file")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"cannot write to {path}: its folder is missing or not writable")
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace the file `path` by `content`, never leaving a part of it."""
+    check_target(path)
     target = Path(path).resolve()
-    if target.is_dir():
-        raise IsADirectoryError(f"{path} is a directory; name a file in it")
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -73,9 +84,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
         raise ValueError(f"{path} is not a model, or it is damaged: {error}") from None
     if "streamlstm" not in metadata:
         raise ValueError(f"{path} is a safetensors file, but not one that streamlstm wrote")
-    if metadata.get("sha256") != _digest(arrays, metadata["streamlstm"]):
-        raise ValueError(f"{path} is damaged: its content does not match its checksum")
     values = json.loads(metadata["streamlstm"])
+    if values.pop("sha256") != _digest(arrays, values):
+        raise ValueError(f"{path} is damaged: its content does not match its checksum")
     if values.pop("format") > FORMAT:
         raise ValueError(f"{path} was written by a newer streamlstm; this one reads up to format {FORMAT}")
     for name, array in arrays.items():
@@ -84,9 +95,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
     return arrays, values
 
 
-def _digest(arrays: Arrays, about: str) -> str:
+def _digest(arrays: Arrays, values: dict[str, Any]) -> str:
     """SHA-256 over all that is stored."""
-    digest = hashlib.sha256(about.encode())
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

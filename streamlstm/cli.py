@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from .predictor import StreamPredictor
     from .streams import Interruptible
     from .training import Trainer
+    from .vocabulary import Tokens
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,10 +28,25 @@ app = typer.Typer(
 )
 
 
-def fail(message: object) -> NoReturn:
-    """One line on stderr, exit code 1."""
-    typer.echo(f"streamlstm: {message}", err=True)
-    raise SystemExit(1)
+def main() -> None:
+    """The command `streamlstm`. Its stdout is buffered, and writes an escape for what its encoding lacks."""
+    if sys.stdout is None:
+        leave(1, "stdout is closed")
+    encoding = sys.stdout.encoding
+    sys.stdout = open(1, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    app(prog_name="streamlstm")
+
+
+def leave(code: int, message: object = "") -> NoReturn:
+    """Exit after at most one line on stderr; what stdout can still take is written, what it cannot is dropped."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if message:
+        typer.echo(f"streamlstm: {message}", err=True)
+    raise SystemExit(code)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -43,21 +58,15 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:
-            _leave_quietly(141)
+            leave(141)
         except KeyboardInterrupt:
-            _leave_quietly(130)
+            leave(130)
         except OSError as error:
-            fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
+            leave(1, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
         except (ValueError, TypeError, FloatingPointError) as error:
-            fail(error)
+            leave(1, error)
 
     return app.command()(guarded)
-
-
-def _leave_quietly(code: int) -> NoReturn:
-    """Exit without a word, not even that of a stdout that cannot be flushed any more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    raise SystemExit(code)
 
 
 Input = Annotated[str, typer.Argument(metavar="[FILE]", help="A file, or - for stdin.", show_default=False)]
@@ -90,7 +99,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main_options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """A character-level LSTM that lives in a stream.
 
@@ -130,6 +141,7 @@ def predict(
       streamlstm predict book.txt --quiet --save book.safetensors
       tail -f app.log | streamlstm predict --model book.safetensors --format jsonl
     """
+    from .checkpoint import check_target
     from .formats import FORMATS
     from .streams import Interruptible, is_live, open_input
 
@@ -140,8 +152,9 @@ def predict(
     header, lines = FORMATS[format]
     fresh = _Fresh(hidden, layers, window, connections, optimizer, lr, seed, vocab)
     with Interruptible() as control, open_input(file) as source:
-        predictor, parts = fresh.predictor_and_text(source, control, model, learn)
-        _check_writable(save)
+        predictor, parts = fresh.predictor_and_tokens(source, control, model, learn)
+        if save is not None:
+            check_target(save)
         live, out = is_live(source), sys.stdout
         start, count, total = time.perf_counter(), 0, 0.0
         try:
@@ -197,7 +210,7 @@ def score(
     with Interruptible() as control:
         for file in files:
             with open_input(file) as source:
-                predictor, parts = fresh.predictor_and_text(source, control, model, learn)
+                predictor, parts = fresh.predictor_and_tokens(source, control, model, learn)
                 result = score_text(predictor, parts)
             if control.interrupted:
                 raise KeyboardInterrupt
@@ -210,7 +223,9 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model to write.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     epochs: Annotated[float, typer.Option(help="How often the text is read.")] = 10.0,
-    batch: Annotated[int, typer.Option(help="Parallel streams through the text.")] = 16,
+    batch: Annotated[
+        Optional[int], typer.Option(metavar="N", help="Parallel streams. [1 … 16, by the text's size]")
+    ] = None,
     window: Annotated[int, typer.Option(help="Symbols of each stream between two updates.")] = 64,
     lr: Annotated[float, typer.Option(help="Adam's learning rate after the warm-up.")] = 0.004,
     warmup: Annotated[int, typer.Option(help="Updates until the learning rate is reached.")] = 100,
@@ -236,14 +251,17 @@ def train(
       streamlstm train *.txt -o all.safetensors --epochs 3 --val held-out.txt --curve curve.tsv
       streamlstm train *.txt -o all.safetensors --epochs 3 --resume
     """
+    from .checkpoint import check_target
     from .model import Config
     from .streams import Interruptible
-    from .training import WINDOW, Plan, Trainer, read_text
+    from .training import WINDOW, Plan, Trainer, read_text, streams_for
 
-    plan = Plan(epochs, batch, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
     config = Config(hidden, layers, WINDOW, connections)
-    _check_writable(output)
+    for target in filter(None, (output, curve)):
+        check_target(target)
     tokens, vocabulary = read_text(files, vocab)
+    streams = streams_for(len(tokens)) if batch is None else batch
+    plan = Plan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
     trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1)
     held_out = val.read_bytes() if val else b""
     state = output.with_name(output.name + ".resume")
@@ -327,9 +345,7 @@ def generate(
     from .predictor import StreamPredictor
 
     predictor = StreamPredictor.load(model)
-    symbols = generate_symbols(
-        predictor, length, prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-    )
+    symbols = generate_symbols(predictor, length, prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     out = sys.stdout.buffer
     out.write(prompt.encode("utf-8", "surrogateescape"))
     for symbol in symbols:
@@ -370,17 +386,19 @@ def warmup() -> None:
 class _Fresh:
     """The options that describe a fresh predictor; none may be given beside --model."""
 
-    def __init__(self, hidden: Any, layers: Any, window: Any, connections: Any, optimizer: Any, lr: Any, seed: Any, vocab: Any):
+    def __init__(
+        self, hidden: Any, layers: Any, window: Any, connections: Any, optimizer: Any, lr: Any, seed: Any, vocab: Any
+    ):
         given = {"hidden": hidden, "layers": layers, "window": window, "connections": connections}
         self.shape = {name: value for name, value in given.items() if value is not None}
         self.optimizer_name, self.lr, self.seed, self.vocab = optimizer, lr, seed, vocab
 
-    def predictor_and_text(
+    def predictor_and_tokens(
         self, source: Any, control: "Interruptible", model: Path | None, learn: bool | None
-    ) -> "tuple[StreamPredictor, Iterator[bytes] | Iterator[str]]":
-        """The predictor that the options ask for, and the input as it arrives in the form that its vocabulary reads."""
+    ) -> "tuple[StreamPredictor, Iterator[Tokens]]":
+        """The predictor that the options ask for, and the tokens of the input as they arrive."""
         from .predictor import StreamPredictor
-        from .streams import blocks, text_blocks
+        from .streams import blocks, pieces, text_blocks, tokens
 
         parts: Iterator[bytes] | Iterator[str]
         if model is not None:
@@ -389,12 +407,12 @@ class _Fresh:
             parts = blocks(source, control) if predictor.vocabulary.characters is None else text_blocks(source, control)
         elif self.vocab == "text":
             text = "".join(text_blocks(source, control))
-            predictor, parts = self.predictor(text), iter([text] if text else [])
+            predictor, parts = self.predictor(text), pieces(text, control)
         else:
             predictor, parts = self.predictor(), blocks(source, control)
         if learn is not None:
             predictor.learning = learn
-        return predictor, parts
+        return predictor, tokens(parts, predictor.vocabulary)
 
     def predictor(self, text: str = "") -> "StreamPredictor":
         """A fresh predictor; `text` holds the characters of a text vocabulary."""
@@ -421,13 +439,3 @@ class _Fresh:
         given = [*self.shape, *(name for name, value in others.items() if value is not None)]
         if given:
             raise ValueError(f"--{given[0]} describes a fresh net; a saved --model has its own")
-
-
-def _check_writable(path: Path | None) -> None:
-    """Refuse now what could not be saved after hours of work."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory; name a file in it")
-    if not os.access(path.resolve().parent, os.W_OK):
-        raise PermissionError(f"cannot write to {path}: its folder is missing or not writable")

@@ -7,6 +7,7 @@ import numpy as np
 from .jit import entry
 from .kernels import exp, log2
 from .lanes import lane_maximum, splat
+from .model import generator
 from .predictor import StreamPredictor
 from .vocabulary import Symbols
 
@@ -47,10 +48,11 @@ def generate(
         raise ValueError(f"top_k must be at least 0, not {top_k}")
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
+    bits = generator(seed)
     voice = predictor.fork()
     voice.learning = False
     voice.observe_many(prompt)
-    return _draw(voice, n, temperature, top_k, top_p, np.random.PCG64(seed))
+    return _draw(voice, n, temperature, top_k, top_p, bits)
 
 
 def _draw(

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import llvmlite
 import numba
@@ -113,8 +113,8 @@ class _Locator:
         return "kernel"
 
 
-class _Impl(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = [_Locator]
+class _Impl(CompileResultCacheImpl):
+    _locator_classes: ClassVar[list[type]] = [_Locator]
 
 
 class _Lock:
@@ -139,7 +139,7 @@ _lock = _Lock()
 _announced: list[str] = []
 
 
-class _KernelCache(FunctionCache):  # type: ignore[misc]
+class _KernelCache(FunctionCache):
     """The cached machine code of one entry: locked while it is filled, checked before it is read."""
 
     _impl_class = _Impl

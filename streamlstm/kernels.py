@@ -329,7 +329,7 @@ def sum_rows(grad, g, tape, d, stride, rows, N):
 
 @kernel
 def sum_rows_by_token(grad, table, tokens, touched, tape, d, stride, rows, N):
-    """grad[table + v·N : …] = Σ_r d_r[:] over the r with tokens[r] = v; rows of symbols not touched stay as they are."""
+    """grad[table + v·N : …] = Σ_r d_r[:] over the r with tokens[r] = v; rows of symbols not touched stay."""
     for v in range(touched.size):
         if touched[v]:
             clear(grad, table + v * N, N)

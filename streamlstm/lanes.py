@@ -17,7 +17,7 @@ from numba.extending import intrinsic, models, overload, register_model
 _I32 = ir.IntType(32)
 
 
-class Lanes(types.Type):  # type: ignore[misc]
+class Lanes(types.Type):
     """The numba type of `n` float32 lanes."""
 
     def __init__(self, n: int) -> None:
@@ -26,7 +26,7 @@ class Lanes(types.Type):  # type: ignore[misc]
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Lanes) -> None:
         super().__init__(dmm, fe_type, _vector(fe_type.n))
 
@@ -51,8 +51,8 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.bitcast(builder.gep(data, [index]), _vector(n).as_pointer())
 
 
-@intrinsic  # type: ignore[misc]
-def load(typingctx, array, index, n):  # type: ignore[no-untyped-def]
+@intrinsic
+def load(typingctx, array, index, n):
     """Lanes(n) from `array[index : index + n]`; `array` is flat float32, `n` a literal."""
     if not isinstance(n, types.IntegerLiteral):
         return None
@@ -65,8 +65,8 @@ def load(typingctx, array, index, n):  # type: ignore[no-untyped-def]
     return Lanes(lanes)(array, types.intp, n), codegen
 
 
-@intrinsic  # type: ignore[misc]
-def store(typingctx, array, index, value):  # type: ignore[no-untyped-def]
+@intrinsic
+def store(typingctx, array, index, value):
     """Write the lanes of `value` to `array[index : index + n]`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -77,8 +77,8 @@ def store(typingctx, array, index, value):  # type: ignore[no-untyped-def]
     return types.void(array, types.intp, value), codegen
 
 
-@intrinsic  # type: ignore[misc]
-def splat(typingctx, x, n):  # type: ignore[no-untyped-def]
+@intrinsic
+def splat(typingctx, x, n):
     """Lanes(n) that all hold the float32 `x`; `n` a literal."""
     if not isinstance(n, types.IntegerLiteral):
         return None
@@ -96,24 +96,24 @@ Emit = Callable[[Any, Any, Any], Any]
 def _binary(function: Any, emit: Emit) -> None:
     """Overload `function(a, b)` for lanes with lanes and for lanes with a float32 scalar."""
 
-    @intrinsic  # type: ignore[misc]
-    def both(typingctx, a, b):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def both(typingctx, a, b):
         return a(a, b), lambda context, builder, sig, args: emit(builder, args[0], args[1])
 
-    @intrinsic  # type: ignore[misc]
-    def right(typingctx, a, b):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def right(typingctx, a, b):
         return a(a, types.float32), lambda context, builder, sig, args: emit(
             builder, args[0], _splat(builder, args[1], a.n)
         )
 
-    @intrinsic  # type: ignore[misc]
-    def left(typingctx, a, b):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def left(typingctx, a, b):
         return b(types.float32, b), lambda context, builder, sig, args: emit(
             builder, _splat(builder, args[0], b.n), args[1]
         )
 
     @overload(function)
-    def implementation(a, b):  # type: ignore[no-untyped-def]
+    def implementation(a, b):
         if isinstance(a, Lanes) and isinstance(b, Lanes):
             return lambda a, b: both(a, b)
         if isinstance(a, Lanes) and isinstance(b, types.Float):
@@ -149,8 +149,8 @@ _binary(maximum, _larger)
 _binary(minimum, _smaller)
 
 
-@intrinsic  # type: ignore[misc]
-def square_root(typingctx, a):  # type: ignore[no-untyped-def]
+@intrinsic
+def square_root(typingctx, a):
     """The correctly rounded square root of each lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -161,8 +161,8 @@ def square_root(typingctx, a):  # type: ignore[no-untyped-def]
     return a(a), codegen
 
 
-@intrinsic  # type: ignore[misc]
-def times_power_of_two(typingctx, a, n):  # type: ignore[no-untyped-def]
+@intrinsic
+def times_power_of_two(typingctx, a, n):
     """a * 2**n on each lane, for whole n in [-126, 127] and a result that is a normal number."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -185,8 +185,8 @@ def _tree(builder: Any, value: Any, n: int, combine: Emit) -> Any:
     return builder.extract_element(value, ir.Constant(_I32, 0))
 
 
-@intrinsic  # type: ignore[misc]
-def lane_sum(typingctx, a):  # type: ignore[no-untyped-def]
+@intrinsic
+def lane_sum(typingctx, a):
     """The sum of all lanes: halves are added pairwise, a fixed tree."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -195,8 +195,8 @@ def lane_sum(typingctx, a):  # type: ignore[no-untyped-def]
     return types.float32(a), codegen
 
 
-@intrinsic  # type: ignore[misc]
-def lane_maximum(typingctx, a):  # type: ignore[no-untyped-def]
+@intrinsic
+def lane_maximum(typingctx, a):
     """The largest lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -205,8 +205,8 @@ def lane_maximum(typingctx, a):  # type: ignore[no-untyped-def]
     return types.float32(a), codegen
 
 
-@intrinsic  # type: ignore[misc]
-def float_bits(typingctx, x):  # type: ignore[no-untyped-def]
+@intrinsic
+def float_bits(typingctx, x):
     """The int32 with the bits of the float32 `x`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -215,8 +215,8 @@ def float_bits(typingctx, x):  # type: ignore[no-untyped-def]
     return types.int32(types.float32), codegen
 
 
-@intrinsic  # type: ignore[misc]
-def bits_float(typingctx, n):  # type: ignore[no-untyped-def]
+@intrinsic
+def bits_float(typingctx, n):
     """The float32 with the bits of the int32 `n`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -8,8 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels
-
 F32 = npt.NDArray[np.float32]
 
 CONNECTIONS = ("skip", "stacked")
@@ -145,7 +143,7 @@ class Layout:
         return {name: weight[:, 0] if name.startswith("bias") else weight for name, weight in whole.items()}
 
     def flat(self, named: dict[str, F32]) -> F32:
-        """The inverse of `named`: a flat array, padded with zeros. Raises ValueError for a missing or misshapen weight."""
+        """The inverse of `named`: a flat array, padded with zeros. Raises ValueError for a weight that does not fit."""
         flat = aligned_zeros(self.size)
         taken: dict[str, int] = {}
         for name, _, block in self.blocks(flat):
@@ -156,11 +154,15 @@ class Layout:
             taken[name] = start + len(block)
             part = weight[:, start : taken[name]]
             if part.shape != (block.shape[1] * block.shape[2], len(block)):
-                raise ValueError(f"the weight {name} has the shape {list(named[name].shape)}, which does not fit the config")
+                raise ValueError(
+                    f"the weight {name} has the shape {list(named[name].shape)}, which does not fit the config"
+                )
             block[:] = part.reshape(block.shape[1], block.shape[2], -1).transpose(2, 0, 1)
         for name, inputs in taken.items():
             if named[name].size != named[name].shape[0] * inputs:
-                raise ValueError(f"the weight {name} has the shape {list(named[name].shape)}, which does not fit the config")
+                raise ValueError(
+                    f"the weight {name} has the shape {list(named[name].shape)}, which does not fit the config"
+                )
         return flat
 
 
@@ -178,9 +180,7 @@ class Start:
 
 def fresh_theta(layout: Layout, seed: int, start: Start = Start()) -> F32:
     """Random initial weights, the same on every machine: numpy's PCG64 and nothing but sums and products."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be a whole number from 0 on, not {seed!r}")
-    bits = np.random.PCG64(seed)
+    bits = generator(seed)
     theta = aligned_zeros(layout.size)
     spread = {"table": start.table, "hidden": start.gain / math.sqrt(layout.config.hidden)}
     for _, kind, block in layout.blocks(theta):
@@ -189,6 +189,13 @@ def fresh_theta(layout: Layout, seed: int, start: Start = Start()) -> F32:
         elif kind == "bias":
             block[:, 1] = start.forget_bias
     return theta
+
+
+def generator(seed: int) -> np.random.PCG64:
+    """The one door of randomness: a fixed algorithm, so a seed draws the same on every machine."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be a whole number from 0 on, not {seed!r}")
+    return np.random.PCG64(seed)
 
 
 def aligned_zeros(size: int) -> F32:
@@ -203,7 +210,8 @@ def _normal(bits: np.random.PCG64, shape: tuple[int, ...]) -> F32:
     raw = bits.random_raw(math.prod(shape)).astype(np.uint64)
     quarters = raw.view(np.uint16).reshape(-1, 4).astype(np.int64)
     scale = np.float32(math.sqrt(3) / 65536)
-    return ((quarters.sum(axis=1) - 2 * 65535).astype(np.float32) * scale).reshape(shape)
+    centred: F32 = (quarters.sum(axis=1) - 2 * 65535).astype(np.float32)
+    return (centred * scale).reshape(shape)
 
 
 def _round_up(n: int, multiple: int) -> int:

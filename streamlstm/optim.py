@@ -188,10 +188,12 @@ class SGD(Optimizer):
 
     @property
     def n_slots(self) -> int:
+        """See `Optimizer`."""
         return 1 if self.momentum else 0
 
     @property
     def betas(self) -> tuple[float, float]:
+        """See `Optimizer`."""
         return self.momentum, 0.0
 
 
@@ -209,10 +211,12 @@ class RMSprop(Optimizer):
 
     @property
     def n_slots(self) -> int:
+        """See `Optimizer`."""
         return 1
 
     @property
     def betas(self) -> tuple[float, float]:
+        """See `Optimizer`."""
         return 0.0, self.beta2
 
 
@@ -230,10 +234,12 @@ class Adam(Optimizer):
 
     @property
     def n_slots(self) -> int:
+        """See `Optimizer`."""
         return 2
 
     @property
     def betas(self) -> tuple[float, float]:
+        """See `Optimizer`."""
         return self.beta1, self.beta2
 
 
@@ -284,9 +290,7 @@ class OptimizerState:
             "powers": list(self.powers),
         }
 
-    def step(
-        self, theta: F32, grad: F32, touched: Any, tables: tuple[int, int], n_targets: int, lr: float
-    ) -> float:
+    def step(self, theta: F32, grad: F32, touched: Any, tables: tuple[int, int], n_targets: int, lr: float) -> float:
         """Update theta in place from `grad`, the sum over `n_targets` losses; returns the norm of the mean.
 
         `tables`: where the input tables begin in theta, and the width of their rows. Raises FloatingPointError,
@@ -310,7 +314,9 @@ class OptimizerState:
             f32(self.optimizer.clip),
         )
         if not math.isfinite(norm):
-            raise FloatingPointError(f"learning diverged: the gradient's norm is {norm}; try a learning rate below {lr:g}")
+            raise FloatingPointError(
+                f"learning diverged: the gradient's norm is {norm}; try a learning rate below {lr:g}"
+            )
         self.n_steps += 1
         self.powers = powers
         return float(norm)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from . import kernels, ranks
 from .checkpoint import read_checkpoint, write_checkpoint
-from .model import Config, F32, Layout, Start, aligned_zeros, fresh_theta
+from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta
 from .optim import Optimizer, OptimizerState, RMSprop, optimizer_from
 from .vocabulary import Symbol, Symbols, Tokens, Vocabulary
 
@@ -312,7 +312,7 @@ class StreamPredictor:
             self._filled = 0
 
     def fork(self) -> StreamPredictor:
-        """An independent copy to explore with. Only the state is copied: weights are shared until one of the two learns."""
+        """A copy to explore with, independent of this one. It shares the weights until one of the two learns."""
         twin = object.__new__(StreamPredictor)
         twin.__dict__.update(self.__dict__)
         self._shared = twin._shared = True
@@ -366,6 +366,8 @@ class StreamPredictor:
 
     @classmethod
     def _restore(cls, arrays: dict[str, npt.NDArray[Any]], values: dict[str, Any]) -> StreamPredictor:
+        if "plan" in values:
+            raise ValueError("it is an unfinished training run, to go on with by train --resume")
         vocabulary = Vocabulary.from_description(values["vocabulary"])
         layout = Layout(Config(**values["config"]), len(vocabulary))
         about = dict(values["optimizer"])
@@ -383,6 +385,8 @@ class StreamPredictor:
         tokens = vocabulary.encode(arrays["tokens"])
         if len(tokens) > layout.config.window:
             raise ValueError(f"a window of {len(tokens)} symbols, where the config has {layout.config.window}")
+        if not isinstance(values["learning"], bool):
+            raise ValueError(f"learning must be true or false, not {values['learning']!r}")
         predictor._open_tape(values["learning"], state)
         predictor._refresh_distribution()
         predictor.observe_many(tokens)  # the unfinished window, run again: the weights have not changed since

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import BinaryIO
 
+from .vocabulary import Tokens, Vocabulary
+
 BLOCK = 8192
 """The most bytes that are read at once, so that ctrl-C and a slow reader never wait long."""
 
@@ -27,7 +29,9 @@ class Interruptible:
         self._previous = signal.signal(signal.SIGINT, self._on_signal)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         signal.signal(signal.SIGINT, self._previous)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -52,6 +56,8 @@ class Interruptible:
 def open_input(path: str) -> BinaryIO:
     """The file `path`, or stdin for "-". Raises OSError with a plain message where it cannot be read."""
     if path == "-":
+        if sys.stdin is None:
+            raise OSError("stdin is closed; name a file")
         return sys.stdin.buffer
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a directory; name a file, or - for stdin")
@@ -64,6 +70,23 @@ def is_live(source: BinaryIO) -> bool:
         return not stat.S_ISREG(os.fstat(source.fileno()).st_mode)
     except (OSError, ValueError):
         return False
+
+
+def pieces(text: str, control: Interruptible) -> Iterator[str]:
+    """Known text in pieces, until its end or ctrl-C."""
+    for first in range(0, len(text), BLOCK):
+        if control.interrupted:
+            return
+        yield text[first : first + BLOCK]
+
+
+def tokens(parts: Iterator[bytes] | Iterator[str], vocabulary: Vocabulary) -> Iterator[Tokens]:
+    """The tokens of parts of one stream; an unknown symbol is refused with its position in the whole of it."""
+    position = 0
+    for part in parts:
+        block = vocabulary.encode(part, position)
+        position += len(block)
+        yield block
 
 
 def blocks(source: BinaryIO, control: Interruptible) -> Iterator[bytes]:

@@ -101,9 +101,7 @@ class _Group:
         window, flat = len(tokens) - 1, np.ascontiguousarray(tokens).reshape(-1)
         kernels.forward(theta, self.tape, flat, self.bits, self.places, 0, window, self.batch)
         carried = self.tape[window * self.slot :].copy()
-        kernels.backward(
-            theta, self.grad, self.work, self.tape, flat, self.touched, self.places, window, self.batch
-        )
+        kernels.backward(theta, self.grad, self.work, self.tape, flat, self.touched, self.places, window, self.batch)
         self.tape[: self.slot] = carried
 
 
@@ -182,7 +180,8 @@ class Trainer:
         if epoch != self._epoch:
             self._epoch, self._shuffled = epoch, self._shuffle(epoch)
         at = np.arange(self.batch) * self._stream + step * self.window
-        return self._shuffled[at[None, :] + np.arange(self.window + 1)[:, None]].astype(np.int32)
+        tokens: Tokens = self._shuffled[at[None, :] + np.arange(self.window + 1)[:, None]].astype(np.int32)
+        return tokens
 
     def _shuffle(self, epoch: int) -> npt.NDArray[Any]:
         """The text with its chunks in an order that depends on seed and epoch only."""
@@ -226,17 +225,21 @@ class Trainer:
         }
 
 
+def streams_for(n_symbols: int) -> int:
+    """How many parallel streams suit a text: up to 16 of at least 8,192 symbols; a short text gets more updates."""
+    return max(1, min(16, n_symbols // 8192))
+
+
 def read_text(files: Sequence[str | os.PathLike[str]], vocabulary: str) -> tuple[npt.NDArray[Any], Vocabulary]:
     """The tokens of files laid end to end, and their vocabulary: "bytes", or "text", the characters that occur.
 
     Raises OSError for a file that cannot be read, ValueError for text that is no UTF-8 or another vocabulary.
     """
-    content = b"".join(_read(file) for file in files)
-    if vocabulary == "bytes":
-        return np.frombuffer(content, dtype=np.uint8), Vocabulary.bytes()
-    if vocabulary != "text":
+    if vocabulary not in ("bytes", "text"):
         raise ValueError(f"the vocabulary must be bytes or text, not {vocabulary!r}")
-    text = content.decode("utf-8")
+    if vocabulary == "bytes":
+        return np.frombuffer(b"".join(map(_read, files)), dtype=np.uint8), Vocabulary.bytes()
+    text = "".join(map(_read_characters, files))
     characters = Vocabulary.from_text(text)
     return characters.encode(text), characters
 
@@ -244,6 +247,13 @@ def read_text(files: Sequence[str | os.PathLike[str]], vocabulary: str) -> tuple
 def _read(file: str | os.PathLike[str]) -> bytes:
     with open_input(os.fspath(file)) as source:
         return source.read()
+
+
+def _read_characters(file: str | os.PathLike[str]) -> str:
+    try:
+        return _read(file).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no UTF-8 text at byte {error.start}; use --vocab bytes") from None
 
 
 def _half_cosine(x: float) -> float:

@@ -77,11 +77,12 @@ class Vocabulary:
     def __len__(self) -> int:
         return 256 if self.characters is None else len(self.characters)
 
-    def encode(self, symbols: Symbols) -> Tokens:
+    def encode(self, symbols: Symbols, position: int = 0) -> Tokens:
         """Tokens int32 [n] of text or bytes; an integer array is taken as tokens and checked.
 
         Over a byte vocabulary a str becomes its UTF-8 bytes. Over a text vocabulary bytes are read as UTF-8.
-        Raises ValueError that names the first symbol that the vocabulary does not have, and its position.
+        Raises ValueError that names the first symbol that the vocabulary does not have, and its position, counted
+        from `position` on.
         """
         if isinstance(symbols, np.ndarray):
             return self._checked(symbols)
@@ -97,9 +98,9 @@ class Vocabulary:
         missing = known[tokens] != points
         if missing.any():
             if self.unknown is None:
-                position = int(np.argmax(missing))
+                first = int(np.argmax(missing))
                 raise ValueError(
-                    f"the vocabulary has no symbol {symbols[position]!r} (position {position}); "
+                    f"the vocabulary has no symbol {symbols[first]!r} (position {position + first}); "
                     "build it with unknown='?' or use Vocabulary.bytes()"
                 )
             tokens[missing] = self.characters.index(self.unknown)
@@ -116,7 +117,7 @@ class Vocabulary:
             raise TypeError(f"a symbol is {kind}, not {symbol!r}")
         if len(symbol) != 1:
             raise ValueError(f"observe takes one symbol, not {len(symbol)} ({symbol!r}); observe_many takes many")
-        return self.encode(symbol).tolist()
+        return [int(token) for token in self.encode(symbol)]
 
     def decode(self, tokens: npt.ArrayLike) -> str:
         """The text of tokens int [n]; bytes that are no UTF-8 become U+FFFD."""
