@@ -1,0 +1,56 @@
+"""Print, as JSON, hashes of what many nets predict and of all their weights after learning.
+
+`tests/golden.json` holds them as they were first made; the bits must never change, on any CPU.
+    python tests/golden.py > tests/golden.json
+"""
+
+import hashlib
+import json
+
+import numpy as np
+
+from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
+from streamlstm.generate import generate
+from streamlstm.training import Plan, Trainer
+
+OPTIMIZERS = (SGD(lr=0.1, l2=1e-3), SGD(lr=0.05, momentum=0.9), RMSprop(), Adam(clip=0.5))
+N_SYMBOLS = 2000
+
+
+def text(n: int) -> bytes:
+    """n bytes that repeat themselves now and then: a linear congruential generator picks words."""
+    words, state, out = (
+        [b"stream ", b"of ", b"bits, ", b"the ", b"same\n", b"\xc3\xa9t\xc3\xa9 ", b"on ", b"42 "],
+        1,
+        b"",
+    )
+    while len(out) < n:
+        state = (state * 1103515245 + 12345) % 2**31
+        out += words[state >> 28]
+    return out[:n]
+
+
+def digest(*arrays: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()[:16]
+
+
+def golden() -> dict[str, str]:
+    hashes, symbols = {}, text(N_SYMBOLS)
+    for connections in ("skip", "stacked"):
+        for layers in (1, 2, 3):
+            for index, optimizer in enumerate(OPTIMIZERS):
+                predictor = StreamPredictor(None, Config(24, layers, 10, connections), optimizer, seed=layers)
+                bits = predictor.observe_many(symbols)
+                weights = [array for _, array in sorted(predictor.weights().items())]
+                name = f"{connections} {layers} {index} {optimizer.name}"
+                hashes[name] = digest(bits, predictor.predict(), *predictor.state, *weights)
+    tokens = np.frombuffer(symbols, dtype=np.uint8)
+    trainer = Trainer(tokens, Vocabulary.bytes(), Config(24, 2, 10), Plan(epochs=5, batch=12, window=20, warmup=5), 2)
+    hashes["training"] = digest(*[np.float64(progress.bits) for progress in trainer.run()], trainer.theta)
+    written = generate(trainer.predictor(), 200, "the ", temperature=0.8, seed=3)
+    hashes["generate"] = digest(np.array([trainer.vocabulary.encode_symbol(symbol)[0] for symbol in written]))
+    return hashes
+
+
+if __name__ == "__main__":
+    print(json.dumps(golden(), indent=1))

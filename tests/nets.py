@@ -1,0 +1,38 @@
+"""Predictors and streams for the tests."""
+
+import numpy as np
+
+from streamlstm import RMSprop, StreamPredictor, Vocabulary
+from streamlstm.arithmetic import Array
+from streamlstm.model import Layout
+from streamlstm.reference import Reference
+
+
+def random_predictor(config, vocabulary=None, optimizer=None, seed=0):
+    """A predictor whose weights are all random, the output layer too: a fresh one would expect every symbol alike."""
+    vocabulary = vocabulary or Vocabulary.from_text("abcdefghij")
+    generator = np.random.default_rng(seed)
+    layout = Layout(config, len(vocabulary))
+    empty = layout.named(np.zeros(layout.size, dtype=np.float32))
+    weights = {name: generator.normal(0, 0.4, array.shape).astype(np.float32) for name, array in empty.items()}
+    return StreamPredictor.from_weights(weights, vocabulary, config, optimizer or RMSprop())
+
+
+def random_tokens(n, n_symbols, seed=0):
+    """n tokens of which some come often."""
+    generator = np.random.default_rng(seed)
+    return (n_symbols * generator.random(n) ** 2).astype(np.int32)
+
+
+def theta_of(predictor) -> Array:
+    """The predictor's flat, padded weights."""
+    return predictor._theta
+
+
+def twin_of(predictor, dtype=np.float64) -> Reference:
+    """The NumPy twin with the predictor's weights, in the zero state."""
+    config = predictor.config
+    layout = Layout(config, len(predictor.vocabulary))
+    return Reference(
+        theta_of(predictor), layout.n_symbols, layout.hidden, config.layers, config.connections == "skip", dtype
+    )

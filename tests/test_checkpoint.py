@@ -1,0 +1,200 @@
+"""Files that are whole or not there, and readers that refuse what they cannot trust."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import random_predictor
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from streamlstm import Adam, Config, StreamPredictor
+from streamlstm.checkpoint import FORMAT, read_checkpoint, write_atomically, write_checkpoint
+
+SMALL = Config(hidden=6, layers=2, window=4)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """The bytes of a checkpoint with everything in it: slots, state, and an unfinished window."""
+    path = tmp_path_factory.mktemp("good") / "model.safetensors"
+    predictor = random_predictor(SMALL, optimizer=Adam())
+    predictor.observe_many("abcdefghijab")
+    predictor.save(path)
+    return path.read_bytes()
+
+
+def refusal(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  the message is asserted below
+        StreamPredictor.load(path)
+    message = str(caught.value)
+    assert "model.safetensors" in message
+    assert "\n" not in message
+    return message
+
+
+def test_a_file_cut_anywhere_is_refused(good, tmp_path):
+    for length in [0, 1, 7, 8, 9, 100, len(good) // 2, len(good) - 1]:
+        refusal(tmp_path, good[:length])
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_a_file_with_a_changed_byte_is_refused(good, tmp_path_factory, data):
+    position = data.draw(st.integers(0, len(good) - 1))
+    flip = data.draw(st.integers(1, 255))
+    content = bytearray(good)
+    content[position] ^= flip
+    path = tmp_path_factory.mktemp("flip") / "model.safetensors"
+    path.write_bytes(content)
+    try:
+        loaded = StreamPredictor.load(path)
+    except ValueError:
+        pass
+    else:  # a byte of the header that means nothing, such as a space at its end
+        path.write_bytes(good)
+        assert np.array_equal(loaded.predict(), StreamPredictor.load(path).predict())
+
+
+def test_bytes_after_the_end_are_refused(good, tmp_path):
+    refusal(tmp_path, good + b"more")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + bytes(500), b"\xff" * 4096, bytes(4096)])
+def test_a_foreign_file_is_refused(content, tmp_path):
+    refusal(tmp_path, content)
+
+
+def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": np.zeros(3, dtype=np.float32)}, path)
+    assert "not one that streamlstm wrote" in refusal(tmp_path, path.read_bytes())
+
+
+def test_a_file_of_a_newer_version_is_refused(good, tmp_path, monkeypatch):
+    monkeypatch.setattr("streamlstm.checkpoint.FORMAT", FORMAT + 1)
+    random_predictor(SMALL).save(tmp_path / "newer.safetensors")
+    monkeypatch.undo()
+    assert "newer" in refusal(tmp_path, (tmp_path / "newer.safetensors").read_bytes())
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, poison):
+    weights = random_predictor(SMALL).weights()
+    weights["weight_hh_l1"][2, 3] = poison
+    predictor = random_predictor(SMALL)
+    StreamPredictor.from_weights(weights, predictor.vocabulary, SMALL).save(tmp_path / "poisoned.safetensors")
+    assert "weight_hh_l1" in refusal(tmp_path, (tmp_path / "poisoned.safetensors").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("config", {"hidden": 7, "layers": 2, "window": 4, "connections": "skip"}), ("config", {"hidden": "6"})]
+    + [("config", None), ("vocabulary", {"characters": "abc", "unknown": None}), ("optimizer", {"name": "lion"})]
+    + [("optimizer", None), ("learning", None)],
+)
+def test_values_that_do_not_fit_the_weights_are_refused(good, tmp_path, key, value):
+    (tmp_path / "good.safetensors").write_bytes(good)
+    arrays, values = read_checkpoint(tmp_path / "good.safetensors")
+    write_checkpoint(tmp_path / "bent.safetensors", arrays, values | {key: value})
+    refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
+
+
+@pytest.mark.parametrize("name", ["h", "c", "tokens", "bias_l0", "optimizer.1.weight_out"])
+def test_a_missing_or_misshapen_array_is_refused(good, tmp_path, name):
+    (tmp_path / "good.safetensors").write_bytes(good)
+    arrays, values = read_checkpoint(tmp_path / "good.safetensors")
+    for bent in ({key: array for key, array in arrays.items() if key != name}, arrays | {name: np.ones((2, 3, 5))}):
+        write_checkpoint(tmp_path / "bent.safetensors", bent, values)
+        refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
+
+
+def test_a_checkpoint_holds_pytorchs_names_and_shapes(good, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(good)
+    with safe_open(tmp_path / "model.safetensors", framework="numpy") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        about = json.loads(file.metadata()["streamlstm"])
+    assert shapes["weight_ih_l0"] == (24, 10)
+    assert shapes["weight_ih_l1"] == (24, 10 + 6)
+    assert shapes["weight_hh_l1"] == (24, 6)
+    assert shapes["weight_out"] == (10, 12)
+    assert about["config"] == {"hidden": 6, "layers": 2, "window": 4, "connections": "skip"}
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    for operation in ("fsync", "replace", "chmod"):
+        monkeypatch.setattr(os, operation, _fails)
+        with pytest.raises(OSError, match="disk"):
+            write_atomically(path, b"new")
+        monkeypatch.undo()
+        assert path.read_bytes() == b"old"
+        assert os.listdir(tmp_path) == ["file"]
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def _fails(*args, **kwargs):
+    raise OSError("the disk is full")
+
+
+def test_a_file_keeps_its_permissions_and_a_new_one_gets_the_usual(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    write_atomically(tmp_path / "new", b"x")
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    os.chmod(tmp_path / "new", 0o600)
+    write_atomically(tmp_path / "new", b"y")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_symbolic_link_is_followed_not_replaced(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_a_directory_and_a_missing_file_are_told_from_a_damaged_one(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        StreamPredictor.load(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        StreamPredictor.load(tmp_path / "missing")
+    with pytest.raises(IsADirectoryError):
+        random_predictor(SMALL).save(tmp_path)
+
+
+KILLED = """
+import sys
+from streamlstm import Config, StreamPredictor
+predictor = StreamPredictor(config=Config(hidden=64, layers=2, window=4))
+print("ready", flush=True)
+while True:
+    predictor.observe_many(b"kill me while I write")
+    predictor.save(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_kill_9_while_saving_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for attempt in range(8):
+        child = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        while not path.exists():
+            time.sleep(0.01)
+        time.sleep(0.01 + 0.013 * attempt)
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        assert StreamPredictor.load(path).n_symbols > 0

@@ -1,0 +1,631 @@
+"""The command line as a shell sees it: real processes, real pipes, real files."""
+
+import json
+import multiprocessing
+import os
+import random
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from streamlstm import Config, StreamPredictor, Vocabulary
+from streamlstm.checkpoint import read_checkpoint, write_checkpoint
+
+CLI = [sys.executable, "-m", "streamlstm"]
+TINY = ["--hidden", "16", "--layers", "1"]
+TRAIN_TINY = [*TINY, "--batch", "2", "--window", "8"]
+TWO_GROUPS = [*TINY, "--batch", "16", "--window", "8", "--epochs", "6"]
+COMMANDS = ["predict", "score", "train", "generate", "info", "warmup"]
+TEXT = b"".join(b"%d green bottles hanging on the wall\n" % (n % 97) for n in range(120))
+
+
+def run(*arguments: object, stdin: bytes = b"", **options) -> subprocess.CompletedProcess:
+    return subprocess.run([*CLI, *map(str, arguments)], input=stdin, capture_output=True, timeout=100, **options)
+
+
+def start(*arguments: object, **options) -> subprocess.Popen:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*CLI, *map(str, arguments)], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, **options)
+
+
+def next_line(process: subprocess.Popen) -> bytes:
+    ready, _, _ = select.select([process.stdout], [], [], 60)
+    assert ready, "nothing was written within a minute"
+    return process.stdout.readline()
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def assert_refused(result: subprocess.CompletedProcess, *words: str) -> None:
+    message = result.stderr.decode()
+    assert result.returncode == 1, message
+    assert re.fullmatch(r"streamlstm: [^\n]+\n", message), message
+    for word in words:
+        assert word in message
+
+
+def tiny(text: str | None = None) -> StreamPredictor:
+    vocabulary = Vocabulary.bytes() if text is None else Vocabulary.from_text(text)
+    return StreamPredictor(vocabulary, Config(hidden=16, layers=1))
+
+
+def objects(lines: bytes) -> list[dict]:
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> Iterator[bytes]:
+    """The kernels are in the cache, so that no test finds the notice about compiling on stderr; stdout is buffered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONUNBUFFERED", raising=False)
+        yield run("warmup").stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "text").write_bytes(TEXT)
+    result = run("train", folder / "text", "-o", folder / "model", *TWO_GROUPS, "--threads", 1)
+    assert result.returncode == 0, result.stderr
+    return folder / "model"
+
+
+# What comes in
+
+
+def test_empty_input_gives_a_header_and_a_summary_of_no_symbols():
+    result = run("predict", *TINY, "--format", "tsv")
+    assert (result.returncode, result.stdout) == (0, b"index\tsymbol\tbits\trank\tnext\n")
+    assert result.stderr.startswith(b"0 symbols, 0.0000 bits per symbol")
+
+
+def test_empty_text_makes_a_text_model_without_a_complaint():
+    result = run("predict", *TINY, "--vocab", "text", "--format", "jsonl")
+    assert (result.returncode, result.stdout) == (0, b"")
+
+
+def test_the_first_byte_of_all_costs_a_fresh_net_8_bits():
+    (record,) = objects(run("predict", *TINY, "--format", "jsonl", stdin=b"h").stdout)
+    assert {name: record[name] for name in ("index", "token", "symbol", "bits")} == {
+        "index": 0, "token": 104, "symbol": "h", "bits": 8.0,
+    }  # fmt: skip
+    assert 1 <= record["rank"] <= 256
+    assert len(record["next"]) == 5
+
+
+def test_all_256_bytes_pass_and_those_that_are_no_ascii_are_written_as_escapes():
+    result = run("predict", *TINY, "--freeze", "--format", "jsonl", "--top", 0, stdin=bytes(range(256)))
+    records = objects(result.stdout)
+    assert [record["token"] for record in records] == list(range(256))
+    assert [record["symbol"] for record in records] == [chr(n) if n < 128 else f"\\x{n:02x}" for n in range(256)]
+    assert {record["bits"] for record in records} == {8.0}  # a fresh net that may not learn knows nothing of any byte
+
+
+def test_a_text_model_of_four_characters_starts_at_2_bits():
+    records = objects(run("predict", *TINY, "--vocab", "text", "--format", "jsonl", stdin=b"hello").stdout)
+    assert records[0]["bits"] == 2.0
+    assert "".join(record["symbol"] for record in records) == "hello"
+
+
+def test_invalid_utf8_becomes_the_replacement_character_of_a_text_model():
+    result = run("predict", *TINY, "--vocab", "text", "--format", "jsonl", stdin=b"a\xffb\xe2\x82")
+    assert "".join(record["symbol"] for record in objects(result.stdout)) == "a\ufffdb\ufffd"
+
+
+def test_invalid_utf8_in_a_training_text_is_refused_with_the_name_of_the_file(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 au lait")
+    result = run("train", tmp_path / "latin.txt", "-o", tmp_path / "m", *TRAIN_TINY, "--vocab", "text")
+    assert_refused(result, "latin.txt")
+
+
+def test_a_character_split_between_two_writes_is_one_symbol_of_a_text_model(tmp_path):
+    tiny("aé€").save(tmp_path / "m")
+    with start("predict", "--model", tmp_path / "m", "--format", "jsonl") as process:
+        process.stdin.write(b"a\xe2\x82")
+        first = next_line(process)
+        process.stdin.write(b"\xac\xc3")
+        second = next_line(process)
+        process.stdin.write(b"\xa9")
+        process.stdin.close()
+        records = objects(first + second + process.stdout.read())
+        process.stderr.read()
+    assert [(record["index"], record["symbol"]) for record in records] == [(0, "a"), (1, "€"), (2, "é")]
+    assert process.returncode == 0
+
+
+def test_a_character_split_between_two_writes_is_two_symbols_of_a_byte_model():
+    with start("predict", *TINY, "--format", "jsonl") as process:
+        process.stdin.write(b"\xc3")
+        first = next_line(process)
+        process.stdin.write(b"\xa9")
+        process.stdin.close()
+        records = objects(first + process.stdout.read())
+        process.stderr.read()
+    assert [(record["token"], record["symbol"]) for record in records] == [(0xC3, "\\xc3"), (0xA9, "\\xa9")]
+
+
+@pytest.mark.parametrize("format", ["text", "tsv", "jsonl"])
+def test_a_live_reader_gets_a_record_for_each_symbol_before_the_next_is_written(format):
+    with start("predict", *TINY, "--format", format) as process:
+        for index, symbol in enumerate("abc"):
+            process.stdin.write(symbol.encode())
+            if index == 0 and format != "jsonl":
+                assert b"symbol" in next_line(process)
+            line = next_line(process).decode()
+            record = (
+                json.loads(line) if format == "jsonl" else dict(zip(["index", "symbol"], line.split()[:2], strict=True))
+            )
+            assert (int(record["index"]), record["symbol"]) == (index, symbol)
+        process.stdin.close()
+        assert process.stdout.read() == b""
+        assert process.stderr.read().startswith(b"3 symbols, ")
+    assert process.returncode == 0
+
+
+def test_a_file_gives_the_same_records_as_a_pipe(tmp_path):
+    (tmp_path / "text").write_bytes(TEXT[:300])
+    assert run("predict", tmp_path / "text", *TINY).stdout == run("predict", *TINY, stdin=TEXT[:300]).stdout
+
+
+# What comes out
+
+
+def test_the_records_are_those_of_the_python_api():
+    k = 3
+    trace = tiny().trace(TEXT[:100], k)
+    records = objects(run("predict", *TINY, "--top", k, "--format", "jsonl", stdin=TEXT[:100]).stdout)
+    assert [record["index"] for record in records] == list(range(100))
+    assert bytes(record["token"] for record in records) == TEXT[:100]
+    np.testing.assert_allclose([record["bits"] for record in records], trace.bits, atol=5.1e-5)
+    assert [record["rank"] for record in records] == trace.ranks.tolist()
+    np.testing.assert_allclose([[p for _, p in r["next"]] for r in records], trace.next_probabilities, atol=5.1e-5)
+    symbols = [[Vocabulary.bytes().symbol(token) for token in row] for row in trace.next_tokens.tolist()]
+    assert [[s for s, _ in record["next"]] for record in records] == symbols
+
+
+def test_the_surprisal_and_rank_of_a_symbol_are_those_of_the_distribution_written_before_it():
+    text = b"abcabcabc" * 60
+    output = run("predict", *TINY, "--vocab", "text", "--top", 3, "--format", "jsonl", stdin=text).stdout
+    records = objects(output)
+    for before, record in pairwise(records):
+        chances = dict(before["next"])
+        assert sum(chances.values()) == pytest.approx(1, abs=2e-4)
+        assert 2 ** -record["bits"] == pytest.approx(chances[record["symbol"]], abs=1e-4)
+        assert record["rank"] in (1, 1 + [symbol for symbol, _ in before["next"]].index(record["symbol"]))
+    assert records[-1]["bits"] < 0.5 < records[0]["bits"]
+
+
+def test_text_tsv_and_jsonl_say_the_same():
+    text = b"a b=c\t\xff\\" * 20
+    outputs = {f: run("predict", *TINY, "--format", f, stdin=text).stdout.decode() for f in ("text", "tsv", "jsonl")}
+    header, *lines = outputs["tsv"].splitlines()
+    assert header.split("\t") == ["index", "symbol", "bits", "rank", "next"]
+    rows = [line.split("\t") for line in lines]
+    records = objects(outputs["jsonl"].encode())
+    aligned = outputs["text"].splitlines()[1:]
+    assert len(rows) == len(records) == len(aligned) == len(text)
+    for (index, _, bits, rank, after), record, line in zip(rows, records, aligned, strict=True):
+        assert (int(index), float(bits), int(rank)) == (record["index"], record["bits"], record["rank"])
+        chances = [float(part.split("=")[1]) for part in after.split(" ")]
+        assert chances == [p for _, p in record["next"]]
+        assert re.findall(r" (\d\.\d{4})(?= |$)", line[24:])[-5:] == [f"{p:.4f}" for p in chances]
+        assert line.split()[0] == index
+        assert bits in line.split()
+    assert [row[1] for row in rows[:8]] == ["a", " ", "b", "=", "c", "\\t", "\\xff", "\\\\"]
+
+
+def test_a_symbol_that_the_encoding_of_the_terminal_lacks_does_not_stop_the_stream():
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    result = run("predict", *TINY, "--vocab", "text", "--format", "tsv", stdin="h€".encode(), env=latin)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(b"\n") == 3
+
+
+def test_quiet_writes_only_the_summary_which_is_that_of_the_python_api():
+    result = run("predict", *TINY, "--quiet", stdin=TEXT)
+    assert (result.returncode, result.stdout) == (0, b"")
+    mean = tiny().observe_many(TEXT).mean(dtype="float64")
+    assert re.match(rf"{len(TEXT):,} symbols, {mean:.4f} bits per symbol, [\d,]+ symbols/s\n$", result.stderr.decode())
+
+
+def test_save_and_then_model_gives_the_records_of_one_run(tmp_path):
+    records = ["--format", "jsonl"]
+    whole = objects(run("predict", *TINY, *records, stdin=TEXT[:153]).stdout)
+    first = objects(run("predict", *TINY, *records, "--save", tmp_path / "m", stdin=TEXT[:53]).stdout)
+    second = objects(run("predict", "--model", tmp_path / "m", *records, stdin=TEXT[53:153]).stdout)
+    without_index = [{**record, "index": None} for record in whole]
+    assert [{**record, "index": None} for record in first + second] == without_index
+
+
+def test_freeze_keeps_the_weights_that_were_loaded(tmp_path):
+    tiny().save(tmp_path / "m")
+    run("predict", "--model", tmp_path / "m", "--freeze", "--quiet", "--save", tmp_path / "frozen", stdin=TEXT[:200])
+    before, after = (StreamPredictor.load(tmp_path / name).weights() for name in ("m", "frozen"))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+# Signals
+
+
+def test_a_reader_that_has_enough_ends_predict_with_141_and_without_a_word(tmp_path):
+    (tmp_path / "text").write_bytes(TEXT * 10)
+    with start("predict", tmp_path / "text", *TINY) as process:
+        next_line(process)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_a_reader_that_has_enough_ends_generate_with_141_and_without_a_word(trained):
+    with start("generate", "--model", trained, "-n", 10**9) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_ctrl_c_at_a_waiting_pipe_saves_what_was_seen_and_exits_130(tmp_path):
+    with start("predict", *TINY, "--save", tmp_path / "m", "--format", "jsonl") as process:
+        process.stdin.write(b"abc")
+        lines = [next_line(process) for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b""
+        assert re.fullmatch(rb"3 symbols, [^\n]+\n", process.stderr.read())
+    assert process.returncode == 130
+    assert [json.loads(line)["symbol"] for line in lines] == ["a", "b", "c"]
+    twin = tiny()
+    twin.observe_many("abc")
+    saved = StreamPredictor.load(tmp_path / "m")
+    assert saved.n_symbols == 3
+    assert np.array_equal(saved.predict(), twin.predict())
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("vocab", ["bytes", "text"])
+def test_ctrl_c_in_the_middle_of_a_file_saves_as_many_symbols_as_have_whole_records(tmp_path, vocab, unbuffered):
+    """PYTHONUNBUFFERED is set in many containers; a write that a signal interrupts is then cut short."""
+    (tmp_path / "text").write_bytes(TEXT * 20)
+    arguments = ["predict", tmp_path / "text", *TINY, "--vocab", vocab, "--save", tmp_path / "m", "--format", "jsonl"]
+    with start(*arguments, env={**os.environ, "PYTHONUNBUFFERED": unbuffered}) as process:
+        first = next_line(process)
+        time.sleep(0.1)  # by now the pipe is full, and a write waits
+        process.send_signal(signal.SIGINT)
+        output = first + process.stdout.read()
+        process.stderr.read()
+    assert process.returncode == 130
+    assert output.endswith(b"\n")
+    indices = [record["index"] for record in objects(output)]
+    assert indices == list(range(len(indices)))
+    assert StreamPredictor.load(tmp_path / "m").n_symbols == len(indices) < len(TEXT) * 20
+
+
+def test_ctrl_c_ends_score_with_130_and_without_a_word():
+    with start("score", "-", *TINY) as process:
+        next_line(process)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+    assert process.returncode == 130
+
+
+def save_forever(predictor: StreamPredictor, path: Path) -> None:
+    while True:
+        predictor.observe("a")
+        predictor.save(path)
+
+
+def test_kill_9_while_saving_leaves_a_whole_file(tmp_path):
+    path, delays = tmp_path / "m", random.Random(1)
+    predictor = StreamPredictor(config=Config(hidden=64, layers=1))
+    predictor.observe_many(TEXT[:200])
+    predictor.save(path)
+    seen = []
+    for _ in range(30):
+        process = multiprocessing.get_context("fork").Process(target=save_forever, args=(predictor, path))
+        process.start()
+        time.sleep(0.02 + delays.uniform(0, 0.03))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        seen.append(StreamPredictor.load(path).n_symbols)
+    assert max(seen) > 201  # it did save meanwhile
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("command", [["predict"], ["score"], ["info"], ["train", "-o", "m"]])
+def test_a_missing_file_is_refused_by_name(tmp_path, command):
+    assert_refused(run(*command, "no-such-file", cwd=tmp_path), "no-such-file", "No such file")
+
+
+@pytest.mark.parametrize("command", [["predict"], ["predict", "--model"]])
+def test_a_folder_is_refused_as_input_and_as_model(tmp_path, command):
+    assert_refused(run(*command, tmp_path), str(tmp_path), "directory")
+
+
+@pytest.mark.parametrize("where", ["missing/m", "."])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, where):
+    result = run("predict", *TINY, "--save", tmp_path / where, stdin=b"abc")
+    assert_refused(result, str(tmp_path / where))
+    assert result.stdout == b""
+    (tmp_path / "text").write_bytes(TEXT)
+    assert_refused(run("train", tmp_path / "text", "-o", tmp_path / where, *TRAIN_TINY), str(tmp_path / where))
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_a_curve_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "text").write_bytes(TEXT)
+    curve = tmp_path / "missing" / "curve.tsv"
+    result = run("train", tmp_path / "text", "-o", tmp_path / "m", *TRAIN_TINY, "--epochs", 1, "--curve", curve)
+    assert_refused(result, str(curve))
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_saving_never_replaces_what_is_no_regular_file(tmp_path):
+    """As root, `--save /dev/null` would otherwise turn the device into a file."""
+    os.mkfifo(tmp_path / "pipe")
+    assert_refused(run("predict", *TINY, "--save", tmp_path / "pipe", stdin=b"abc"), "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_an_output_that_is_full_is_one_line():
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run([*CLI, "predict", *TINY], input=b"abc", stdout=full, stderr=subprocess.PIPE)
+    assert process.returncode == 1
+    assert re.fullmatch(rb"streamlstm: [^\n]*No space left[^\n]*\n", process.stderr)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_a_closed_stdin_or_stdout_is_one_line(closed):
+    line = f'"{sys.executable}" -m streamlstm predict {" ".join(TINY)} {closed}'
+    result = subprocess.run(line, shell=True, stdin=subprocess.DEVNULL, capture_output=True)
+    assert_refused(result, "stdin" if "<" in closed else "stdout")
+
+
+def damaged_models(folder: Path) -> dict[str, Path]:
+    tiny().save(folder / "whole")
+    content = (folder / "whole").read_bytes()
+    (folder / "empty").write_bytes(b"")
+    (folder / "truncated").write_bytes(content[: len(content) // 2])
+    (folder / "corrupt").write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    (folder / "foreign").write_bytes(TEXT)
+    save_file({"weight_ih_l0": np.zeros((64, 256), dtype=np.float32)}, folder / "torch.safetensors")
+    arrays, values = read_checkpoint(folder / "whole")
+    write_checkpoint(folder / "newer", arrays, {**values, "format": 1000})
+    write_checkpoint(folder / "not finite", {**arrays, "bias_l0": arrays["bias_l0"] * np.float32(np.nan)}, values)
+    write_checkpoint(folder / "misshapen", {**arrays, "bias_l0": arrays["bias_l0"][:-1]}, values)
+    return {path.name: path for path in folder.iterdir() if path.name != "whole"}
+
+
+def test_a_damaged_foreign_or_newer_model_is_refused_by_name(tmp_path):
+    for name, path in damaged_models(tmp_path).items():
+        content = path.read_bytes()
+        assert_refused(run("predict", "--model", path, "--save", path, stdin=b"abc"), name)
+        assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", "--hidden", "0"], ["hidden", "0"]),
+        (["predict", "--window", "0"], ["window", "0"]),
+        (["predict", "--lr", "nan"], ["lr", "nan"]),
+        (["predict", "--optimizer", "lbfgs"], ["lbfgs", "rmsprop"]),
+        (["predict", "--connections", "ring"], ["ring", "skip"]),
+        (["predict", "--vocab", "words"], ["--vocab", "words"]),
+        (["predict", "--format", "xml"], ["--format", "xml", "jsonl"]),
+        (["predict", "--top", "-1"], ["--top", "-1"]),
+        (["predict", "--seed", "-1"], ["seed", "-1"]),
+        (["train", "/dev/null", "-o", "/tmp/m", "--epochs", "nan"], ["epochs", "nan"]),
+        (["train", "/dev/null", "-o", "/tmp/m"], ["at least 2 symbols"]),
+    ],
+)
+def test_a_senseless_option_is_refused_with_its_name_and_value(arguments, words):
+    result = run(*arguments)
+    assert_refused(result, *words)
+    assert result.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [("--temperature=-1", "temperature"), ("--top-p=0", "top_p"), ("-n=-1", "-1"), ("--seed=-1", "seed")],
+)
+def test_a_senseless_option_of_generate_is_refused_with_its_name(trained, options, word):
+    assert_refused(run("generate", "--model", trained, *options.split("=", 1)), word)
+
+
+@pytest.mark.parametrize("option", ["--hidden", "--lr", "--vocab"])
+def test_an_option_of_a_fresh_net_is_refused_beside_a_model(trained, option):
+    value = "text" if option == "--vocab" else "1"
+    assert_refused(run("predict", "--model", trained, option, value, stdin=b"abc"), option)
+
+
+def test_an_option_that_is_no_number_is_a_usage_error():
+    result = run("predict", "--hidden", "many")
+    assert result.returncode == 2
+    assert b"'--hidden'" in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+def test_a_symbol_that_a_text_model_does_not_know_is_refused_with_its_place_in_the_stream(tmp_path):
+    tiny("hi").save(tmp_path / "m")
+    with start("predict", "--model", tmp_path / "m", "--format", "jsonl") as process:
+        process.stdin.write(b"hihi")
+        for _ in range(4):
+            next_line(process)
+        process.stdin.write(b"hx")
+        process.stdin.close()
+        message = process.stderr.read().decode()
+    assert process.returncode == 1
+    assert re.fullmatch(r"streamlstm: [^\n]*'x'[^\n]*position 5\b[^\n]*\n", message), message
+
+
+# The other commands
+
+
+def test_train_makes_a_model_that_knows_its_text(trained):
+    assert not trained.with_name("model.resume").exists()
+    assert StreamPredictor.load(trained).observe_many(TEXT[:500]).mean() < 6 < 8
+
+
+def test_train_gives_the_same_weights_for_one_and_for_two_threads(trained, tmp_path):
+    text, model = trained.with_name("text"), tmp_path / "two"
+    run("train", text, "-o", model, *TWO_GROUPS, "--threads", 2)
+    assert model.read_bytes() == trained.read_bytes()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_training_run_that_was_stopped_and_resumed_gives_the_bytes_of_one_that_was_not(trained, tmp_path, stop):
+    model, state = tmp_path / "m", tmp_path / "m.resume"
+    training = ["train", trained.with_name("text"), *TWO_GROUPS, "-o", model]
+    with start(*training, "--checkpoint-every", 0) as process:
+        wait_for(model, process)
+        process.send_signal(stop)
+        message = process.stderr.read()
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert re.search(rb"stopped at update \d+ of \d+; go on with --resume\n$", message)
+    assert state.exists()
+    assert not np.array_equal(StreamPredictor.load(model).predict(), StreamPredictor.load(trained).predict())
+    resumed = run(*training, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert model.read_bytes() == trained.read_bytes()
+    assert not state.exists()
+
+
+def test_resume_refuses_what_was_never_begun_and_what_was_begun_otherwise(trained, tmp_path):
+    text = trained.with_name("text")
+    training = ["train", text, "-o", tmp_path / "m", *TRAIN_TINY, "--resume"]
+    assert_refused(run(*training), "m.resume", "No such file")
+    tiny().save(tmp_path / "m.resume")
+    assert_refused(run(*training), "m.resume", "another run")
+
+
+def test_a_file_for_resume_is_refused_as_a_model_with_a_word_on_what_it_is(trained, tmp_path):
+    training = ["train", trained.with_name("text"), "-o", tmp_path / "m", *TRAIN_TINY, "--checkpoint-every", 0]
+    with start(*training) as process:
+        wait_for(tmp_path / "m.resume", process)
+        process.kill()
+    assert_refused(run("info", tmp_path / "m.resume"), "m.resume", "train --resume")
+
+
+def test_the_curve_has_a_row_with_the_bits_of_the_validation_file(trained, tmp_path):
+    text, model, curve = trained.with_name("text"), tmp_path / "m", tmp_path / "curve.tsv"
+    run("train", text, "-o", model, *TRAIN_TINY, "--epochs", 1, "--val", text, "--curve", curve)
+    header, row = (line.split("\t") for line in curve.read_text().splitlines())
+    assert header == ["update", "symbols", "seconds", "lr", "bits", "validation_bits"]
+    predictor = StreamPredictor.load(model)
+    predictor.learning = False
+    assert float(row[5]) == pytest.approx(predictor.observe_many(TEXT).mean(), abs=1e-3)
+
+
+def test_score_has_a_row_per_file_each_read_by_the_same_model(trained, tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    text = trained.with_name("text")
+    result = run("score", "--model", trained, text, tmp_path / "empty", text)
+    header, *rows = (line.split("\t") for line in result.stdout.decode().splitlines())
+    assert header == ["symbols", "bits", "bits_per_symbol", "file"]
+    bits = float(StreamPredictor.load(trained).observe_many(TEXT).sum(dtype="float64"))
+    row = [str(len(TEXT)), f"{bits:.2f}", f"{bits / len(TEXT):.4f}", str(text)]
+    assert rows == [row, ["0", "0.00", "0.0000", str(tmp_path / "empty")], row]
+
+
+def test_score_of_a_fresh_net_that_may_not_learn_is_8_bits_per_byte(tmp_path):
+    result = run("score", "--freeze", "-", *TINY, stdin=TEXT[:100])
+    assert result.stdout.splitlines()[1:] == [b"100\t800.00\t8.0000\t-"]
+
+
+def test_generate_writes_the_same_text_for_the_same_seed_and_another_for_another(trained):
+    one, same, other = (run("generate", "--model", trained, "-n", 80, "--seed", s).stdout for s in (1, 1, 2))
+    assert len(one) == 81
+    assert one == same != other
+
+
+def test_generate_at_temperature_0_goes_on_from_the_prompt_with_the_best_symbols(trained):
+    prompt = "7 green bottles hang"
+    output = run("generate", "--model", trained, "--prompt", prompt, "-n", 10, "--temperature", 0, "--seed", 3).stdout
+    predictor = StreamPredictor.load(trained)
+    predictor.learning = False
+    predictor.observe_many(prompt)
+    best = ""
+    for _ in range(10):
+        best += predictor.top(1)[0][0]
+        predictor.observe(best[-1])
+    assert output.decode() == prompt + best + "\n"
+
+
+def test_generate_refuses_a_prompt_with_a_symbol_that_the_model_does_not_know(tmp_path):
+    tiny("hi").save(tmp_path / "m")
+    result = run("generate", "--model", tmp_path / "m", "--prompt", "h€")
+    assert_refused(result, "'€'", "position 1")
+    assert result.stdout == b""
+
+
+def test_info_tells_the_shape_the_vocabulary_and_how_much_was_seen(tmp_path):
+    predictor = tiny("hello")
+    predictor.observe_many("hello" * 300)
+    predictor.save(tmp_path / "m")
+    lines = dict(line.split(None, 1) for line in run("info", tmp_path / "m").stdout.decode().splitlines())
+    assert lines["network"] == "1 layers of 16, skip, window 16"
+    assert lines["weights"] == f"{4 * 16 * (4 + 16 + 1) + 4 * (16 + 1):,}"
+    assert lines["vocabulary"].startswith("4 symbols (text")
+    assert lines["symbols"] == "1,500 seen"
+
+
+def test_warmup_tells_where_the_cache_is(compiled):
+    *kernels, last = compiled.decode().splitlines()
+    assert any(line.startswith("forward ") for line in kernels)
+    assert last.startswith("cache: ")
+    assert list(Path(last.removeprefix("cache: ")).iterdir())
+
+
+# Help
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_do_not_import_numba_or_numpy(option):
+    result = subprocess.run([sys.executable, "-X", "importtime", *CLI[1:], option], capture_output=True)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.decode().splitlines()}
+    assert result.returncode == 0
+    assert "typer" in imported
+    assert imported.isdisjoint({"numba", "numpy", "llvmlite"})
+
+
+def test_the_console_script_tells_its_version():
+    script = Path(sys.executable).with_name("streamlstm")
+    if not script.exists():
+        pytest.skip("no console script beside this interpreter")
+    result = subprocess.run([script, "--version"], capture_output=True)
+    assert (result.returncode, result.stdout.split()[0]) == (0, b"streamlstm")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_shows_an_example(command):
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert re.search(rf"^  .*\bstreamlstm {command}\b", result.stdout.decode().partition("Options:")[0], re.MULTILINE)
+
+
+def test_help_can_be_read_where_the_terminal_is_not_utf8():
+    result = run("train", "--help", env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_the_help_lists_each_command():
+    listed = re.findall(r"^  (\w+)  ", run("--help").stdout.decode().partition("Commands:")[2], re.MULTILINE)
+    assert listed == COMMANDS

@@ -1,0 +1,219 @@
+"""The kernels against the NumPy twin, and the twin against finite differences."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import random_predictor, random_tokens, theta_of, twin_of
+
+from streamlstm import SGD, Adam, Config, RMSprop, Vocabulary, arithmetic, kernels
+from streamlstm.jit import kernel
+from streamlstm.lanes import load, store
+from streamlstm.model import Layout, aligned_zeros
+
+SHAPES = [
+    Config(hidden=7, layers=1, window=1),
+    Config(hidden=32, layers=1, window=32),
+    Config(hidden=20, layers=2, window=5),
+    Config(hidden=33, layers=3, window=8),
+    Config(hidden=16, layers=1, window=6, connections="stacked"),
+    Config(hidden=40, layers=2, window=3, connections="stacked"),
+    Config(hidden=24, layers=3, window=16, connections="stacked"),
+]
+OPTIMIZERS = [SGD(lr=0.3, l2=1e-3), SGD(lr=0.1, momentum=0.9), RMSprop(lr=0.02), Adam(lr=0.01, clip=0.05)]
+
+ids = repr
+
+
+@kernel
+def _exp(x, y):
+    for j in range(0, x.size, 16):
+        store(y, j, kernels.exp(load(x, j, 16)))
+
+
+@kernel
+def _sigmoid(x, y):
+    for j in range(0, x.size, 16):
+        store(y, j, kernels.sigmoid(load(x, j, 16)))
+
+
+@kernel
+def _tanh(x, y):
+    for j in range(0, x.size, 16):
+        store(y, j, kernels.tanh(load(x, j, 16)))
+
+
+@kernel
+def _log2(x, y):
+    for j in range(x.size):
+        y[j] = kernels.log2(x[j])
+
+
+EVERYWHERE = np.linspace(-20, 20, 160_000, dtype=np.float32)
+POSITIVE = np.exp2(np.linspace(-125, 2, 160_000)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("function", "twin", "truth", "x", "tolerance"),
+    [
+        (_exp, arithmetic.exp, np.exp, EVERYWHERE, 2e-7),
+        (_sigmoid, arithmetic.sigmoid, lambda x: 1 / (1 + np.exp(-x)), EVERYWHERE, 4e-7),
+        (_tanh, arithmetic.tanh, np.tanh, EVERYWHERE, 5e-7),
+        (_log2, arithmetic.log2, np.log2, POSITIVE, 2e-7),
+    ],
+    ids=["exp", "sigmoid", "tanh", "log2"],
+)
+def test_elementary_functions_are_accurate_and_have_the_bits_of_the_twin(function, twin, truth, x, tolerance):
+    y = np.empty_like(x)
+    function(x, y)
+    exact = truth(x.astype(np.float64))
+    assert np.max(np.abs(y - exact) / np.maximum(np.abs(exact), 1e-30)) < tolerance
+    assert np.array_equal(y, twin(x))
+
+
+def test_no_argument_makes_an_elementary_function_leave_its_range():
+    x = np.array([-np.inf, -1e30, -88, 88, 1e30, np.inf, 0, -0.0] * 2, dtype=np.float32)
+    y = np.empty_like(x)
+    _sigmoid(x, y)
+    assert np.all((y >= 0) & (y <= 1))
+    _tanh(x, y)
+    assert np.all(np.abs(y) <= 1)
+    _exp(x, y)
+    assert np.all((y > np.finfo(np.float32).tiny) & np.isfinite(y))
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=ids)
+def test_forward_agrees_with_the_float64_twin_within_1e_5(config):
+    predictor = random_predictor(config)
+    predictor.learning = False
+    twin = twin_of(predictor)
+    for token in random_tokens(40, 10):
+        assert np.max(np.abs(predictor.predict() - twin.p[:10])) < 1e-5
+        predictor.observe_many(np.array([token]))
+        twin.step(int(token))
+    h, c = predictor.state
+    assert np.max(np.abs(h - twin.h[:, : config.hidden])) < 1e-5
+    assert np.max(np.abs(c - twin.c[:, : config.hidden])) < 1e-5
+
+
+def gradients(config, seed=0):
+    """The window's gradient by the kernels, and by the float64 twin; both by name."""
+    predictor = random_predictor(config, optimizer=SGD(lr=1.0, clip=float("inf")), seed=seed)
+    twin, before = twin_of(predictor), theta_of(predictor).copy()
+    tokens = random_tokens(config.window + 1, 10, seed + 1)
+    predictor.observe_many(tokens)  # the last one triggers the step theta -= 1.0 · mean gradient
+    for token in tokens[:-1]:
+        twin.step(int(token))
+    layout = Layout(config, 10)
+    ours = layout.named((before - theta_of(predictor)) * config.window)
+    exact = twin.gradient([int(token) for token in tokens[1:]])
+    theirs = layout.named(np.concatenate([array.ravel() for array in exact.values()]))
+    return ours, theirs
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=ids)
+def test_every_gradient_agrees_with_the_float64_twin_within_1e_4(config):
+    ours, theirs = gradients(config)
+    for name, gradient in theirs.items():
+        assert np.linalg.norm(gradient) > 0 or config.window == 1, name
+        error = np.linalg.norm(ours[name] - gradient) / max(np.linalg.norm(gradient), 1e-12)
+        assert error < 1e-4 or np.linalg.norm(ours[name] - gradient) < 1e-6, (name, error)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    layers=st.integers(1, 3),
+    hidden=st.integers(1, 40),
+    window=st.integers(1, 32),
+    connections=st.sampled_from(["skip", "stacked"]),
+    seed=st.integers(0, 1000),
+)
+def test_gradients_agree_for_any_small_shape(layers, hidden, window, connections, seed):
+    ours, theirs = gradients(Config(hidden, layers, window, connections), seed)
+    largest = max(np.max(np.abs(gradient)) for gradient in theirs.values())
+    for name, gradient in theirs.items():
+        assert np.max(np.abs(ours[name] - gradient)) < 1e-4 * largest, name
+
+
+@pytest.mark.parametrize("config", [SHAPES[2], SHAPES[5], SHAPES[1]], ids=ids)
+def test_the_twins_gradient_is_that_of_finite_differences(config):
+    predictor = random_predictor(config)
+    tokens = [int(token) for token in random_tokens(config.window + 1, 10)]
+
+    def loss(twin):
+        total = 0.0
+        for token, target in zip(tokens[:-1], tokens[1:], strict=True):
+            twin.step(token)
+            total -= np.log(twin.p[target])
+        return total
+
+    twin = twin_of(predictor)
+    loss(twin)
+    gradient = twin.gradient(tokens[1:])
+    generator = np.random.default_rng(0)
+    for name, exact in gradient.items():
+        for index in generator.choice(exact.size, 6):
+            sides = []
+            for epsilon in (1e-5, -1e-5):
+                moved = twin_of(predictor)
+                moved.weights[name].reshape(-1)[index] += epsilon
+                moved.p = moved.distribution()
+                sides.append(loss(moved))
+            numeric = (sides[0] - sides[1]) / 2e-5
+            assert abs(numeric - exact.reshape(-1)[index]) < 1e-6, (name, index)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=ids)
+@pytest.mark.parametrize("config", SHAPES[1:], ids=ids)
+def test_the_float32_twin_has_the_kernels_bits_through_forward_and_learning(config, optimizer):
+    predictor = random_predictor(config, optimizer=optimizer)
+    twin, window = twin_of(predictor, np.float32), config.window
+    slots = [{name: np.zeros_like(weight) for name, weight in twin.weights.items()} for _ in range(2)]
+    tokens = [int(token) for token in random_tokens(3 * window + 2, 10)]
+    powers = [1.0, 1.0]
+    for index, token in enumerate(tokens):
+        if len(twin.tape) == window:
+            gradient = twin.gradient(tokens[index - window + 1 : index + 1])
+            powers = [power * beta for power, beta in zip(powers, optimizer.betas, strict=True)]
+            hyper = {
+                "lr": optimizer.lr_after(index - window),
+                "l2": optimizer.l2,
+                "beta1": optimizer.betas[0],
+                "beta2": optimizer.betas[1],
+                "epsilon": getattr(optimizer, "epsilon", 0.0),
+                "correct1": 1 / (1 - powers[0]),
+                "correct2": 1 / (1 - powers[1]),
+            }
+            twin.descend(gradient, slots, hyper, 1 / window, optimizer.clip)
+        bits = predictor.observe_many(np.array([token]))
+        assert bits[0] == -arithmetic.log2(twin.p[token : token + 1])[0]
+        twin.step(token)
+        assert np.array_equal(predictor.predict(), twin.p[:10]), f"symbol {index}"
+    flat = np.concatenate([weight.ravel() for weight in twin.weights.values()])
+    assert np.array_equal(flat, theta_of(predictor))
+
+
+def test_padding_stays_zero_while_the_net_learns():
+    config = Config(hidden=19, layers=2, window=4)
+    predictor = random_predictor(config, optimizer=Adam(lr=0.05, l2=0.01))
+    predictor.observe_many(random_tokens(200, 10))
+    layout = Layout(config, 10)
+    unpadded = layout.flat(layout.named(theta_of(predictor)))  # what named() does not see becomes zero
+    assert np.array_equal(unpadded, theta_of(predictor))
+    assert np.count_nonzero(unpadded) < unpadded.size
+
+
+def test_a_batch_of_streams_has_the_bits_of_each_stream_alone():
+    config, batch, count = Config(hidden=20, layers=2, window=6), 7, 6
+    vocabulary = Vocabulary.from_text("abcdefghij")
+    theta, layout = theta_of(random_predictor(config, vocabulary)), Layout(config, 10)
+    tokens = random_tokens((count + 1) * batch, 10).reshape(count + 1, batch)
+    bits = np.zeros((count + 1, batch), dtype=np.float32)
+    tape = aligned_zeros((count + 1) * batch * layout.record(learning=True))
+    places = layout.places(learning=True, batch=batch)
+    kernels.distribution(theta, tape, places, 0, batch)
+    kernels.forward(theta, tape, tokens.reshape(-1), bits.reshape(-1), places, 0, count, batch)
+    for stream in range(batch):
+        alone = random_predictor(config, vocabulary)
+        alone.learning = False
+        assert np.array_equal(alone.observe_many(tokens[:count, stream]), bits[:count, stream])

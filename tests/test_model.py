@@ -1,0 +1,76 @@
+"""Shapes, places and initial weights."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamlstm import Config
+from streamlstm.model import Layout, Start, aligned_zeros, fresh_theta
+
+configs = st.builds(
+    Config, st.integers(1, 70), st.integers(1, 4), st.integers(1, 9), st.sampled_from(["skip", "stacked"])
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("hidden", 0), ("hidden", 4097), ("hidden", 1.5), ("hidden", True), ("layers", 0), ("layers", -1), ("window", 0)]
+    + [("window", "16"), ("connections", "dense")],
+)
+def test_a_config_out_of_range_is_refused_by_name_and_value(field, value):
+    with pytest.raises(ValueError, match=rf"^{field} must be .*{value!r}$"):
+        Config(**{field: value})
+
+
+@given(configs, st.integers(1, 300))
+def test_every_weight_has_pytorchs_name_and_shape_and_its_own_place(config, n_symbols):
+    layout = Layout(config, n_symbols)
+    H, V, skip = config.hidden, n_symbols, config.connections == "skip"
+    flat = np.zeros(layout.size, dtype=np.float32)
+    for number, block in enumerate(layout.blocks(flat), 1):
+        assert not block.view.any(), "two weights share a place"
+        block.view[:] = number
+    named = layout.named(flat)
+    shapes = {"weight_out": (V, H * config.layers if skip else H), "bias_out": (V,)}
+    for layer in range(config.layers):
+        inputs = V if layer == 0 else V + H if skip else H
+        shapes |= {
+            f"weight_ih_l{layer}": (4 * H, inputs),
+            f"weight_hh_l{layer}": (4 * H, H),
+            f"bias_l{layer}": (4 * H,),
+        }
+    assert {name: weight.shape for name, weight in named.items()} == shapes
+    assert np.array_equal(layout.flat(named), flat)
+
+
+@given(configs, st.integers(1, 200), st.integers(0, 5))
+def test_fresh_weights_do_not_depend_on_padding_and_leave_it_zero(config, n_symbols, seed):
+    layout = Layout(config, n_symbols)
+    theta = fresh_theta(layout, seed)
+    assert np.array_equal(layout.flat(layout.named(theta)), theta)
+
+
+def test_fresh_weights_are_spread_as_asked_and_the_output_layer_is_zero():
+    layout = Layout(Config(hidden=100, layers=2), 256)
+    named = layout.named(fresh_theta(layout, 0, Start(table=0.5, gain=2.0, forget_bias=0.25)))
+    assert named["weight_ih_l0"].std() == pytest.approx(0.5, rel=0.02)
+    assert named["weight_ih_l1"][:, :256].std() == pytest.approx(0.5, rel=0.02)
+    assert named["weight_ih_l1"][:, 256:].std() == pytest.approx(0.2, rel=0.02)
+    assert named["weight_hh_l0"].std() == pytest.approx(0.2, rel=0.02)
+    assert abs(named["weight_hh_l0"].mean()) < 0.01
+    assert named["bias_l0"].reshape(4, 100).mean(axis=1).tolist() == [0, 0.25, 0, 0]
+    assert not named["weight_out"].any()
+    assert not named["bias_out"].any()
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, None, True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        fresh_theta(Layout(Config(hidden=4), 4), seed)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 99_999])
+def test_arrays_begin_at_cache_lines(size):
+    assert aligned_zeros(size).ctypes.data % 64 == 0
+    assert aligned_zeros(size).size == size

@@ -1,0 +1,46 @@
+"""The network against PyTorch's nn.LSTM: known answers always, and PyTorch itself where it is installed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from streamlstm import SGD, Config, StreamPredictor, Vocabulary
+
+FILE = Path(__file__).with_name("torch_answers.safetensors")
+SHAPES = [(5, 1, 7, 6), (9, 2, 12, 11), (6, 3, 8, 20)]  # hidden, layers, symbols, window
+
+
+def check(answers, hidden, layers, n_symbols, window):
+    """Distributions, loss and gradients of a stacked net with PyTorch's weights are PyTorch's."""
+    vocabulary = Vocabulary.from_text("".join(chr(97 + index) for index in range(n_symbols)))
+    weights = {name[7:]: array.astype(np.float32) for name, array in answers.items() if name.startswith("weight/")}
+    config = Config(hidden, layers, window, "stacked")
+    predictor = StreamPredictor.from_weights(weights, vocabulary, config, SGD(lr=1.0, clip=float("inf")))
+    symbols, bits = vocabulary.decode(answers["tokens"]), []
+    for symbol, expected in zip(symbols[:-1], answers["distributions"], strict=True):
+        bits.append(predictor.observe(symbol))
+        assert np.max(np.abs(predictor.predict() - expected)) < 1e-5
+    before = predictor.weights()
+    bits.append(predictor.observe(symbols[-1]))  # theta -= 1.0 · gradient of the mean loss
+    assert np.mean(bits[1:]) * np.log(2) == pytest.approx(answers["loss"].item(), rel=1e-5)
+    for name, after in predictor.weights().items():
+        gradient = answers[f"gradient/{name}"]
+        error = np.linalg.norm(before[name] - after - gradient) / np.linalg.norm(gradient)
+        assert error < 1e-4, (name, error)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_known_answers_of_pytorch_hold(shape):
+    prefix = "-".join(map(str, shape)) + "/"
+    answers = {name[len(prefix) :]: array for name, array in load_file(FILE).items() if name.startswith(prefix)}
+    check(answers, *shape)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (32, 2, 27, 32)], ids=str)
+def test_pytorch_gives_the_same_answers_now(shape):
+    pytest.importorskip("torch")
+    from torch_answers import answers
+
+    check(answers(*shape), *shape)

@@ -1,0 +1,128 @@
+"""Offline training: the same weights for any number of threads and any stop, and less surprisal."""
+
+import numpy as np
+import pytest
+from nets import random_tokens, theta_of
+
+from streamlstm import Config, StreamPredictor, Vocabulary
+from streamlstm.training import GROUP, Plan, Trainer
+
+LETTERS = Vocabulary.from_text("abcdefghij")
+SMALL = Config(hidden=12, layers=2, window=5)
+PLAN = Plan(epochs=3, batch=2 * GROUP + 3, window=6, chunk=50, warmup=3)
+TEXT = random_tokens(2000, 10)
+
+
+def trained(threads=1, plan=PLAN, text=TEXT):
+    trainer = Trainer(text, LETTERS, SMALL, plan, threads)
+    for _ in trainer.run():
+        pass
+    return trainer
+
+
+def test_any_number_of_threads_gives_the_same_weights():
+    one = trained(threads=1)
+    assert np.array_equal(one.theta, trained(threads=2).theta)
+    assert np.array_equal(one.theta, trained(threads=5).theta)
+
+
+@pytest.mark.parametrize("stop", [1, 17, 30])
+def test_a_run_that_was_stopped_resumes_to_the_same_last_bit(tmp_path, stop):
+    first, bits = Trainer(TEXT, LETTERS, SMALL, PLAN), []
+    for progress in first.run():
+        bits.append(progress.bits)
+        if progress.step == stop:
+            break
+    first.save(tmp_path / "run")
+    second = Trainer(TEXT, LETTERS, SMALL, PLAN, threads=2)
+    second.restore(tmp_path / "run")
+    bits += [progress.bits for progress in second.run()]
+    whole = Trainer(TEXT, LETTERS, SMALL, PLAN)
+    assert bits == [progress.bits for progress in whole.run()]
+    assert np.array_equal(second.theta, whole.theta)
+    assert np.array_equal(second.memory.slots, whole.memory.slots)
+
+
+@pytest.mark.parametrize(
+    ("text", "config", "plan", "what"),
+    [
+        (TEXT[:-1], SMALL, PLAN, "training_text"),
+        (TEXT, Config(hidden=13, layers=2, window=5), PLAN, "config"),
+        (TEXT, SMALL, Plan(epochs=4, batch=PLAN.batch, window=6, chunk=50, warmup=3), "plan"),
+    ],
+)
+def test_the_state_of_another_run_is_refused(tmp_path, text, config, plan, what):
+    Trainer(TEXT, LETTERS, SMALL, PLAN).save(tmp_path / "run")
+    with pytest.raises(ValueError, match=what):
+        Trainer(text, LETTERS, config, plan).restore(tmp_path / "run")
+
+
+def test_training_lowers_the_surprisal_and_gives_a_predictor_that_knows_the_text():
+    text = LETTERS.encode("abcdefghij" * 300)
+    trainer = Trainer(text, LETTERS, SMALL, Plan(epochs=30, batch=4, window=10, lr=0.02, warmup=10))
+    bits = [progress.bits for progress in trainer.run()]
+    assert bits[-1] < 0.1 < 3 < bits[0]
+    predictor = trainer.predictor()
+    predictor.learning = False
+    assert predictor.observe_many("abcdefghij" * 5)[-20:].mean() < 0.1
+
+
+def test_the_predictor_has_the_trainers_weights_and_does_not_share_them():
+    trainer = trained()
+    predictor = trainer.predictor()
+    assert np.array_equal(theta_of(predictor), trainer.theta)
+    before = trainer.theta.copy()
+    predictor.observe_many("abcdefghij" * 10)
+    assert np.array_equal(trainer.theta, before)
+
+
+def test_each_epoch_reads_every_chunk_once_in_another_order():
+    text = np.arange(1000, dtype=np.int32) % 10
+    text[::100] = np.arange(10)
+    trainer = Trainer(text, LETTERS, SMALL, Plan(batch=1, window=1, chunk=100))
+    first, second = trainer._shuffle(0), trainer._shuffle(1)
+    chunks = {text[start : start + 100].tobytes() for start in range(0, 1000, 100)}
+    for shuffled in (first, second):
+        assert {shuffled[start : start + 100].tobytes() for start in range(0, 1000, 100)} == chunks
+    assert not np.array_equal(first, second)
+
+
+def test_the_rate_warms_up_and_falls_to_zero():
+    trainer = Trainer(TEXT, LETTERS, SMALL, Plan(epochs=30, batch=2, window=6, lr=0.5, warmup=10))
+    rates = []
+    for step in range(trainer.n_steps + 1):
+        trainer.step = step
+        rates.append(trainer.lr)
+    assert rates[0] == pytest.approx(0.05)
+    assert max(rates) == pytest.approx(0.5)
+    assert rates == sorted(rates[:11]) + sorted(rates[11:], reverse=True)
+    assert rates[-1] == 0
+
+
+@pytest.mark.parametrize("length", [2, 3, 10, 70])
+def test_short_texts_train_with_fewer_streams_and_shorter_windows(length):
+    assert np.isfinite(trained(text=TEXT[:length], plan=Plan(epochs=1)).theta).all()
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_a_text_without_a_next_symbol_is_refused(length):
+    with pytest.raises(ValueError, match=f"at least 2 symbols, the text has {length}"):
+        Trainer(TEXT[:length], LETTERS, SMALL, PLAN)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epochs", 0), ("epochs", float("nan")), ("batch", 0), ("window", 0), ("lr", 0.0), ("clip", -1), ("seed", -1)]
+    + [("chunk", 0), ("warmup", -1), ("batch", 1.5)],
+)
+def test_a_plan_out_of_range_is_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=field):
+        Plan(**{field: value})
+
+
+def test_a_trained_model_saves_and_loads_as_a_predictor(tmp_path):
+    trainer = trained()
+    trainer.predictor({"licence": "MIT"}).save(tmp_path / "model.safetensors")
+    loaded = StreamPredictor.load(tmp_path / "model.safetensors")
+    assert np.array_equal(theta_of(loaded), trainer.theta)
+    assert loaded.about == {"licence": "MIT"}
