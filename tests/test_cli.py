@@ -328,6 +328,7 @@ def save_forever(predictor: StreamPredictor, path: Path) -> None:
         predictor.save(path)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the child never touches our threads
 def test_kill_9_while_saving_leaves_a_whole_file(tmp_path):
     path, delays = tmp_path / "m", random.Random(1)
     predictor = StreamPredictor(config=Config(hidden=64, layers=1))

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import random_predictor, random_tokens, theta_of, twin_of
+from numba import njit
 
 from streamlstm import SGD, Adam, Config, RMSprop, Vocabulary, arithmetic, kernels
-from streamlstm.jit import kernel
 from streamlstm.lanes import load, store
 from streamlstm.model import Layout, aligned_zeros
 
@@ -25,25 +25,25 @@ OPTIMIZERS = [SGD(lr=0.3, l2=1e-3), SGD(lr=0.1, momentum=0.9), RMSprop(lr=0.02),
 ids = repr
 
 
-@kernel
+@njit(error_model="numpy")
 def _exp(x, y):
     for j in range(0, x.size, 16):
         store(y, j, kernels.exp(load(x, j, 16)))
 
 
-@kernel
+@njit(error_model="numpy")
 def _sigmoid(x, y):
     for j in range(0, x.size, 16):
         store(y, j, kernels.sigmoid(load(x, j, 16)))
 
 
-@kernel
+@njit(error_model="numpy")
 def _tanh(x, y):
     for j in range(0, x.size, 16):
         store(y, j, kernels.tanh(load(x, j, 16)))
 
 
-@kernel
+@njit(error_model="numpy")
 def _log2(x, y):
     for j in range(x.size):
         y[j] = kernels.log2(x[j])
