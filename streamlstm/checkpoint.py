@@ -85,7 +85,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
     if "streamlstm" not in metadata:
         raise ValueError(f"{path} is a safetensors file, but not one that streamlstm wrote")
     values = json.loads(metadata["streamlstm"])
-    if values.pop("sha256") != _digest(arrays, values):
+    if values.pop("sha256", "") != _digest(arrays, values):
         raise ValueError(f"{path} is damaged: its content does not match its checksum")
     if values.pop("format") > FORMAT:
         raise ValueError(f"{path} was written by a newer streamlstm; this one reads up to format {FORMAT}")

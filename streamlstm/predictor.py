@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from .checkpoint import read_checkpoint, write_checkpoint
 from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta
 from .optim import Optimizer, OptimizerState, RMSprop, optimizer_from
 from .vocabulary import Symbol, Symbols, Tokens, Vocabulary
+
+PRETRAINED = Path(__file__).parent / "pretrained"
 
 BLOCK = 32
 """How many symbols a frozen predictor runs through the network at once in `observe_many`."""
@@ -101,6 +104,22 @@ class StreamPredictor:
         predictor._build(vocabulary, layout, layout.flat(weights), optimizer or RMSprop())
         predictor.about = dict(about or {})
         return predictor
+
+    @classmethod
+    def pretrained(cls, name: str = "small") -> StreamPredictor:
+        """A bundled model of bytes, trained on text of many kinds, that goes on learning from what it reads.
+
+        Its card lies beside it, `pretrained/<name>.md`. Raises ValueError for a name that is not bundled.
+
+        >>> from streamlstm import StreamPredictor
+        >>> StreamPredictor.pretrained().config.hidden
+        128
+        """
+        bundled = {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
+        if name not in bundled:
+            names = ", ".join(bundled)
+            raise ValueError(f"{name}: No such file, nor a bundled model of that name; bundled: {names}")
+        return cls.load(bundled[name])
 
     def _build(self, vocabulary: Vocabulary, layout: Layout, theta: F32, optimizer: Optimizer) -> None:
         self._vocabulary = vocabulary
@@ -328,14 +347,16 @@ class StreamPredictor:
         self._open_tape(self._learning, aligned_zeros(self._layout.state))
         self._refresh_distribution()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
         """Write all that going on needs to one .safetensors file, atomically; changes nothing here.
 
+        With `half` the weights are rounded to float16: half the size, but what is loaded is not quite the same.
         Raises OSError where `path` cannot be written; an older file of that name is then still whole.
         """
         layout = self._layout
         at_start = self._tape[layout.columns : layout.state].reshape(self.config.layers, 2, layout.hidden)
-        arrays: dict[str, npt.NDArray[Any]] = dict(layout.named(self._theta))
+        named = layout.named(self._theta)
+        arrays: dict[str, npt.NDArray[Any]] = {n: w.astype(np.float16) if half else w for n, w in named.items()}
         for index in range(self.optimizer.n_slots if self._optimizer_state.n_steps else 0):
             slot = self._optimizer_state.slots[index * layout.size : (index + 1) * layout.size]
             arrays |= {f"optimizer.{index}.{name}": array for name, array in layout.named(slot).items()}

@@ -1,0 +1,101 @@
+"""The options that say which model reads a stream, the same for every command that reads one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from ..optim import Optimizer
+    from ..predictor import StreamPredictor
+    from ..streams import Interruptible
+    from ..vocabulary import Tokens
+
+Input = Annotated[str, typer.Argument(metavar="[FILE]", help="A file, or - for stdin.", show_default=False)]
+Files = Annotated[list[str], typer.Argument(metavar="FILE…", help="Files; - is stdin.")]
+SaveFile = Annotated[Optional[Path], typer.Option("--save", metavar="FILE", help="Save the model at the end.")]
+
+
+def _fresh(metavar: str, text: str) -> Any:
+    return typer.Option(metavar=metavar, help=f"Fresh net: {text}")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model reads: a bundled one, a saved one, or a fresh one of a given shape."""
+
+    model: Annotated[
+        Optional[str],
+        typer.Option(metavar="NAME|FILE", help="small (bundled), a saved model, or none: a fresh net. [small]"),
+    ] = None
+    learn: Annotated[
+        Optional[bool],
+        typer.Option("--learn/--freeze", help="Learn from each symbol, or keep the weights. [as the model was]"),
+    ] = None
+    hidden: Annotated[Optional[int], _fresh("N", "hidden units per layer. [64]")] = None
+    layers: Annotated[Optional[int], _fresh("N", "layers. [3]")] = None
+    window: Annotated[Optional[int], _fresh("N", "symbols between learning steps. [16]")] = None
+    connections: Annotated[Optional[str], _fresh("KIND", "skip or stacked. [skip]")] = None
+    optimizer: Annotated[Optional[str], _fresh("NAME", "sgd, rmsprop or adam. [rmsprop]")] = None
+    lr: Annotated[Optional[float], _fresh("RATE", "learning rate. [the optimizer's]")] = None
+    seed: Annotated[Optional[int], _fresh("N", "seed of the initial weights. [0]")] = None
+    vocab: Annotated[Optional[str], _fresh("KIND", "bytes, or text (characters). [bytes]")] = None
+
+    def open(self, source: Any, control: "Interruptible") -> "tuple[StreamPredictor, Iterator[Tokens]]":
+        """The predictor that the options ask for, and the tokens of the input as they arrive."""
+        from ..streams import blocks, pieces, text_blocks, tokens
+
+        parts: Iterator[bytes] | Iterator[str]
+        if self.vocab == "text":
+            text = "".join(text_blocks(source, control))
+            predictor, parts = self.predictor(text), pieces(text, control)
+        else:
+            predictor = self.predictor()
+            is_bytes = predictor.vocabulary.characters is None
+            parts = blocks(source, control) if is_bytes else text_blocks(source, control)
+        return predictor, tokens(parts, predictor.vocabulary)
+
+    def predictor(self, text: str = "") -> "StreamPredictor":
+        """The predictor that the options ask for; `text` holds the characters of a fresh text vocabulary."""
+        predictor = self._fresh(text) or load_model(self.model or "small")
+        if self.learn is not None:
+            predictor.learning = self.learn
+        return predictor
+
+    def _fresh(self, text: str) -> "StreamPredictor | None":
+        """A fresh predictor, if --model none or an option of its shape asks for one."""
+        from ..model import Config
+        from ..predictor import StreamPredictor
+        from ..vocabulary import Vocabulary
+
+        wanted = {"hidden": self.hidden, "layers": self.layers, "window": self.window, "connections": self.connections}
+        shape: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        others = {"optimizer": self.optimizer, "lr": self.lr, "seed": self.seed, "vocab": self.vocab}
+        given = [*shape, *(name for name, value in others.items() if value is not None)]
+        if self.model not in (None, "none") and given:
+            raise ValueError(f"--{given[0]} describes a fresh net; --model {self.model} has its own")
+        if self.model != "none" and not given:
+            return None
+        if self.vocab not in (None, "bytes", "text"):
+            raise ValueError(f"--vocab must be bytes or text, not {self.vocab!r}")
+        vocabulary = Vocabulary.from_text(text or "\n") if self.vocab == "text" else Vocabulary.bytes()
+        return StreamPredictor(vocabulary, Config(**shape), self._optimizer(), self.seed or 0)
+
+    def _optimizer(self) -> "Optimizer":
+        from ..optim import optimizer_from
+
+        description: dict[str, Any] = {"name": self.optimizer or "rmsprop"}
+        if self.lr is not None:
+            description["lr"] = self.lr
+        return optimizer_from(description)
+
+
+def load_model(model: str) -> "StreamPredictor":
+    """A bundled model by its name, or a saved one by its path: what has a dot or a slash, or is there."""
+    from ..predictor import StreamPredictor
+
+    if "." in model or "/" in model or Path(model).exists():
+        return StreamPredictor.load(model)
+    return StreamPredictor.pretrained(model)

@@ -1,0 +1,123 @@
+"""The command `train`."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from .command import command
+from .options import Files
+
+if TYPE_CHECKING:
+    from ..streams import Interruptible
+    from ..training import Trainer
+
+
+@command
+def train(
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model to write.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    epochs: Annotated[float, typer.Option(help="How often the text is read.")] = 10.0,
+    batch: Annotated[
+        Optional[int], typer.Option(metavar="N", help="Parallel streams. [1 … 16, by the text's size]")
+    ] = None,
+    window: Annotated[int, typer.Option(help="Symbols of each stream between two updates.")] = 64,
+    lr: Annotated[float, typer.Option(help="Adam's learning rate after the warm-up.")] = 0.004,
+    warmup: Annotated[int, typer.Option(help="Updates until the learning rate is reached.")] = 100,
+    clip: Annotated[float, typer.Option(help="Largest norm of a gradient.")] = 1.0,
+    chunk: Annotated[int, typer.Option(help="Symbols that stay together when the text is shuffled.")] = 16384,
+    threads: Annotated[int, typer.Option(help="Workers; any number gives the same weights. 0: one per core.")] = 0,
+    hidden: Annotated[int, typer.Option(help="Hidden units per layer.")] = 128,
+    layers: Annotated[int, typer.Option(help="Layers.")] = 3,
+    connections: Annotated[str, typer.Option(help="skip or stacked.")] = "skip",
+    vocab: Annotated[str, typer.Option(help="bytes, or text (the characters of the files).")] = "bytes",
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the shuffling.")] = 0,
+    val: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Score this file at each checkpoint.")] = None,
+    curve: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Append the learning curve, as .tsv.")] = None,
+    checkpoint_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between checkpoints.")] = 120.0,
+) -> None:
+    """Train a model on files and write it to MODEL.
+
+    At each checkpoint MODEL is written, to be used at once, and beside it MODEL.resume, from which --resume goes on
+    as if never stopped. Ctrl-C writes both and stops. At the end MODEL.resume is removed.
+
+    \b
+      streamlstm train book.txt -o book.safetensors
+      streamlstm train *.txt -o all.safetensors --epochs 3 --val held-out.txt --curve curve.tsv
+      streamlstm train *.txt -o all.safetensors --epochs 3 --resume
+    """
+    from ..checkpoint import check_target
+    from ..model import Config
+    from ..streams import Interruptible
+    from ..training import WINDOW, Plan, Trainer, read_text, streams_for
+
+    config = Config(hidden, layers, WINDOW, connections)
+    for target in filter(None, (output, curve)):
+        check_target(target)
+    tokens, vocabulary = read_text(files, vocab)
+    streams = streams_for(len(tokens)) if batch is None else batch
+    plan = Plan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
+    trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1)
+    held_out = val.read_bytes() if val else b""
+    state = output.with_name(output.name + ".resume")
+    if resume:
+        trainer.restore(state)
+    with Interruptible() as control:
+        _run_training(trainer, output, state, held_out, curve, checkpoint_every, control)
+    if control.interrupted:
+        typer.echo(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; go on with --resume", err=True)
+        raise SystemExit(130)
+    state.unlink(missing_ok=True)
+
+
+def _run_training(
+    trainer: "Trainer",
+    output: Path,
+    state: Path,
+    held_out: bytes,
+    curve: Path | None,
+    checkpoint_every: float,
+    control: "Interruptible",
+) -> None:
+    """Train to the end or to ctrl-C, with a progress bar, a checkpoint now and then, and a row of the curve at each."""
+    from ..progress import Bar
+    from ..score import score as score_text
+
+    started = saved = time.monotonic()
+    bits, updates, validation = 0.0, 0, ""
+
+    def checkpoint() -> str:
+        trainer.save(state)
+        predictor = trainer.predictor()
+        predictor.save(output)
+        predictor.learning = False
+        text = held_out if trainer.vocabulary.characters is None else held_out.decode("utf-8", "replace")
+        result = f"{score_text(predictor, [text]).bits_per_symbol:.4f}" if held_out else ""
+        if curve is not None:
+            new = not curve.exists()
+            with curve.open("a") as file:
+                file.write("update\tsymbols\tseconds\tlr\tbits\tvalidation_bits\n" if new else "")
+                mean = bits / max(updates, 1)
+                n_symbols = trainer.step * trainer.symbols_per_step
+                seconds = time.monotonic() - started
+                file.write(f"{trainer.step}\t{n_symbols}\t{seconds:.0f}\t{trainer.lr:.6f}\t{mean:.4f}\t{result}\n")
+        return result
+
+    with Bar(trainer.n_steps, trainer.step, trainer.symbols_per_step) as bar:
+        for progress in trainer.run():
+            bits, updates = bits + progress.bits, updates + 1
+            bar.show(progress.step, f"{bits / updates:.4f} bits" + (f", held out {validation}" if validation else ""))
+            if control.interrupted:
+                break
+            if time.monotonic() - saved >= checkpoint_every:
+                validation, saved = checkpoint(), time.monotonic()
+                bits, updates = 0.0, 0
+    validation = checkpoint()
+    typer.echo(
+        f"{trainer.step * trainer.symbols_per_step:,} symbols, {bits / max(updates, 1):.4f} bits per symbol at the end"
+        + (f", {validation} on the validation file" if validation else ""),
+        err=True,
+    )
