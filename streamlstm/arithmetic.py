@@ -83,18 +83,34 @@ def tanh(x: Array) -> Array:
     return (x * p) / d
 
 
-def log2(x: Array) -> Array:
-    """log2 x of positive normal numbers (Cephes logf, in base 2)."""
-    if x.dtype == np.float64:
-        return np.asarray(np.log2(x))
-    bits = x.view(np.int32)
-    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
-    r = (bits - (exponent << np.int32(23))).view(f32) - f32(1)
+def ln_near_one(r: Array) -> Array:
+    """ln(1 + r) for 1 + r in [√½, √2) (Cephes logf)."""
     p = polynomial(
         r,
         *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1),
         *(2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
     )
     q = r * r
-    fraction: Array = ((p * (r * q) - f32(0.5) * q) + r) * f32(1.44269504)
-    return exponent.astype(f32) + fraction
+    result: Array = (p * (r * q) - f32(0.5) * q) + r
+    return result
+
+
+def split(x: Array) -> tuple[Array, Array]:
+    """The float32 power of two n and the mantissa in [√½, √2) of positive normal float32 numbers."""
+    bits = x.view(np.int32)
+    power = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    return power.astype(f32), (bits - (power << np.int32(23))).view(f32)
+
+
+def log2(x: Array) -> Array:
+    """log2 x of positive normal numbers."""
+    if x.dtype == np.float64:
+        return np.asarray(np.log2(x))
+    power, mantissa = split(x)
+    return power + ln_near_one(mantissa - f32(1)) * f32(1.44269504)
+
+
+def ln(x: Array) -> Array:
+    """ln x of positive normal float32 numbers."""
+    power, mantissa = split(x)
+    return power * f32(0.69314718) + ln_near_one(mantissa - f32(1))

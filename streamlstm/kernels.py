@@ -10,8 +10,9 @@ theta  float32  Weights as rows of N (or C) columns, one row per input, so that 
                 per layer [H rows for the layer below, not in layer 0; H recurrent rows; 1 bias row],
                 then the output layer [H rows per layer read; 1 bias row], then the tables [V rows per layer
                 that sees the symbol]. Padded rows and columns are zero and stay zero: their gradients are.
-tape   float32  Records of one stream at one time: p [C], h and c of each layer [L, 2, H], gates of each layer
-                [L, N]. Slot s holds B records: the state after s symbols of the window. Slot 0 is the carried state.
+tape   float32  Records of one stream at one time: p [C], h and c of each layer [L, 2, H], with a memory the
+                distribution of the mixture [C], gates of each layer [L, N]. Slot s holds B records: the state after
+                s symbols of the window. Slot 0 is the carried state.
 tokens int32    [T + 1, B]: the symbol that slot s predicts, which is also the one that leads to slot s + 1.
 layout int64    The numbers named below.
 
@@ -25,6 +26,7 @@ import numpy as np
 from .jit import entry, kernel
 from .lanes import (
     bits_float,
+    exponent,
     float_bits,
     lane_maximum,
     lane_sum,
@@ -38,8 +40,9 @@ from .lanes import (
 
 # Places in `layout`: V, C, H, L; 1 if every layer sees the symbol and is read by the output layer (skip
 # connections); where the output layer and the tables begin in theta; sizes of a record and of a slot; where the
-# gates begin in a record, and how far those of the next layer are (0: layers share the room, nothing is learned).
-VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP = range(11)
+# gates begin in a record, and how far those of the next layer are (0: layers share the room, nothing is learned);
+# where the distribution that the predictor gives begins in a record: 0 for p, or with a memory that of the mixture.
+VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP, PREDICTION = range(12)
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
@@ -83,11 +86,8 @@ def tanh(x):
 
 
 @kernel
-def log2(x):
-    """log2 of one positive normal float32 (Cephes logf, in base 2)."""
-    bits = float_bits(x)
-    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)  # so that the mantissa lies in [√½, √2)
-    r = bits_float(bits - (exponent << np.int32(23))) - ONE
+def ln_near_one(r):
+    """ln(1 + r) for 1 + r in [√½, √2) (Cephes logf)."""
     p = f32(7.0376836292e-2) * r + f32(-1.1514610310e-1)
     p = p * r + f32(1.1676998740e-1)
     p = p * r + f32(-1.2420140846e-1)
@@ -97,7 +97,22 @@ def log2(x):
     p = p * r + f32(-2.4999993993e-1)
     p = p * r + f32(3.3333331174e-1)
     q = r * r
-    return f32(exponent) + ((p * (r * q) - f32(0.5) * q) + r) * f32(1.44269504)
+    return (p * (r * q) - f32(0.5) * q) + r
+
+
+@kernel
+def log2(x):
+    """log2 of one positive normal float32."""
+    bits = float_bits(x)
+    power = (bits - np.int32(0x3F3504F3)) >> np.int32(23)  # so that the mantissa lies in [√½, √2)
+    return f32(power) + ln_near_one(bits_float(bits - (power << np.int32(23))) - ONE) * f32(1.44269504)
+
+
+@kernel
+def ln(x):
+    """ln x of positive normal float32 lanes."""
+    n = exponent(x)
+    return n * f32(0.69314718) + ln_near_one(times_power_of_two(x, ZERO - n) - ONE)
 
 
 @kernel

@@ -174,6 +174,18 @@ def times_power_of_two(typingctx, a, n):
     return a(a, n), codegen
 
 
+@intrinsic
+def exponent(typingctx, a):
+    """The whole n, as float32, with a / 2**n in [√½, √2), of each lane; for positive normal numbers."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], ir.VectorType(_I32, a.n))
+        above = builder.sub(bits, _integers([0x3F3504F3] * a.n))
+        return builder.sitofp(builder.ashr(above, _integers([23] * a.n)), _vector(a.n))
+
+    return a(a), codegen
+
+
 def _tree(builder: Any, value: Any, n: int, combine: Emit) -> Any:
     """Fold the upper half of the lanes onto the lower half until one is left."""
     while n > 1:

@@ -20,6 +20,8 @@ class Config:
     hidden       hidden units per layer, 1 … 4096
     layers       number of LSTM layers, 1 … 16
     window       symbols between two learning steps, and how far back the gradient goes, 1 … 4096
+    memory       whether counts of what was seen are mixed with the network's predictions
+    memory_bits  the memory has 2**memory_bits pages of 64 bytes, 10 … 26
     connections  "skip": every layer sees the symbol, the output layer reads every layer; "stacked": only the first
                  sees the symbol and only the last is read, as in PyTorch's nn.LSTM
     """
@@ -28,12 +30,21 @@ class Config:
     layers: int = 3
     window: int = 16
     connections: str = "skip"
+    memory: bool = True
+    memory_bits: int = 20
 
     def __post_init__(self) -> None:
-        for name, largest in (("hidden", 4096), ("layers", 16), ("window", 4096)):
+        for name, least, most in (
+            ("hidden", 1, 4096),
+            ("layers", 1, 16),
+            ("window", 1, 4096),
+            ("memory_bits", 10, 26),
+        ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
-                raise ValueError(f"{name} must be a whole number from 1 to {largest}, not {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+        if not isinstance(self.memory, bool):
+            raise ValueError(f"memory must be True or False, not {self.memory!r}")
         if self.connections not in CONNECTIONS:
             raise ValueError(f"connections must be one of {', '.join(CONNECTIONS)}, not {self.connections!r}")
 
@@ -93,9 +104,19 @@ class Layout:
         return self.tables + self.n_read * self.n_symbols * self.width
 
     @property
-    def state(self) -> int:
-        """The length of what a stream carries from symbol to symbol: p, and h and c of each layer."""
+    def network_state(self) -> int:
+        """The length of what the network carries from symbol to symbol: p, and h and c of each layer."""
         return self.columns + 2 * self.config.layers * self.hidden
+
+    @property
+    def state(self) -> int:
+        """The length of what a stream carries: that, and with a memory the distribution of the mixture."""
+        return self.network_state + (self.columns if self.config.memory else 0)
+
+    @property
+    def prediction(self) -> int:
+        """Where the distribution that counts begins in a record: the mixture's, or without a memory p."""
+        return self.network_state if self.config.memory else 0
 
     def record(self, learning: bool) -> int:
         """The length of a record: with the gates of all layers to learn from, else with room for those of one."""
@@ -106,6 +127,7 @@ class Layout:
         record, skip = self.record(learning), int(self.config.connections == "skip")
         places = [self.n_symbols, self.columns, self.hidden, self.config.layers, skip, self.output, self.tables]
         places += [record, 0 if in_place else record * batch, self.state, self.width if learning else 0]
+        places += [self.prediction]
         return np.array(places, dtype=np.int64)
 
     def blocks(self, flat: F32) -> Iterator[Block]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,16 @@ import numpy.typing as npt
 
 from . import kernels, ranks
 from .checkpoint import read_checkpoint, write_checkpoint
+from .memory import SHARES, Memory
 from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta
 from .optim import Optimizer, OptimizerState, RMSprop, optimizer_from
 from .vocabulary import Symbol, Symbols, Tokens, Vocabulary
 
 PRETRAINED = Path(__file__).parent / "pretrained"
+
+Places = npt.NDArray[np.int64]
+
+NOTHING = np.zeros(0, dtype=np.float32)
 
 BLOCK = 32
 """How many symbols a frozen predictor runs through the network at once in `observe_many`."""
@@ -37,6 +42,8 @@ class Trace:
     ranks               int32 [n], 1 for the symbol that was thought the most probable
     next_tokens         int32 [n, k], the most probable tokens after it, the first the most probable
     next_probabilities  float32 [n, k]
+    experts             float32 [n, K, 2], if asked for: for each of the K `EXPERTS` of the memory the bits that it
+                        would have paid for the symbol, and the weight that it had (0 and 0 where it was silent)
     """
 
     tokens: Tokens
@@ -44,6 +51,7 @@ class Trace:
     ranks: Tokens
     next_tokens: Tokens
     next_probabilities: F32
+    experts: F32 | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class StreamPredictor:
         vocabulary = vocabulary or Vocabulary.bytes()
         layout = Layout(config or Config(), len(vocabulary))
         theta = fresh_theta(layout, seed, start or Start())
-        self._build(vocabulary, layout, theta, optimizer or RMSprop())
+        self._build(vocabulary, layout, theta, optimizer or RMSprop(), trained=False)
 
     @classmethod
     def from_weights(
@@ -101,13 +109,15 @@ class StreamPredictor:
         """
         layout = Layout(config, len(vocabulary))
         predictor = object.__new__(cls)
-        predictor._build(vocabulary, layout, layout.flat(weights), optimizer or RMSprop())
+        predictor._build(vocabulary, layout, layout.flat(weights), optimizer or RMSprop(), trained=True)
         predictor.about = dict(about or {})
         return predictor
 
     @classmethod
-    def pretrained(cls, name: str = "small") -> StreamPredictor:
+    def pretrained(cls, name: str = "small", memory: bool = True) -> StreamPredictor:
         """A bundled model of bytes, trained on text of many kinds, that goes on learning from what it reads.
+
+        memory  whether it counts what it reads and mixes the counts with what the network predicts
 
         Its card lies beside it, `pretrained/<name>.md`. Raises ValueError for a name that is not bundled.
 
@@ -119,14 +129,20 @@ class StreamPredictor:
         if name not in bundled:
             names = ", ".join(bundled)
             raise ValueError(f"{name}: No such file, nor a bundled model of that name; bundled: {names}")
-        return cls.load(bundled[name])
+        predictor = cls.load(bundled[name])
+        if memory:
+            return predictor
+        config = replace(predictor.config, memory=False)
+        return cls.from_weights(predictor.weights(), predictor.vocabulary, config, predictor.optimizer, predictor.about)
 
-    def _build(self, vocabulary: Vocabulary, layout: Layout, theta: F32, optimizer: Optimizer) -> None:
+    def _build(self, vocabulary: Vocabulary, layout: Layout, theta: F32, optimizer: Optimizer, trained: bool) -> None:
         self._vocabulary = vocabulary
         self._layout = layout
         self._theta = theta
         self._optimizer_state = OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * layout.size))
         self._shared = False  # theta and the slots belong to a fork too: copy them before they change
+        bits = layout.config.memory_bits
+        self._memory = Memory(vocabulary, layout.columns, bits, trained) if layout.config.memory else None
         self._n_symbols = 0
         self.about: dict[str, Any] = {}
         self._open_tape(True, aligned_zeros(layout.state))
@@ -146,7 +162,10 @@ class StreamPredictor:
         self._tape[: self._layout.state] = state
 
     def _refresh_distribution(self) -> None:
-        kernels.distribution(self._theta, self._tape, self._places, self._filled * self._record, 1)
+        at = self._filled * self._record
+        kernels.distribution(self._theta, self._tape, self._places, at, 1)
+        if self._memory is not None:
+            self._memory.mix(self._tape, self._places, at)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -202,7 +221,7 @@ class StreamPredictor:
     def state(self) -> tuple[F32, F32]:
         """Copies of h and c of every layer, float32 [L, H] each."""
         hidden, units = self._layout.hidden, self.config.hidden
-        both = self._state[self._layout.columns :].reshape(self.config.layers, 2, hidden)
+        both = self._state[self._layout.columns : self._layout.network_state].reshape(self.config.layers, 2, hidden)
         return both[:, 0, :units].copy(), both[:, 1, :units].copy()
 
     @property
@@ -212,7 +231,8 @@ class StreamPredictor:
 
     def predict(self) -> F32:
         """The distribution of the next symbol, float32 [V]: above 0 everywhere, sums to 1. Changes nothing."""
-        return self._state[: len(self._vocabulary)].copy()
+        first = self._layout.prediction
+        return self._state[first : first + len(self._vocabulary)].copy()
 
     def top(self, k: int = 5) -> list[tuple[str | bytes, float]]:
         """The k most probable next symbols with their probabilities, the most probable first. Changes nothing."""
@@ -237,11 +257,19 @@ class StreamPredictor:
             self._learn(token)
             at = 0
         self._tokens[at] = token
-        kernels.forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, 1, 1)
+        self._flow(self._tape, self._tokens, self._bits, self._places, at, 1)
         if self._learning:
             self._filled = at + 1
         self._n_symbols += 1
         return float(self._bits[at])
+
+    def _flow(
+        self, tape: F32, tokens: Tokens, bits: F32, places: Places, first: int, count: int, shares: F32 = NOTHING
+    ) -> None:
+        """Let `count` symbols flow through the network, and then through the memory."""
+        kernels.forward(self._theta, tape, tokens, bits, places, first, count, 1)
+        if self._memory is not None:
+            self._memory.remember(tape, tokens, bits, places, first, count, self._learning, shares)
 
     def observe_many(self, symbols: Symbols) -> F32:
         """Observe symbols one after the other; the same bits as `observe` on each, at the kernels' speed.
@@ -255,8 +283,13 @@ class StreamPredictor:
             bits[step.start : step.start + step.count] = step.bits
         return bits
 
-    def trace(self, symbols: Symbols, k: int = 5) -> Trace:
-        """Observe symbols as `observe_many` does, and note each one's rank and the k best guesses after it."""
+    def trace(self, symbols: Symbols, k: int = 5, explain: bool = False) -> Trace:
+        """Observe symbols as `observe_many` does, and note each one's rank and the k best guesses after it.
+
+        With `explain` also what each expert of the memory said. Raises ValueError where there is no memory to explain.
+        """
+        if explain and self._memory is None:
+            raise ValueError("only a predictor with a memory has experts to explain")
         tokens = self._vocabulary.encode(symbols)
         n, n_symbols = len(tokens), len(self._vocabulary)
         k = min(k, n_symbols)
@@ -264,12 +297,13 @@ class StreamPredictor:
         places = np.empty(n, dtype=np.int32)
         top_tokens = np.empty(n * k, dtype=np.int32)
         top_probabilities = np.empty(n * k, dtype=np.float32)
-        for step in self._steps(tokens):
+        shares = np.zeros(n * SHARES if explain else 0, dtype=np.float32)
+        for step in self._steps(tokens, shares):
             first, last = step.start, step.start + step.count
             bits[first:last] = step.bits
             ranks.rank_and_top(
                 step.tape,
-                step.at,
+                step.at + self._layout.prediction,
                 self._record,
                 n_symbols,
                 tokens[first:last],
@@ -277,26 +311,31 @@ class StreamPredictor:
                 top_tokens[first * k : last * k],
                 top_probabilities[first * k : last * k],
             )
-        return Trace(tokens, bits, places, top_tokens.reshape(n, k), top_probabilities.reshape(n, k))
+        experts = shares.reshape(n, -1, 2) if explain else None
+        return Trace(tokens, bits, places, top_tokens.reshape(n, k), top_probabilities.reshape(n, k), experts)
 
-    def _steps(self, tokens: Tokens) -> Iterator[_Step]:
-        """Let tokens flow, as many at a time as the tape takes; the predictor is up to date at each yield."""
-        return self._learning_steps(tokens) if self._learning else self._frozen_steps(tokens)
+    def _steps(self, tokens: Tokens, shares: F32 = NOTHING) -> Iterator[_Step]:
+        """Let tokens flow, as many at a time as the tape takes; the predictor is up to date at each yield.
 
-    def _learning_steps(self, tokens: Tokens) -> Iterator[_Step]:
+        shares  float32 [n · SHARES] or empty: takes what the experts of the memory said of each
+        """
+        return self._learning_steps(tokens, shares) if self._learning else self._frozen_steps(tokens, shares)
+
+    def _learning_steps(self, tokens: Tokens, shares: F32) -> Iterator[_Step]:
         window, done = self.config.window, 0
         while done < len(tokens):
             if self._filled == window:
                 self._learn(int(tokens[done]))
             at, count = self._filled, min(window - self._filled, len(tokens) - done)
             self._tokens[at : at + count] = tokens[done : done + count]
-            kernels.forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, count, 1)
+            said = shares[done * SHARES : (done + count) * SHARES]
+            self._flow(self._tape, self._tokens, self._bits, self._places, at, count, said)
             self._filled += count
             self._n_symbols += count
             yield _Step(done, count, self._bits[at : at + count], self._tape, at * self._record)
             done += count
 
-    def _frozen_steps(self, tokens: Tokens) -> Iterator[_Step]:
+    def _frozen_steps(self, tokens: Tokens, shares: F32) -> Iterator[_Step]:
         record, state, places = self._record, self._layout.state, self._layout.places(learning=False)
         tape = aligned_zeros((BLOCK + 1) * record)
         bits = np.zeros(BLOCK, dtype=np.float32)
@@ -304,7 +343,7 @@ class StreamPredictor:
             block = tokens[done : done + BLOCK]
             count = len(block)
             tape[:state] = self._tape[:state]
-            kernels.forward(self._theta, tape, block, bits, places, 0, count, 1)
+            self._flow(tape, block, bits, places, 0, count, shares[done * SHARES : (done + count) * SHARES])
             self._tape[:state] = tape[count * record : count * record + state]
             self._n_symbols += count
             yield _Step(done, count, bits[:count], tape, 0)
@@ -339,11 +378,14 @@ class StreamPredictor:
         twin._tape = aligned_zeros(len(self._tape))
         used = (self._filled + 1) * self._record
         twin._tape[:used] = self._tape[:used]
+        twin._memory = self._memory.fork() if self._memory is not None else None
         twin._tokens, twin._bits = self._tokens.copy(), self._bits.copy()
         return twin
 
     def reset(self) -> None:
         """Forget the context (state and unfinished window); keep the weights and what learning remembers."""
+        if self._memory is not None:
+            self._memory.reset()
         self._open_tape(self._learning, aligned_zeros(self._layout.state))
         self._refresh_distribution()
 
@@ -354,7 +396,7 @@ class StreamPredictor:
         Raises OSError where `path` cannot be written; an older file of that name is then still whole.
         """
         layout = self._layout
-        at_start = self._tape[layout.columns : layout.state].reshape(self.config.layers, 2, layout.hidden)
+        at_start = self._tape[layout.columns : layout.network_state].reshape(self.config.layers, 2, layout.hidden)
         named = layout.named(self._theta)
         arrays: dict[str, npt.NDArray[Any]] = {n: w.astype(np.float16) if half else w for n, w in named.items()}
         for index in range(self.optimizer.n_slots if self._optimizer_state.n_steps else 0):
@@ -363,6 +405,8 @@ class StreamPredictor:
         arrays["h"] = at_start[:, 0, : self.config.hidden]
         arrays["c"] = at_start[:, 1, : self.config.hidden]
         arrays["tokens"] = self._tokens[: self._filled]
+        if self._memory is not None:
+            arrays |= self._memory.save()
         values = {
             "config": asdict(self.config),
             "vocabulary": self._vocabulary.describe(),
@@ -401,7 +445,7 @@ class StreamPredictor:
             slot = layout.flat({name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)})
             memory.slots[index * layout.size : (index + 1) * layout.size] = slot
         state = aligned_zeros(layout.state)
-        both = state[layout.columns :].reshape(layout.config.layers, 2, layout.hidden)
+        both = state[layout.columns : layout.network_state].reshape(layout.config.layers, 2, layout.hidden)
         both[:, 0, : layout.config.hidden], both[:, 1, : layout.config.hidden] = arrays["h"], arrays["c"]
         tokens = vocabulary.encode(arrays["tokens"])
         if len(tokens) > layout.config.window:
@@ -409,10 +453,20 @@ class StreamPredictor:
         if not isinstance(values["learning"], bool):
             raise ValueError(f"learning must be true or false, not {values['learning']!r}")
         predictor._open_tape(values["learning"], state)
+        predictor._run_again(tokens)
+        if predictor._memory is not None and "memory.weights" in arrays:
+            predictor._memory.restore(arrays)
         predictor._refresh_distribution()
-        predictor.observe_many(tokens)  # the unfinished window, run again: the weights have not changed since
         predictor._n_symbols = values["n_symbols"]
         return predictor
+
+    def _run_again(self, tokens: Tokens) -> None:
+        """Put the unfinished window on the tape again; the weights have not changed since it was first there."""
+        kernels.distribution(self._theta, self._tape, self._places, 0, 1)
+        self._tokens[: len(tokens)] = tokens
+        if len(tokens):
+            kernels.forward(self._theta, self._tape, self._tokens, self._bits, self._places, 0, len(tokens), 1)
+        self._filled = len(tokens)
 
 
 def _aligned_copy(array: F32) -> F32:

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,8 @@ class Trainer:
         if threads < 1:
             raise ValueError(f"threads must be a whole number from 1 on, not {threads}")
         self.plan, self.vocabulary = plan, vocabulary
-        self.layout = Layout(config, len(vocabulary))
+        self.config = config
+        self.layout = Layout(replace(config, memory=False), len(vocabulary))
         self._text = tokens
         self.batch = max(1, min(plan.batch, len(tokens) // (plan.window + 1)))
         self.window = min(plan.window, len(tokens) // self.batch - 1)
@@ -192,9 +193,7 @@ class Trainer:
 
     def predictor(self, about: dict[str, Any] | None = None) -> StreamPredictor:
         """A predictor with the weights as they are now, which goes on learning by `ADAPT`."""
-        return StreamPredictor.from_weights(
-            self.layout.named(self.theta), self.vocabulary, self.layout.config, ADAPT, about
-        )
+        return StreamPredictor.from_weights(self.layout.named(self.theta), self.vocabulary, self.config, ADAPT, about)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs, atomically."""
@@ -220,7 +219,7 @@ class Trainer:
         return {
             "training_text": text,
             "vocabulary": self.vocabulary.describe(),
-            "config": asdict(self.layout.config),
+            "config": asdict(self.config),
             "plan": asdict(self.plan),
         }
 

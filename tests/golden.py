@@ -39,13 +39,25 @@ def golden() -> dict[str, str]:
     for connections in ("skip", "stacked"):
         for layers in (1, 2, 3):
             for index, optimizer in enumerate(OPTIMIZERS):
-                predictor = StreamPredictor(None, Config(24, layers, 10, connections), optimizer, seed=layers)
+                predictor = StreamPredictor(
+                    None, Config(24, layers, 10, connections, memory=False), optimizer, seed=layers
+                )
                 bits = predictor.observe_many(symbols)
                 weights = [array for _, array in sorted(predictor.weights().items())]
                 name = f"{connections} {layers} {index} {optimizer.name}"
                 hashes[name] = digest(bits, predictor.predict(), *predictor.state, *weights)
+    for vocabulary, bits in (
+        (Vocabulary.bytes(), 20),
+        (Vocabulary.bytes(), 10),
+        (Vocabulary.from_text(symbols.decode()), 12),
+    ):
+        predictor = StreamPredictor(vocabulary, Config(24, 2, 10, memory_bits=bits))
+        surprisals = predictor.observe_many(symbols)
+        arrays = [array for name, array in sorted(predictor._memory.save().items())]
+        hashes[f"memory {len(vocabulary)} {bits}"] = digest(surprisals, predictor.predict(), *arrays)
     tokens = np.frombuffer(symbols, dtype=np.uint8)
-    trainer = Trainer(tokens, Vocabulary.bytes(), Config(24, 2, 10), Plan(epochs=5, batch=12, window=20, warmup=5), 2)
+    config = Config(24, 2, 10, memory=False)
+    trainer = Trainer(tokens, Vocabulary.bytes(), config, Plan(epochs=5, batch=12, window=20, warmup=5), 2)
     hashes["training"] = digest(*[np.float64(progress.bits) for progress in trainer.run()], trainer.theta)
     written = generate(trainer.predictor(), 200, "the ", temperature=0.8, seed=3)
     hashes["generate"] = digest(np.array([trainer.vocabulary.encode_symbol(symbol)[0] for symbol in written]))

@@ -1,5 +1,7 @@
 """Predictors and streams for the tests."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from streamlstm import RMSprop, StreamPredictor, Vocabulary
@@ -8,9 +10,9 @@ from streamlstm.model import Layout
 from streamlstm.reference import Reference
 
 
-def random_predictor(config, vocabulary=None, optimizer=None, seed=0):
+def random_predictor(config, vocabulary=None, optimizer=None, seed=0, memory=False):
     """A predictor whose weights are all random, the output layer too: a fresh one would expect every symbol alike."""
-    vocabulary = vocabulary or Vocabulary.from_text("abcdefghij")
+    vocabulary, config = vocabulary or Vocabulary.from_text("abcdefghij"), replace(config, memory=memory)
     generator = np.random.default_rng(seed)
     layout = Layout(config, len(vocabulary))
     empty = layout.named(np.zeros(layout.size, dtype=np.float32))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ def test_a_checkpoint_holds_pytorchs_names_and_shapes(good, tmp_path):
     assert shapes["weight_ih_l1"] == (24, 10 + 6)
     assert shapes["weight_hh_l1"] == (24, 6)
     assert shapes["weight_out"] == (10, 12)
-    assert about["config"] == {"hidden": 6, "layers": 2, "window": 4, "connections": "skip"}
+    assert about["config"] == asdict(Config(hidden=6, layers=2, window=4, memory=False))
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ def test_p3_each_distribution_is_positive_and_sums_to_one(symbols, n_symbols):
 
 
 def test_p3_holds_when_the_net_is_as_sure_as_it_can_be():
-    config = Config(hidden=4, layers=1, window=4)
+    config = Config(hidden=4, layers=1, window=4, memory=False)
     weights = {name: weight * 0 for name, weight in StreamPredictor(LETTERS, config).weights().items()}
     weights["bias_out"][0] = 1e30
     p = StreamPredictor.from_weights(weights, LETTERS, config).predict()
@@ -282,7 +282,7 @@ def test_weights_that_do_not_fit_are_refused_by_name():
 
 
 def test_a_frozen_fork_is_small():
-    config = Config(hidden=256, layers=2)
+    config = Config(hidden=256, layers=2, memory=False)
     predictor = StreamPredictor(config=config)
     predictor.learning = False
     tracemalloc.start()

@@ -16,7 +16,7 @@ def check(answers, hidden, layers, n_symbols, window):
     """Distributions, loss and gradients of a stacked net with PyTorch's weights are PyTorch's."""
     vocabulary = Vocabulary.from_text("".join(chr(97 + index) for index in range(n_symbols)))
     weights = {name[7:]: array.astype(np.float32) for name, array in answers.items() if name.startswith("weight/")}
-    config = Config(hidden, layers, window, "stacked")
+    config = Config(hidden, layers, window, "stacked", memory=False)
     predictor = StreamPredictor.from_weights(weights, vocabulary, config, SGD(lr=1.0, clip=float("inf")))
     symbols, bits = vocabulary.decode(answers["tokens"]), []
     for symbol, expected in zip(symbols[:-1], answers["distributions"], strict=True):

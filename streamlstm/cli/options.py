@@ -37,6 +37,10 @@ class ModelOptions:
     hidden: Annotated[Optional[int], _fresh("N", "hidden units per layer. [64]")] = None
     layers: Annotated[Optional[int], _fresh("N", "layers. [3]")] = None
     window: Annotated[Optional[int], _fresh("N", "symbols between learning steps. [16]")] = None
+    memory: Annotated[
+        Optional[bool], typer.Option("--memory/--no-memory", help="Count what was seen beside the network. [memory]")
+    ] = None
+    memory_bits: Annotated[Optional[int], _fresh("N", "the memory has 2^N pages of 64 bytes. [20]")] = None
     connections: Annotated[Optional[str], _fresh("KIND", "skip or stacked. [skip]")] = None
     optimizer: Annotated[Optional[str], _fresh("NAME", "sgd, rmsprop or adam. [rmsprop]")] = None
     lr: Annotated[Optional[float], _fresh("RATE", "learning rate. [the optimizer's]")] = None
@@ -59,7 +63,7 @@ class ModelOptions:
 
     def predictor(self, text: str = "") -> "StreamPredictor":
         """The predictor that the options ask for; `text` holds the characters of a fresh text vocabulary."""
-        predictor = self._fresh(text) or load_model(self.model or "small")
+        predictor = self._fresh(text) or load_model(self.model or "small", self.memory)
         if self.learn is not None:
             predictor.learning = self.learn
         return predictor
@@ -71,6 +75,7 @@ class ModelOptions:
         from ..vocabulary import Vocabulary
 
         wanted = {"hidden": self.hidden, "layers": self.layers, "window": self.window, "connections": self.connections}
+        wanted |= {"memory_bits": self.memory_bits}
         shape: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
         others = {"optimizer": self.optimizer, "lr": self.lr, "seed": self.seed, "vocab": self.vocab}
         given = [*shape, *(name for name, value in others.items() if value is not None)]
@@ -78,6 +83,8 @@ class ModelOptions:
             raise ValueError(f"--{given[0]} describes a fresh net; --model {self.model} has its own")
         if self.model != "none" and not given:
             return None
+        if self.memory is not None:
+            shape["memory"] = self.memory
         if self.vocab not in (None, "bytes", "text"):
             raise ValueError(f"--vocab must be bytes or text, not {self.vocab!r}")
         vocabulary = Vocabulary.from_text(text or "\n") if self.vocab == "text" else Vocabulary.bytes()
@@ -92,10 +99,16 @@ class ModelOptions:
         return optimizer_from(description)
 
 
-def load_model(model: str) -> "StreamPredictor":
-    """A bundled model by its name, or a saved one by its path: what has a dot or a slash, or is there."""
+def load_model(model: str, memory: bool | None = None) -> "StreamPredictor":
+    """A bundled model by its name, or a saved one by its path: what has a dot or a slash, or is there.
+
+    memory: whether a bundled one gets a memory; a saved one has what it was saved with.
+    """
     from ..predictor import StreamPredictor
 
     if "." in model or "/" in model or Path(model).exists():
-        return StreamPredictor.load(model)
-    return StreamPredictor.pretrained(model)
+        predictor = StreamPredictor.load(model)
+        if memory not in (None, predictor.config.memory):
+            raise ValueError(f"{model} was saved {'with' if predictor.config.memory else 'without'} a memory")
+        return predictor
+    return StreamPredictor.pretrained(model, memory is not False)

@@ -1,0 +1,113 @@
+"""Counts of what followed each context, in one flat hash table of a fixed size.
+
+A context is known by its hash, an int of 62 bits. Its counts lie in pages of 64 bytes; each page is found by the hash
+and its number, in one of two neighbouring places. Where both are taken, the less useful one is replaced.
+
+table  int32 [pages · 16]  A page: CHECK, the part of the hash that tells it from others; WORTH, how useful it was;
+                           USED, how many entries it has; then up to 13 entries, count · 65536 + token.
+"""
+
+from .jit import kernel
+
+CHECK, WORTH, USED, ENTRIES, PAGE = 0, 1, 2, 3, 16
+ROOM = PAGE - ENTRIES
+MOST_WORTH = 255
+
+HASH_MASK = 2**62 - 1
+HASH_FACTOR = 0x1F83D9ABFB41BD6B
+
+
+@kernel
+def combine(h, x):
+    """The hash of a context with one more number x ≥ -1: sums, products and shifts of whole numbers."""
+    h = ((h ^ (x + 1)) * HASH_FACTOR) & HASH_MASK
+    return h ^ (h >> 29)
+
+
+@kernel
+def find(table, h, page):
+    """Where a page of the context h begins, or -1."""
+    h = combine(h, page)
+    check = (h & 0x7FFFFFFF) | 1
+    at = ((h >> 31) & (table.size // PAGE - 1)) * PAGE
+    if table[at] == check:
+        return at
+    at ^= PAGE
+    return at if table[at] == check else -1
+
+
+@kernel
+def claim(table, h, page):
+    """Where a page of the context h begins; if it is not there, it is made, empty, and a less useful one goes."""
+    at = find(table, h, page)
+    if at < 0:
+        h = combine(h, page)
+        at = ((h >> 31) & (table.size // PAGE - 1)) * PAGE
+        other = at ^ PAGE
+        if table[other + WORTH] < table[at + WORTH]:
+            at, other = other, at
+        if table[other + WORTH] > 0:
+            table[other + WORTH] -= 1
+        table[at] = (h & 0x7FFFFFFF) | 1
+        table[at + WORTH] = 0
+        table[at + USED] = 0
+    return at
+
+
+@kernel
+def collect(table, h, entries):
+    """Copy the entries of the context h into `entries`; returns how many there are, and the sum of their counts."""
+    distinct, total, page = 0, 0, 0
+    while True:
+        at = find(table, h, page)
+        if at < 0:
+            return distinct, total
+        used = min(table[at + USED], entries.size - distinct)
+        for j in range(at + ENTRIES, at + ENTRIES + used):
+            entries[distinct] = table[j]
+            distinct += 1
+            total += table[j] >> 16
+        if used < ROOM:
+            return distinct, total
+        page += 1
+
+
+@kernel
+def halve(table, h):
+    """Halve the counts of the context h, rounding up, so that what is old weighs less."""
+    page = 0
+    while True:
+        at = find(table, h, page)
+        if at < 0:
+            return
+        for j in range(at + ENTRIES, at + ENTRIES + table[at + USED]):
+            count = table[j] >> 16
+            table[j] -= (count >> 1) << 16
+        if table[at + USED] < ROOM:
+            return
+        page += 1
+
+
+@kernel
+def add(table, h, token, limit):
+    """Count `token` once in the context h, and halve its counts when one reaches `limit`; returns if it was known."""
+    page = 0
+    while True:
+        at = claim(table, h, page)
+        table[at + WORTH] = min(table[at + WORTH] + 1, MOST_WORTH)
+        used = table[at + USED]
+        for j in range(at + ENTRIES, at + ENTRIES + used):
+            if table[j] & 0xFFFF == token:
+                table[j] += 65536
+                if table[j] >> 16 >= limit:
+                    halve(table, h)
+                return True
+        if used < ROOM:
+            table[at + ENTRIES + used] = 65536 + token
+            table[at + USED] = used + 1
+            if used + 1 == ROOM:
+                following = find(table, h, page + 1)
+                if following >= 0:  # left from a time before this page was replaced
+                    table[following + USED] = 0
+            return False
+        page += 1

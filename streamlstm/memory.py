@@ -1,0 +1,192 @@
+"""The memory of a predictor: what it has counted, how it weighs its experts, and where in its stream it is.
+
+The mathematics is in `counts` and `mixture`; here the arrays are made, shared between forks, saved and restored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import mixture
+from .counts import CHECK, ENTRIES, PAGE, USED
+from .model import F32, aligned_zeros
+from .vocabulary import Tokens, Vocabulary
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+EXPERTS = (
+    *(f"order {order}" for order in range(1, mixture.ORDERS)),
+    *("word after word", "last but one", "above", "word", "network"),
+)
+"""The names of the experts: what the last 1 … 6 symbols tell; the word so far, with and without the word before; the
+two symbols before the last; the symbol above in the line before, with the last; the network."""
+
+SHARES = 2 * mixture.EXPERTS
+"""How many numbers tell what the experts said of one symbol."""
+
+LARGEST_VOCABULARY = 65536
+"""An entry of a count has 16 bits for the token."""
+
+_TRUST = {False: (0.3, 0.4, 0.1), True: (0.6, 0.25, 0.05)}
+"""The first weights of the network, of order 6 and of each extra, beside a fresh and beside a trained network."""
+
+
+class Memory:
+    """Counts of what followed each context, and the mixture that weighs them with the network.
+
+    vocabulary  what the tokens mean: letters make words, and the end of a line is told by it
+    columns     the room of a distribution
+    bits        the table has 2**bits pages of 64 bytes; it never grows
+    trained     whether the network beside it is trained: then it is trusted more at the start
+    """
+
+    def __init__(self, vocabulary: Vocabulary, columns: int, bits: int, trained: bool) -> None:
+        if len(vocabulary) > LARGEST_VOCABULARY:
+            raise ValueError(
+                f"a memory takes at most {LARGEST_VOCABULARY} symbols, the vocabulary has {len(vocabulary)}"
+            )
+        self._table = np.zeros(PAGE << bits, dtype=np.int32)
+        self._history = np.zeros(mixture.RING + mixture.HEADS, dtype=np.int32)
+        self._weights = np.zeros(mixture.B + len(vocabulary) * mixture.EXPERTS, dtype=np.float32)
+        trust = self._weights[: mixture.THETA].reshape(mixture.EXPERTS, mixture.BUCKETS)
+        network, longest, extra = _TRUST[trained]
+        trust[mixture.NETWORK], trust[mixture.ORDERS - 2], trust[mixture.ORDERS - 1 : mixture.NETWORK] = (
+            network,
+            longest,
+            extra,
+        )
+        self._weights[mixture.M : mixture.B] = 1
+        self._folds = _folds(vocabulary)
+        self._entries = np.zeros(len(vocabulary), dtype=np.int32)
+        self._scratch = aligned_zeros(2 * mixture.CONTEXTS * columns + 48)
+        self._state = _start()
+        self._shared = False  # table, history and weights belong to a fork too: copy them before they change
+
+    def mix(self, tape: F32, places: npt.NDArray[np.int64], at: int) -> None:
+        """Write the mixture's distribution of the next symbol into the record at tape[at]."""
+        mixture.mix(
+            self._table,
+            self._weights,
+            self._state,
+            self._scratch,
+            self._entries,
+            tape,
+            places,
+            at,
+        )
+
+    def remember(
+        self,
+        tape: F32,
+        tokens: Tokens,
+        bits: F32,
+        places: npt.NDArray[np.int64],
+        first: int,
+        count: int,
+        learn: bool,
+        shares: F32,
+    ) -> None:
+        """Score, learn and remember symbols that have flowed through the network; see `mixture.remember`."""
+        if learn and self._shared:
+            self._table, self._history = self._table.copy(), self._history.copy()
+            self._weights, self._shared = self._weights.copy(), False
+        mixture.remember(
+            self._table,
+            self._history,
+            self._weights,
+            self._state,
+            self._scratch,
+            self._entries,
+            self._folds,
+            tape,
+            tokens,
+            bits,
+            shares,
+            places,
+            first,
+            count,
+            learn,
+        )
+
+    def fork(self) -> Memory:
+        """An independent copy, which shares the counts until one of the two learns."""
+        twin = object.__new__(Memory)
+        twin.__dict__.update(self.__dict__)
+        self._shared = twin._shared = True
+        twin._state, twin._scratch, twin._entries = self._state.copy(), self._scratch.copy(), self._entries.copy()
+        return twin
+
+    def reset(self) -> None:
+        """Forget where in a stream it is, not what it has counted."""
+        learned = self._state[mixture.LEARNED]
+        self._state = _start()
+        self._state[mixture.LEARNED] = learned
+
+    def save(self) -> Arrays:
+        """All of it as arrays: of the table only what is in use."""
+        pages = self._table.reshape(-1, PAGE)
+        places = np.flatnonzero(pages[:, CHECK]).astype(np.int32)
+        pages = pages[places]
+        heads = self._history[mixture.RING :]
+        used = np.flatnonzero(heads).astype(np.int32)
+        learned = min(int(self._state[mixture.LEARNED]), mixture.RING)
+        return {
+            "memory.pages": places,
+            "memory.words": pages[_in_use(pages[:, USED])],
+            "memory.lengths": pages[:, USED].astype(np.uint8),
+            "memory.history": self._history[:learned],
+            "memory.heads": np.stack([used, heads[used]]),
+            "memory.weights": self._weights,
+            "memory.state": self._state,
+        }
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take what `save` gave. Raises ValueError where it does not fit this memory."""
+        names = ("pages", "words", "lengths", "history", "heads", "weights", "state")
+        places, words, lengths, history, heads, weights, state = (arrays[f"memory.{name}"] for name in names)
+        pages = np.zeros((len(places), PAGE), dtype=np.int32)
+        in_use = _in_use(lengths)
+        if places.size and (
+            places.min() < 0 or places.max() >= self._table.size // PAGE or lengths.max() > PAGE - ENTRIES
+        ):
+            raise ValueError("its memory has pages outside of the table")
+        if weights.shape != self._weights.shape or state.shape != self._state.shape or len(history) > mixture.RING:
+            raise ValueError("its memory is of another vocabulary or version")
+        if words.shape != (int(in_use.sum()),) or (
+            heads.size and not 0 <= heads[0].min() <= heads[0].max() < mixture.HEADS
+        ):
+            raise ValueError("its memory does not hold together")
+        pages[in_use] = words
+        self._table.reshape(-1, PAGE)[places] = pages
+        self._history[: len(history)] = history
+        self._history[mixture.RING + heads[0]] = heads[1]
+        self._weights[:], self._state[:] = weights, state
+
+
+def _start() -> npt.NDArray[np.int64]:
+    """The state of a stream of which nothing was seen."""
+    state = np.zeros(mixture.STATE, dtype=np.int64)
+    state[mixture.LAST :] = -1
+    state[mixture.MATCH] = state[mixture.GUESS] = -1
+    return state
+
+
+def _in_use(used: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which words of pages [n, 16] are in use, for pages with `used` entries each."""
+    in_use: npt.NDArray[np.bool_] = np.arange(PAGE) < ENTRIES + used.astype(np.int64)[:, None]
+    return in_use
+
+
+def _folds(vocabulary: Vocabulary) -> Tokens:
+    """What `mixture` calls folds: letters are those of ASCII, and all that is above it."""
+    if vocabulary.characters is None:
+        codes = np.arange(256, dtype=np.int32)
+    else:
+        codes = np.array([ord(character) for character in vocabulary.characters], dtype=np.int32)
+    lower = np.where((codes >= ord("A")) & (codes <= ord("Z")), codes + 32, codes)
+    is_letter = ((lower >= ord("a")) & (lower <= ord("z"))) | (codes >= 128)
+    folds: Tokens = np.where(is_letter, lower, np.where(codes == ord("\n"), -1, 0)).astype(np.int32)
+    return folds

@@ -1,0 +1,203 @@
+"""The memory in plain Python and NumPy, to be read before `counts` and `mixture`: the same counts, the same bits."""
+
+from typing import Any
+
+import numpy as np
+
+from . import mixture as m
+from .arithmetic import Array, exp, in_order, ln, tree
+from .counts import HASH_FACTOR, HASH_MASK, MOST_WORTH, ROOM
+
+f32 = np.float32
+
+
+def combine(h: int, x: int) -> int:
+    """The hash of a context with one more number."""
+    h = ((h ^ (x + 1)) * HASH_FACTOR) & HASH_MASK
+    return h ^ (h >> 29)
+
+
+class Counts:
+    """Pages of at most 13 counts, each in one of two neighbouring places; the less useful one is replaced."""
+
+    def __init__(self, n_pages: int) -> None:
+        self.n_pages = n_pages
+        self.pages: dict[int, dict[str, Any]] = {}
+
+    def page(self, h: int, number: int, make: bool) -> dict[str, Any] | None:
+        """A page of the context h; where it is missing, None, or with `make` a new one."""
+        h = combine(h, number)
+        check, place = (h & 0x7FFFFFFF) | 1, (h >> 31) % self.n_pages
+        empty = {"check": 0, "worth": 0, "counts": {}}
+        mine, other = (self.pages.setdefault(at, dict(empty, counts={})) for at in (place, place ^ 1))
+        for page in (mine, other):
+            if page["check"] == check:
+                return page
+        if not make:
+            return None
+        if other["worth"] < mine["worth"]:
+            mine, other = other, mine
+        other["worth"] = max(0, other["worth"] - 1)
+        mine.update(check=check, worth=0, counts={})
+        return mine
+
+    def known(self, h: int) -> list[dict[int, int]]:
+        """The counts of each page of the context h."""
+        found: list[dict[int, int]] = []
+        while (not found or len(found[-1]) == ROOM) and (page := self.page(h, len(found), make=False)):
+            found.append(page["counts"])
+        return found
+
+    def add(self, h: int, token: int, limit: int) -> bool:
+        """Count a token; returns whether it was known."""
+        number = 0
+        while True:
+            page = self.page(h, number, make=True)
+            assert page is not None
+            page["worth"] = min(page["worth"] + 1, MOST_WORTH)
+            counts = page["counts"]
+            if token in counts:
+                counts[token] += 1
+                if counts[token] >= limit:
+                    for other in self.known(h):
+                        other.update({t: n - n // 2 for t, n in other.items()})
+                return True
+            if len(counts) < ROOM:
+                counts[token] = 1
+                if len(counts) == ROOM and (following := self.page(h, number + 1, make=False)):
+                    following["counts"] = {}
+                return False
+            number += 1
+
+
+class ReferenceMemory:
+    """The experts and their mixture; the letters are those of `mixture`, `weights` its array, float32."""
+
+    def __init__(self, weights: Array, folds: Array, n_pages: int, C: int) -> None:
+        self.V, self.C, self.folds, self.counts = len(folds), C, folds, Counts(n_pages)
+        self.A = weights[m.A : m.THETA].reshape(m.EXPERTS, m.BUCKETS).copy()
+        self.theta = weights[m.THETA : m.M].reshape(m.ORDERS, m.BUCKETS).copy()
+        self.M, self.B = weights[m.M : m.B].copy(), weights[m.B :].reshape(self.V, m.EXPERTS).copy()
+        self.seen: list[int] = []
+        self.heads: dict[int, int] = {}
+        self.word = self.word_before = self.line = self.line_before = 0
+        self.match, self.length, self.guess = -1, 0, -1
+
+    def last(self, back: int) -> int:
+        """The symbol `back` symbols ago; -1 before the first."""
+        return self.seen[-back] if back <= len(self.seen) else -1
+
+    def hashes(self) -> list[int]:
+        """The contexts of the next symbol."""
+        h = [m.FAMILY]
+        for order in range(1, m.ORDERS):
+            h.append(combine(h[-1], self.last(order)))
+        above = self.line_before + len(self.seen) - self.line
+        near = above < self.line and len(self.seen) - above <= m.RECENT
+        h.append(combine(combine(2 * m.FAMILY, self.word), self.word_before))
+        h.append(combine(combine(3 * m.FAMILY, self.last(2)), self.last(3)))
+        h.append(combine(combine(4 * m.FAMILY, self.seen[above] if near else -1), self.last(1)))
+        return [*h, combine(5 * m.FAMILY, self.word)]
+
+    def predict(self, p: Array) -> Array:
+        """The mixture's distribution [C], from the network's p [C]."""
+        self.known = [[entry for page in self.counts.known(h) for entry in page.items()] for h in self.hashes()]
+        self.P: list[Array] = []
+        self.kept: list[Any] = []
+        for k, entries in enumerate(self.known):
+            below = self.P[min(k, m.ORDERS) - 1] if k else np.full(self.C, f32(1) / f32(self.V), f32)
+            distinct, total = len(entries), sum(count for _, count in entries)
+            if not entries:
+                self.P.append(below.copy())
+                self.kept.append(f32(1))
+                continue
+            x = f32(distinct) * m.DISCOUNT / f32(total)
+            theta = self.theta[k, bucket(entries)] if k < m.ORDERS else f32(0)
+            odds = exp(np.array([f32(0) - theta]))[0]
+            kept = x / (x + (f32(1) - x) * odds) if k < m.ORDERS else min(x, f32(0.95))
+            share = (f32(1) - kept) / (f32(total) - f32(distinct) * m.DISCOUNT)
+            blend = below * kept
+            for token, count in entries:
+                blend[token] += share * (f32(count) - m.DISCOUNT)
+            self.P.append(blend)
+            self.kept.append(kept)
+        self.logs = [ln(P + m.TINY) for P in [*self.P[1:], p]]
+        self.set_buckets(p)
+        z = np.zeros(self.C, f32)
+        for k, place in enumerate(self.buckets):
+            if place >= 0:
+                weight = self.A[k, place] + (self.B[self.last(1), k] if self.seen else f32(0))
+                z = z + self.logs[k] * weight
+        if self.guess >= 0:
+            z[self.guess] += self.M[self.match_bucket]
+        e = exp(z - z[: self.V].max())
+        e[self.V :] = 0
+        self.q = e / tree(in_order(e.reshape(-1, 128)))
+        self.q[: self.V] = self.q[: self.V] * (f32(1) - f32(self.V) * m.FLOOR) + m.FLOOR
+        return self.q
+
+    def set_buckets(self, p: Array) -> None:
+        """For each expert the bucket of its weight, or -1."""
+        self.buckets = [bucket(entries) if entries else -1 for entries in self.known[1:]]
+        highest = max([k for k in range(1, m.ORDERS) if self.known[k]], default=0)
+        sure = int(highest > 0 and len(self.known[highest]) == 1)
+        if highest < m.ORDERS - 1:
+            self.buckets[m.ORDERS - 2] = 60 + highest
+        nats = f32(0) - tree(in_order((p * self.logs[-1]).reshape(-1, 128)))
+        self.buckets.append((highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3)))))
+        length = self.length if self.length < 16 else min(16 + (self.length - 16) // 8, 31)
+        self.match_bucket = length * 2 + sure
+
+    def observe(self, token: int) -> None:
+        """Learn from the symbol: the weights, then the counts; then it is the last one."""
+        rate = f32(0.002) * (f32(1) + f32(4) / (f32(1) + f32(len(self.seen)) / f32(500)))
+        for k, place in enumerate(self.buckets):
+            if place >= 0:
+                g = self.logs[k][token] - tree(in_order((self.q * self.logs[k]).reshape(-1, 128)))
+                g = min(max(g, f32(-6)), f32(6))
+                self.A[k, place] += rate * g
+                if self.seen:
+                    self.B[self.last(1), k] += f32(0.5) * rate * g
+        if self.guess >= 0:
+            self.M[self.match_bucket] += f32(0.02) * (f32(self.guess == token) - self.q[self.guess])
+        passed = f32(1) / max(self.P[m.ORDERS - 1][token], f32(1e-30))
+        for order in range(m.ORDERS - 1, -1, -1):
+            if self.known[order]:
+                passed = passed * self.kept[order]
+                below = self.P[order - 1][token] if order else f32(1) / f32(self.V)
+                g = passed * (below - self.P[order][token])
+                self.theta[order, bucket(self.known[order])] += f32(0.05) * min(max(g, f32(-2)), f32(2))
+        hashes = self.hashes()
+        for order in range(m.ORDERS - 1, -1, -1):
+            if self.counts.add(hashes[order], token, m.ORDER_LIMIT):
+                break
+        for k in range(m.ORDERS, m.CONTEXTS):
+            self.counts.add(hashes[k], token, m.EXTRA_LIMIT)
+        self.advance(token)
+
+    def advance(self, token: int) -> None:
+        """The symbol becomes the last one; words, lines and the match go on or begin."""
+        self.seen.append(token)
+        if self.folds[token] > 0:
+            self.word = combine(self.word, int(self.folds[token]))
+        elif self.word:
+            self.word_before, self.word = self.word, 0
+        if self.folds[token] < 0:
+            self.line_before, self.line = self.line, len(self.seen)
+        self.match = self.match + 1 if self.guess == token else -1
+        self.length += self.guess == token
+        head = (combine(6 * m.FAMILY, self.hashes()[m.MATCH_ORDER]) >> 31) % m.HEADS
+        if self.match < 0 and head in self.heads:
+            at, length = self.heads[head], 0
+            while length < min(m.LONGEST_CHECKED, at) and self.seen[at - 1 - length] == self.last(length + 1):
+                length += 1
+            if length >= m.MATCH_ORDER:
+                self.match, self.length = at, length
+        self.heads[head] = len(self.seen)
+        self.guess = self.seen[self.match] if self.match >= 0 else -1
+
+
+def bucket(entries: list[tuple[int, int]]) -> int:
+    """What a context knows, in one number below 60."""
+    total = sum(count for _, count in entries)
+    return min(total.bit_length(), 9) * 6 + min(len(entries).bit_length(), 5)

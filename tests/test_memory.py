@@ -1,0 +1,143 @@
+"""The memory against its twin, and the properties that a predictor with a memory keeps."""
+
+import numpy as np
+import pytest
+from golden import text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlstm import Config, StreamPredictor, Vocabulary, mixture
+from streamlstm.memory import EXPERTS
+from streamlstm.reference_memory import ReferenceMemory
+
+SMALL = Config(hidden=16, layers=1, window=8, memory_bits=10)
+
+
+def network_distribution(predictor):
+    """What the network alone expects, with padding."""
+    return predictor._state[: predictor._layout.columns].copy()
+
+
+@pytest.mark.parametrize(("bits", "n"), [(16, 1500), (10, 1500)])
+@pytest.mark.parametrize("characters", [None, "".join(sorted(set(text(1500).decode("utf-8", "ignore"))))])
+def test_the_mixture_has_the_bits_of_the_twin(bits, n, characters):
+    symbols = text(n) if characters is None else text(n).decode("utf-8", "ignore")
+    vocabulary = Vocabulary(characters)
+    predictor = StreamPredictor(vocabulary, Config(hidden=16, layers=1, window=8, memory_bits=bits))
+    memory = predictor._memory
+    twin = ReferenceMemory(memory._weights, memory._folds, 2**bits, predictor._layout.columns)
+    for token in vocabulary.encode(symbols):
+        expected = twin.predict(network_distribution(predictor))[: len(vocabulary)]
+        assert np.array_equal(predictor.predict(), expected)
+        predictor.observe_many(np.array([token]))
+        twin.observe(int(token))
+    learned = np.concatenate([array.ravel() for array in (twin.A, twin.theta, twin.M, twin.B)])
+    assert np.array_equal(memory._weights, learned)
+
+
+def test_the_table_of_the_twin_overflows_in_the_test_above():
+    predictor = StreamPredictor(None, SMALL)
+    predictor.observe_many(text(1500))
+    assert (predictor._memory._table.reshape(-1, 16)[:, 0] != 0).mean() > 0.8
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.binary(max_size=120), cuts=st.lists(st.integers(0, 120), max_size=4), learning=st.booleans())
+def test_observing_one_by_one_or_in_any_blocks_gives_the_same_bits(data, cuts, learning):
+    one_by_one, in_blocks = StreamPredictor(None, SMALL), StreamPredictor(None, SMALL)
+    for predictor in (one_by_one, in_blocks):
+        predictor.observe_many(b"abcabc" * 5)
+        predictor.learning = learning
+    bits = [one_by_one.observe(symbol) for symbol in data]
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    parts = [in_blocks.observe_many(data[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    assert np.array_equal(np.concatenate(parts), np.array(bits, dtype=np.float32))
+    assert np.array_equal(one_by_one.predict(), in_blocks.predict())
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.binary(max_size=200))
+def test_the_distribution_is_positive_and_sums_to_1(data):
+    predictor = StreamPredictor(None, SMALL)
+    predictor.observe_many(data)
+    p = predictor.predict()
+    assert p.min() > 0
+    assert abs(p.sum(dtype=np.float64) - 1) < 1e-6
+
+
+@pytest.mark.parametrize("at", [0, 1, 100, 403])
+def test_saving_and_loading_goes_on_as_if_never_stopped(tmp_path, at):
+    symbols = text(700)
+    whole, first = StreamPredictor(None, SMALL), StreamPredictor(None, SMALL)
+    expected = whole.observe_many(symbols)
+    first.observe_many(symbols[:at])
+    first.save(tmp_path / "m")
+    again = StreamPredictor.load(tmp_path / "m")
+    assert np.array_equal(again.predict(), first.predict())
+    assert np.array_equal(again.observe_many(symbols[at:]), expected[at:])
+
+
+def test_a_fork_and_its_parent_never_affect_each_other():
+    parent, alone = (StreamPredictor(None, SMALL) for _ in range(2))
+    for predictor in (parent, alone):
+        predictor.observe_many(text(300))
+    fork = parent.fork()
+    fork.observe_many(b"something else entirely " * 5)
+    assert np.array_equal(parent.observe_many(text(200)), alone.observe_many(text(200)))
+    frozen = parent.fork()
+    frozen.learning = False
+    before = frozen._memory._table
+    frozen.observe_many(b"nobody counts this")
+    assert frozen._memory._table is before is parent._memory._table
+    assert np.array_equal(parent.observe_many(text(200)), alone.observe_many(text(200)))
+
+
+def test_a_frozen_predictor_counts_nothing():
+    predictor = StreamPredictor(None, SMALL)
+    predictor.observe_many(text(300))
+    predictor.learning = False
+    before = {name: array.copy() for name, array in predictor._memory.save().items() if name != "memory.state"}
+    predictor.observe_many(text(300))
+    after = predictor._memory.save()
+    assert all(np.array_equal(after[name], array) for name, array in before.items())
+
+
+def test_what_comes_again_costs_little_with_a_memory_and_much_without():
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, 400).astype(np.uint8).tobytes()
+    bits = {}
+    for memory in (True, False):
+        predictor = StreamPredictor(None, Config(hidden=16, layers=1, memory=memory))
+        predictor.observe_many(noise)
+        bits[memory] = predictor.observe_many(noise).mean()
+    assert bits[True] < 2 < 7 < bits[False]
+
+
+def test_the_memory_does_not_grow():
+    predictor = StreamPredictor(None, SMALL)
+    sizes = []
+    for _ in range(3):
+        predictor.observe_many(text(20000))
+        sizes.append(sum(array.nbytes for array in vars(predictor._memory).values() if isinstance(array, np.ndarray)))
+    assert sizes[0] == sizes[-1] < 2**16 + 8 * 2**20
+
+
+def test_the_experts_that_are_explained_are_those_that_were_mixed():
+    predictor = StreamPredictor(None, SMALL)
+    trace = predictor.trace(text(400), explain=True)
+    assert trace.experts.shape == (400, len(EXPERTS), 2)
+    bits, weights = trace.experts[..., 0], trace.experts[..., 1]
+    assert (bits >= -1e-6).all()
+    assert (weights[:, -1] != 0).all()  # the network always speaks
+    assert bits[0, -1] == pytest.approx(8)
+    same = StreamPredictor(None, SMALL)
+    assert np.array_equal(same.trace(text(400)).bits, trace.bits)
+    with pytest.raises(ValueError, match="memory"):
+        StreamPredictor(None, Config(hidden=16, layers=1, memory=False)).trace("a", explain=True)
+
+
+def test_a_vocabulary_that_is_too_large_for_counts_is_refused():
+    vocabulary = Vocabulary("".join(map(chr, range(0xE000, 0xE000 + 65537))))
+    with pytest.raises(ValueError, match="65536"):
+        StreamPredictor(vocabulary, Config(hidden=16, layers=1))
+    assert len(EXPERTS) == mixture.EXPERTS
