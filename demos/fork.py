@@ -12,9 +12,9 @@ from streamlstm import StreamPredictor
 
 
 def own_text() -> bytes:
-    """Our own sources, a few times over: a small net needs to see things often."""
+    """Our own sources."""
     folder = pathlib.Path(streamlstm.__file__).parent
-    return b"\n".join(path.read_bytes() for path in sorted(folder.glob("*.py"))) * 4
+    return b"\n".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
 
 
 def completions(predictor: StreamPredictor, width: int = 3, length: int = 12) -> list[tuple[str, float]]:
@@ -34,10 +34,10 @@ def completions(predictor: StreamPredictor, width: int = 3, length: int = 12) ->
 
 
 text = pathlib.Path(sys.argv[1]).read_bytes()[:800_000] if len(sys.argv) > 1 else own_text()
-predictor = StreamPredictor()
+predictor = StreamPredictor.pretrained()
 predictor.observe_many(text)
 predictor.learning = False
-print(f"A fresh net has read {len(text):,} bytes. Now somebody types:\n")
+print(f"The bundled model has read {len(text):,} bytes. Now somebody types:\n")
 
 before = predictor.predict()
 for typed in ["def ", "import ", "    return ", "the weigh", "raise Val"]:

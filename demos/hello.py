@@ -49,7 +49,9 @@ def spell(predictor: StreamPredictor) -> None:
 
 vocabulary = Vocabulary.from_text(TEXT)
 optimizer = SGD(lr=0.5, l2=1e-3, momentum=0.9)
-predictor = StreamPredictor(vocabulary, Config(hidden=32, layers=1, window=len(TEXT) - 1), optimizer, seed=1)
+predictor = StreamPredictor(
+    vocabulary, Config(hidden=32, layers=1, window=len(TEXT) - 1, memory=False), optimizer, seed=1
+)
 
 print("The letters as one-hot vectors:")
 for letter in vocabulary.characters or "":

@@ -29,7 +29,10 @@ file = parser.parse_args().file
 text = file.read_bytes()[:600_000] if file else standard_library(600_000)
 
 predictor = StreamPredictor()
-print(f"A fresh net of {predictor.config.layers} layers of {predictor.config.hidden} reads {len(text):,} bytes.\n")
+print(
+    f"A fresh net of {predictor.config.layers} layers of {predictor.config.hidden} with a memory reads"
+    f" {len(text):,} bytes.\n"
+)
 started, total = time.perf_counter(), 0.0
 for part in range(POINTS):
     block = text[len(text) * part // POINTS : len(text) * (part + 1) // POINTS]

@@ -78,7 +78,7 @@ class Shape:
         return f"{self.layers}×{self.hidden}" + (" skip" if self.connections == "skip" else "")
 
     def config(self, window: int = 20) -> Config:
-        return Config(self.hidden, self.layers, window, self.connections)
+        return Config(self.hidden, self.layers, window, self.connections, memory=False)
 
     @property
     def weights_read(self) -> int:
@@ -506,7 +506,7 @@ def inference(shape: Shape, rounds: int) -> dict[str, float]:
 
 def command_line(shape: Shape) -> float:
     """µs per symbol by the account of `streamlstm predict`, which runs in this process and reads a pipe."""
-    arguments = ["predict", "--quiet", "--freeze", "--connections", shape.connections]
+    arguments = ["predict", "--quiet", "--freeze", "--no-memory", "--connections", shape.connections]
     arguments += ["--hidden", str(shape.hidden), "--layers", str(shape.layers)]
     read, write = os.pipe()
     os.write(write, TEXT[:8192])  # less than a pipe holds

@@ -6,23 +6,43 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "characters": ("top_characters",),
     "predictor": ("StreamPredictor", "Trace"),
     "vocabulary": ("Vocabulary",),
     "model": ("Config",),
     "optim": ("SGD", "Adam", "RMSprop"),
+    "score": ("score_by", "score_many"),
+    "watch": ("Watcher",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
+    from .characters import top_characters as top_characters
     from .model import Config as Config
     from .optim import SGD as SGD
     from .optim import Adam as Adam
     from .optim import RMSprop as RMSprop
     from .predictor import StreamPredictor as StreamPredictor
     from .predictor import Trace as Trace
+    from .score import score_by as score_by
+    from .score import score_many as score_many
     from .vocabulary import Vocabulary as Vocabulary
+    from .watch import Watcher as Watcher
 
-__all__ = ["SGD", "Adam", "Config", "RMSprop", "StreamPredictor", "Trace", "Vocabulary", "__version__"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "Config",
+    "RMSprop",
+    "StreamPredictor",
+    "Trace",
+    "Vocabulary",
+    "Watcher",
+    "__version__",
+    "score_by",
+    "score_many",
+    "top_characters",
+]
 
 
 def __getattr__(name: str) -> Any:

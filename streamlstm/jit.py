@@ -24,7 +24,7 @@ try:
 except ImportError:  # Windows: numba's atomic replacement of files has to do
     fcntl = None  # type: ignore[assignment]
 
-NOTICE = "streamlstm: compiling kernels once for this CPU, about 6 s…"
+NOTICE = "streamlstm: compiling kernels once for this CPU, about 10 s…"
 
 _compiled = numba.njit(error_model="numpy", nogil=True)
 kernel = numba.njit(error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)

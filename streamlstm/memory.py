@@ -6,6 +6,7 @@ The mathematics is in `counts` and `mixture`; here the arrays are made, shared b
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,9 @@ class Memory:
         self._entries = np.zeros(len(vocabulary), dtype=np.int32)
         self._scratch = aligned_zeros(2 * mixture.CONTEXTS * columns + 48)
         self._state = _start()
-        self._shared = False  # table, history and weights belong to a fork too: copy them before they change
+        self._holders: WeakSet[Memory] = WeakSet(
+            [self]
+        )  # table, history and weights are copied before they change if there are more
 
     def mix(self, tape: F32, places: npt.NDArray[np.int64], at: int) -> None:
         """Write the mixture's distribution of the next symbol into the record at tape[at]."""
@@ -90,9 +93,11 @@ class Memory:
         shares: F32,
     ) -> None:
         """Score, learn and remember symbols that have flowed through the network; see `mixture.remember`."""
-        if learn and self._shared:
+        if learn and len(self._holders) > 1:
             self._table, self._history = self._table.copy(), self._history.copy()
-            self._weights, self._shared = self._weights.copy(), False
+            self._weights = self._weights.copy()
+            self._holders.discard(self)
+            self._holders = WeakSet([self])
         mixture.remember(
             self._table,
             self._history,
@@ -115,8 +120,19 @@ class Memory:
         """An independent copy, which shares the counts until one of the two learns."""
         twin = object.__new__(Memory)
         twin.__dict__.update(self.__dict__)
-        self._shared = twin._shared = True
+        self._holders.add(twin)
         twin._state, twin._scratch, twin._entries = self._state.copy(), self._scratch.copy(), self._entries.copy()
+        return twin
+
+    def emptied(self, learned: int = 0) -> Memory:
+        """A memory of its own size and with its weights that has counted nothing; its rate is that after `learned`."""
+        twin = object.__new__(Memory)
+        twin.__dict__.update(self.__dict__)
+        twin._holders = WeakSet([twin])
+        twin._table, twin._history = np.zeros_like(self._table), np.zeros_like(self._history)
+        twin._weights, twin._scratch = self._weights.copy(), self._scratch.copy()
+        twin._state, twin._entries = _start(), self._entries.copy()
+        twin._state[mixture.LEARNED] = learned
         return twin
 
     def reset(self) -> None:

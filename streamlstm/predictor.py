@@ -8,10 +8,11 @@ scored, the gradient of those T predictions updates the weights, and the tape re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,9 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 Places = npt.NDArray[np.int64]
 
 NOTHING = np.zeros(0, dtype=np.float32)
+
+SETTLED = 20_000
+"""The rate at which `settle_memory` learns is that of a memory after so many symbols."""
 
 BLOCK = 32
 """How many symbols a frozen predictor runs through the network at once in `observe_many`."""
@@ -140,7 +144,9 @@ class StreamPredictor:
         self._layout = layout
         self._theta = theta
         self._optimizer_state = OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * layout.size))
-        self._shared = False  # theta and the slots belong to a fork too: copy them before they change
+        self._holders: WeakSet[StreamPredictor] = WeakSet(
+            [self]
+        )  # theta and the slots are copied before they change if there are more
         bits = layout.config.memory_bits
         self._memory = Memory(vocabulary, layout.columns, bits, trained) if layout.config.memory else None
         self._n_symbols = 0
@@ -351,8 +357,9 @@ class StreamPredictor:
     def _learn(self, next_token: int) -> None:
         """One update from the full window; `next_token` is what its last distribution had to predict."""
         layout, window, memory = self._layout, self.config.window, self._optimizer_state
-        if self._shared:
-            self._theta, self._shared = _aligned_copy(self._theta), False
+        if len(self._holders) > 1:
+            self._holders.discard(self)
+            self._theta, self._holders = _aligned_copy(self._theta), WeakSet([self])
             self._optimizer_state = memory = memory.copy()
         self._tokens[window] = next_token
         carried = self._state.copy()
@@ -369,11 +376,28 @@ class StreamPredictor:
             self._tape[: layout.state] = carried
             self._filled = 0
 
+    def settle_memory(self, pieces: Iterable[Symbols]) -> None:
+        """Let the memory learn its first weights: how far to trust each expert beside this network.
+
+        Each piece of text is read by a fork with nothing counted, and only the weights of the mixture are kept. Then
+        this predictor has counted nothing. Raises ValueError where there is no memory.
+        """
+        if self._memory is None:
+            raise ValueError("only a predictor with a memory has one to settle")
+        for piece in pieces:
+            reader = self.fork()
+            reader._memory = self._memory.emptied(learned=SETTLED)
+            reader._refresh_distribution()
+            reader.observe_many(piece)
+            self._memory = reader._memory
+        self._memory = self._memory.emptied()
+        self._refresh_distribution()
+
     def fork(self) -> StreamPredictor:
         """A copy to explore with, independent of this one. It shares the weights until one of the two learns."""
         twin = object.__new__(StreamPredictor)
         twin.__dict__.update(self.__dict__)
-        self._shared = twin._shared = True
+        self._holders.add(twin)
         twin.about = dict(self.about)
         twin._tape = aligned_zeros(len(self._tape))
         used = (self._filled + 1) * self._record

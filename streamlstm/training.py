@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from . import kernels
 from .checkpoint import read_checkpoint, write_checkpoint
-from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta
+from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta, generator
 from .optim import Adam, OptimizerState, RMSprop, add_gradient
 from .predictor import StreamPredictor
 from .streams import open_input
@@ -32,7 +32,10 @@ WINDOW = 32
 GROUP = 8
 """Streams that one thread works on at a time; part of the arithmetic, since groups' sums are added."""
 
-ADAPT = RMSprop(lr=0.002, half_life=1e5, beta2=0.9997)
+PIECE, PIECES = 20_000, 100
+"""The memory settles on so many pieces of so many symbols."""
+
+ADAPT = RMSprop(lr=0.005, half_life=5e4, beta2=0.9997)
 """How a trained model goes on learning in a stream."""
 
 
@@ -194,6 +197,15 @@ class Trainer:
     def predictor(self, about: dict[str, Any] | None = None) -> StreamPredictor:
         """A predictor with the weights as they are now, which goes on learning by `ADAPT`."""
         return StreamPredictor.from_weights(self.layout.named(self.theta), self.vocabulary, self.config, ADAPT, about)
+
+    def settled_predictor(self) -> StreamPredictor:
+        """That predictor, whose memory has learned on up to 100 pieces of the text how far to trust the network."""
+        predictor = self.predictor()
+        if self.config.memory and len(self._text) > PIECE:
+            places = generator(self.plan.seed).random_raw(min(PIECES, len(self._text) // PIECE))
+            starts = (places % np.uint64(len(self._text) - PIECE)).tolist()
+            predictor.settle_memory(self._text[start : start + PIECE] for start in starts)
+        return predictor
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs, atomically."""

@@ -10,13 +10,15 @@ import streamlstm
 PACKAGE = Path(streamlstm.__file__).parent
 LEVELS = [
     {"lanes", "jit", "arithmetic"},
-    {"kernels", "reference"},
-    {"ranks", "optim", "vocabulary", "progress"},
-    {"model", "streams"},
-    {"checkpoint"},
+    {"kernels", "counts", "reference"},
+    {"ranks", "mixture", "optim", "vocabulary", "progress", "heat"},
+    {"model", "reference_memory", "streams", "units"},
+    {"checkpoint", "memory", "coder"},
     {"predictor"},
-    {"score", "generate", "formats", "training"},
-    {"warmup"},
+    {"characters"},
+    {"ansi", "page"},
+    {"score", "generate", "compress", "formats", "picture", "live", "training"},
+    {"warmup", "verify", "watch"},
     {"cli"},
     {"__main__"},
 ]

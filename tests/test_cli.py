@@ -25,7 +25,19 @@ CLI = [sys.executable, "-m", "streamlstm"]
 TINY = ["--hidden", "16", "--layers", "1"]
 TRAIN_TINY = [*TINY, "--batch", "2", "--window", "8"]
 TWO_GROUPS = [*TINY, "--batch", "16", "--window", "8", "--epochs", "6"]
-COMMANDS = ["predict", "score", "train", "generate", "info", "warmup"]
+COMMANDS = [
+    "predict",
+    "score",
+    "watch",
+    "live",
+    "train",
+    "generate",
+    "compress",
+    "decompress",
+    "verify",
+    "info",
+    "warmup",
+]
 TEXT = b"".join(b"%d green bottles hanging on the wall\n" % (n % 97) for n in range(120))
 
 
@@ -226,6 +238,57 @@ def test_text_tsv_and_jsonl_say_the_same():
         assert line.split()[0] == index
         assert bits in line.split()
     assert [row[1] for row in rows[:8]] == ["a", " ", "b", "=", "c", "\\t", "\\xff", "\\\\"]
+
+
+def test_people_get_a_record_per_character_and_machines_one_per_byte():
+    text = "naïve 10 €".encode() + b"\xff"
+    aligned = run("predict", *TINY, stdin=text).stdout.decode().splitlines()[1:]
+    assert [line[11:17].strip() for line in aligned] == [*"naïve", "", *"10", "", "€", "\\xff"]
+    assert [int(line[:9]) for line in aligned] == list(range(11))
+    assert len(objects(run("predict", *TINY, "--format", "jsonl", stdin=text).stdout)) == len(text)
+
+
+def test_the_bits_of_a_character_are_the_sum_of_those_of_its_bytes():
+    text = "10 €, 日本 😀".encode()
+    arguments = ["predict", *TINY, "--freeze", "--format", "jsonl", "--by"]
+    symbols, characters = (objects(run(*arguments, by, stdin=text).stdout) for by in ("symbol", "character"))
+    assert "".join(record["symbol"] for record in characters) == text.decode()
+    assert sum(record["bits"] for record in characters) == sum(record["bits"] for record in symbols) == 8 * len(text)
+    assert characters[3]["bits"] == 24.0
+    assert "token" not in characters[0]
+
+
+def test_a_live_reader_gets_a_character_when_its_last_byte_has_come():
+    with start("predict", *TINY) as process:
+        process.stdin.write(b"a\xe2")
+        assert b"symbol" in next_line(process)
+        assert next_line(process).decode().split()[:2] == ["0", "a"]
+        process.stdin.write(b"\x82")
+        process.stdin.write(b"\xac\xf0")
+        assert next_line(process).decode().split()[:2] == ["1", "€"]
+        process.stdin.close()
+        assert process.stdout.read().decode().split()[:2] == ["2", "\\xf0"]
+        assert process.stderr.read().startswith(b"5 symbols, ")
+
+
+def test_a_heat_map_of_the_terminal_is_the_text_between_its_legends():
+    text = "the cat, 10 €\n" * 10
+    output = run("predict", *TINY, "--format", "ansi", stdin=text.encode()).stdout.decode()
+    legend, _, rest = re.sub(r"\x1b\[[\d;]*m", "", output).partition("\n")
+    assert legend.startswith("bits ")
+    assert rest.replace("↵", "") == text + "\n"
+    plain = run("predict", *TINY, "--format", "ansi", stdin=b"x", env={**os.environ, "NO_COLOR": "1"}).stdout
+    assert not re.search(rb"\x1b\[[\d;]*[34]8;", plain)
+
+
+def test_a_heat_map_of_the_browser_is_one_page_named_after_its_file(tmp_path):
+    (tmp_path / "a&b.txt").write_text("the cat, 10 €\n")
+    page = run("predict", *TINY, "--format", "html", tmp_path / "a&b.txt").stdout.decode()
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+    assert "<h1>a&amp;b.txt</h1>" in page
+    (data,) = re.findall(r'<script type="application/json">(.*)</script>', page)
+    assert json.loads(data)["text"] == "the cat, 10 €\n"
 
 
 def test_a_symbol_that_the_encoding_of_the_terminal_lacks_does_not_stop_the_stream():
@@ -431,6 +494,7 @@ def test_a_damaged_foreign_or_newer_model_is_refused_by_name(tmp_path):
         (["predict", "--vocab", "words"], ["--vocab", "words"]),
         (["predict", "--format", "xml"], ["--format", "xml", "jsonl"]),
         (["predict", "--top", "-1"], ["--top", "-1"]),
+        (["predict", "--by", "word"], ["--by", "word", "character"]),
         (["predict", "--seed", "-1"], ["seed", "-1"]),
         (["train", "/dev/null", "-o", "/tmp/m", "--epochs", "nan"], ["epochs", "nan"]),
         (["train", "/dev/null", "-o", "/tmp/m"], ["at least 2 symbols"]),

@@ -43,7 +43,7 @@ def test_the_first_command_predicts_the_readme():
     pipe = SHELL[0].split("&&")[-1].replace(".venv/bin/", "")
     result = run(pipe, ROOT)
     assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) == len(README.encode()) + 1
+    assert len(result.stdout.splitlines()) == len(README) + 1
 
 
 def test_the_picture_has_the_form_of_the_output():
@@ -75,7 +75,7 @@ def test_the_python_block_runs(tmp_path):
 def test_every_demo_runs_and_prints_something(demo, tmp_path):
     result = run([sys.executable, str(ROOT / "demos" / demo)], tmp_path, shell=False)
     assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) > 5
+    assert len(result.stdout.splitlines()) > 1
     assert not os.listdir(tmp_path), "a demo writes nothing"
 
 

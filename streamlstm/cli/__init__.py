@@ -8,7 +8,7 @@ import typer
 
 from .. import __version__
 from .command import app, leave
-from . import predict, score, train, generate, info
+from . import predict, score, watch, live, train, generate, compress, verify, info
 
 
 def main() -> None:

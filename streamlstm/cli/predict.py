@@ -2,7 +2,8 @@
 
 import sys
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Optional
 
 import typer
 
@@ -15,45 +16,74 @@ def predict(
     model: ModelOptions,
     file: Input = "-",
     top: Annotated[int, typer.Option(metavar="K", help="How many next symbols to show.")] = 5,
-    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv or jsonl.")] = "text",
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv, jsonl, ansi or html.")] = "text",
+    by: Annotated[
+        Optional[str],
+        typer.Option(metavar="UNIT", help="character, or symbol (a byte). [symbol for tsv and jsonl]"),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also what each expert would have paid, in bits, and its weight.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No records, only the summary.")] = False,
     save: SaveFile = None,
 ) -> None:
-    """Each symbol with its surprisal in bits, its rank, and what is expected after it.
+    """Each character with its surprisal in bits, its rank, and what is expected after it.
 
-    Reads stdin or FILE and writes a record per symbol as it arrives; a summary goes to stderr at the end.
+    Reads stdin or FILE and writes a record per character as it arrives; a summary goes to stderr at the end.
+    The rank of a character of several bytes is the largest of theirs. ansi and html are heat maps.
 
     \b
       cat README.md | streamlstm predict
       streamlstm predict book.txt --quiet --save book.safetensors
       tail -f app.log | streamlstm predict --model book.safetensors --format jsonl
+      streamlstm predict book.txt --format html > book.html
+      streamlstm predict book.txt --explain | less
     """
+    from ..characters import character, trace_characters, whole_characters
     from ..checkpoint import check_target
-    from ..formats import FORMATS
+    from ..formats import FORMATS, SymbolOf
     from ..streams import Interruptible, is_live, open_input
 
     if format not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
+    if by not in (None, "character", "symbol"):
+        raise ValueError(f"--by must be character or symbol, not {by!r}")
     if top < 0:
         raise ValueError(f"--top must be at least 0, not {top}")
-    header, lines = FORMATS[format]
+    if explain and (by == "character" or format in ("ansi", "html")):
+        raise ValueError("--explain tells of symbols, in the formats text, tsv and jsonl")
+    form = FORMATS[format]
+    by = by or ("symbol" if explain else form.by)
     with Interruptible() as control, open_input(file) as source:
         predictor, parts = model.open(source, control)
+        symbol: SymbolOf = predictor.vocabulary.symbol
+        if by == "character" and not quiet:
+            symbol, parts = character, whole_characters(parts, predictor.vocabulary)
         if save is not None:
             check_target(save)
         live, out = is_live(source), sys.stdout
-        start, count, total = time.perf_counter(), 0, 0.0
+        start, count, index, total = time.perf_counter(), 0, 0, 0.0
         try:
             if not quiet:
-                out.write(header)
+                header = form.start("stdin" if file == "-" else Path(file).name, by)
+                out.write(header.replace("\n", "\texperts\n") if explain and format == "tsv" else header)
             for part in parts:
-                trace = predictor.trace(part, 0 if quiet else top)
-                if not quiet:
-                    out.write(lines(trace, predictor.vocabulary, count))
+                if quiet:
+                    bits = predictor.observe_many(part)
+                else:
+                    if by == "character":
+                        trace = trace_characters(predictor, part, top)
+                    else:
+                        trace = predictor.trace(part, top, explain)
+                    bits = trace.bits
+                    out.write(form.lines(trace, symbol, index))
+                    index += len(bits)
                     if live:
                         out.flush()
-                count += len(trace.tokens)
-                total += float(trace.bits.sum(dtype="float64"))
+                count += len(part)
+                total += float(bits.sum(dtype="float64"))
+            if not quiet:
+                out.write(form.end())
             out.flush()
         finally:
             if save is not None:

@@ -91,7 +91,8 @@ def _run_training(
 
     def checkpoint() -> str:
         trainer.save(state)
-        predictor = trainer.predictor()
+        done = trainer.step == trainer.n_steps
+        predictor = trainer.settled_predictor() if done else trainer.predictor()
         predictor.save(output)
         predictor.learning = False
         text = held_out if trainer.vocabulary.characters is None else held_out.decode("utf-8", "replace")

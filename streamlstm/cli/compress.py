@@ -1,0 +1,112 @@
+"""The commands `compress` and `decompress`."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional
+
+import typer
+
+from .command import command
+from .options import Input, ModelOptions
+
+if TYPE_CHECKING:
+    from ..progress import Bar
+
+OutputFile = Annotated[
+    Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="The file to write. [stdout]")
+]
+
+
+@command
+def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) -> None:
+    """Make a file smaller without loss, by what a model expects: the better it predicts, the smaller.
+
+    Reads stdin or FILE, writes stdout or -o. To get it back, give decompress the same model and options.
+
+    \b
+      tar c . | streamlstm compress > folder.slz
+      streamlstm compress book.txt -o book.slz
+      streamlstm compress app.log --model log.safetensors -o app.slz
+    """
+    from ..compress import compress_file
+    from ..streams import open_input
+
+    if output is None and sys.stdout.isatty():
+        raise ValueError("compressed bytes are not for a terminal; use -o FILE or a pipe")
+    with open_input(file) as source, _opened(output) as target, _bar(source) as bar:
+
+        def report(n_read: int, n_written: int) -> None:
+            bar.show(n_read, f"{n_written:,} bytes written, {100 * n_written / n_read:.1f} %")
+
+        n_read, n_written = compress_file(source, target, model.predictor(), report)
+    percent, bits = 100 * n_written / max(n_read, 1), 8 * n_written / max(n_read, 1)
+    typer.echo(f"{n_read:,} bytes to {n_written:,}: {percent:.2f} %, {bits:.4f} bits per byte", err=True)
+
+
+@command
+def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None) -> None:
+    """Get back what compress made smaller, with the same model and options: the same bytes on any machine.
+
+    Reads stdin or FILE, writes stdout or -o. Damaged input gives no output file; on stdout, what precedes the damage.
+
+    \b
+      streamlstm decompress < folder.slz | tar x
+      streamlstm decompress book.slz -o book.txt
+    """
+    from ..compress import decompress_file
+    from ..progress import Bar
+    from ..streams import open_input
+
+    with open_input(file) as source, _opened(output) as target, Bar(None, 0, 1) as bar:  # type: ignore[arg-type]
+
+        def report(n_read: int, n_written: int) -> None:
+            bar.show(n_written, f"{n_read:,} bytes read, {100 * n_read / n_written:.1f} %")
+
+        try:
+            decompress_file(source, target, model.predictor(), report)
+        except ValueError as error:
+            raise ValueError(f"{'stdin' if file == '-' else file}: {error}") from None
+
+
+def _bar(source: BinaryIO) -> "Bar":
+    """A bar that knows the size of a regular file."""
+    from ..progress import Bar
+    from ..streams import is_live
+
+    size = None if is_live(source) else os.fstat(source.fileno()).st_size
+    return Bar(size, 0, 1)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO]:
+    """stdout; or a temporary file that replaces `path` when all is written, and of which an error leaves nothing."""
+    from ..checkpoint import check_target
+
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    check_target(path)
+    target = path.resolve()
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
+        os.chmod(temporary, mode)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,207 @@
+"""Characters over bytes: guesses, regrouping, sums."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import random_predictor
+
+from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
+from streamlstm.characters import BROKEN, character, trace_characters, whole_characters, written
+
+TINY = Config(hidden=16, layers=1)
+MANY = "naïve café, 10 € – 日本語のテキスト, привет 😀! "
+
+
+def reader(text: str = MANY * 30) -> StreamPredictor:
+    """A byte model that has read characters of one to four bytes."""
+    predictor = StreamPredictor(config=TINY)
+    predictor.observe_many(text)
+    return predictor
+
+
+def decodes(data: bytes) -> bool:
+    try:
+        return len(data.decode()) == 1
+    except UnicodeDecodeError:
+        return False
+
+
+def all_characters(predictor: StreamPredictor, least: float) -> dict[str | bytes, float]:
+    """Everything that may come next with a probability of at least `least`, by Python's own decoder."""
+    found: dict[str | bytes, float] = {}
+
+    def follow(prefix: bytes, chance: float, node: StreamPredictor) -> None:
+        breaks_off = 0.0
+        for byte, p in enumerate(node.predict().tolist()):
+            longer = prefix + bytes([byte])
+            if decodes(longer):
+                found[longer.decode()] = chance * p
+            elif any(decodes(longer + filler * n) for filler in (b"\x80", b"\xbf") for n in (1, 2, 3)):
+                if chance * p >= least:
+                    after = node.fork()
+                    after.observe(byte)
+                    follow(longer, chance * p, after)
+            elif prefix:
+                breaks_off += chance * p
+            else:
+                found[longer] = p
+        if prefix:
+            found[prefix] = breaks_off
+
+    frozen = predictor.fork()
+    frozen.learning = False
+    follow(b"", 1.0, frozen)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("make", "k"),
+    [
+        (lambda: random_predictor(TINY, Vocabulary.bytes()), 60),
+        (lambda: reader(), 10),
+        (lambda: StreamPredictor(config=TINY), 60),
+    ],
+    ids=["random", "trained", "fresh"],
+)
+def test_the_best_characters_are_those_of_following_every_byte(make, k):
+    predictor = make()
+    guesses = top_characters(predictor, k)
+    truth = all_characters(predictor, least=1e-5)
+    best = sorted(truth.values(), reverse=True)[:k]
+    assert best[-1] > 1e-5
+    assert len(guesses) == len(dict(guesses)) == k
+    np.testing.assert_allclose([chance for _, chance in guesses], best, rtol=1e-5)
+    np.testing.assert_allclose([truth[symbol] for symbol, _ in guesses], best, rtol=1e-5)
+
+
+def test_characters_of_all_lengths_are_guessed_after_text_that_has_them():
+    for sign in "aé€😀":
+        predictor = StreamPredictor(config=TINY)
+        predictor.observe_many(sign * 1500)
+        ((best, chance),) = top_characters(predictor, 1)
+        assert best == sign
+        assert 0.5 < chance <= 1
+
+
+def test_a_byte_that_never_goes_on_to_a_character_is_guessed_as_that_byte():
+    predictor = StreamPredictor(config=TINY)
+    predictor.observe_many(b"caf\xe9 " * 200 + b"caf")
+    ((best, chance),) = top_characters(predictor, 1)
+    assert best == b"\xe9"
+    assert chance > 0.5
+
+
+def test_asking_for_characters_changes_nothing():
+    predictor, twin = reader(), reader()
+    top_characters(predictor, 20)
+    assert np.array_equal(predictor.predict(), twin.predict())
+    assert predictor.n_symbols == twin.n_symbols
+    assert np.array_equal(predictor.observe_many(MANY * 3), twin.observe_many(MANY * 3))
+
+
+def test_over_a_text_vocabulary_the_best_characters_are_the_best_symbols():
+    predictor = random_predictor(TINY)
+    assert top_characters(predictor, 4) == predictor.top(4)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_no_characters_are_guessed_where_none_are_asked_for(k):
+    assert top_characters(StreamPredictor(config=TINY), k) == []
+
+
+def test_more_guesses_than_bytes_may_be_asked_for():
+    guesses = top_characters(reader(), 400)
+    chances = [chance for _, chance in guesses]
+    assert len(guesses) == 400
+    assert chances == sorted(chances, reverse=True)
+    assert sum(chances) <= 1 + 1e-6
+
+
+def escaped(data: bytes) -> list[str | bytes]:
+    """The characters of bytes, and alone each byte that is none, by Python's own decoder."""
+    text = data.decode("utf-8", "surrogateescape")
+    return [bytes([ord(sign) - 0xDC00]) if 0xDC80 <= ord(sign) <= 0xDCFF else sign for sign in text]
+
+
+BYTES = st.lists(st.one_of(st.text(max_size=5).map(str.encode), st.binary(max_size=4)), max_size=8).map(b"".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(BYTES)
+def test_bytes_are_regrouped_as_python_decodes_them_and_their_bits_add_up(data):
+    predictor = random_predictor(TINY, Vocabulary.bytes())
+    predictor.learning = False
+    twin = predictor.fork()
+    trace, bits = trace_characters(predictor, data, 3), twin.observe_many(data)
+    assert [character(token) for token in trace.tokens.tolist()] == escaped(data)
+    assert trace.bits.sum() == pytest.approx(bits.sum(), rel=1e-5)
+    assert len(trace.bits) == len(trace.ranks) == len(trace.next_tokens) == len(trace.next_probabilities)
+
+
+@settings(max_examples=60, deadline=None)
+@given(BYTES, st.lists(st.integers(1, 5), min_size=1, max_size=30))
+def test_parts_of_a_stream_are_cut_anew_between_characters_with_no_byte_lost(data, sizes):
+    cuts = np.cumsum(sizes)
+    parts = [part for part in np.split(Vocabulary.bytes().encode(data), cuts[cuts < len(data)]) if len(part)]
+    whole = [part.astype(np.uint8).tobytes() for part in whole_characters(parts, Vocabulary.bytes())]
+    assert b"".join(whole) == data
+    assert [sign for part in whole for sign in escaped(part)] == escaped(data)
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_the_guesses_after_each_character_are_its_best_characters(learning):
+    predictor, twin, k = reader(), reader(), 4
+    predictor.learning = twin.learning = learning
+    text = MANY * 2
+    trace = trace_characters(predictor, text, k)
+    for index, sign in enumerate(text):
+        bits = twin.observe(sign)
+        guesses = top_characters(twin, k)
+        assert trace.bits[index] == pytest.approx(bits, rel=1e-5)
+        assert [character(token) for token in trace.next_tokens[index].tolist()] == [symbol for symbol, _ in guesses]
+        np.testing.assert_allclose(trace.next_probabilities[index], [chance for _, chance in guesses], rtol=1e-6)
+    assert np.array_equal(predictor.predict(), twin.predict())
+
+
+def test_a_text_has_the_same_trace_in_one_piece_and_character_by_character():
+    whole = trace_characters(reader(), MANY, 3)
+    predictor = reader()
+    parts = [trace_characters(predictor, sign, 3) for sign in MANY]
+    for name in ("tokens", "bits", "ranks", "next_tokens", "next_probabilities"):
+        assert np.array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in parts]))
+
+
+def test_the_rank_of_a_character_is_the_largest_of_its_bytes():
+    trace = reader().trace("€a", 1)
+    ranks = trace_characters(reader(), "€a", 1).ranks
+    assert ranks.tolist() == [trace.ranks[:3].max(), trace.ranks[3]]
+
+
+def test_a_trace_of_ascii_is_that_of_its_bytes():
+    text = "plain text, no more. " * 20
+    by_byte, by_character = StreamPredictor(config=TINY), StreamPredictor(config=TINY)
+    one, other = by_byte.trace(text * 5, 5), trace_characters(by_character, text * 5, 5)
+    late = slice(len(text), None)  # by then no first byte of several is among the best five
+    assert one.next_tokens[late].max() < 128
+    for name in ("tokens", "bits", "ranks", "next_tokens", "next_probabilities"):
+        assert np.array_equal(getattr(one, name)[late], getattr(other, name)[late])
+
+
+def test_over_a_text_vocabulary_a_trace_of_characters_has_code_points_for_tokens():
+    predictor = random_predictor(TINY, Vocabulary.from_text("aé€"))
+    trace = trace_characters(predictor, "€aé", 2)
+    assert trace.tokens.tolist() == [ord("€"), ord("a"), ord("é")]
+    assert set(map(character, trace.next_tokens.ravel().tolist())) <= {"a", "é", "€"}
+
+
+def test_no_bytes_have_no_characters():
+    trace = trace_characters(StreamPredictor(config=TINY), b"", 3)
+    assert trace.next_tokens.shape == (0, 3)
+    assert list(whole_characters([], Vocabulary.bytes())) == []
+
+
+@given(st.binary(min_size=1, max_size=3).filter(lambda data: data[0] > 127))
+def test_broken_bytes_come_back_from_their_id_and_are_written_as_escapes(data):
+    assert character(BROKEN + int.from_bytes(data, "big")) == data
+    assert written(data) == "".join(f"\\x{byte:02x}" for byte in data)

@@ -1,0 +1,150 @@
+"""`verify` finds what is wrong with a predictor, and nothing wrong with ours."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from golden import text
+from nets import random_predictor
+
+from streamlstm import Config, StreamPredictor, Vocabulary
+from streamlstm import verify as module
+from streamlstm.compress import identity
+from streamlstm.verify import verify
+
+TINY = ["--hidden", "8", "--layers", "1", "--window", "4", "--memory-bits", "10"]
+CLI = [sys.executable, "-m", "streamlstm", "verify", *TINY]
+CHECKS = ["normalised", "scored first", "one pass", "causal", "resumable", "lossless"]
+
+
+def tiny() -> StreamPredictor:
+    return random_predictor(Config(hidden=8, layers=2, window=4, memory_bits=10), Vocabulary.bytes())
+
+
+@pytest.mark.parametrize("learning", [True, False])
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 700])
+def test_every_check_holds_on_ours(n, learning):
+    predictor = tiny()
+    predictor.observe_many(text(10))
+    predictor.learning = learning
+    before = identity(predictor)
+    rows = list(verify(text(n), predictor, seed=n))
+    assert [row.check for row in rows] == CHECKS
+    assert not any(row.counterexample for row in rows)
+    assert identity(predictor) == before
+
+
+def test_a_model_of_characters_is_checked_in_all_but_the_compression():
+    predictor = random_predictor(
+        Config(hidden=8, layers=1, window=4, memory_bits=10), Vocabulary.from_text(text(500).decode())
+    )
+    assert [row.check for row in verify(text(500).decode(), predictor)] == CHECKS[:-1]
+
+
+observe, observe_many, predict, fork, save = (
+    getattr(StreamPredictor, name) for name in ("observe", "observe_many", "predict", "fork", "save")
+)
+
+
+def never_sums_to_one(self):
+    return predict(self) * np.float32(1.00001)
+
+
+def gives_a_symbol_nothing(self):
+    p = predict(self)
+    p[p.argmin()] = 0
+    return p
+
+
+def learns_before_it_scores(self, symbol):
+    return 0.99 * observe(self, symbol)
+
+
+def forgets_at_the_end_of_a_block(self, symbols):
+    bits = observe_many(self, symbols)
+    if len(bits) > 1:
+        self.reset()
+    return bits
+
+
+def saves_no_context(self, path):
+    twin = fork(self)
+    twin.reset()
+    save(twin, path)
+
+
+SIZE = 500
+BROKEN = {
+    "normalised": [("predict", never_sums_to_one), ("predict", gives_a_symbol_nothing)],
+    "scored first": [("observe", learns_before_it_scores)],
+    "one pass": [("observe_many", forgets_at_the_end_of_a_block)],
+    "resumable": [("save", saves_no_context)],
+}
+
+
+@pytest.mark.parametrize(("check", "name", "broken"), [(c, n, b) for c, cases in BROKEN.items() for n, b in cases])
+def test_a_broken_promise_is_found_with_a_counterexample(monkeypatch, check, name, broken):
+    predictor = tiny()
+    monkeypatch.setattr(StreamPredictor, name, broken)
+    *held, last = verify(text(SIZE), predictor)
+    assert last.check == check
+    assert re.search(r"\d|distribution", last.counterexample)
+    assert not any(row.counterexample for row in held)
+
+
+def test_a_glance_at_the_future_is_found(monkeypatch):
+    predictor, calls = tiny(), []
+
+    def looks_ahead(self, symbols):
+        bits = observe_many(self, symbols)
+        if len(symbols) > 1 and calls:  # not in the run that the others are compared with
+            bits[0] += np.float32(symbols[-1] % 2 + 1) * np.float32(1e-5)
+        calls.append(1)
+        return bits
+
+    monkeypatch.setattr(StreamPredictor, "observe_many", looks_ahead)
+    monkeypatch.setattr(module, "PIECE", 1)
+    *_, last = verify(text(SIZE), predictor)
+    assert last.check == "causal"
+    assert "symbol 0 has" in last.counterexample
+
+
+def test_a_loss_is_found(monkeypatch):
+    monkeypatch.setattr(module, "decompress", lambda packed, predictor: text(SIZE)[:99] + b"?" + text(SIZE)[100:])
+    *_, last = verify(text(SIZE), tiny())
+    assert (last.check, last.counterexample) == ("lossless", "byte 99 did not come back")
+
+
+def run(*arguments: object, stdin: bytes) -> subprocess.CompletedProcess:
+    return subprocess.run([*CLI, *map(str, arguments)], input=stdin, capture_output=True, timeout=100)
+
+
+def test_the_command_prints_a_row_with_figures_for_each_check():
+    result = run(stdin=text(600))
+    assert (result.returncode, result.stderr) == (0, b"")
+    rows = result.stdout.decode().splitlines()
+    assert [row[: len(check)] for row, check in zip(rows, CHECKS, strict=True)] == CHECKS
+    assert all(re.search(r" held +.*\d", row) for row in rows)
+
+
+def test_the_command_checks_a_model_of_characters_and_only_a_prefix_if_it_shall_be_quick():
+    result = run("--quick", "--vocab", "text", "--freeze", stdin="é".encode() * 15_000)
+    assert result.returncode == 0, result.stderr
+    assert b"10,000 single symbols" in result.stdout
+
+
+def test_the_command_exits_with_1_and_the_counterexample():
+    sabotage = f"""
+import sys
+from streamlstm import StreamPredictor, cli
+predict = StreamPredictor.predict
+StreamPredictor.predict = lambda self: predict(self) * 2
+sys.argv = {["streamlstm", *CLI[3:]]!r}
+cli.main()
+"""
+    result = subprocess.run([sys.executable, "-c", sabotage], input=text(50), capture_output=True)
+    assert result.returncode == 1
+    assert re.match(rb"normalised +FAILED .*\d", result.stdout)
+    assert re.fullmatch(rb"streamlstm: normalised: before symbol 0 the sum is 2.0[^\n]*\n", result.stderr)
