@@ -11,11 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class Bar:
     """Steps done of `total`, their rate in symbols, the time left, and a note.
 
+    total             all steps, or None where nobody knows
     done              steps done before (a resumed run)
     symbols_per_step  what a step counts for in the rate
     """
 
-    def __init__(self, total: int, done: int, symbols_per_step: int) -> None:
+    def __init__(self, total: int | None, done: int, symbols_per_step: int) -> None:
         self._total, self._done, self._symbols = total, done, symbols_per_step
         self._started = time.monotonic()
         self._progress: Progress | None = None

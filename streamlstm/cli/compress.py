@@ -2,9 +2,7 @@
 
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional
 
@@ -61,7 +59,7 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
     from ..progress import Bar
     from ..streams import open_input
 
-    with open_input(file) as source, _opened(output) as target, Bar(None, 0, 1) as bar:  # type: ignore[arg-type]
+    with open_input(file) as source, _opened(output) as target, Bar(None, 0, 1) as bar:
 
         def report(n_read: int, n_written: int) -> None:
             bar.show(n_written, f"{n_read:,} bytes read, {100 * n_read / n_written:.1f} %")
@@ -78,35 +76,11 @@ def _bar(source: BinaryIO) -> "Bar":
     from ..streams import is_live
 
     size = None if is_live(source) else os.fstat(source.fileno()).st_size
-    return Bar(size, 0, 1)  # type: ignore[arg-type]
+    return Bar(size, 0, 1)
 
 
-@contextmanager
-def _opened(path: Path | None) -> Iterator[BinaryIO]:
-    """stdout; or a temporary file that replaces `path` when all is written, and of which an error leaves nothing."""
-    from ..checkpoint import check_target
+def _opened(path: Path | None) -> AbstractContextManager[BinaryIO]:
+    """stdout; or a file that takes the place of `path` when all is written."""
+    from ..checkpoint import opened_atomically
 
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    check_target(path)
-    target = path.resolve()
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
-        os.chmod(temporary, mode)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    return nullcontext(sys.stdout.buffer) if path is None else opened_atomically(path)
