@@ -12,8 +12,9 @@ Inference          Each row makes the distribution after each symbol; ours retur
                    Known text, in observe_many and on the command line, needs some weights only once for four symbols.
                    The command line is `streamlstm predict --quiet --freeze` on a pipe, by its own clock, which
                    starts when Python and the kernels are loaded.
-Online learning    Adam, one update per window of T symbols, gradient clipping, the state carried over. Torch runs
-                   nn.LSTM over the whole window at once, with the fused Adam: it may know the symbols beforehand.
+Online learning    Adam (torch: fused), one update per window of T symbols, gradient clipping, the state carried over.
+                   observe, and torch by hand, give the distribution before they are told the symbol; observe_many, and
+                   torch's nn.LSTM over the whole window at once, know the symbols beforehand.
 Offline training   Adam on 32 streams, windows of 64.
 Worst observe      The call that makes the update: the largest of a window's T = 20 calls, the least over windows.
 Memory             Of one predictor that learns, T = 20, without weights and optimizer slots: what it keeps, and the
@@ -127,7 +128,8 @@ SECTIONS: dict[str, list[Row]] = {
         for row in (
             Row(f"learn call {window}", f"T = {window}: ours, observe"),
             Row(f"learn block {window}", "        ours, observe_many"),
-            Row(f"learn torch {window}", "        torch (× observe)", f"learn call {window}"),
+            Row(f"learn torch {window}", "        torch, by hand (× observe)", f"learn call {window}"),
+            Row(f"learn lstm {window}", "        torch, nn.LSTM (× many)", f"learn block {window}"),
         )
     ],
     "OFFLINE TRAINING, thousand symbols per second": [
@@ -547,6 +549,44 @@ def torch_learner(shape: Shape, window: int, batch: int = 1) -> Run:
     return run
 
 
+def torch_stream_learner(shape: Shape, window: int) -> Run:
+    """One update per run, the window's distributions made one by one, each before its symbol is told."""
+    weights = random_weights(shape)
+    _, state = torch_stream(weights, shape)
+    rows = torch.tensor(weights["weight_ih_l0"].T + weights["bias_l0"]).requires_grad_()
+    H, layers = shape.hidden, range(shape.layers)
+    W = [torch.tensor(weights["weight_hh_l0"]), *(torch.tensor(_both(weights, layer)) for layer in layers[1:])]
+    b = [torch.tensor(weights[f"bias_l{layer}"]) for layer in layers]
+    out = [torch.tensor(weights["weight_out"]), torch.tensor(weights["bias_out"])]
+    parameters = [tensor.requires_grad_() for tensor in (rows, *W, *b[1:], *out)]
+    adam = torch.optim.Adam(parameters, lr=1e-4, fused=True)
+    tokens = list(TEXT[: window + 1])
+
+    def run() -> int:
+        nonlocal state
+        loss, state = 0, [(h.detach(), c.detach()) for h, c in state]
+        for token, target in zip(tokens[:-1], tokens[1:], strict=True):
+            x = None
+            for layer, (h, c) in enumerate(state):
+                z = (
+                    torch.addmv(rows[token], W[0], h)
+                    if x is None
+                    else torch.addmv(b[layer], W[layer], torch.cat((x, h)))
+                )
+                i, f, _, o = z.sigmoid().view(4, H).unbind(0)
+                c = torch.addcmul(f * c, i, z[2 * H : 3 * H].tanh())
+                x = o * c.tanh()
+                state[layer] = x, c
+            loss = loss - torch.addmv(out[1], out[0], x).log_softmax(0)[target]
+        adam.zero_grad()
+        (loss / window).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        adam.step()
+        return window
+
+    return run
+
+
 def online(shape: Shape, rounds: int) -> dict[str, float]:
     times = {}
     for window in WINDOWS:
@@ -555,7 +595,8 @@ def online(shape: Shape, rounds: int) -> dict[str, float]:
             f"learn block {window}": in_a_block(learner(shape, window), TEXT[: 4 * window]),
         }
         if torch and shape.connections == "stacked":
-            contenders[f"learn torch {window}"] = torch_learner(shape, window)
+            contenders[f"learn torch {window}"] = torch_stream_learner(shape, window)
+            contenders[f"learn lstm {window}"] = torch_learner(shape, window)
         times |= race(contenders, rounds)
     return times
 

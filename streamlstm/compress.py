@@ -286,7 +286,7 @@ def _content(reader: _Reader, predictor: StreamPredictor, report: Callable[[int]
                 data = code
                 predictor.observe_many(data)
             else:
-                data = _decoded(np.frombuffer(code, dtype=np.uint8), n_symbols, predictor, report)
+                data = _decoded(np.frombuffer(bytearray(code), dtype=np.uint8), n_symbols, predictor, report)
         except FloatingPointError:  # learning diverged, which it did not when this was compressed
             raise damaged from None
         checksum = zlib.crc32(data, checksum)

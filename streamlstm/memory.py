@@ -20,10 +20,11 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 EXPERTS = (
     *(f"order {order}" for order in range(1, mixture.ORDERS)),
-    *("word after word", "last but one", "above", "word", "network"),
+    *("word after word", "before and above", "above", "word", "field", "network"),
 )
 """The names of the experts: what the last 1 … 6 symbols tell; the word so far, with and without the word before; the
-two symbols before the last; the symbol above in the line before, with the last; the network."""
+two symbols before the last with the one above in the line before; that one with the last; what stands since the last
+space, with the number of spaces in the line; the network."""
 
 SHARES = 2 * mixture.EXPERTS
 """How many numbers tell what the experts said of one symbol."""
@@ -124,17 +125,6 @@ class Memory:
         twin._state, twin._scratch, twin._entries = self._state.copy(), self._scratch.copy(), self._entries.copy()
         return twin
 
-    def emptied(self, learned: int = 0) -> Memory:
-        """A memory of its own size and with its weights that has counted nothing; its rate is that after `learned`."""
-        twin = object.__new__(Memory)
-        twin.__dict__.update(self.__dict__)
-        twin._holders = WeakSet([twin])
-        twin._table, twin._history = np.zeros_like(self._table), np.zeros_like(self._history)
-        twin._weights, twin._scratch = self._weights.copy(), self._scratch.copy()
-        twin._state, twin._entries = _start(), self._entries.copy()
-        twin._state[mixture.LEARNED] = learned
-        return twin
-
     def reset(self) -> None:
         """Forget where in a stream it is, not what it has counted."""
         learned = self._state[mixture.LEARNED]
@@ -204,5 +194,6 @@ def _folds(vocabulary: Vocabulary) -> Tokens:
         codes = np.array([ord(character) for character in vocabulary.characters], dtype=np.int32)
     lower = np.where((codes >= ord("A")) & (codes <= ord("Z")), codes + 32, codes)
     is_letter = ((lower >= ord("a")) & (lower <= ord("z"))) | (codes >= 128)
-    folds: Tokens = np.where(is_letter, lower, np.where(codes == ord("\n"), -1, 0)).astype(np.int32)
+    folds: Tokens = np.where(is_letter, lower, 0).astype(np.int32)
+    folds[codes == ord("\n")], folds[codes == ord(" ")] = mixture.END_OF_LINE, mixture.SPACE
     return folds

@@ -1,18 +1,18 @@
 """The memory's mathematics: experts that count, and a mixture that learns whom to trust.
 
-Eleven contexts of the next symbol are looked up in the counts: the last 0 … 6 symbols (orders), and four others
+Twelve contexts of the next symbol are looked up in the counts: the last 0 … 6 symbols (orders), and five others
 (extras). Each gives a distribution; so does the network. Their logarithms are added up with weights that depend on
 how much each knows, and a softmax makes one distribution of them. Once the symbol is known, the weights learn from it,
 and then the counts.
 
-    V, C  as in `kernels`          K  experts: orders 1 … 6, the four extras, and the network
+    V, C  as in `kernels`          K  experts: orders 1 … 6, the five extras, and the network
 
 history int32    [RING + HEADS]: the symbols seen, a ring; and where the last six symbols stood before, by their hash.
 weights float32  The places below: A [K, BUCKETS], weights of each expert by what it knows; THETA [7, BUCKETS], what is
                  added to the logit of backing off; M [64], the weight of a match; B [V, K], by the symbol before.
 state   int64    The places below: of one stream, what the contexts are made of, and what was found for the next symbol.
 scratch float32  [2·CONTEXTS·C + 48]: the contexts' distributions P, the experts' logarithms Λ (ln of each), λ and w.
-folds   int32    [V]: a letter's own number, the same for upper and lower case; 0 for others; -1 for the end of a line.
+folds   int32    [V]: a letter's own number, the same for upper and lower case; 0 for others; END_OF_LINE, SPACE.
 """
 
 import numpy as np
@@ -22,7 +22,9 @@ from .jit import entry, kernel
 from .kernels import COLUMNS, PREDICTION, SLOT, VOCABULARY, exp, ln, log2, softmax
 from .lanes import lane_maximum, lane_sum, load, splat, store
 
-ORDERS, CONTEXTS, EXPERTS = 7, 11, 11
+END_OF_LINE, SPACE = -1, -2
+
+ORDERS, CONTEXTS, EXPERTS = 7, 12, 12
 NETWORK = EXPERTS - 1
 BUCKETS = 168
 
@@ -36,9 +38,10 @@ MATCH_ORDER, LONGEST_CHECKED = 6, 32
 
 # Places in `state`: symbols seen, symbols learned from; hashes of the word so far and of the word before; where this
 # line and the line before began; the match: place in the ring (or -1), length, the symbol it expects (or -1), its
-# bucket; per context: hash, distinct symbols, sum of counts; per expert: its bucket; the last symbols, a ring.
-SEEN, LEARNED, WORD, WORD_BEFORE, LINE, LINE_BEFORE, MATCH, LENGTH, GUESS, MATCH_BUCKET = range(10)
-HASH = 10
+# bucket; how many spaces the line has, and the hash of what follows the last; per context: hash, distinct symbols,
+# sum of counts; per expert: its bucket; the last symbols, a ring.
+SEEN, LEARNED, WORD, WORD_BEFORE, LINE, LINE_BEFORE, MATCH, LENGTH, GUESS, MATCH_BUCKET, FIELD, PIECE = range(12)
+HASH = 12
 DISTINCT = HASH + CONTEXTS
 TOTAL = DISTINCT + CONTEXTS
 BUCKET = TOTAL + CONTEXTS
@@ -72,14 +75,15 @@ def set_contexts(state):
     back = state[SEEN] - above
     over = recent(state, back) if above < state[LINE] and back <= RECENT else -1
     state[HASH + 7] = combine(combine(2 * FAMILY, state[WORD]), state[WORD_BEFORE])
-    state[HASH + 8] = combine(combine(3 * FAMILY, recent(state, 2)), recent(state, 3))
+    state[HASH + 8] = combine(combine(combine(3 * FAMILY, recent(state, 2)), recent(state, 3)), over)
     state[HASH + 9] = combine(combine(4 * FAMILY, over), recent(state, 1))
     state[HASH + 10] = combine(5 * FAMILY, state[WORD])
+    state[HASH + 11] = combine(combine(6 * FAMILY, state[FIELD]), state[PIECE])
 
 
 @kernel
 def advance(state, folds, token):
-    """The symbol becomes the last one; words and lines go on or begin."""
+    """The symbol becomes the last one; words, pieces between spaces, and lines go on or begin."""
     state[LAST + state[SEEN] % RECENT] = token
     state[SEEN] += 1
     if folds[token] > 0:
@@ -87,7 +91,13 @@ def advance(state, folds, token):
     elif state[WORD] != 0:
         state[WORD_BEFORE] = state[WORD]
         state[WORD] = 0
-    if folds[token] < 0:
+    if folds[token] >= 0:
+        state[PIECE] = combine(state[PIECE], token)
+    else:
+        state[PIECE] = 0
+        state[FIELD] += 1
+    if folds[token] == END_OF_LINE:
+        state[FIELD] = 0
         state[LINE_BEFORE] = state[LINE]
         state[LINE] = state[SEEN]
 
@@ -102,7 +112,7 @@ def follow_match(history, state, token, learn):
         state[LENGTH] += 1
     else:
         state[MATCH] = -1
-    h = combine(6 * FAMILY, state[HASH + MATCH_ORDER])
+    h = combine(7 * FAMILY, state[HASH + MATCH_ORDER])
     head = RING + (h >> 31) % HEADS
     if state[MATCH] < 0 and history[head] > 0:
         at, length = history[head] - 1, 0
@@ -284,7 +294,7 @@ def learn_weights(weights, state, scratch, tape, q, token, C):
                 weights[B + last * EXPERTS + k] += f32(0.5) * rate * g
     if state[GUESS] >= 0:
         hit = ONE if state[GUESS] == token else ZERO
-        weights[M + state[MATCH_BUCKET]] += f32(0.02) * (hit - tape[q + state[GUESS]])
+        weights[M + state[MATCH_BUCKET]] += f32(0.05) * (hit - tape[q + state[GUESS]])
     passed = ONE / max(scratch[(ORDERS - 1) * C + token], f32(1e-30))
     for order in range(ORDERS - 1, -1, -1):
         if state[DISTINCT + order] > 0:

@@ -8,7 +8,7 @@ scored, the gradient of those T predictions updates the weights, and the tape re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,6 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 Places = npt.NDArray[np.int64]
 
 NOTHING = np.zeros(0, dtype=np.float32)
-
-SETTLED = 20_000
-"""The rate at which `settle_memory` learns is that of a memory after so many symbols."""
 
 BLOCK = 32
 """How many symbols a frozen predictor runs through the network at once in `observe_many`."""
@@ -212,6 +209,7 @@ class StreamPredictor:
         return {
             "network": f"{config.layers} layers of {config.hidden}, {config.connections}, window {config.window}",
             "weights": f"{n_weights:,}",
+            "memory": f"2**{config.memory_bits} pages of 64 bytes" if config.memory else "none",
             "vocabulary": f"{len(vocabulary)} symbols ({kind})",
             "optimizer": f"{self.optimizer.name}: {options}",
             "learning": f"{'on' if self.learning else 'off'}, {self._optimizer_state.n_steps:,} updates so far",
@@ -375,23 +373,6 @@ class StreamPredictor:
         finally:
             self._tape[: layout.state] = carried
             self._filled = 0
-
-    def settle_memory(self, pieces: Iterable[Symbols]) -> None:
-        """Let the memory learn its first weights: how far to trust each expert beside this network.
-
-        Each piece of text is read by a fork with nothing counted, and only the weights of the mixture are kept. Then
-        this predictor has counted nothing. Raises ValueError where there is no memory.
-        """
-        if self._memory is None:
-            raise ValueError("only a predictor with a memory has one to settle")
-        for piece in pieces:
-            reader = self.fork()
-            reader._memory = self._memory.emptied(learned=SETTLED)
-            reader._refresh_distribution()
-            reader.observe_many(piece)
-            self._memory = reader._memory
-        self._memory = self._memory.emptied()
-        self._refresh_distribution()
 
     def fork(self) -> StreamPredictor:
         """A copy to explore with, independent of this one. It shares the weights until one of the two learns."""

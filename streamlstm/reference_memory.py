@@ -80,7 +80,7 @@ class ReferenceMemory:
         self.M, self.B = weights[m.M : m.B].copy(), weights[m.B :].reshape(self.V, m.EXPERTS).copy()
         self.seen: list[int] = []
         self.heads: dict[int, int] = {}
-        self.word = self.word_before = self.line = self.line_before = 0
+        self.word = self.word_before = self.line = self.line_before = self.field = self.piece = 0
         self.match, self.length, self.guess = -1, 0, -1
 
     def last(self, back: int) -> int:
@@ -95,9 +95,11 @@ class ReferenceMemory:
         above = self.line_before + len(self.seen) - self.line
         near = above < self.line and len(self.seen) - above <= m.RECENT
         h.append(combine(combine(2 * m.FAMILY, self.word), self.word_before))
-        h.append(combine(combine(3 * m.FAMILY, self.last(2)), self.last(3)))
-        h.append(combine(combine(4 * m.FAMILY, self.seen[above] if near else -1), self.last(1)))
-        return [*h, combine(5 * m.FAMILY, self.word)]
+        over = self.seen[above] if near else -1
+        h.append(combine(combine(combine(3 * m.FAMILY, self.last(2)), self.last(3)), over))
+        h.append(combine(combine(4 * m.FAMILY, over), self.last(1)))
+        h.append(combine(5 * m.FAMILY, self.word))
+        return [*h, combine(combine(6 * m.FAMILY, self.field), self.piece)]
 
     def predict(self, p: Array) -> Array:
         """The mixture's distribution [C], from the network's p [C]."""
@@ -159,7 +161,7 @@ class ReferenceMemory:
                 if self.seen:
                     self.B[self.last(1), k] += f32(0.5) * rate * g
         if self.guess >= 0:
-            self.M[self.match_bucket] += f32(0.02) * (f32(self.guess == token) - self.q[self.guess])
+            self.M[self.match_bucket] += f32(0.05) * (f32(self.guess == token) - self.q[self.guess])
         passed = f32(1) / max(self.P[m.ORDERS - 1][token], f32(1e-30))
         for order in range(m.ORDERS - 1, -1, -1):
             if self.known[order]:
@@ -182,11 +184,13 @@ class ReferenceMemory:
             self.word = combine(self.word, int(self.folds[token]))
         elif self.word:
             self.word_before, self.word = self.word, 0
-        if self.folds[token] < 0:
-            self.line_before, self.line = self.line, len(self.seen)
+        space = self.folds[token] < 0
+        self.field, self.piece = (self.field + 1, 0) if space else (self.field, combine(self.piece, token))
+        if self.folds[token] == m.END_OF_LINE:
+            self.line_before, self.line, self.field = self.line, len(self.seen), 0
         self.match = self.match + 1 if self.guess == token else -1
         self.length += self.guess == token
-        head = (combine(6 * m.FAMILY, self.hashes()[m.MATCH_ORDER]) >> 31) % m.HEADS
+        head = (combine(7 * m.FAMILY, self.hashes()[m.MATCH_ORDER]) >> 31) % m.HEADS
         if self.match < 0 and head in self.heads:
             at, length = self.heads[head], 0
             while length < min(m.LONGEST_CHECKED, at) and self.seen[at - 1 - length] == self.last(length + 1):

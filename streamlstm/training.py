@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from . import kernels
 from .checkpoint import read_checkpoint, write_checkpoint
-from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta, generator
+from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta
 from .optim import Adam, OptimizerState, RMSprop, add_gradient
 from .predictor import StreamPredictor
 from .streams import open_input
@@ -31,9 +31,6 @@ WINDOW = 32
 
 GROUP = 8
 """Streams that one thread works on at a time; part of the arithmetic, since groups' sums are added."""
-
-PIECE, PIECES = 20_000, 100
-"""The memory settles on so many pieces of so many symbols."""
 
 ADAPT = RMSprop(lr=0.005, half_life=5e4, beta2=0.9997)
 """How a trained model goes on learning in a stream."""
@@ -194,18 +191,15 @@ class Trainer:
         order = np.argsort(keys, kind="stable")
         return np.concatenate([self._text[s : s + self.plan.chunk] for s in starts[order]])
 
-    def predictor(self, about: dict[str, Any] | None = None) -> StreamPredictor:
+    def predictor(self) -> StreamPredictor:
         """A predictor with the weights as they are now, which goes on learning by `ADAPT`."""
-        return StreamPredictor.from_weights(self.layout.named(self.theta), self.vocabulary, self.config, ADAPT, about)
+        weights = self.layout.named(self.theta)
+        about = {"trained": f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam"}
+        return StreamPredictor.from_weights(weights, self.vocabulary, self.config, ADAPT, about)
 
-    def settled_predictor(self) -> StreamPredictor:
-        """That predictor, whose memory has learned on up to 100 pieces of the text how far to trust the network."""
-        predictor = self.predictor()
-        if self.config.memory and len(self._text) > PIECE:
-            places = generator(self.plan.seed).random_raw(min(PIECES, len(self._text) // PIECE))
-            starts = (places % np.uint64(len(self._text) - PIECE)).tolist()
-            predictor.settle_memory(self._text[start : start + PIECE] for start in starts)
-        return predictor
+    def network(self) -> StreamPredictor:
+        """That predictor without a memory: what the training itself has reached."""
+        return StreamPredictor.from_weights(self.layout.named(self.theta), self.vocabulary, self.layout.config, ADAPT)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs, atomically."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_cli import TINY, assert_refused, next_line, objects, run, start
 
 from streamlstm import Config, StreamPredictor, Vocabulary, score_by, score_many
+from streamlstm.memory import EXPERTS
 from streamlstm.score import BOUNDARIES, LEVELS, RESETS, contrast, score
 
 TEXT = "  One two,  thréé\n\n  four 日本 x\\\r\n \nend\n \n".encode() + b"\xff\xfe broken \xe3\x81"
@@ -362,3 +363,30 @@ def test_a_terminal_that_is_not_utf8_gets_every_record():
     latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     result = run("score", *TINY, "--by", "word", "--format", "jsonl", stdin="日本 x".encode(), env=latin)
     assert [record["text"] for record in objects(result.stdout)] == ["日本", "x"]
+
+
+@pytest.mark.parametrize("format", ["ansi", "html"])
+def test_a_picture_of_a_file_holds_its_words(tmp_path, format):
+    (tmp_path / "text").write_text("naïve words\n" * 3)
+    result = run("score", tmp_path / "text", *TINY, "--format", format)
+    assert result.returncode == 0, result.stderr
+    shown = re.sub(r"\x1b\[[\d;]*m", "", result.stdout.decode())
+    assert ("naïve words" in shown) if format == "ansi" else shown.rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize("options", [["--format", "html", "--by", "word"], ["--explain", "--by", "line"]])
+def test_a_picture_or_an_explanation_of_what_has_none_is_refused(tmp_path, options):
+    (tmp_path / "text").write_text("words\n")
+    result = run("score", tmp_path / "text", *TINY, *options)
+    assert result.returncode == 1
+    assert re.fullmatch(rb"streamlstm: [^\n]+\n", result.stderr)
+
+
+def test_an_explanation_names_each_expert_and_all_together(tmp_path):
+    (tmp_path / "text").write_text("the same words, the same words\n" * 9)
+    header, *rows = run("score", tmp_path / "text", *TINY, "--explain").stdout.decode().splitlines()
+    assert header.split("\t") == ["share", "bits_per_symbol", "weight", "expert", "file"]
+    table = {row.split("\t")[3]: [float(cell) for cell in row.split("\t")[:3]] for row in rows}
+    assert list(table) == [*EXPERTS, "all together"]
+    assert table["network"][0] == 1
+    assert table["all together"][1] < table["network"][1]

@@ -35,7 +35,7 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) 
 
     if output is None and sys.stdout.isatty():
         raise ValueError("compressed bytes are not for a terminal; use -o FILE or a pipe")
-    with open_input(file) as source, _opened(output) as target, _bar(source) as bar:
+    with open_input(file) as source, _opened(output, file) as target, _bar(source) as bar:
 
         def report(n_read: int, n_written: int) -> None:
             bar.show(n_read, f"{n_written:,} bytes written, {100 * n_written / n_read:.1f} %")
@@ -59,7 +59,7 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
     from ..progress import Bar
     from ..streams import open_input
 
-    with open_input(file) as source, _opened(output) as target, Bar(None, 0, 1) as bar:
+    with open_input(file) as source, _opened(output, file) as target, Bar(None, 0, 1) as bar:
 
         def report(n_read: int, n_written: int) -> None:
             bar.show(n_written, f"{n_read:,} bytes read, {100 * n_read / n_written:.1f} %")
@@ -79,8 +79,11 @@ def _bar(source: BinaryIO) -> "Bar":
     return Bar(size, 0, 1)
 
 
-def _opened(path: Path | None) -> AbstractContextManager[BinaryIO]:
-    """stdout; or a file that takes the place of `path` when all is written."""
-    from ..checkpoint import opened_atomically
+def _opened(path: Path | None, source: str) -> AbstractContextManager[BinaryIO]:
+    """stdout; or a file that takes the place of `path`, which is not the source, when all is written."""
+    from ..checkpoint import check_target, opened_atomically
 
-    return nullcontext(sys.stdout.buffer) if path is None else opened_atomically(path)
+    if path is None:
+        return nullcontext(sys.stdout.buffer)
+    check_target(path, source)
+    return opened_atomically(path)

@@ -60,7 +60,7 @@ def predict(
         if by == "character" and not quiet:
             symbol, parts = character, whole_characters(parts, predictor.vocabulary)
         if save is not None:
-            check_target(save)
+            check_target(save, file)
         live, out = is_live(source), sys.stdout
         start, count, index, total = time.perf_counter(), 0, 0, 0.0
         try:

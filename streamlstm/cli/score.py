@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ..streams import Interruptible
     from ..units import Scores
 
-FORMATS = ("text", "tsv", "jsonl")
+FORMATS = ("text", "tsv", "jsonl", "ansi", "html")
+PICTURES = ("ansi", "html")
+"""Heat maps: of characters, whatever the level."""
 
 
 @command
@@ -32,7 +34,7 @@ def score(
         Optional[str], typer.Option(metavar="LEVEL", help="symbol, char, word, line or file. [file; contrast: line]")
     ] = None,
     unit: Annotated[str, typer.Option(metavar="UNIT", help="bits, nats or log10.")] = "bits",
-    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv or jsonl.")] = "text",
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv, jsonl; heat maps: ansi, html.")] = "text",
     word_boundary: Annotated[
         str, typer.Option(metavar="SIDE", help="A word pays for the white space behind it (trailing) or leading.")
     ] = "trailing",
@@ -76,11 +78,13 @@ def score(
     how: dict[str, Any] = {"by": level, "boundary": word_boundary, "reset": context_reset}
     records = Records(level, unit, format, contrast is not None, several=len(files) > 1)
     readers = Readers(model, contrast, shared=context_reset == "never")
-    if explain and (contrast or level != "file" or format == "jsonl"):
+    if format in PICTURES and (contrast or by not in (None, "char") or len(files) > 1):
+        raise ValueError(f"--format {format} is a picture of one file, by char, and not of a contrast")
+    if explain and (contrast or level != "file" or format not in ("text", "tsv")):
         raise ValueError("--explain tells of whole files, as text or tsv, and not of a contrast")
     with Interruptible() as control, Progress(files, level) as progress:
-        if explain:
-            _explain(files, readers, control)
+        if explain or format in PICTURES:
+            _explain(files, readers, control) if explain else _paint(files, readers, control, format)
             return
         records.start()
         for file in files:
@@ -111,6 +115,23 @@ def _explain(files: list[str], readers: "Readers", control: "Interruptible") -> 
             for name, share, bits, weight in explained(predictor, parts):
                 sys.stdout.write(f"{share:.3f}\t{bits:.4f}\t{weight:.3f}\t{name}\t{file}\n")
                 sys.stdout.flush()
+
+
+def _paint(files: list[str], readers: "Readers", control: "Interruptible", format: str) -> None:
+    """A heat map of a file's characters."""
+    from ..characters import character, trace_characters, whole_characters
+    from ..formats import FORMATS as PICTURE_FORMATS
+    from ..streams import open_input, tokens
+
+    form, index = PICTURE_FORMATS[format], 0
+    sys.stdout.write(form.start(os.path.basename(files[0]), "character"))
+    with open_input(files[0]) as source:
+        (predictor,), parts = readers.open(source, control)
+        for part in whole_characters(tokens(iter(parts), predictor.vocabulary), predictor.vocabulary):
+            trace = trace_characters(predictor, part)
+            sys.stdout.write(form.lines(trace, character, index))
+            index += len(trace.bits)
+    sys.stdout.write(form.end())
 
 
 class Records:

@@ -56,13 +56,15 @@ def train(
 
     config = Config(hidden, layers, WINDOW, connections)
     for target in filter(None, (output, curve)):
-        check_target(target)
+        check_target(target, *files)
+    state = output.with_name(output.name + ".resume")
+    if state.exists() and not resume:
+        raise ValueError(f"{state} holds a run that was stopped; go on with --resume, or remove it")
     tokens, vocabulary = read_text(files, vocab)
     streams = streams_for(len(tokens)) if batch is None else batch
     plan = Plan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
     trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1)
     held_out = val.read_bytes() if val else b""
-    state = output.with_name(output.name + ".resume")
     if resume:
         trainer.restore(state)
     with Interruptible() as control:
@@ -91,12 +93,11 @@ def _run_training(
 
     def checkpoint() -> str:
         trainer.save(state)
-        done = trainer.step == trainer.n_steps
-        predictor = trainer.settled_predictor() if done else trainer.predictor()
-        predictor.save(output)
-        predictor.learning = False
+        trainer.predictor().save(output)
+        network = trainer.network()
+        network.learning = False
         text = held_out if trainer.vocabulary.characters is None else held_out.decode("utf-8", "replace")
-        result = f"{score_text(predictor, [text]).bits_per_symbol:.4f}" if held_out else ""
+        result = f"{score_text(network, [text]).bits_per_symbol:.4f}" if held_out else ""
         if curve is not None:
             new = not curve.exists()
             with curve.open("a") as file:
@@ -118,7 +119,8 @@ def _run_training(
                 bits, updates = 0.0, 0
     validation = checkpoint()
     typer.echo(
-        f"{trainer.step * trainer.symbols_per_step:,} symbols, {bits / max(updates, 1):.4f} bits per symbol at the end"
+        f"{trainer.step * trainer.symbols_per_step:,} symbols"
+        + (f", {bits / updates:.4f} bits per symbol over the last {updates:,} updates" if updates else "")
         + (f", {validation} on the validation file" if validation else ""),
         err=True,
     )
