@@ -15,6 +15,9 @@ BLOCK = 8192
 """The most bytes that are read at once, so that ctrl-C and a slow reader never wait long."""
 
 
+FIRST_BLOCK = 128
+
+
 class Interruptible:
     """Within this context ctrl-C ends `blocks` after the block at work; a second one ends the program.
 
@@ -90,9 +93,11 @@ def tokens(parts: Iterator[bytes] | Iterator[str], vocabulary: Vocabulary) -> It
 
 
 def blocks(source: BinaryIO, control: Interruptible) -> Iterator[bytes]:
-    """Blocks of bytes as they arrive, until the end or ctrl-C."""
-    while data := control.read(source, BLOCK):
+    """Blocks of bytes as they arrive, until the end or ctrl-C; the first are small, to be answered soon."""
+    size = FIRST_BLOCK
+    while data := control.read(source, size):
         yield data
+        size = min(2 * size, BLOCK)
 
 
 def text_blocks(source: BinaryIO, control: Interruptible) -> Iterator[str]:
