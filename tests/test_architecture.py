@@ -11,7 +11,7 @@ PACKAGE = Path(streamlstm.__file__).parent
 LEVELS = [
     {"lanes", "jit", "arithmetic"},
     {"kernels", "counts", "reference"},
-    {"ranks", "mixture", "optim", "vocabulary", "progress", "heat"},
+    {"ranks", "mixture", "optim", "vocabulary", "progress", "baseline", "heat"},
     {"model", "reference_memory", "streams", "units"},
     {"checkpoint", "memory", "coder"},
     {"predictor"},
