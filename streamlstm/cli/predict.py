@@ -44,14 +44,7 @@ def predict(
     from ..formats import FORMATS, SymbolOf
     from ..streams import Interruptible, is_live, open_input
 
-    if format not in FORMATS:
-        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
-    if by not in (None, "character", "symbol"):
-        raise ValueError(f"--by must be character or symbol, not {by!r}")
-    if top < 0:
-        raise ValueError(f"--top must be at least 0, not {top}")
-    if explain and (by == "character" or format in ("ansi", "html")):
-        raise ValueError("--explain tells of symbols, in the formats text, tsv and jsonl")
+    _check(format, by, top, explain)
     form = FORMATS[format]
     by = by or ("symbol" if explain else form.by)
     with Interruptible() as control, open_input(file) as source:
@@ -94,3 +87,17 @@ def predict(
     )
     if control.interrupted:
         raise SystemExit(130)
+
+
+def _check(format: str, by: str | None, top: int, explain: bool) -> None:
+    """Refuse what makes no sense, with the name of the option."""
+    from ..formats import FORMATS
+
+    if format not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
+    if by not in (None, "character", "symbol"):
+        raise ValueError(f"--by must be character or symbol, not {by!r}")
+    if top < 0:
+        raise ValueError(f"--top must be at least 0, not {top}")
+    if explain and (by == "character" or format in ("ansi", "html")):
+        raise ValueError("--explain tells of symbols, in the formats text, tsv and jsonl")
