@@ -20,11 +20,12 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 EXPERTS = (
     *(f"order {order}" for order in range(1, mixture.ORDERS)),
-    *("word after word", "before and above", "above", "word", "field", "network"),
+    *("word after word", "before and above", "above", "word", "field", "field above", "column", "network"),
 )
 """The names of the experts: what the last 1 … 6 symbols tell; the word so far, with and without the word before; the
 two symbols before the last with the one above in the line before; that one with the last; what stands since the last
-space, with the number of spaces in the line; the network."""
+space, with the number of spaces in the line, and also with what last stood there; the column with the last symbol;
+the network."""
 
 SHARES = 2 * mixture.EXPERTS
 """How many numbers tell what the experts said of one symbol."""
@@ -52,7 +53,7 @@ class Memory:
             )
         self._table = np.zeros(PAGE << bits, dtype=np.int32)
         self._history = np.zeros(mixture.RING + mixture.HEADS, dtype=np.int32)
-        self._weights = np.zeros(mixture.B + len(vocabulary) * mixture.EXPERTS, dtype=np.float32)
+        self._weights = np.zeros(mixture.B + (mixture.ROWS + len(vocabulary)) * mixture.EXPERTS, dtype=np.float32)
         trust = self._weights[: mixture.THETA].reshape(mixture.EXPERTS, mixture.BUCKETS)
         network, longest, extra = _TRUST[trained]
         trust[mixture.NETWORK], trust[mixture.ORDERS - 2], trust[mixture.ORDERS - 1 : mixture.NETWORK] = (

@@ -1,15 +1,16 @@
 """The memory's mathematics: experts that count, and a mixture that learns whom to trust.
 
-Twelve contexts of the next symbol are looked up in the counts: the last 0 … 6 symbols (orders), and five others
+Fourteen contexts of the next symbol are looked up in the counts: the last 0 … 6 symbols (orders), and seven others
 (extras). Each gives a distribution; so does the network. Their logarithms are added up with weights that depend on
-how much each knows, and a softmax makes one distribution of them. Once the symbol is known, the weights learn from it,
-and then the counts.
+how much each knows and on where in the text it is asked, and a softmax makes one distribution of them. Once the
+symbol is known, the weights learn from it, and then the counts.
 
-    V, C  as in `kernels`          K  experts: orders 1 … 6, the five extras, and the network
+    V, C  as in `kernels`          K  experts: orders 1 … 6, the seven extras, and the network
 
 history int32    [RING + HEADS]: the symbols seen, a ring; and where the last six symbols stood before, by their hash.
 weights float32  The places below: A [K, BUCKETS], weights of each expert by what it knows; THETA [7, BUCKETS], what is
-                 added to the logit of backing off; M [64], the weight of a match; B [V, K], by the symbol before.
+                 added to the logit of backing off; M [64], the weight of a match; B [ROWS + V, K], what is added
+                 to the weights, from four of its rows: by field, by column, by how much is known, by the last symbol.
 state   int64    The places below: of one stream, what the contexts are made of, and what was found for the next symbol.
 scratch float32  [2·CONTEXTS·C + 48]: the contexts' distributions P, the experts' logarithms Λ (ln of each), λ and w.
 folds   int32    [V]: a letter's own number, the same for upper and lower case; 0 for others; END_OF_LINE, SPACE.
@@ -24,7 +25,7 @@ from .lanes import lane_maximum, lane_sum, load, splat, store
 
 END_OF_LINE, SPACE = -1, -2
 
-ORDERS, CONTEXTS, EXPERTS = 7, 12, 12
+ORDERS, CONTEXTS, EXPERTS = 7, 14, 14
 NETWORK = EXPERTS - 1
 BUCKETS = 168
 
@@ -33,19 +34,29 @@ THETA = A + EXPERTS * BUCKETS
 M = THETA + ORDERS * BUCKETS
 B = M + 64
 
+FIELDS, PLACES = 64, 256
+BY_FIELD = 0
+BY_PLACE = BY_FIELD + FIELDS
+BY_KNOWN = BY_PLACE + PLACES
+BY_LAST = BY_KNOWN + ORDERS * (CONTEXTS - ORDERS + 1)
+ROWS = BY_LAST + 1
+
 RING, HEADS, RECENT = 2**20, 2**18, 256
 MATCH_ORDER, LONGEST_CHECKED = 6, 32
 
 # Places in `state`: symbols seen, symbols learned from; hashes of the word so far and of the word before; where this
 # line and the line before began; the match: place in the ring (or -1), length, the symbol it expects (or -1), its
 # bucket; how many spaces the line has, and the hash of what follows the last; per context: hash, distinct symbols,
-# sum of counts; per expert: its bucket; the last symbols, a ring.
+# sum of counts; per expert: its bucket; the rows of B; per field: the hash of what last stood there; the last symbols,
+# a ring.
 SEEN, LEARNED, WORD, WORD_BEFORE, LINE, LINE_BEFORE, MATCH, LENGTH, GUESS, MATCH_BUCKET, FIELD, PIECE = range(12)
 HASH = 12
 DISTINCT = HASH + CONTEXTS
 TOTAL = DISTINCT + CONTEXTS
 BUCKET = TOTAL + CONTEXTS
-LAST = BUCKET + EXPERTS
+ROW = BUCKET + EXPERTS
+STOOD = ROW + 4
+LAST = STOOD + FIELDS
 STATE = LAST + RECENT
 
 f32 = np.float32
@@ -79,6 +90,9 @@ def set_contexts(state):
     state[HASH + 9] = combine(combine(4 * FAMILY, over), recent(state, 1))
     state[HASH + 10] = combine(5 * FAMILY, state[WORD])
     state[HASH + 11] = combine(combine(6 * FAMILY, state[FIELD]), state[PIECE])
+    stood = state[STOOD + min(state[FIELD], FIELDS - 1)]
+    state[HASH + 12] = combine(combine(combine(7 * FAMILY, state[FIELD]), stood), state[PIECE])
+    state[HASH + 13] = combine(combine(8 * FAMILY, state[SEEN] - state[LINE]), recent(state, 1))
 
 
 @kernel
@@ -94,6 +108,7 @@ def advance(state, folds, token):
     if folds[token] >= 0:
         state[PIECE] = combine(state[PIECE], token)
     else:
+        state[STOOD + min(state[FIELD], FIELDS - 1)] = state[PIECE]
         state[PIECE] = 0
         state[FIELD] += 1
     if folds[token] == END_OF_LINE:
@@ -112,7 +127,7 @@ def follow_match(history, state, token, learn):
         state[LENGTH] += 1
     else:
         state[MATCH] = -1
-    h = combine(7 * FAMILY, state[HASH + MATCH_ORDER])
+    h = combine(9 * FAMILY, state[HASH + MATCH_ORDER])
     head = RING + (h >> 31) % HEADS
     if state[MATCH] < 0 and history[head] > 0:
         at, length = history[head] - 1, 0
@@ -215,30 +230,42 @@ def entropy(scratch, log_row, tape, p, C):
 
 @kernel
 def set_buckets(state, scratch, tape, at, C):
-    """For each expert that has something to say, the bucket of its weight; -1 for the others.
+    """For each expert that has something to say, the bucket of its weight; -1 for the others. And the rows of B.
 
     Order 6 always speaks: where its own context is new, it has backed off to the highest order that is known.
     """
-    highest, sure = 0, 0
+    highest, sure, extras = 0, 0, 0
     for k in range(1, CONTEXTS):
         known = state[DISTINCT + k] > 0
         state[BUCKET + k - 1] = bucket_of(state[DISTINCT + k], state[TOTAL + k]) if known else -1
         if known and k < ORDERS:
             highest, sure = k, 1 if state[DISTINCT + k] == 1 else 0
+        elif known:
+            extras += 1
     if highest < ORDERS - 1:
         state[BUCKET + ORDERS - 2] = 60 + highest
     nats = entropy(scratch, (CONTEXTS + NETWORK) * C, tape, at, C)
     state[BUCKET + NETWORK] = (highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3.0))))
     length = state[LENGTH]
     state[MATCH_BUCKET] = (length if length < 16 else min(16 + (length - 16) // 8, 31)) * 2 + sure
+    state[ROW] = BY_FIELD + min(state[FIELD], FIELDS - 1)
+    state[ROW + 1] = BY_PLACE + min(state[SEEN] - state[LINE], PLACES - 1)
+    state[ROW + 2] = BY_KNOWN + highest * (CONTEXTS - ORDERS + 1) + extras
+    state[ROW + 3] = BY_LAST + 1 + recent(state, 1)
+
+
+@kernel
+def row_of_weights(state, n, k):
+    """Where row n of the rows of B that are in force has its weight of expert k."""
+    return B + state[ROW + n] * EXPERTS + k
 
 
 @kernel
 def mix_experts(table, weights, state, scratch, entries, tape, layout, at):
     """Write the distribution of the next symbol into the record at tape[at], from the network's there and the counts.
 
-    z = Σ_k (A[k, bucket] + B[last, k])·Λ_k, plus M at the symbol that a match expects; p = softmax(z), at least 1e-7.
-    entries: int32 [V], room for one context's counts.
+    z = Σ_k (A[k, bucket] + Σ_row B[row, k])·Λ_k, plus M at the symbol that a match expects; p = softmax(z), at least
+    1e-7. entries: int32 [V], room for one context's counts.
     """
     V, C = layout[VOCABULARY], layout[COLUMNS]
     logs, w, z = CONTEXTS * C, 2 * CONTEXTS * C + 16, at + layout[PREDICTION]
@@ -248,15 +275,14 @@ def mix_experts(table, weights, state, scratch, entries, tape, layout, at):
             store_logarithm(scratch, logs + (k - 1) * C, scratch, k * C, C)
     store_logarithm(scratch, logs + NETWORK * C, tape, at, C)
     set_buckets(state, scratch, tape, at, C)
-    last = recent(state, 1)
     for j in range(0, C, 128):
         store(tape, z + j, splat(ZERO, 128))
     for k in range(EXPERTS):
         scratch[w + k] = ZERO
         if state[BUCKET + k] >= 0:
             weight = weights[A + k * BUCKETS + state[BUCKET + k]]
-            if last >= 0:
-                weight += weights[B + last * EXPERTS + k]
+            for n in range(4):
+                weight += weights[row_of_weights(state, n, k)]
             scratch[w + k] = weight
             for j in range(0, C, 128):
                 store(tape, z + j, load(tape, z + j, 128) + load(scratch, logs + k * C + j, 128) * weight)
@@ -279,9 +305,8 @@ def learn_weights(weights, state, scratch, tape, q, token, C):
     """One step up the gradient of ln p(token), by the weights of the mixture and by the logits of backing off."""
     logs, lam = CONTEXTS * C, 2 * CONTEXTS * C
     n = f32(state[LEARNED])
-    uniform = ONE / f32((weights.size - B) // EXPERTS)
-    rate = f32(0.002) * (ONE + f32(4.0) / (ONE + n / f32(500.0)))
-    last = recent(state, 1)
+    uniform = ONE / f32((weights.size - B) // EXPERTS - ROWS)
+    rate = f32(0.0007) * (ONE + ONE / (ONE + n / f32(500.0)))
     for k in range(EXPERTS):
         if state[BUCKET + k] >= 0:
             total = splat(ZERO, 128)
@@ -290,8 +315,8 @@ def learn_weights(weights, state, scratch, tape, q, token, C):
             g = scratch[logs + k * C + token] - lane_sum(total)
             g = min(max(g, f32(-6.0)), f32(6.0))
             weights[A + k * BUCKETS + state[BUCKET + k]] += rate * g
-            if last >= 0:
-                weights[B + last * EXPERTS + k] += f32(0.5) * rate * g
+            for row in range(4):
+                weights[row_of_weights(state, row, k)] += rate * g
     if state[GUESS] >= 0:
         hit = ONE if state[GUESS] == token else ZERO
         weights[M + state[MATCH_BUCKET]] += f32(0.05) * (hit - tape[q + state[GUESS]])

@@ -77,10 +77,11 @@ class ReferenceMemory:
         self.V, self.C, self.folds, self.counts = len(folds), C, folds, Counts(n_pages)
         self.A = weights[m.A : m.THETA].reshape(m.EXPERTS, m.BUCKETS).copy()
         self.theta = weights[m.THETA : m.M].reshape(m.ORDERS, m.BUCKETS).copy()
-        self.M, self.B = weights[m.M : m.B].copy(), weights[m.B :].reshape(self.V, m.EXPERTS).copy()
+        self.M, self.B = weights[m.M : m.B].copy(), weights[m.B :].reshape(-1, m.EXPERTS).copy()
         self.seen: list[int] = []
         self.heads: dict[int, int] = {}
         self.word = self.word_before = self.line = self.line_before = self.field = self.piece = 0
+        self.stood = [0] * m.FIELDS
         self.match, self.length, self.guess = -1, 0, -1
 
     def last(self, back: int) -> int:
@@ -99,7 +100,10 @@ class ReferenceMemory:
         h.append(combine(combine(combine(3 * m.FAMILY, self.last(2)), self.last(3)), over))
         h.append(combine(combine(4 * m.FAMILY, over), self.last(1)))
         h.append(combine(5 * m.FAMILY, self.word))
-        return [*h, combine(combine(6 * m.FAMILY, self.field), self.piece)]
+        h.append(combine(combine(6 * m.FAMILY, self.field), self.piece))
+        stood = self.stood[min(self.field, m.FIELDS - 1)]
+        h.append(combine(combine(combine(7 * m.FAMILY, self.field), stood), self.piece))
+        return [*h, combine(combine(8 * m.FAMILY, len(self.seen) - self.line), self.last(1))]
 
     def predict(self, p: Array) -> Array:
         """The mixture's distribution [C], from the network's p [C]."""
@@ -128,7 +132,7 @@ class ReferenceMemory:
         z = np.zeros(self.C, f32)
         for k, place in enumerate(self.buckets):
             if place >= 0:
-                weight = self.A[k, place] + (self.B[self.last(1), k] if self.seen else f32(0))
+                weight = in_order([self.A[k, place], *(self.B[row, k] for row in self.rows)])
                 z = z + self.logs[k] * weight
         if self.guess >= 0:
             z[self.guess] += self.M[self.match_bucket]
@@ -149,17 +153,21 @@ class ReferenceMemory:
         self.buckets.append((highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3)))))
         length = self.length if self.length < 16 else min(16 + (self.length - 16) // 8, 31)
         self.match_bucket = length * 2 + sure
+        extras = sum(len(entries) > 0 for entries in self.known[m.ORDERS :])
+        self.rows = [m.BY_FIELD + min(self.field, m.FIELDS - 1)]
+        self.rows.append(m.BY_PLACE + min(len(self.seen) - self.line, m.PLACES - 1))
+        self.rows.append(m.BY_KNOWN + highest * (m.CONTEXTS - m.ORDERS + 1) + extras)
+        self.rows.append(m.BY_LAST + 1 + self.last(1))
 
     def observe(self, token: int) -> None:
         """Learn from the symbol: the weights, then the counts; then it is the last one."""
-        rate = f32(0.002) * (f32(1) + f32(4) / (f32(1) + f32(len(self.seen)) / f32(500)))
+        rate = f32(0.0007) * (f32(1) + f32(1) / (f32(1) + f32(len(self.seen)) / f32(500)))
         for k, place in enumerate(self.buckets):
             if place >= 0:
                 g = self.logs[k][token] - tree(in_order((self.q * self.logs[k]).reshape(-1, 128)))
                 g = min(max(g, f32(-6)), f32(6))
                 self.A[k, place] += rate * g
-                if self.seen:
-                    self.B[self.last(1), k] += f32(0.5) * rate * g
+                self.B[self.rows, k] += rate * g
         if self.guess >= 0:
             self.M[self.match_bucket] += f32(0.05) * (f32(self.guess == token) - self.q[self.guess])
         passed = f32(1) / max(self.P[m.ORDERS - 1][token], f32(1e-30))
@@ -185,12 +193,14 @@ class ReferenceMemory:
         elif self.word:
             self.word_before, self.word = self.word, 0
         space = self.folds[token] < 0
+        if space:
+            self.stood[min(self.field, m.FIELDS - 1)] = self.piece
         self.field, self.piece = (self.field + 1, 0) if space else (self.field, combine(self.piece, token))
         if self.folds[token] == m.END_OF_LINE:
             self.line_before, self.line, self.field = self.line, len(self.seen), 0
         self.match = self.match + 1 if self.guess == token else -1
         self.length += self.guess == token
-        head = (combine(7 * m.FAMILY, self.hashes()[m.MATCH_ORDER]) >> 31) % m.HEADS
+        head = (combine(9 * m.FAMILY, self.hashes()[m.MATCH_ORDER]) >> 31) % m.HEADS
         if self.match < 0 and head in self.heads:
             at, length = self.heads[head], 0
             while length < min(m.LONGEST_CHECKED, at) and self.seen[at - 1 - length] == self.last(length + 1):
