@@ -99,6 +99,11 @@ class Layout:
         return self.output + (self.n_read * self.hidden + 1) * self.columns
 
     @property
+    def parts(self) -> tuple[int, int, int]:
+        """Where in theta the output layer begins, and the tables; the length of the rows before and after it."""
+        return self.output, self.tables, self.width
+
+    @property
     def size(self) -> int:
         """The length of theta."""
         return self.tables + self.n_read * self.n_symbols * self.width

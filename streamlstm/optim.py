@@ -18,67 +18,81 @@ F32 = npt.NDArray[np.float32]
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
 
-# Places in `hyper`: learning rate, L2 regularisation, both decays, epsilon, and the two bias corrections 1 / (1 - βᵏ).
-LR, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2 = range(7)
+# Places in `hyper`: the learning rates of the layers, of their candidates' weights and of the output layer;
+# L2 regularisation, both decays, epsilon, and the two bias corrections 1 / (1 - βᵏ).
+LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2 = range(9)
 
 
 @kernel
-def sgd(theta, slots, grad, at, n, hyper, scale):
+def sgd(theta, slots, grad, at, n, hyper, lr, scale):
     """m = β₁·m + (scale·g + λ·θ);  θ -= lr·m.  Without momentum (β₁ = 0) there is no slot m."""
-    for j in range(at, at + n, 64):
-        w = load(theta, j, 64)
-        g = load(grad, j, 64) * scale + hyper[L2] * w
+    for j in range(at, at + n, 32):
+        w = load(theta, j, 32)
+        g = load(grad, j, 32) * scale + hyper[L2] * w
         if hyper[BETA1] != ZERO:
-            g = hyper[BETA1] * load(slots, j, 64) + g
+            g = hyper[BETA1] * load(slots, j, 32) + g
             store(slots, j, g)
-        store(theta, j, w - hyper[LR] * g)
+        store(theta, j, w - lr * g)
 
 
 @kernel
-def rmsprop(theta, slots, grad, at, n, hyper, scale):
+def rmsprop(theta, slots, grad, at, n, hyper, lr, scale):
     """v = β₂·v + (1 - β₂)·g²;  θ -= lr·g / (√(v / (1 - β₂ᵏ)) + ε);  g = scale·grad + λ·θ."""
-    for j in range(at, at + n, 64):
-        w = load(theta, j, 64)
-        g = load(grad, j, 64) * scale + hyper[L2] * w
-        v = hyper[BETA2] * load(slots, j, 64) + (ONE - hyper[BETA2]) * (g * g)
+    for j in range(at, at + n, 32):
+        w = load(theta, j, 32)
+        g = load(grad, j, 32) * scale + hyper[L2] * w
+        v = hyper[BETA2] * load(slots, j, 32) + (ONE - hyper[BETA2]) * (g * g)
         store(slots, j, v)
-        store(theta, j, w - (hyper[LR] * g) / (square_root(v * hyper[CORRECT2]) + hyper[EPSILON]))
+        store(theta, j, w - (lr * g) / (square_root(v * hyper[CORRECT2]) + hyper[EPSILON]))
 
 
 @kernel
-def adam(theta, slots, grad, at, n, hyper, scale):
+def adam(theta, slots, grad, at, n, hyper, lr, scale):
     """As RMSprop, with g in the numerator replaced by its mean m = β₁·m + (1 - β₁)·g, over 1 - β₁ᵏ (Kingma & Ba)."""
-    for j in range(at, at + n, 64):
-        w = load(theta, j, 64)
-        g = load(grad, j, 64) * scale + hyper[L2] * w
-        v = hyper[BETA2] * load(slots, j, 64) + (ONE - hyper[BETA2]) * (g * g)
-        m = hyper[BETA1] * load(slots, theta.size + j, 64) + (ONE - hyper[BETA1]) * g
+    for j in range(at, at + n, 32):
+        w = load(theta, j, 32)
+        g = load(grad, j, 32) * scale + hyper[L2] * w
+        v = hyper[BETA2] * load(slots, j, 32) + (ONE - hyper[BETA2]) * (g * g)
+        m = hyper[BETA1] * load(slots, theta.size + j, 32) + (ONE - hyper[BETA1]) * g
         store(slots, j, v)
         store(slots, theta.size + j, m)
-        step = hyper[LR] * (m * hyper[CORRECT1])
+        step = lr * (m * hyper[CORRECT1])
         store(theta, j, w - step / (square_root(v * hyper[CORRECT2]) + hyper[EPSILON]))
 
 
 @kernel
-def apply_rule(rule, theta, slots, grad, at, n, hyper, scale):
-    """One of the rules above on theta[at : at + n]."""
+def apply_rule(rule, theta, slots, grad, at, n, hyper, lr, scale):
+    """One of the rules above on theta[at : at + n], n a multiple of 32."""
     if rule == 0:
-        sgd(theta, slots, grad, at, n, hyper, scale)
+        sgd(theta, slots, grad, at, n, hyper, lr, scale)
     elif rule == 1:
-        rmsprop(theta, slots, grad, at, n, hyper, scale)
+        rmsprop(theta, slots, grad, at, n, hyper, lr, scale)
     else:
-        adam(theta, slots, grad, at, n, hyper, scale)
+        adam(theta, slots, grad, at, n, hyper, lr, scale)
 
 
 @kernel
-def place_of_part(part, touched, tables, width):
-    """Where a part of theta begins and how long it is: part 0 is all but the tables, then come their rows.
+def apply_by_gate(rule, theta, slots, grad, at, n, width, hyper, scale):
+    """The rule on rows of `width` from theta[at] on: the candidate's quarter, i f [g] o, has a rate of its own."""
+    quarter = width // 4
+    for row in range(at, at + n, width):
+        candidate = row + 2 * quarter
+        apply_rule(rule, theta, slots, grad, row, 2 * quarter, hyper, hyper[LR], scale)
+        apply_rule(rule, theta, slots, grad, candidate, quarter, hyper, hyper[LR_CANDIDATE], scale)
+        apply_rule(rule, theta, slots, grad, candidate + quarter, quarter, hyper, hyper[LR], scale)
+
+
+@kernel
+def place_of_part(part, touched, output, tables, width):
+    """Where a part of theta begins and how long it is: 0, the layers; 1, the output layer; then rows of the tables.
 
     A row whose symbol was not in the window has the length 0.
     """
     if part == 0:
-        return 0, tables
-    row = part - 1
+        return 0, output
+    if part == 1:
+        return output, tables - output
+    row = part - 2
     return tables + row * width, width if touched[row % touched.size] else 0
 
 
@@ -92,18 +106,18 @@ def sum_of_squares(grad, at, n):
     return lane_sum(total)
 
 
-@entry("f4[::1], f4[::1], f4[::1], u1[::1], f4[::1], i8, i8, i8, f4, f4")
-def descend(theta, slots, grad, touched, hyper, rule, tables, width, scale, clip):
+@entry("f4[::1], f4[::1], f4[::1], u1[::1], f4[::1], i8, i8, i8, i8, f4, f4")
+def descend(theta, slots, grad, touched, hyper, rule, output, tables, width, scale, clip):
     """One step down the gradient scale·grad, first shortened to the norm `clip` where it is longer.
 
-    theta, grad float32 [P]; slots float32 [slots of the rule · P]; touched uint8 [V]; theta[tables:] are tables of
-    V rows of `width`, of which only the touched rows are updated. Returns the norm before clipping; where
-    that is not finite, nothing is changed.
+    theta, grad float32 [P]; slots float32 [slots of the rule · P]; touched uint8 [V]; where in theta the output layer
+    begins, and the tables, V rows of `width` each, of which only the touched are updated.
+    Returns the norm before clipping; where that is not finite, nothing is changed.
     """
-    n_parts = 1 + (theta.size - tables) // width
+    n_parts = 2 + (theta.size - tables) // width
     total = ZERO
     for part in range(n_parts):
-        at, n = place_of_part(part, touched, tables, width)
+        at, n = place_of_part(part, touched, output, tables, width)
         total += sum_of_squares(grad, at, n)
     norm = scale * np.sqrt(total)
     if not norm < f32(np.inf):
@@ -111,8 +125,11 @@ def descend(theta, slots, grad, touched, hyper, rule, tables, width, scale, clip
     if norm > clip:
         scale = scale * (clip / norm)
     for part in range(n_parts):
-        at, n = place_of_part(part, touched, tables, width)
-        apply_rule(rule, theta, slots, grad, at, n, hyper, scale)
+        at, n = place_of_part(part, touched, output, tables, width)
+        if part == 1:
+            apply_rule(rule, theta, slots, grad, at, n, hyper, hyper[LR_OUTPUT], scale)
+        else:
+            apply_by_gate(rule, theta, slots, grad, at, n, width, hyper, scale)
     return norm
 
 
@@ -137,6 +154,8 @@ class Optimizer:
     lr          learning rate at the first symbol
     half_life   the rate after n symbols is lr·(floor + (1 - floor)/(1 + n/half_life)); inf keeps it constant
     floor       the share of the rate that is left in the end
+    candidate   the rate of the candidates' weights (gate g), as a share of lr
+    output      the rate of the output layer, as a share of lr
     clip        largest norm of a gradient (of the mean loss per symbol, in nats); longer ones are shortened to it
     l2          λ of the L2 regularisation ½·λ·|θ|² that is added to the loss
     """
@@ -144,6 +163,8 @@ class Optimizer:
     lr: float
     half_life: float = math.inf
     floor: float = 0.1
+    candidate: float = 1.0
+    output: float = 1.0
     clip: float = 1.0
     l2: float = 0.0
 
@@ -154,6 +175,8 @@ class Optimizer:
         self._require(0 < self.lr < math.inf, "lr", "a number above 0")
         self._require(self.half_life > 0, "half_life", "a number of symbols above 0, or inf")
         self._require(0 <= self.floor <= 1, "floor", "between 0 and 1")
+        for share in ("candidate", "output"):
+            self._require(0 <= getattr(self, share) < math.inf, share, "a share from 0 on")
         self._require(self.clip > 0, "clip", "a norm above 0, or inf")
         self._require(0 <= self.l2 < 1, "l2", "at least 0 and below 1")
         for decay in ("momentum", "beta1", "beta2"):
@@ -212,6 +235,7 @@ class RMSprop(Optimizer):
 
     lr: float = 0.02
     half_life: float = 3e4
+    candidate: float = 0.2
     beta2: float = 0.999
     epsilon: float = 1e-5
 
@@ -299,18 +323,19 @@ class OptimizerState:
             "powers": list(self.powers),
         }
 
-    def step(self, theta: F32, grad: F32, touched: Any, tables: tuple[int, int], n_targets: int, lr: float) -> float:
+    def step(
+        self, theta: F32, grad: F32, touched: Any, parts: tuple[int, int, int], n_targets: int, lr: float
+    ) -> float:
         """Update theta in place from `grad`, the sum over `n_targets` losses; returns the norm of the mean.
 
-        `tables`: where the input tables begin in theta, and the width of their rows. Raises FloatingPointError,
+        `parts`: those of the layout. Raises FloatingPointError,
         with theta as it was, where the gradient is not finite.
         """
         powers = (self.powers[0] * self.optimizer.betas[0], self.powers[1] * self.optimizer.betas[1])
-        hyper = np.array(
-            [lr, self.optimizer.l2, *self.optimizer.betas, getattr(self.optimizer, "epsilon", 0.0)]
-            + [1 / (1 - power) for power in powers],
-            dtype=np.float32,
-        )
+        rule = self.optimizer
+        rates = [lr, lr * rule.candidate, lr * rule.output]
+        others = [rule.l2, *rule.betas, getattr(rule, "epsilon", 0.0), *(1 / (1 - power) for power in powers)]
+        hyper = np.array(rates + others, dtype=np.float32)
         norm = descend(
             theta,
             self.slots,
@@ -318,7 +343,7 @@ class OptimizerState:
             touched,
             hyper,
             self.optimizer.rule,
-            *tables,
+            *parts,
             f32(1 / n_targets),
             f32(self.optimizer.clip),
         )

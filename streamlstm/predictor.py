@@ -365,11 +365,10 @@ class StreamPredictor:
         grad = grad[-grad.ctypes.data // 4 % 16 :][: layout.size]
         work = np.empty((window + 1) * layout.hidden, dtype=np.float32)
         touched = np.empty(len(self._vocabulary), dtype=np.uint8)
-        tables = (layout.tables, layout.width)
         try:
             kernels.backward(self._theta, grad, work, self._tape, self._tokens, touched, self._places, window, 1)
             lr = memory.optimizer.lr_after(memory.n_steps * window)
-            memory.step(self._theta, grad, touched, tables, window, lr)
+            memory.step(self._theta, grad, touched, layout.parts, window, lr)
         finally:
             self._tape[: layout.state] = carried
             self._filled = 0
@@ -410,7 +409,7 @@ class StreamPredictor:
         arrays["h"] = at_start[:, 0, : self.config.hidden]
         arrays["c"] = at_start[:, 1, : self.config.hidden]
         arrays["tokens"] = self._tokens[: self._filled]
-        if self._memory is not None:
+        if self._memory is not None and self._n_symbols:
             arrays |= self._memory.save()
         values = {
             "config": asdict(self.config),

@@ -10,7 +10,7 @@ import numpy as np
 
 from .arithmetic import Array, add_product, dot, exp, in_order, sigmoid, tanh, tree
 
-HYPER = ("lr", "l2", "beta1", "beta2", "epsilon", "correct1", "correct2")
+HYPER = ("lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2", "epsilon", "correct1", "correct2")
 Weights = dict[tuple[str, int], Array]
 
 
@@ -97,20 +97,26 @@ class Reference:
     def descend(self, grad: Weights, slots: list[Weights], hyper: dict[str, float], scale: float, clip: float) -> None:
         """One step of SGD with momentum, RMSprop or Adam: by whether there is a momentum β₁, a β₂, or both.
 
-        hyper: lr, l2, beta1, beta2, epsilon, and correct1, correct2 = 1/(1 - βᵏ). Untouched rows of tables stay.
+        hyper: lr, that of the candidates' columns and of the output layer, l2, beta1, beta2, epsilon, and
+        correct1, correct2 = 1/(1 - βᵏ). Untouched rows of tables stay.
         """
-        dense = np.concatenate([grad[name].ravel() for name in grad if name[0] != "table"])
+        dense = [name for name in grad if name[0] != "table"]
+        layers, output = ([grad[name].ravel() for name in dense if ("output" in name[0]) is on] for on in (False, True))
         rows = [row for name in grad if name[0] == "table" for row in grad[name] if row.any()]
-        squares = [tree(in_order((part * part).reshape(-1, 128))) for part in (dense, *rows)]
+        parts = (np.concatenate(layers), np.concatenate(output), *rows)
+        squares = [tree(in_order((part * part).reshape(-1, 128))) for part in parts]
         to, one = self.dtype, self.dtype(1)
         norm = to(scale) * np.sqrt(in_order(squares))
         size = to(scale) * (to(clip) / norm) if norm > clip else to(scale)
-        lr, l2, b1, b2, epsilon, c1, c2 = (to(hyper[key]) for key in HYPER)
+        lr, lr_candidate, lr_output, l2, b1, b2, epsilon, c1, c2 = (to(hyper[key]) for key in HYPER)
         for name, w in self.weights.items():
+            rate = np.full(w.shape[-1], lr_output if "output" in name[0] else lr)
+            if "output" not in name[0]:
+                rate.reshape(4, -1)[2] = lr_candidate
             on = grad[name].any(axis=1) if name[0] == "table" else slice(None)
             g = grad[name][on] * size + l2 * w[on]
             m, v = slots[0][name], slots[1][name]
             m[on] = b1 * m[on] + ((one - b1) * g if b2 else g)
             v[on] = b2 * v[on] + (one - b2) * (g * g)
-            step = lr * ((m[on] * c1 if b1 else g) if b2 else m[on])
+            step = rate * ((m[on] * c1 if b1 else g) if b2 else m[on])
             w[on] -= step / (np.sqrt(v[on] * c2) + epsilon) if b2 else step

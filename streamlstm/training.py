@@ -32,7 +32,7 @@ WINDOW = 32
 GROUP = 8
 """Streams that one thread works on at a time; part of the arithmetic, since groups' sums are added."""
 
-ADAPT = RMSprop(lr=0.005, half_life=5e4, beta2=0.9997)
+ADAPT = RMSprop(lr=0.004, half_life=5e4, candidate=1.0, output=5.0, beta2=0.9997)
 """How a trained model goes on learning in a stream."""
 
 
@@ -112,10 +112,17 @@ class Trainer:
     vocabulary  what the tokens mean
     config      the shape of the net; its `window` is that of the streaming predictor that comes out
     threads     workers; any number gives the same weights
+    weights     where to start, by name; None: random weights
     """
 
     def __init__(
-        self, tokens: npt.NDArray[Any], vocabulary: Vocabulary, config: Config, plan: Plan, threads: int = 1
+        self,
+        tokens: npt.NDArray[Any],
+        vocabulary: Vocabulary,
+        config: Config,
+        plan: Plan,
+        threads: int = 1,
+        weights: dict[str, F32] | None = None,
     ) -> None:
         if len(tokens) < 2:
             raise ValueError(f"training needs at least 2 symbols, the text has {len(tokens)}")
@@ -131,7 +138,11 @@ class Trainer:
         self._steps_per_epoch = (self._stream - 1) // self.window
         self.n_steps = max(1, round(plan.epochs * self._steps_per_epoch))
         self.step = 0
-        self.theta = fresh_theta(self.layout, plan.seed, Start(table=0.7, gain=1.0, forget_bias=0.5))
+        if weights is None:
+            self.theta = fresh_theta(self.layout, plan.seed, Start(table=0.7, gain=1.0, forget_bias=0.5))
+        else:
+            self.theta = self.layout.flat(weights)
+        self._start = hashlib.sha256(self.theta.tobytes()).hexdigest()
         optimizer = plan.optimizer()
         self.memory = OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * self.layout.size))
         sizes = [min(GROUP, self.batch - first) for first in range(0, self.batch, GROUP)]
@@ -157,10 +168,10 @@ class Trainer:
 
     def _descend(self, lr: float) -> None:
         first, *others = self._groups
-        tables = (self.layout.tables, self.layout.width)
+        parts = self.layout.parts
         for other in others:
-            add_gradient(first.grad, first.touched, other.grad, other.touched, *tables)
-        self.memory.step(self.theta, first.grad, first.touched, tables, self.symbols_per_step, lr)
+            add_gradient(first.grad, first.touched, other.grad, other.touched, *parts[1:])
+        self.memory.step(self.theta, first.grad, first.touched, parts, self.symbols_per_step, lr)
 
     @property
     def symbols_per_step(self) -> int:
@@ -227,6 +238,7 @@ class Trainer:
             "vocabulary": self.vocabulary.describe(),
             "config": asdict(self.config),
             "plan": asdict(self.plan),
+            "start": self._start,
         }
 
 
@@ -235,18 +247,24 @@ def streams_for(n_symbols: int) -> int:
     return max(1, min(16, n_symbols // 8192))
 
 
-def read_text(files: Sequence[str | os.PathLike[str]], vocabulary: str) -> tuple[npt.NDArray[Any], Vocabulary]:
+def read_text(
+    files: Sequence[str | os.PathLike[str]], vocabulary: str | Vocabulary
+) -> tuple[npt.NDArray[Any], Vocabulary]:
     """The tokens of files laid end to end, and their vocabulary: "bytes", or "text", the characters that occur.
 
-    Raises OSError for a file that cannot be read, ValueError for text that is no UTF-8 or another vocabulary.
+    A vocabulary that is there already is taken as it is. Raises OSError for a file that cannot be read, ValueError for
+    text that is no UTF-8, a character that the vocabulary lacks, or another word than those two.
     """
-    if vocabulary not in ("bytes", "text"):
-        raise ValueError(f"the vocabulary must be bytes or text, not {vocabulary!r}")
     if vocabulary == "bytes":
-        return np.frombuffer(b"".join(map(_read, files)), dtype=np.uint8), Vocabulary.bytes()
+        vocabulary = Vocabulary.bytes()
+    if isinstance(vocabulary, Vocabulary) and vocabulary.characters is None:
+        return np.frombuffer(b"".join(map(_read, files)), dtype=np.uint8), vocabulary
     text = "".join(map(_read_characters, files))
-    characters = Vocabulary.from_text(text)
-    return characters.encode(text), characters
+    if vocabulary == "text":
+        vocabulary = Vocabulary.from_text(text)
+    if not isinstance(vocabulary, Vocabulary):
+        raise ValueError(f"the vocabulary must be bytes or text, not {vocabulary!r}")
+    return vocabulary.encode(text), vocabulary
 
 
 def _read(file: str | os.PathLike[str]) -> bytes:

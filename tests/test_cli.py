@@ -549,6 +549,15 @@ def test_train_makes_a_model_that_knows_its_text(trained):
     assert StreamPredictor.load(trained).observe_many(TEXT[:500]).mean() < 6 < 8
 
 
+def test_train_goes_on_from_the_weights_of_a_model(trained, tmp_path):
+    text, model = trained.with_name("text"), tmp_path / "m"
+    result = run("train", text, "-o", model, "--model", trained, "--epochs", 1, "--lr", 1e-9)
+    assert result.returncode == 0
+    for name, array in StreamPredictor.load(model).weights().items():
+        assert np.allclose(array, StreamPredictor.load(trained).weights()[name], atol=1e-5)
+    assert_refused(run("train", text, "-o", model, "--model", trained, "--hidden", 16), "--hidden")
+
+
 def test_train_gives_the_same_weights_for_one_and_for_two_threads(trained, tmp_path):
     text, model = trained.with_name("text"), tmp_path / "two"
     run("train", text, "-o", model, *TWO_GROUPS, "--threads", 2)

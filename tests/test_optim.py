@@ -8,13 +8,13 @@ import pytest
 from streamlstm import SGD, Adam, RMSprop
 from streamlstm.optim import OPTIMIZERS, OptimizerState, add_gradient, optimizer_from
 
-TABLES, WIDTH, V = 128, 128, 3
+OUTPUT, TABLES, WIDTH, V = 128, 256, 128, 3
 
 
 def step(optimizer, theta, grad, touched=(1, 1, 1), n_targets=1, lr=0.1, state=None):
     state = state or OptimizerState(optimizer, np.zeros(optimizer.n_slots * theta.size, dtype=np.float32))
     touched = np.array(touched, dtype=np.uint8)
-    norm = state.step(theta, grad.astype(np.float32), touched, (TABLES, WIDTH), n_targets, lr)
+    norm = state.step(theta, grad.astype(np.float32), touched, (OUTPUT, TABLES, WIDTH), n_targets, lr)
     return state, norm
 
 
@@ -40,12 +40,24 @@ def test_momentum_goes_on_where_the_last_step_went():
     assert np.allclose(theta, before - 0.1 * grad - 0.1 * 0.5 * grad, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", [RMSprop(epsilon=1e-12), Adam(epsilon=1e-12)])
+@pytest.mark.parametrize("optimizer", [RMSprop(candidate=1, epsilon=1e-12), Adam(epsilon=1e-12)])
 def test_the_first_step_of_a_bias_corrected_rule_has_the_size_of_the_rate(optimizer):
     theta, grad = arrays()
     before = theta.copy()
     step(optimizer, theta, grad)
     assert np.allclose(before - theta, 0.1 * np.sign(grad), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_candidate_and_the_output_layer_have_their_share_of_the_rate(name):
+    theta, _ = arrays()
+    before = theta.copy()
+    step(optimizer_from({"name": name, "candidate": 0.25, "output": 3.0, "clip": math.inf}), theta, np.ones(theta.size))
+    moved = (before - theta).reshape(-1, 4, WIDTH // 4)
+    expected = np.full(moved.shape, moved[0, 0, 0])
+    expected[:, 2] *= 0.25
+    expected[OUTPUT // WIDTH] = 3 * moved[0, 0, 0]
+    assert np.allclose(moved, expected, rtol=1e-4)
 
 
 def test_adam_is_adam():
@@ -67,7 +79,7 @@ def test_rows_of_symbols_not_seen_keep_their_weights_whatever_their_gradient_hol
     grad[TABLES + WIDTH : TABLES + 2 * WIDTH] = np.nan  # left over from an earlier use of the buffer
     step(optimizer, theta, grad, touched=(1, 0, 1))
     changed = (theta != before).reshape(-1, WIDTH).any(axis=1)
-    assert changed.tolist() == [True, True, False, True]
+    assert changed.tolist() == [True, True, True, False, True]
 
 
 def test_a_long_gradient_is_shortened_to_the_clip():
@@ -92,6 +104,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(poison):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("lr", 0.0), ("lr", -1.0), ("lr", math.nan), ("lr", math.inf), ("clip", 0.0), ("l2", -0.1), ("l2", math.nan)]
+    + [("candidate", -0.1), ("candidate", math.inf), ("output", math.nan)]
     + [("half_life", 0.0), ("floor", 1.5), ("beta1", 1.0), ("beta2", -0.1), ("epsilon", 0.0), ("momentum", 1.0)],
 )
 def test_a_hyper_parameter_out_of_range_is_refused_by_name(name, field, value):
@@ -117,5 +130,5 @@ def test_gradients_add_row_by_row():
     a, b = np.full(size, 1, dtype=np.float32), np.full(size, 2, dtype=np.float32)
     a_touched, b_touched = np.array([1, 0, 0], np.uint8), np.array([1, 1, 0], np.uint8)
     add_gradient(a, a_touched, b, b_touched, TABLES, WIDTH)
-    assert a.reshape(-1, WIDTH)[:, 0].tolist() == [3, 3, 2, 1]
+    assert a.reshape(-1, WIDTH)[:, 0].tolist() == [3, 3, 3, 2, 1]
     assert a_touched.tolist() == [1, 1, 0]

@@ -76,6 +76,18 @@ def test_the_predictor_has_the_trainers_weights_and_does_not_share_them():
     assert np.array_equal(trainer.theta, before)
 
 
+def test_training_goes_on_from_given_weights(tmp_path):
+    weights = trained().predictor().weights()
+    trainer = Trainer(TEXT, LETTERS, SMALL, PLAN, weights=weights)
+    assert all(np.array_equal(array, weights[name]) for name, array in trainer.predictor().weights().items())
+    first = next(trainer.run()).bits
+    assert first < next(Trainer(TEXT, LETTERS, SMALL, PLAN).run()).bits - 0.1
+    trainer.save(tmp_path / "run")
+    Trainer(TEXT, LETTERS, SMALL, PLAN, weights=weights).restore(tmp_path / "run")
+    with pytest.raises(ValueError, match="of another run: its start"):
+        Trainer(TEXT, LETTERS, SMALL, PLAN).restore(tmp_path / "run")
+
+
 def test_each_epoch_reads_every_chunk_once_in_another_order():
     text = np.arange(1000, dtype=np.int32) % 10
     text[::100] = np.arange(10)

@@ -3,16 +3,20 @@
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from .command import command
-from .options import Files
+from .options import Files, load_model
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..model import F32, Config
     from ..streams import Interruptible
     from ..training import Trainer
+    from ..vocabulary import Vocabulary
 
 
 @command
@@ -30,10 +34,16 @@ def train(
     clip: Annotated[float, typer.Option(help="Largest norm of a gradient.")] = 1.0,
     chunk: Annotated[int, typer.Option(help="Symbols that stay together when the text is shuffled.")] = 16384,
     threads: Annotated[int, typer.Option(help="Workers; any number gives the same weights. 0: one per core.")] = 0,
-    hidden: Annotated[int, typer.Option(help="Hidden units per layer.")] = 128,
-    layers: Annotated[int, typer.Option(help="Layers.")] = 3,
-    connections: Annotated[str, typer.Option(help="skip or stacked.")] = "skip",
-    vocab: Annotated[str, typer.Option(help="bytes, or text (the characters of the files).")] = "bytes",
+    model: Annotated[
+        Optional[str],
+        typer.Option(metavar="NAME|FILE", help="Start from the weights of this model, not from random ones."),
+    ] = None,
+    hidden: Annotated[Optional[int], typer.Option(metavar="N", help="Hidden units per layer. [128]")] = None,
+    layers: Annotated[Optional[int], typer.Option(metavar="N", help="Layers. [3]")] = None,
+    connections: Annotated[Optional[str], typer.Option(metavar="KIND", help="skip or stacked. [skip]")] = None,
+    vocab: Annotated[
+        Optional[str], typer.Option(metavar="KIND", help="bytes, or text (the characters of the files). [bytes]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the shuffling.")] = 0,
     val: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Score this file at each checkpoint.")] = None,
     curve: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Append the learning curve, as .tsv.")] = None,
@@ -48,22 +58,22 @@ def train(
       streamlstm train book.txt -o book.safetensors
       streamlstm train *.txt -o all.safetensors --epochs 3 --val held-out.txt --curve curve.tsv
       streamlstm train *.txt -o all.safetensors --epochs 3 --resume
+      streamlstm train mine.txt -o mine.safetensors --model small --lr 0.002
     """
     from ..checkpoint import check_target
-    from ..model import Config
     from ..streams import Interruptible
-    from ..training import WINDOW, Plan, Trainer, read_text, streams_for
+    from ..training import Plan, Trainer, streams_for
 
-    config = Config(hidden, layers, WINDOW, connections)
     for target in filter(None, (output, curve)):
         check_target(target, *files)
     state = output.with_name(output.name + ".resume")
     if state.exists() and not resume:
         raise ValueError(f"{state} holds a run that was stopped; go on with --resume, or remove it")
-    tokens, vocabulary = read_text(files, vocab)
+    shape = {"hidden": hidden, "layers": layers, "connections": connections, "vocab": vocab}
+    tokens, vocabulary, config, weights = _start(files, model, {k: v for k, v in shape.items() if v is not None})
     streams = streams_for(len(tokens)) if batch is None else batch
     plan = Plan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
-    trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1)
+    trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1, weights)
     held_out = val.read_bytes() if val else b""
     if resume:
         trainer.restore(state)
@@ -73,6 +83,24 @@ def train(
         typer.echo(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; go on with --resume", err=True)
         raise SystemExit(130)
     state.unlink(missing_ok=True)
+
+
+def _start(
+    files: list[str], model: str | None, shape: dict[str, Any]
+) -> "tuple[NDArray[Any], Vocabulary, Config, dict[str, F32] | None]":
+    """The text, and the net to train: of the shape asked for and random, or that of a model with its weights."""
+    from dataclasses import replace
+
+    from ..model import Config
+    from ..training import WINDOW, read_text
+
+    if model is None:
+        tokens, vocabulary = read_text(files, shape.pop("vocab", "bytes"))
+        return tokens, vocabulary, Config(window=WINDOW, **shape), None
+    if shape:
+        raise ValueError(f"--{next(iter(shape))} describes a new net; --model {model} has its own")
+    start = load_model(model)
+    return *read_text(files, start.vocabulary), replace(start.config, window=WINDOW), start.weights()
 
 
 def _run_training(
