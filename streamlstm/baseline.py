@@ -1,7 +1,8 @@
-"""What is usual of late: the median and the spread of the recent scores of a stream of lines."""
+"""What is usual of late: the median and the spread of the recent scores of a stream of lines, and their length."""
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 FEWEST, RECENT = 50, 500
 """The baseline is the latter half of the lines, at least and at most so many: the first ones, from which most was
@@ -16,19 +17,25 @@ class Baseline:
 
     STEPS, LEVELS = 512, 14
 
-    def __init__(self, recent: Iterable[int] = (), n_scores: int = 0) -> None:
+    def __init__(self, recent: Iterable[int] = (), n_scores: int = 0, mean_length: float = 1.0) -> None:
         self._counts = [0] * ((1 << self.LEVELS) + 1)
         self.recent: deque[int] = deque(recent)
         self.n_scores = n_scores  # over all saves and loads
+        self.mean_length = mean_length  # of the lines, in characters; older ones count less and less
         for place in self.recent:
             self._change(place, 1)
 
-    def add(self, score: float) -> None:
-        """Count a score; the oldest is dropped if it is not recent any more."""
+    def describe(self) -> dict[str, Any]:
+        """What makes a baseline like this one."""
+        return {"recent": list(self.recent), "n_scores": self.n_scores, "mean_length": self.mean_length}
+
+    def add(self, score: float, length: int) -> None:
+        """Count the score of a line; the oldest is dropped if it is not recent any more."""
         place = min(int(score * self.STEPS), (1 << self.LEVELS) - 1)
         self.recent.append(place)
         self._change(place, 1)
         self.n_scores += 1
+        self.mean_length += (max(length, 1) - self.mean_length) / min(self.n_scores, RECENT)
         if len(self.recent) > min(max(self.n_scores // 2, FEWEST), RECENT):
             self._change(self.recent.popleft(), -1)
 

@@ -152,13 +152,13 @@ def decode_symbol(p, code, coder, frequencies):
 
 @entry(
     "f4[::1], f4[::1], i4[::1], f4[::1], i8[::1],"
-    "Tuple((i4[::1], i4[::1], f4[::1], i8[::1], f4[::1], i4[::1], i4[::1])),"
+    "Tuple((i4[::1], i4[::1], i4[::1], f4[::1], i8[::1], f4[::1], i4[::1], i4[::1])),"
     "u1[::1], i8[::1], i4[::1], u1[::1], i8"
 )
 def decode(theta, tape, tokens, bits, layout, memory, code, coder, frequencies, decoded, first):
     """Fill decoded uint8 [n], the first from the distribution in slot `first`, and let each flow while there is a slot.
 
-    A tape of one record (SLOT is 0) is overwritten and never full; then nothing is learned. memory: the first seven
+    A tape of one record (SLOT is 0) is overwritten and never full; then nothing is learned. memory: the first eight
     arguments of `mixture.remember`, all empty where there is none. Returns how many were decoded before the code
     proved too short for what was read from it.
     """

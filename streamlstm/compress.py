@@ -160,11 +160,8 @@ def _arrays_of_memory(predictor: StreamPredictor) -> tuple[npt.NDArray[Any], ...
     """What the decoder needs to let symbols flow through the memory: its arrays, owned by it alone if it learns."""
     memory = predictor._memory
     if memory is None:
-        return tuple(np.zeros(0, dtype=kind) for kind in ("i4", "i4", "f4", "i8", "f4", "i4", "i4"))
-    nothing = predictor._bits[:0]
-    memory.remember(predictor._tape, predictor._tokens, nothing, predictor._places, 0, 0, predictor.learning, nothing)
-    first = (memory._table, memory._history, memory._weights, memory._state)
-    return (*first, memory._scratch, memory._entries, memory._folds)
+        return tuple(np.zeros(0, dtype=kind) for kind in ("i4", "i4", "i4", "f4", "i8", "f4", "i4", "i4"))
+    return memory.arrays(predictor.learning)
 
 
 def _fork(predictor: StreamPredictor) -> StreamPredictor:

@@ -5,6 +5,7 @@ and its number, in one of two neighbouring places. Where both are taken, the les
 
 table  int32 [pages · 16]  A page: CHECK, the part of the hash that tells it from others; WORTH, how useful it was;
                            USED, how many entries it has; then up to 13 entries, count · 65536 + token.
+changed int32 [0] or [1 + 2·pages]  Which pages changed: how many, their numbers, and for each page whether it did.
 """
 
 from .jit import kernel
@@ -37,7 +38,19 @@ def find(table, h, page):
 
 
 @kernel
-def claim(table, h, page):
+def note(changed, at):
+    """Put the page that begins at table[at] on the list of the changed ones, if there is a list and it is not on it."""
+    if changed.size > 0:
+        page = at // PAGE
+        mark = 1 + changed.size // 2 + page
+        if changed[mark] == 0:
+            changed[mark] = 1
+            changed[0] += 1
+            changed[changed[0]] = page
+
+
+@kernel
+def claim(table, changed, h, page):
     """Where a page of the context h begins; if it is not there, it is made, empty, and a less useful one goes."""
     at = find(table, h, page)
     if at < 0:
@@ -48,9 +61,11 @@ def claim(table, h, page):
             at, other = other, at
         if table[other + WORTH] > 0:
             table[other + WORTH] -= 1
+            note(changed, other)
         table[at] = (h & 0x7FFFFFFF) | 1
         table[at + WORTH] = 0
         table[at + USED] = 0
+    note(changed, at)
     return at
 
 
@@ -73,13 +88,14 @@ def collect(table, h, entries):
 
 
 @kernel
-def halve(table, h):
+def halve(table, changed, h):
     """Halve the counts of the context h, rounding up, so that what is old weighs less."""
     page = 0
     while True:
         at = find(table, h, page)
         if at < 0:
             return
+        note(changed, at)
         for j in range(at + ENTRIES, at + ENTRIES + table[at + USED]):
             count = table[j] >> 16
             table[j] -= (count >> 1) << 16
@@ -89,18 +105,18 @@ def halve(table, h):
 
 
 @kernel
-def add(table, h, token, limit):
+def add(table, changed, h, token, limit):
     """Count `token` once in the context h, and halve its counts when one reaches `limit`; returns if it was known."""
     page = 0
     while True:
-        at = claim(table, h, page)
+        at = claim(table, changed, h, page)
         table[at + WORTH] = min(table[at + WORTH] + 1, MOST_WORTH)
         used = table[at + USED]
         for j in range(at + ENTRIES, at + ENTRIES + used):
             if table[j] & 0xFFFF == token:
                 table[j] += 65536
                 if table[j] >> 16 >= limit:
-                    halve(table, h)
+                    halve(table, changed, h)
                 return True
         if used < ROOM:
             table[at + ENTRIES + used] = 65536 + token
@@ -109,5 +125,6 @@ def add(table, h, token, limit):
                 following = find(table, h, page + 1)
                 if following >= 0:  # left from a time before this page was replaced
                     table[following + USED] = 0
+                    note(changed, following)
             return False
         page += 1

@@ -52,6 +52,7 @@ class Memory:
                 f"a memory takes at most {LARGEST_VOCABULARY} symbols, the vocabulary has {len(vocabulary)}"
             )
         self._table = np.zeros(PAGE << bits, dtype=np.int32)
+        self._changed = np.zeros(0, dtype=np.int32)
         self._history = np.zeros(mixture.RING + mixture.HEADS, dtype=np.int32)
         self._weights = np.zeros(mixture.B + (mixture.ROWS + len(vocabulary)) * mixture.EXPERTS, dtype=np.float32)
         trust = self._weights[: mixture.THETA].reshape(mixture.EXPERTS, mixture.BUCKETS)
@@ -95,36 +96,46 @@ class Memory:
         shares: F32,
     ) -> None:
         """Score, learn and remember symbols that have flowed through the network; see `mixture.remember`."""
+        mixture.remember(*self.arrays(learn), tape, tokens, bits, shares, places, first, count, learn)
+
+    def arrays(self, learn: bool) -> tuple[npt.NDArray[Any], ...]:
+        """The arrays that `mixture.remember` takes first; if it is to learn, they are this memory's own."""
         if learn and len(self._holders) > 1:
             self._table, self._history = self._table.copy(), self._history.copy()
             self._weights = self._weights.copy()
             self._holders.discard(self)
             self._holders = WeakSet([self])
-        mixture.remember(
-            self._table,
-            self._history,
-            self._weights,
-            self._state,
-            self._scratch,
-            self._entries,
-            self._folds,
-            tape,
-            tokens,
-            bits,
-            shares,
-            places,
-            first,
-            count,
-            learn,
-        )
+        learned = (self._table, self._changed, self._history, self._weights)
+        return (*learned, self._state, self._scratch, self._entries, self._folds)
 
     def fork(self) -> Memory:
         """An independent copy, which shares the counts until one of the two learns."""
         twin = object.__new__(Memory)
         twin.__dict__.update(self.__dict__)
         self._holders.add(twin)
+        twin._changed = self._changed[:0]
         twin._state, twin._scratch, twin._entries = self._state.copy(), self._scratch.copy(), self._entries.copy()
         return twin
+
+    def note_changes(self) -> None:
+        """From now on keep a list of the pages that change, for `become`."""
+        self._changed = np.zeros(1 + 2 * (self._table.size // PAGE), dtype=np.int32)
+
+    def become(self, other: Memory) -> None:
+        """Be as `other`: a fork, or what this is a fork of. One of the two has noted its changes since they were alike.
+
+        Only what has changed is copied, and the list is empty then.
+        """
+        table, _, history, weights, state, scratch, *_ = self.arrays(learn=True)
+        changed = self._changed if self._changed.size else other._changed
+        pages = changed[1 : 1 + changed[0]]
+        table.reshape(-1, PAGE)[pages] = other._table.reshape(-1, PAGE)[pages]
+        changed[1 + changed.size // 2 + pages] = changed[0] = 0
+        learned = sorted(int(memory._state[mixture.LEARNED]) for memory in (self, other))
+        recent = np.arange(max(learned[0], learned[1] - mixture.RING), learned[1]) % mixture.RING
+        history[recent] = other._history[recent]
+        history[mixture.RING :] = other._history[mixture.RING :]
+        weights[:], state[:], scratch[:] = other._weights, other._state, other._scratch
 
     def reset(self) -> None:
         """Forget where in a stream it is, not what it has counted."""

@@ -331,21 +331,36 @@ def learn_weights(weights, state, scratch, tape, q, token, C):
 
 
 @kernel
-def learn_counts(table, state, token):
+def learn_counts(table, changed, state, token):
     """Count the symbol: in the orders from 6 down to the first that knew it, and in each extra."""
     for order in range(ORDERS - 1, -1, -1):
-        if add(table, state[HASH + order], token, ORDER_LIMIT):
+        if add(table, changed, state[HASH + order], token, ORDER_LIMIT):
             break
     for k in range(ORDERS, CONTEXTS):
-        add(table, state[HASH + k], token, EXTRA_LIMIT)
+        add(table, changed, state[HASH + k], token, EXTRA_LIMIT)
 
 
 @entry(
-    "i4[::1], i4[::1], f4[::1], i8[::1], f4[::1], i4[::1], i4[::1], f4[::1], i4[::1], f4[::1], f4[::1],"
+    "i4[::1], i4[::1], i4[::1], f4[::1], i8[::1], f4[::1], i4[::1], i4[::1], f4[::1], i4[::1], f4[::1], f4[::1],"
     "i8[::1], i8, i8, b1"
 )
 def remember(
-    table, history, weights, state, scratch, entries, folds, tape, tokens, bits, shares, layout, first, count, learn
+    table,
+    changed,
+    history,
+    weights,
+    state,
+    scratch,
+    entries,
+    folds,
+    tape,
+    tokens,
+    bits,
+    shares,
+    layout,
+    first,
+    count,
+    learn,
 ):
     """Score symbols `first` … `first + count - 1` by the mixture, learn from each, and mix for the one after it.
 
@@ -366,7 +381,7 @@ def remember(
                 shares[at + 1] = scratch[w + k]
         if learn:
             learn_weights(weights, state, scratch, tape, q, token, C)
-            learn_counts(table, state, token)
+            learn_counts(table, changed, state, token)
         advance(state, folds, token)
         set_contexts(state)
         follow_match(history, state, token, learn)

@@ -354,11 +354,8 @@ class StreamPredictor:
 
     def _learn(self, next_token: int) -> None:
         """One update from the full window; `next_token` is what its last distribution had to predict."""
+        self._own_weights()
         layout, window, memory = self._layout, self.config.window, self._optimizer_state
-        if len(self._holders) > 1:
-            self._holders.discard(self)
-            self._theta, self._holders = _aligned_copy(self._theta), WeakSet([self])
-            self._optimizer_state = memory = memory.copy()
         self._tokens[window] = next_token
         carried = self._state.copy()
         grad = np.empty(layout.size + 16, dtype=np.float32)
@@ -373,6 +370,13 @@ class StreamPredictor:
             self._tape[: layout.state] = carried
             self._filled = 0
 
+    def _own_weights(self) -> None:
+        """Weights that are shared with a fork are copied."""
+        if len(self._holders) > 1:
+            self._holders.discard(self)
+            self._theta, self._holders = _aligned_copy(self._theta), WeakSet([self])
+            self._optimizer_state = self._optimizer_state.copy()
+
     def fork(self) -> StreamPredictor:
         """A copy to explore with, independent of this one. It shares the weights until one of the two learns."""
         twin = object.__new__(StreamPredictor)
@@ -385,6 +389,27 @@ class StreamPredictor:
         twin._memory = self._memory.fork() if self._memory is not None else None
         twin._tokens, twin._bits = self._tokens.copy(), self._bits.copy()
         return twin
+
+    def _note_changes(self) -> None:
+        """From now on note what changes in the memory, for `_become`."""
+        if self._memory is not None:
+            self._memory.note_changes()
+
+    def _become(self, other: StreamPredictor) -> None:
+        """Be as `other`, a fork of this one or the other way round; see `backup` and `Memory.become`."""
+        mine, theirs = self._optimizer_state, other._optimizer_state
+        if mine.n_steps != theirs.n_steps:
+            self._own_weights()
+            mine = self._optimizer_state
+            self._theta[:], mine.slots[:] = other._theta, theirs.slots
+            mine.n_steps, mine.powers = theirs.n_steps, theirs.powers
+        if self._learning != other._learning:
+            self._open_tape(other._learning, other._state)
+        used = (other._filled + 1) * self._record
+        self._tape[:used], self._tokens[:], self._bits[:] = other._tape[:used], other._tokens, other._bits
+        self._filled, self._n_symbols = other._filled, other._n_symbols
+        if self._memory is not None and other._memory is not None:
+            self._memory.become(other._memory)
 
     def reset(self) -> None:
         """Forget the context (state and unfinished window); keep the weights and what learning remembers."""
@@ -409,7 +434,7 @@ class StreamPredictor:
         arrays["h"] = at_start[:, 0, : self.config.hidden]
         arrays["c"] = at_start[:, 1, : self.config.hidden]
         arrays["tokens"] = self._tokens[: self._filled]
-        if self._memory is not None and self._n_symbols:
+        if self._memory is not None:
             arrays |= self._memory.save()
         values = {
             "config": asdict(self.config),

@@ -3,7 +3,8 @@
 A line's score is its mean surprisal in bits per character, its newline included. Its z is how far that lies above the
 median of the recent lines, in robust standard deviations: 1.4826 times their median absolute deviation (MAD), at least
 FLOOR, for where nearly all lines are alike the deviation says little. A line of fewer than SHORT characters is weak
-evidence, so its z shrinks by that share. A line whose z exceeds the threshold is flagged.
+evidence, so its z shrinks by that share; and since the mean of few characters varies more than that of many, also by
+the root of its share of the mean length, or of LONG where that is less. Lines of a z above the threshold are flagged.
 
 THRESHOLD was chosen on nine public logs (Loghub, 2,000 lines each) of which 1 % of the lines came from another log. Of
 the scores after 500 lines, learning from every line, 98, 97, 92 % of the strange lines exceed a z of 6, 7, 8, and 1.0,
@@ -12,10 +13,11 @@ the scores after 500 lines, learning from every line, 98, 97, 92 % of the strang
 
 A flagged line is not learned from: it is as if it had never been read. A line can be judged only when it has been
 read, and reading it first with frozen weights and then again to learn would cost a third more. So the watcher learns
-from each line as it is read, keeps a fork that lags a few lines behind, and after a flagged line goes back to the fork
-and reads the lines since then again, to the same bits. The fork is renewed every 4 to 64 lines, more rarely while
-nothing is flagged. But where GIVE_IN more lines of late were flagged than passed, this is how the stream is now: then
-it learns from flagged lines too, until lines pass again. Otherwise a burst of a new kind of line would never end.
+from each line as it is read, keeps a backup that lags a few lines behind, and after a flagged line goes back to it
+and reads the lines since then again, to the same bits. The backup is renewed after as many lines as the root of
+their number since the last flagged one, which costs least for lines that come at random; at most FARTHEST. But where
+GIVE_IN more lines of late were flagged than passed, this is how the stream is now: then it learns from flagged lines
+too, until lines pass again. Otherwise a burst of a new kind of line would never end.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from .backup import Backup
 from .baseline import Baseline
 from .checkpoint import Arrays, check_target, read_checkpoint, write_checkpoint
 from .predictor import StreamPredictor
@@ -42,13 +45,13 @@ from .vocabulary import Tokens
 THRESHOLD = 7.0
 WARMUP = 100
 FLOOR = 0.3
-SHORT = 16
+SHORT, LONG = 16, 96
 LONGEST = 16384
 """Of a longer line so many bytes are read, as many as container runtimes put into one record."""
 GIVE_IN = 3
 """So many more flagged lines than others, and flagged lines are learned from."""
-NEAREST, FARTHEST = 4, 64
-"""After how many lines the fork to go back to is renewed, at least and at most."""
+FARTHEST = 32
+"""After so many lines at most the backup to go back to is renewed."""
 MARGIN, SPAN = 2.0, 8.0
 """A span is a stretch whose characters cost MARGIN bits more than usual on average, and more by SPAN bits in all."""
 
@@ -77,33 +80,35 @@ class Line:
 
 @dataclass
 class _Stream:
-    """The lines of one key: who reads them, and what their scores were; for going back, a fork and the lines since."""
+    """The lines of one key: who reads them, what their scores were; for going back, a backup and the lines since."""
 
     predictor: StreamPredictor
     baseline: Baseline = field(default_factory=Baseline)
     alarms: int = 0  # how many more were flagged of late than passed
-    before: StreamPredictor | None = None
+    backup: Backup | None = None
     since: list[Tokens] = field(default_factory=list)
-    reach: int = NEAREST
+    calm: int = 0  # lines since the last that was flagged
 
     def read(self, tokens: Tokens) -> F64:
         """Observe a line, so that `go_back` can undo it."""
-        reach = self.reach if self.predictor.learning else 1
-        if self.before is None or len(self.since) >= reach:
-            if self.before is not None:
-                self.reach = min(2 * self.reach, FARTHEST)
-            self.before, self.since = self.predictor.fork(), []
+        if self.backup is None:
+            self.backup = Backup(self.predictor)
+        elif len(self.since) >= min(math.sqrt(self.calm), FARTHEST):
+            self.backup.keep()
+            self.since = []
         bits = self.predictor.observe_many(tokens).astype(np.float64)
         self.since.append(tokens)
+        self.calm += 1
         return bits
 
     def go_back(self) -> None:
         """Be as if the last line had not been read."""
-        assert self.before is not None
-        self.predictor, self.before = self.before, None
+        assert self.backup is not None
+        self.backup.go_back()
         for tokens in self.since[:-1]:
             self.predictor.observe_many(tokens)
-        self.since, self.reach = [], max(self.reach // 2, NEAREST)
+        self.backup.keep()
+        self.since, self.calm = [], 0
 
 
 class Watcher:
@@ -166,7 +171,7 @@ class Watcher:
         stream = self._stream(key, notes)
         if stream.baseline.n_scores < self._warmup or self._learn_flagged:
             bits = stream.predictor.observe_many(tokens).astype(np.float64)
-            stream.before = None
+            stream.backup = None
         else:
             bits = stream.read(tokens)
         score = float(bits.sum()) / max(len(text), 1)
@@ -175,7 +180,7 @@ class Watcher:
         if flagged and not self._learn_flagged and stream.alarms < GIVE_IN:
             stream.go_back()
         else:
-            stream.baseline.add(score)
+            stream.baseline.add(score, len(text))
         stream.alarms = min(stream.alarms + 1, GIVE_IN) if flagged else max(stream.alarms - 1, 0)
         spans = self._spans(text, bits, median) if flagged else []
         return Line(text.removesuffix("\n"), score, z, flagged, spans, key, notes)
@@ -216,7 +221,8 @@ class Watcher:
         if not stream.baseline.recent:
             return score, 0.0
         median, mad = stream.baseline.median_and_mad()
-        return median, (score - median) / max(1.4826 * mad, FLOOR) * min(n_chars / SHORT, 1.0)
+        evidence = min(n_chars / SHORT, 1.0) * math.sqrt(min(n_chars / min(stream.baseline.mean_length, LONG), 1.0))
+        return median, (score - median) / max(1.4826 * mad, FLOOR) * evidence
 
     def _spans(self, text: str, bits: F64, median: float) -> list[tuple[int, int]]:
         """Where the surprise of a line is, in characters without the newline."""
@@ -235,8 +241,7 @@ class Watcher:
         streams = self._streams if keyed else {}
         plain = self._root if keyed or not self._streams else self._streams[""].predictor
         about = [
-            {"key": key, "n_lines": s.baseline.n_scores, "alarms": s.alarms, "recent": list(s.baseline.recent)}
-            for key, s in self._streams.items()
+            {"key": key, "alarms": s.alarms, "baseline": s.baseline.describe()} for key, s in self._streams.items()
         ]
         with tempfile.TemporaryDirectory(prefix=".watch.", dir=Path(path).resolve().parent) as folder:
             arrays, values = _taken_apart(plain, folder)
@@ -271,7 +276,7 @@ class Watcher:
                 if keyed:
                     predictor = _put_together(arrays, f"stream.{index}.", about["predictor"], folder)
                     predictor.learning = self._root.learning
-                baseline = Baseline(about["recent"], about["n_lines"])
+                baseline = Baseline(**about["baseline"])
                 self._streams[about["key"]] = _Stream(predictor, baseline, about["alarms"])
 
 

@@ -15,7 +15,7 @@ LEVELS = [
     {"model", "reference_memory", "streams", "units"},
     {"checkpoint", "memory", "coder"},
     {"predictor"},
-    {"characters"},
+    {"characters", "backup"},
     {"ansi", "page"},
     {"score", "generate", "compress", "formats", "picture", "live", "training"},
     {"warmup", "verify", "watch"},

@@ -49,7 +49,7 @@ def log(tmp_path_factory):
 def test_median_and_mad_are_those_of_the_recent_scores(scores):
     baseline = Baseline()
     for score in scores:
-        baseline.add(score)
+        baseline.add(score, 80)
     places = [min(int(512 * score), 2**14 - 1) for score in scores][-FEWEST:]
     median = statistics.median_low(places)
     mad = statistics.median_low(abs(place - median) for place in places)
@@ -59,7 +59,7 @@ def test_median_and_mad_are_those_of_the_recent_scores(scores):
 def test_the_baseline_is_bounded_and_forgets_the_oldest():
     baseline = Baseline()
     for score in [9.0] * 2 * RECENT + [1.0] * RECENT:
-        baseline.add(score)
+        baseline.add(score, 80)
     assert len(baseline.recent) == RECENT
     assert baseline.median_and_mad() == (1, 0)
 
