@@ -32,7 +32,7 @@ WINDOW = 32
 GROUP = 8
 """Streams that one thread works on at a time; part of the arithmetic, since groups' sums are added."""
 
-ADAPT = RMSprop(lr=0.004, half_life=5e4, candidate=1.0, output=5.0, beta2=0.9997)
+ADAPT = RMSprop(lr=0.0045, half_life=2e4, floor=0.3, candidate=1.0, output=5.0, beta2=0.9999)
 """How a trained model goes on learning in a stream."""
 
 
