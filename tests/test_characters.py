@@ -67,9 +67,9 @@ def all_characters(predictor: StreamPredictor, least: float) -> dict[str | bytes
 def test_the_best_characters_are_those_of_following_every_byte(make, k):
     predictor = make()
     guesses = top_characters(predictor, k)
-    truth = all_characters(predictor, least=1e-5)
+    truth = all_characters(predictor, least=1e-6)
     best = sorted(truth.values(), reverse=True)[:k]
-    assert best[-1] > 1e-5
+    assert best[-1] > 1e-6
     assert len(guesses) == len(dict(guesses)) == k
     np.testing.assert_allclose([chance for _, chance in guesses], best, rtol=1e-5)
     np.testing.assert_allclose([truth[symbol] for symbol, _ in guesses], best, rtol=1e-5)

@@ -399,10 +399,10 @@ def test_kill_9_while_saving_leaves_a_whole_file(tmp_path):
     predictor.observe_many(TEXT[:200])
     predictor.save(path)
     seen = []
-    for _ in range(30):
+    while len(seen) < 30 or (max(seen) <= 201 and len(seen) < 300):  # a busy machine takes longer to save at all
         process = multiprocessing.get_context("fork").Process(target=save_forever, args=(predictor, path))
         process.start()
-        time.sleep(0.02 + delays.uniform(0, 0.03))
+        time.sleep(0.02 + delays.uniform(0, 0.001 * (30 + len(seen))))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
