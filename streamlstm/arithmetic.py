@@ -83,6 +83,16 @@ def tanh(x: Array) -> Array:
     return (x * p) / d
 
 
+def reciprocal_root(x: Array) -> Array:
+    """1 / √x: in float32 two steps of Newton's method from a guess, finite for x = 0."""
+    if x.dtype == np.float64:
+        return np.asarray(1 / np.sqrt(np.maximum(x, 1e-300)))
+    y = (np.int32(0x5F1FFFF9) - (x.view(np.int32) >> 1)).view(f32)
+    y = y * f32(0.703952253) * (f32(2.38924456) - x * y * y)
+    result: Array = y * (f32(1.5) - f32(0.5) * x * y * y)
+    return result
+
+
 def ln_near_one(r: Array) -> Array:
     """ln(1 + r) for 1 + r in [√½, √2) (Cephes logf)."""
     p = polynomial(

@@ -9,6 +9,7 @@ changed int32 [0] or [1 + 2·pages]  Which pages changed: how many, their number
 """
 
 from .jit import kernel
+from .lanes import prefetch
 
 CHECK, WORTH, USED, ENTRIES, PAGE = 0, 1, 2, 3, 16
 ROOM = PAGE - ENTRIES
@@ -23,6 +24,12 @@ def combine(h, x):
     """The hash of a context with one more number x ≥ -1: sums, products and shifts of whole numbers."""
     h = ((h ^ (x + 1)) * HASH_FACTOR) & HASH_MASK
     return h ^ (h >> 29)
+
+
+@kernel
+def fetch(table, h):
+    """Begin to bring the first page of the context h into the cache."""
+    prefetch(table, ((combine(h, 0) >> 31) & (table.size // PAGE - 1)) * PAGE)
 
 
 @kernel

@@ -138,7 +138,10 @@ def add_row(tape, y, W, w, N):
 
 @kernel
 def add_product(tape, y, x, stride, rows, W, w, K, N):
-    """y_r[:] += Σ_k x_r[k]·W[k, :] for each of `rows` records; four records share one reading of W."""
+    """y_r[:] += Σ_k x_r[k]·W[k, :] for each of `rows` records; four records share one reading of W.
+
+    A record alone waits for the reading, which is faster the longer the pieces of a row are.
+    """
     for r in range(0, rows - 3, 4):
         y0, x0 = y + r * stride, x + r * stride
         y1, x1 = y0 + stride, x0 + stride
@@ -158,11 +161,16 @@ def add_product(tape, y, x, stride, rows, W, w, K, N):
             store(tape, y2 + j, a2)
             store(tape, y3 + j, a3)
     for r in range(rows - rows % 4, rows):
-        for j in range(0, N, 128):
-            a = load(tape, y + r * stride + j, 128)
+        for j in range(0, N - 255, 256):
+            long = load(tape, y + r * stride + j, 256)
             for k in range(K):
-                a = a + tape[x + r * stride + k] * load(W, w + k * N + j, 128)
-            store(tape, y + r * stride + j, a)
+                long = long + tape[x + r * stride + k] * load(W, w + k * N + j, 256)
+            store(tape, y + r * stride + j, long)
+        for j in range(N - N % 256, N, 128):
+            short = load(tape, y + r * stride + j, 128)
+            for k in range(K):
+                short = short + tape[x + r * stride + k] * load(W, w + k * N + j, 128)
+            store(tape, y + r * stride + j, short)
 
 
 @kernel

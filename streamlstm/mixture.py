@@ -18,7 +18,7 @@ folds   int32    [V]: a letter's own number, the same for upper and lower case; 
 
 import numpy as np
 
-from .counts import add, collect, combine
+from .counts import add, collect, combine, fetch
 from .jit import entry, kernel
 from .kernels import COLUMNS, PREDICTION, SLOT, VOCABULARY, exp, ln, log2, softmax
 from .lanes import lane_maximum, lane_sum, load, splat, store
@@ -384,5 +384,7 @@ def remember(
             learn_counts(table, changed, state, token)
         advance(state, folds, token)
         set_contexts(state)
+        for k in range(CONTEXTS):
+            fetch(table, state[HASH + k])
         follow_match(history, state, token, learn)
         mix_experts(table, weights, state, scratch, entries, tape, layout, (s + 1) * layout[SLOT])

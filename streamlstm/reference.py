@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import Array, add_product, dot, exp, in_order, sigmoid, tanh, tree
+from .arithmetic import Array, add_product, dot, exp, in_order, reciprocal_root, sigmoid, tanh, tree
 
 HYPER = ("lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2", "epsilon", "correct1", "correct2")
 Weights = dict[tuple[str, int], Array]
@@ -118,5 +118,10 @@ class Reference:
             m, v = slots[0][name], slots[1][name]
             m[on] = b1 * m[on] + ((one - b1) * g if b2 else g)
             v[on] = b2 * v[on] + (one - b2) * (g * g)
-            step = rate * ((m[on] * c1 if b1 else g) if b2 else m[on])
-            w[on] -= step / (np.sqrt(v[on] * c2) + epsilon) if b2 else step
+            x = v[on] * c2
+            if b2 and b1:
+                w[on] -= rate * (m[on] * c1) / (x * reciprocal_root(x) + epsilon)
+            elif b2:
+                w[on] -= rate * g * reciprocal_root(x + epsilon * epsilon)
+            else:
+                w[on] -= rate * m[on]
