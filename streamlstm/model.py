@@ -218,6 +218,20 @@ def fresh_theta(layout: Layout, seed: int, start: Start = Start()) -> F32:
     return theta
 
 
+def widened(weights: dict[str, F32], layout: Layout, wide: Layout, seed: int) -> dict[str, F32]:
+    """The weights of a net, by name, in one with more hidden units that predicts the same (Net2Net, Chen et al. 2016).
+
+    The new units begin random; their own weights to the old units and to the output are zero, and learned.
+    """
+    theta = fresh_theta(wide, seed)
+    for (_, kind, block), (_, _, old) in zip(wide.blocks(theta), layout.blocks(layout.flat(weights)), strict=True):
+        inputs, _, units = old.shape
+        block[:inputs, :, :units] = old
+        if kind == "hidden":
+            block[inputs:, :, :units] = 0
+    return wide.named(theta)
+
+
 def generator(seed: int) -> np.random.PCG64:
     """The one door of randomness: a fixed algorithm, so a seed draws the same on every machine."""
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:

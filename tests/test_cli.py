@@ -555,7 +555,18 @@ def test_train_goes_on_from_the_weights_of_a_model(trained, tmp_path):
     assert result.returncode == 0
     for name, array in StreamPredictor.load(model).weights().items():
         assert np.allclose(array, StreamPredictor.load(trained).weights()[name], atol=1e-5)
-    assert_refused(run("train", text, "-o", model, "--model", trained, "--hidden", 16), "--hidden")
+    assert_refused(run("train", text, "-o", model, "--model", trained, "--layers", 1), "--layers")
+
+
+def test_train_widens_a_model_but_does_not_make_it_narrower(trained, tmp_path):
+    text, model = trained.with_name("text"), tmp_path / "m"
+    assert run("train", text, "-o", model, "--model", trained, "--hidden", 40, "--lr", 1e-9).returncode == 0
+    wide, narrow = StreamPredictor.load(model), StreamPredictor.load(trained)
+    assert (wide.config.hidden, narrow.config.hidden) == (40, 16)
+    for predictor in (wide, narrow):
+        predictor.learning = False
+    assert np.allclose(wide.observe_many(TEXT), narrow.observe_many(TEXT), atol=1e-3)
+    assert_refused(run("train", text, "-o", model, "--model", trained, "--hidden", 8), "from 16 units on")
 
 
 def test_train_gives_the_same_weights_for_one_and_for_two_threads(trained, tmp_path):

@@ -1,12 +1,14 @@
 """Shapes, places and initial weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlstm import Config
-from streamlstm.model import Layout, Start, aligned_zeros, fresh_theta
+from streamlstm import Config, StreamPredictor, Vocabulary
+from streamlstm.model import Layout, Start, aligned_zeros, fresh_theta, widened
 
 configs = st.builds(
     Config, st.integers(1, 70), st.integers(1, 4), st.integers(1, 9), st.sampled_from(["skip", "stacked"])
@@ -74,3 +76,20 @@ def test_a_seed_is_a_whole_number(seed):
 def test_arrays_begin_at_cache_lines(size):
     assert aligned_zeros(size).ctypes.data % 64 == 0
     assert aligned_zeros(size).size == size
+
+
+@given(configs, st.integers(0, 70), st.integers(0, 9))
+def test_a_widened_net_predicts_the_same_and_its_new_units_are_alive(config, more, seed):
+    vocabulary = Vocabulary.from_text("abc")
+    config = replace(config, memory=False)
+    wide = replace(config, hidden=config.hidden + more)
+    rng = np.random.default_rng(seed)
+    fresh = StreamPredictor(vocabulary, config).weights()
+    weights = {name: rng.normal(size=weight.shape).astype(np.float32) for name, weight in fresh.items()}
+    after = widened(weights, Layout(config, 3), Layout(wide, 3), seed)
+    nets = [StreamPredictor.from_weights(w, vocabulary, c) for w, c in ((weights, config), (after, wide))]
+    for net in nets:
+        net.learning = False
+        net.observe_many("abcab")
+    assert np.allclose(nets[0].predict(), nets[1].predict(), atol=1e-5)
+    assert after["weight_hh_l0"].reshape(4, wide.hidden, -1)[:, config.hidden :].any(axis=-1).all()

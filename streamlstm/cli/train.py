@@ -38,7 +38,10 @@ def train(
         Optional[str],
         typer.Option(metavar="NAME|FILE", help="Start from the weights of this model, not from random ones."),
     ] = None,
-    hidden: Annotated[Optional[int], typer.Option(metavar="N", help="Hidden units per layer. [128]")] = None,
+    hidden: Annotated[
+        Optional[int],
+        typer.Option(metavar="N", help="Hidden units per layer; with --model, widen it to as many. [128]"),
+    ] = None,
     layers: Annotated[Optional[int], typer.Option(metavar="N", help="Layers. [3]")] = None,
     connections: Annotated[Optional[str], typer.Option(metavar="KIND", help="skip or stacked. [skip]")] = None,
     vocab: Annotated[
@@ -59,6 +62,7 @@ def train(
       streamlstm train *.txt -o all.safetensors --epochs 3 --val held-out.txt --curve curve.tsv
       streamlstm train *.txt -o all.safetensors --epochs 3 --resume
       streamlstm train mine.txt -o mine.safetensors --model small --lr 0.002
+      streamlstm train *.txt -o wide.safetensors --model small --hidden 256
     """
     from ..checkpoint import check_target
     from ..streams import Interruptible
@@ -70,7 +74,7 @@ def train(
     if state.exists() and not resume:
         raise ValueError(f"{state} holds a run that was stopped; go on with --resume, or remove it")
     shape = {"hidden": hidden, "layers": layers, "connections": connections, "vocab": vocab}
-    tokens, vocabulary, config, weights = _start(files, model, {k: v for k, v in shape.items() if v is not None})
+    tokens, vocabulary, config, weights = _start(files, model, {k: v for k, v in shape.items() if v is not None}, seed)
     streams = streams_for(len(tokens)) if batch is None else batch
     plan = Plan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
     trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1, weights)
@@ -86,21 +90,26 @@ def train(
 
 
 def _start(
-    files: list[str], model: str | None, shape: dict[str, Any]
+    files: list[str], model: str | None, shape: dict[str, Any], seed: int
 ) -> "tuple[NDArray[Any], Vocabulary, Config, dict[str, F32] | None]":
-    """The text, and the net to train: of the shape asked for and random, or that of a model with its weights."""
+    """The text, and the net to train: of the shape asked for and random, or a model's, perhaps wider."""
     from dataclasses import replace
 
-    from ..model import Config
+    from ..model import Config, Layout, widened
     from ..training import WINDOW, read_text
 
     if model is None:
         tokens, vocabulary = read_text(files, shape.pop("vocab", "bytes"))
         return tokens, vocabulary, Config(window=WINDOW, **shape), None
+    start = load_model(model)
+    config = replace(start.config, window=WINDOW, hidden=shape.pop("hidden", start.config.hidden))
     if shape:
         raise ValueError(f"--{next(iter(shape))} describes a new net; --model {model} has its own")
-    start = load_model(model)
-    return *read_text(files, start.vocabulary), replace(start.config, window=WINDOW), start.weights()
+    if config.hidden < start.config.hidden:
+        raise ValueError(f"--hidden can only widen --model {model}, from {start.config.hidden} units on")
+    n_symbols = len(start.vocabulary)
+    weights = widened(start.weights(), Layout(start.config, n_symbols), Layout(config, n_symbols), seed)
+    return *read_text(files, start.vocabulary), config, weights
 
 
 def _run_training(
