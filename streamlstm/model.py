@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -68,57 +69,57 @@ class Layout:
     config: Config
     n_symbols: int
 
-    @property
+    @cached_property
     def hidden(self) -> int:
         """Hidden units, padded to whole lanes."""
         return _round_up(self.config.hidden, 32)
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Symbols, padded to whole lanes."""
         return _round_up(self.n_symbols, 128)
 
-    @property
+    @cached_property
     def width(self) -> int:
         """The gates of a layer, and so the length of its rows."""
         return 4 * self.hidden
 
-    @property
+    @cached_property
     def n_read(self) -> int:
         """How many layers the output layer reads; as many see the symbol."""
         return self.config.layers if self.config.connections == "skip" else 1
 
-    @property
+    @cached_property
     def output(self) -> int:
         """Where the output layer begins in theta."""
         return (self.config.layers * (2 * self.hidden + 1) - self.hidden) * self.width
 
-    @property
+    @cached_property
     def tables(self) -> int:
         """Where the input tables begin in theta."""
         return self.output + (self.n_read * self.hidden + 1) * self.columns
 
-    @property
+    @cached_property
     def parts(self) -> tuple[int, int, int]:
         """Where in theta the output layer begins, and the tables; the length of the rows before and after it."""
         return self.output, self.tables, self.width
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The length of theta."""
         return self.tables + self.n_read * self.n_symbols * self.width
 
-    @property
+    @cached_property
     def network_state(self) -> int:
         """The length of what the network carries from symbol to symbol: p, and h and c of each layer."""
         return self.columns + 2 * self.config.layers * self.hidden
 
-    @property
+    @cached_property
     def state(self) -> int:
         """The length of what a stream carries: that, and with a memory the distribution of the mixture."""
         return self.network_state + (self.columns if self.config.memory else 0)
 
-    @property
+    @cached_property
     def prediction(self) -> int:
         """Where the distribution that counts begins in a record: the mixture's, or without a memory p."""
         return self.network_state if self.config.memory else 0
