@@ -515,6 +515,20 @@ def test_a_senseless_option_of_generate_is_refused_with_its_name(trained, option
     assert_refused(run("generate", "--model", trained, *options.split("=", 1)), word)
 
 
+def test_what_train_cannot_use_is_refused_before_it_starts(trained, tmp_path):
+    (tmp_path / "empty").touch()
+    for option, value, word in (("--threads", -1, "--threads"), ("--val", tmp_path / "empty", "empty")):
+        assert_refused(run("train", trained.with_name("text"), "-o", tmp_path / "m", option, value), word)
+        assert not (tmp_path / "m").exists()
+
+
+def test_a_fresh_net_can_be_trained_but_has_nothing_to_generate(trained, tmp_path):
+    assert_refused(run("generate", "--model", "none"), "none", "bundled")
+    text = trained.with_name("text")
+    assert run("train", text, "-o", tmp_path / "m", "--model", "none", *TWO_GROUPS).returncode == 0
+    assert (tmp_path / "m").read_bytes() == trained.read_bytes()
+
+
 @pytest.mark.parametrize("option", ["--hidden", "--lr", "--vocab"])
 def test_an_option_of_a_fresh_net_is_refused_beside_a_model(trained, option):
     value = "text" if option == "--vocab" else "1"

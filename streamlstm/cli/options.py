@@ -106,6 +106,8 @@ def load_model(model: str, memory: bool | None = None) -> "StreamPredictor":
     """
     from ..predictor import StreamPredictor
 
+    if model == "none":
+        raise ValueError("--model none, a fresh net, knows nothing yet; name a bundled or a saved model")
     if "." in model or "/" in model or Path(model).exists():
         predictor = StreamPredictor.load(model)
         if memory not in (None, predictor.config.memory):

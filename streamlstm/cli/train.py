@@ -70,6 +70,11 @@ def train(
 
     for target in filter(None, (output, curve)):
         check_target(target, *files)
+    if threads < 0:
+        raise ValueError(f"--threads must be 0, one per core, or a number of workers, not {threads}")
+    held_out = val.read_bytes() if val else b""
+    if val and not held_out:
+        raise ValueError(f"{val} is empty; --val needs a text to score")
     state = output.with_name(output.name + ".resume")
     if state.exists() and not resume:
         raise ValueError(f"{state} holds a run that was stopped; go on with --resume, or remove it")
@@ -78,7 +83,6 @@ def train(
     streams = streams_for(len(tokens)) if batch is None else batch
     plan = Plan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
     trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1, weights)
-    held_out = val.read_bytes() if val else b""
     if resume:
         trainer.restore(state)
     with Interruptible() as control:
@@ -98,7 +102,7 @@ def _start(
     from ..model import Config, Layout, widened
     from ..training import WINDOW, read_text
 
-    if model is None:
+    if model in (None, "none"):
         tokens, vocabulary = read_text(files, shape.pop("vocab", "bytes"))
         return tokens, vocabulary, Config(window=WINDOW, **shape), None
     start = load_model(model)
