@@ -1,6 +1,6 @@
 """How well streamlstm predicts: bits per byte of whole files, in one pass, each byte scored before it is learned from.
 
-    python demos/quality.py FILE… [--curve IMAGE.svg] [--limit BYTES]
+    python demos/quality.py FILE… [--model NAME] [--curve IMAGE.svg] [--limit BYTES]
 
 Ours: a fresh net, the bundled one frozen, and the bundled one that adapts; then fresh and adapting with the memory.
 Theirs: the entropy of the bytes' own frequencies (order 0), gzip, bz2 and xz, and the best of several orders of PPMd
@@ -29,19 +29,21 @@ Bits = np.ndarray
 """Bits per byte: of each byte of the file, or of all of them in one number."""
 
 
-def frozen() -> StreamPredictor:
-    predictor = StreamPredictor.pretrained(memory=False)
-    predictor.learning = False
-    return predictor
+def ours(model: str) -> dict[str, Callable[[], StreamPredictor]]:
+    """Our contenders: a fresh net, and a bundled model as it is and as it adapts; both also with a memory (+m)."""
 
+    def frozen() -> StreamPredictor:
+        predictor = StreamPredictor.pretrained(model, memory=False)
+        predictor.learning = False
+        return predictor
 
-OURS: dict[str, Callable[[], StreamPredictor]] = {
-    "fresh": lambda: StreamPredictor(config=Config(memory=False)),
-    "frozen": frozen,
-    "adapting": lambda: StreamPredictor.pretrained(memory=False),
-    "fresh+m": StreamPredictor,
-    "adapting+m": StreamPredictor.pretrained,
-}
+    return {
+        "fresh": lambda: StreamPredictor(config=Config(memory=False)),
+        "frozen": frozen,
+        "adapting": lambda: StreamPredictor.pretrained(model, memory=False),
+        "fresh+m": StreamPredictor,
+        "adapting+m": lambda: StreamPredictor.pretrained(model),
+    }
 
 
 def order_0(data: bytes) -> Bits:
@@ -69,14 +71,14 @@ THEIRS: dict[str, Callable[[bytes], Bits]] = {
 }
 
 
-def measure(data: bytes) -> dict[str, tuple[Bits, float]]:
+def measure(data: bytes, model: str) -> dict[str, tuple[Bits, float]]:
     """Bits and µs per byte of each contender."""
     results = {}
     for name, bits_of in THEIRS.items():
         start = time.perf_counter()
         bits = bits_of(data)
         results[name] = bits, 1e6 * (time.perf_counter() - start) / len(data)
-    for name, make in OURS.items():
+    for name, make in ours(model).items():
         predictor = make()
         start = time.perf_counter()
         bits = predictor.observe_many(data)
@@ -123,12 +125,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", default=[Path(__file__)])
     parser.add_argument("--curve", type=Path, metavar="IMAGE.svg", help="draw the first file's bits over its length")
+    parser.add_argument("--model", default="small", metavar="NAME", help="the bundled model that competes")
     parser.add_argument("--limit", type=int, metavar="BYTES", help="read only so much of each file")
     options = parser.parse_args()
     ratios = []
     for index, file in enumerate(options.files):
         data = file.read_bytes()[: options.limit]
-        results = measure(data)
+        results = measure(data, options.model)
         means = {name: float(bits.mean(dtype=np.float64)) for name, (bits, _) in results.items()}
         if index == 0:
             print(row("", [*results, "/PPMd"]))
@@ -136,7 +139,7 @@ def main() -> None:
         print(row(file.name[:23], [*(f"{mean:.3f}" for mean in means.values()), f"{ratios[-1]:.3f}"]))
         print(row(f"  {len(data):,} bytes", [f"{seconds:.1f} µs" for _, seconds in results.values()]), flush=True)
         if options.curve and index == 0:
-            curves = {name: results[name][0] for name in OURS}
+            curves = {name: results[name][0] for name in ours(options.model)}
             print(*(curve_text(name, bits) for name, bits in curves.items()), sep="\n")
             options.curve.write_text(curve_image(curves))
     if pyppmd and len(ratios) > 1:
