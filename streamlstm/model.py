@@ -13,6 +13,9 @@ F32 = npt.NDArray[np.float32]
 
 CONNECTIONS = ("skip", "stacked")
 
+CACHE_LINE = 16
+"""float32 numbers in 64 bytes."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -125,8 +128,12 @@ class Layout:
         return self.network_state if self.config.memory else 0
 
     def record(self, learning: bool) -> int:
-        """The length of a record: with the gates of all layers to learn from, else with room for those of one."""
-        return self.state + (self.config.layers if learning else 1) * self.width
+        """The length of a record: with the gates of all layers to learn from, else with room for those of one.
+
+        All its parts are even numbers of cache lines. One line more makes it odd: so the records of a tape begin
+        everywhere in the cache, where a power of two would have them push each other out.
+        """
+        return self.state + (self.config.layers if learning else 1) * self.width + CACHE_LINE
 
     def places(self, learning: bool, batch: int = 1, in_place: bool = False) -> npt.NDArray[np.int64]:
         """The `layout` that the kernels read. `in_place`: the tape is one record, and each step overwrites it."""
