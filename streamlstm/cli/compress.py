@@ -21,7 +21,7 @@ OutputFile = Annotated[
 
 @command
 def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) -> None:
-    """Make a file smaller without loss, by what a model expects: the better it predicts, the smaller.
+    """Make a file smaller without loss, by what a model expects.
 
     Reads stdin or FILE, writes stdout or -o. To get it back, give decompress the same model and options.
 
@@ -47,7 +47,7 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) 
 
 @command
 def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None) -> None:
-    """Get back what compress made smaller, with the same model and options: the same bytes on any machine.
+    """Get back what compress made smaller, on any machine.
 
     Reads stdin or FILE, writes stdout or -o. Damaged input gives no output file; on stdout, what precedes the damage.
 

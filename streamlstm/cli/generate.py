@@ -19,7 +19,7 @@ def generate(
     top_p: Annotated[float, typer.Option(metavar="P", help="Draw from the best that together reach P. [1: all]")] = 1.0,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed writes the same text.")] = 0,
 ) -> None:
-    """Let a model write: the prompt, then N symbols as the model expects them.
+    """Let a model write: a prompt, and N symbols after it.
 
     \b
       streamlstm generate --model book.safetensors --prompt "Once upon" -n 300

@@ -12,7 +12,7 @@ from .options import load_model
 def info(
     model: Annotated[str, typer.Argument(metavar="[NAME|FILE]", help="A bundled or a saved model.")] = "small",
 ) -> None:
-    """What a model is: its shape, vocabulary, optimizer, and how much it has seen.
+    """What a model is: shape, optimizer, and how much it has seen.
 
     \b
       streamlstm info book.safetensors
@@ -23,7 +23,7 @@ def info(
 
 @command
 def warmup() -> None:
-    """Compile the kernels for this CPU, so that the next start is quick, and say where they are kept.
+    """Compile the kernels for this CPU, and say where they are kept.
 
     \b
       streamlstm warmup

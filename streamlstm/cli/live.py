@@ -22,7 +22,7 @@ def live(
     top: Annotated[int, typer.Option(metavar="K", help="How many next characters to show.")] = 8,
     save: SaveFile = None,
 ) -> None:
-    """Type, and see what the model expects: the next characters as bars, and how surprising yours were.
+    """Type, and see what the model expects next.
 
     Tab accepts the continuation that is shown after the cursor, up to the end of the word. Backspace takes a character
     back; a line is learned when it is finished. At the end the text goes to stdout. Needs the extra `live`.

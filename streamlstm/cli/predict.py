@@ -27,7 +27,7 @@ def predict(
     quiet: Annotated[bool, typer.Option("--quiet", help="No records, only the summary.")] = False,
     save: SaveFile = None,
 ) -> None:
-    """Each character with its surprisal in bits, its rank, and what is expected after it.
+    """Each character's surprisal, its rank, and the next guesses.
 
     Reads stdin or FILE and writes a record per character as it arrives; a summary goes to stderr at the end.
     The rank of a character of several bytes is the largest of theirs. ansi and html are heat maps.

@@ -49,7 +49,7 @@ def score(
         bool, typer.Option("--explain", help="For each file what each expert would have paid, and its weight.")
     ] = False,
 ) -> None:
-    """How surprising a text is: by file, line, word, character or symbol, each with its place.
+    """How surprising a text is: by file, line, word or character.
 
     Surprisals add up: at every level to the same sum. Lines and columns (in characters) count from 1, byte offsets
     from 0. Each file is read by the model as it was at the start, whatever the files before it taught, except with

@@ -17,7 +17,7 @@ def verify(
     file: Input = "-",
     quick: Annotated[bool, typer.Option("--quick", help=f"Only the first {QUICK:,} bytes.")] = False,
 ) -> None:
-    """Prove on your own file what the predictor promises, and show the figures.
+    """Prove on your own file what the predictor promises.
 
     Each distribution is normalised; each symbol is scored before it is learned from; any way to cut the stream gives
     the same bits; the future changes nothing before it; save and load changes nothing; compress loses nothing.

@@ -42,11 +42,12 @@ def watch(
     learn_flagged: Annotated[bool, typer.Option("--learn-flagged", help="Learn from flagged lines too.")] = False,
     save: SaveFile = None,
 ) -> None:
-    """Lines that do not belong here: each line's surprise per character against that of the recent lines.
+    """The lines of a log that do not belong there.
 
     Reads stdin or FILE, learns what is normal, and prints flagged lines as they arrive, with the place of the surprise
-    marked. The lines themselves are never altered; of more than 16,384 bytes the rest is left out, with a note. A line
-    that is flagged is not learned from, unless many come in a burst. --model goes on from what --save wrote.
+    marked: those whose surprise per character stands out from that of the recent lines. No line is altered; of more
+    than 16,384 bytes the rest is left out, with a note. A line that is flagged is not learned from, unless many come
+    in a burst. --model goes on from what --save wrote.
 
     \b
       tail -F app.log | streamlstm watch
