@@ -32,9 +32,6 @@ WINDOW = 32
 GROUP = 8
 """Streams that one thread works on at a time; part of the arithmetic, since groups' sums are added."""
 
-ADAPT = RMSprop(lr=0.0045, half_life=2e4, floor=0.3, candidate=1.0, output=5.0, beta2=0.9999)
-"""How a trained model goes on learning in a stream."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -203,14 +200,17 @@ class Trainer:
         return np.concatenate([self._text[s : s + self.plan.chunk] for s in starts[order]])
 
     def predictor(self) -> StreamPredictor:
-        """A predictor with the weights as they are now, which goes on learning by `ADAPT`."""
-        weights = self.layout.named(self.theta)
+        """A predictor with the weights as they are now, which goes on learning by `adaptation`."""
         about = {"trained": f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam"}
-        return StreamPredictor.from_weights(weights, self.vocabulary, self.config, ADAPT, about)
+        return self._predictor(self.config, about)
 
     def network(self) -> StreamPredictor:
         """That predictor without a memory: what the training itself has reached."""
-        return StreamPredictor.from_weights(self.layout.named(self.theta), self.vocabulary, self.layout.config, ADAPT)
+        return self._predictor(self.layout.config, {})
+
+    def _predictor(self, config: Config, about: dict[str, str]) -> StreamPredictor:
+        weights, optimizer = self.layout.named(self.theta), adaptation(config.hidden)
+        return StreamPredictor.from_weights(weights, self.vocabulary, config, optimizer, about)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs, atomically."""
@@ -240,6 +240,16 @@ class Trainer:
             "plan": asdict(self.plan),
             "start": self._start,
         }
+
+
+def adaptation(hidden: int) -> RMSprop:
+    """How a trained model of that width goes on learning in a stream: tuned for 128, and wider nets want less.
+
+    >>> adaptation(128).lr, adaptation(256).lr
+    (0.0045, 0.00225)
+    """
+    lr = 0.0045 * min(1, 128 / hidden)
+    return RMSprop(lr=lr, half_life=2e4, floor=0.3, candidate=1.0, output=5.0, beta2=0.9999)
 
 
 def streams_for(n_symbols: int) -> int:

@@ -24,8 +24,9 @@ def live(
 ) -> None:
     """Type, and see what the model expects next.
 
-    Tab accepts the continuation that is shown after the cursor, up to the end of the word. Backspace takes a character
-    back; a line is learned when it is finished. At the end the text goes to stdout. Needs the extra `live`.
+    Bars show the next characters, figures how surprising yours were. Tab accepts the continuation that is shown after
+    the cursor, up to the end of the word. Backspace takes a character back; a line is learned when it is finished. At
+    the end the text goes to stdout. Needs the extra `live`.
 
     \b
       streamlstm live
