@@ -12,6 +12,7 @@ Symbol = str | bytes | int
 """One symbol: a character, or in a byte vocabulary also one byte (as `bytes` of length 1 or as an int)."""
 Symbols = str | bytes | bytearray | memoryview | npt.NDArray[Any]
 """Many symbols: text, bytes, or an integer array of tokens."""
+_PLAIN = (str, bytes, int, np.integer)
 _Bytes = bytes  # the name is taken inside the class
 
 
@@ -86,6 +87,10 @@ class Vocabulary:
         """
         if isinstance(symbols, np.ndarray):
             return self._checked(symbols)
+        if not isinstance(symbols, str | _Bytes | bytearray) and not (
+            isinstance(symbols, memoryview) and symbols.itemsize == 1
+        ):
+            raise TypeError(f"symbols are text, bytes, or an integer array of tokens, not {type(symbols).__name__}")
         if self.characters is None:
             if isinstance(symbols, str):
                 symbols = symbols.encode("utf-8", "surrogateescape")
@@ -108,10 +113,11 @@ class Vocabulary:
 
     def encode_symbol(self, symbol: Symbol) -> Sequence[int]:
         """The tokens of one symbol: one, or the UTF-8 bytes of one character over a byte vocabulary."""
-        try:
-            return (self._token_of[symbol],)  # type: ignore[attr-defined]
-        except (KeyError, TypeError):
-            pass
+        if isinstance(symbol, _PLAIN) and symbol is not True and symbol is not False:
+            try:
+                return (self._token_of[symbol],)  # type: ignore[attr-defined]
+            except KeyError:
+                pass
         if not isinstance(symbol, str | _Bytes):
             kind = "one character, or a byte from 0 to 255" if self.characters is None else "one character"
             raise TypeError(f"a symbol is {kind}, not {symbol!r}")

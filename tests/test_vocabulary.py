@@ -81,3 +81,17 @@ def test_what_is_no_vocabulary_is_refused(description):
 def test_a_vocabulary_cannot_be_changed():
     with pytest.raises(AttributeError):
         Vocabulary.from_text("ab").characters = "abc"
+
+
+@pytest.mark.parametrize("symbol", [True, 1.0, np.float32(104), np.float64(104), None, [104], (1,)])
+@pytest.mark.parametrize("vocabulary", [Vocabulary.bytes(), Vocabulary.from_text("abc")])
+def test_what_only_equals_a_byte_is_no_symbol(vocabulary, symbol):
+    with pytest.raises(TypeError, match="a symbol is one character"):
+        vocabulary.encode_symbol(symbol)
+
+
+@pytest.mark.parametrize("symbols", [[104, 105], ["h", "i"], 7, None, memoryview(np.array([104, 105], np.int32))])
+@pytest.mark.parametrize("vocabulary", [Vocabulary.bytes(), Vocabulary.from_text("hi")])
+def test_many_symbols_are_text_bytes_or_an_array(vocabulary, symbols):
+    with pytest.raises(TypeError, match="text, bytes, or an integer array"):
+        vocabulary.encode(symbols)
