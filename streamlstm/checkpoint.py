@@ -25,6 +25,7 @@ def write_checkpoint(path: str | os.PathLike[str], arrays: Arrays, values: dict[
 
     A temporary file in the same folder is filled, synced and renamed, so a crash leaves the old file whole.
     """
+    _check_finite(path, arrays)
     values = {"format": FORMAT, **values}
     about = json.dumps({**values, "sha256": _digest(arrays, values)}, sort_keys=True)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -92,17 +93,24 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not a model, or it is damaged: {error}") from None
-    if "streamlstm" not in metadata:
-        raise ValueError(f"{path} is a safetensors file, but not one that streamlstm wrote")
-    values = json.loads(metadata["streamlstm"])
-    if values.pop("sha256", "") != _digest(arrays, values):
+    try:
+        values = json.loads(metadata.get("streamlstm", ""))
+        checksum, is_known = values.pop("sha256"), values["format"] in range(1, FORMAT + 1)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(f"{path} is a safetensors file, but not one that streamlstm wrote") from None
+    if checksum != _digest(arrays, values):
         raise ValueError(f"{path} is damaged: its content does not match its checksum")
-    if values.pop("format") > FORMAT:
+    if not is_known:
         raise ValueError(f"{path} was written by a newer streamlstm; this one reads up to format {FORMAT}")
+    del values["format"]
+    _check_finite(path, arrays)
+    return arrays, values
+
+
+def _check_finite(path: str | os.PathLike[str], arrays: Arrays) -> None:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{path} is no usable model: {name} holds a number that is not finite")
-    return arrays, values
 
 
 def _digest(arrays: Arrays, values: dict[str, Any]) -> str:

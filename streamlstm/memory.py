@@ -163,21 +163,29 @@ class Memory:
 
     def restore(self, arrays: Arrays) -> None:
         """Take what `save` gave. Raises ValueError where it does not fit this memory."""
-        names = ("pages", "words", "lengths", "history", "heads", "weights", "state")
-        places, words, lengths, history, heads, weights, state = (arrays[f"memory.{name}"] for name in names)
-        pages = np.zeros((len(places), PAGE), dtype=np.int32)
-        in_use = _in_use(lengths)
-        if places.size and (
-            places.min() < 0 or places.max() >= self._table.size // PAGE or lengths.max() > PAGE - ENTRIES
-        ):
-            raise ValueError("its memory has pages outside of the table")
+        mine = self.save()
+        if any(arrays[name].dtype != array.dtype or arrays[name].ndim != array.ndim for name, array in mine.items()):
+            raise ValueError("its memory has other types of numbers")
+        places, words, lengths, history, heads, weights, state = (arrays[name] for name in mine)
         if weights.shape != self._weights.shape or state.shape != self._state.shape or len(history) > mixture.RING:
             raise ValueError("its memory is of another vocabulary or version")
-        if words.shape != (int(in_use.sum()),) or (
-            heads.size and not 0 <= heads[0].min() <= heads[0].max() < mixture.HEADS
-        ):
+        in_use, pages = _in_use(lengths), np.zeros((len(places), PAGE), dtype=np.int32)
+        if len(lengths) != len(places) or len(heads) != 2 or words.shape != (int(in_use.sum()),):
             raise ValueError("its memory does not hold together")
         pages[in_use] = words
+        V, entries = len(self._entries), pages[:, ENTRIES:]
+        whole = (
+            _within(places, 0, self._table.size // PAGE - 1),
+            _within(lengths, 0, PAGE - ENTRIES) and _within(entries & 0xFFFF, 0, V - 1) and entries.min(initial=0) >= 0,
+            _within(history, 0, V - 1),
+            _within(heads[0], 0, mixture.HEADS - 1) and _within(heads[1], 0, mixture.RING),
+            _within(state[mixture.LAST :], -1, V - 1) and -1 <= state[mixture.GUESS] < V,
+            -1 <= state[mixture.MATCH] < mixture.RING and state[mixture.LENGTH] >= 0,
+            0 <= state[mixture.LINE_BEFORE] <= state[mixture.LINE] <= state[mixture.SEEN],
+            state[mixture.LEARNED] >= 0 and state[mixture.FIELD] >= 0,
+        )
+        if not all(whole):
+            raise ValueError("its memory points outside of itself")
         self._table.reshape(-1, PAGE)[places] = pages
         self._history[: len(history)] = history
         self._history[mixture.RING + heads[0]] = heads[1]
@@ -190,6 +198,10 @@ def _start() -> npt.NDArray[np.int64]:
     state[mixture.LAST :] = -1
     state[mixture.MATCH] = state[mixture.GUESS] = -1
     return state
+
+
+def _within(numbers: npt.NDArray[Any], least: int, most: int) -> bool:
+    return bool(least <= numbers.min(initial=most) and numbers.max(initial=least) <= most)
 
 
 def _in_use(used: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

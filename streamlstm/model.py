@@ -248,10 +248,18 @@ def generator(seed: int) -> np.random.PCG64:
 
 
 def aligned_zeros(size: int) -> F32:
-    """float32 zeros that begin at a multiple of 64 bytes: kernels that straddle cache lines lose a third."""
-    room = np.zeros(size + 16, dtype=np.float32)
-    first = -room.ctypes.data // 4 % 16
-    return room[first : first + size]
+    """float32 zeros that begin with a cache line: kernels that straddle the lines lose a third."""
+    return _aligned(np.zeros(size + CACHE_LINE, dtype=np.float32))
+
+
+def aligned_empty(size: int) -> F32:
+    """The like, with anything in it."""
+    return _aligned(np.empty(size + CACHE_LINE, dtype=np.float32))
+
+
+def _aligned(room: F32) -> F32:
+    first = -room.ctypes.data // 4 % CACHE_LINE
+    return room[first : first + len(room) - CACHE_LINE]
 
 
 def _normal(bits: np.random.PCG64, shape: tuple[int, ...]) -> F32:

@@ -1,10 +1,11 @@
-"""Gradient descent: three rules, their hyper-parameters, and the memory that they keep.
+"""Gradient descent: three rules, their hyper-parameters, and the slots that they keep.
 
 Rules work on flat float32 arrays laid out as theta. A row of an input table is updated only when its symbol was in the
 window, and its slots with it: the other rows' gradients are zero, and reading them would cost more than the network.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from .lanes import lane_sum, load, reciprocal_root_guess, splat, store
 F32 = npt.NDArray[np.float32]
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
+SMALLEST, TOO_LARGE = 2.0**-126, 2.0**128  # what a normal float32 can hold
 
 # Places in `hyper`: the learning rates of the layers, of their candidates' weights and of the output layer;
 # L2 regularisation, both decays, epsilon, and the two bias corrections 1 / (1 - βᵏ).
@@ -174,7 +176,7 @@ class Optimizer:
     rule: ClassVar[int]
 
     def __post_init__(self) -> None:
-        self._require(0 < self.lr < math.inf, "lr", "a number above 0")
+        self._require(SMALLEST <= self.lr < TOO_LARGE, "lr", "a number above 0, in float32")
         self._require(self.half_life > 0, "half_life", "a number of symbols above 0, or inf")
         self._require(0 <= self.floor <= 1, "floor", "between 0 and 1")
         for share in ("candidate", "output"):
@@ -185,7 +187,7 @@ class Optimizer:
             if hasattr(self, decay):
                 self._require(0 <= getattr(self, decay) < 1, decay, "at least 0 and below 1")
         if hasattr(self, "epsilon"):
-            self._require(0 < self.epsilon < math.inf, "epsilon", "a number above 0")
+            self._require(SMALLEST <= self.epsilon < TOO_LARGE, "epsilon", "a number above 0, in float32")
 
     def _require(self, holds: bool, field: str, what: str) -> None:
         if not holds:
@@ -299,7 +301,7 @@ def optimizer_from(description: dict[str, Any]) -> Optimizer:
 
 
 class OptimizerState:
-    """What an optimizer remembers of one theta: its slots, how many steps it took, and β₁ᵏ and β₂ᵏ.
+    """What an optimizer has come to with one theta: its slots, how many steps it took, and β₁ᵏ and β₂ᵏ.
 
     The powers are running products: `**` may differ between machines, products do not.
     """
@@ -325,16 +327,24 @@ class OptimizerState:
             "powers": list(self.powers),
         }
 
+    def go_on(self, n_steps: int, powers: Sequence[float]) -> None:
+        """Take up what `describe` told; ValueError where it cannot be that."""
+        if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 0:
+            raise ValueError(f"n_steps must be a whole number from 0 on, not {n_steps!r}")
+        if len(powers) != 2 or not all(0 <= power <= 1 for power in powers):
+            raise ValueError(f"powers must be two numbers from 0 to 1, not {powers!r}")
+        self.n_steps, self.powers = n_steps, (powers[0], powers[1])
+
     def step(
         self, theta: F32, grad: F32, touched: Any, parts: tuple[int, int, int], n_targets: int, lr: float
     ) -> float:
         """Update theta in place from `grad`, the sum over `n_targets` losses; returns the norm of the mean.
 
-        `parts`: those of the layout. Raises FloatingPointError,
-        with theta as it was, where the gradient is not finite.
+        touched, parts: as `kernels.backward` and the layout give them. Raises FloatingPointError, with theta as it was,
+        where the gradient is not finite.
         """
-        powers = (self.powers[0] * self.optimizer.betas[0], self.powers[1] * self.optimizer.betas[1])
         rule = self.optimizer
+        powers = (self.powers[0] * rule.betas[0], self.powers[1] * rule.betas[1])
         rates = [lr, lr * rule.candidate, lr * rule.output]
         others = [rule.l2, *rule.betas, getattr(rule, "epsilon", 0.0), *(1 / (1 - power) for power in powers)]
         hyper = np.array(rates + others, dtype=np.float32)
@@ -344,14 +354,14 @@ class OptimizerState:
             grad,
             touched,
             hyper,
-            self.optimizer.rule,
+            rule.rule,
             *parts,
             f32(1 / n_targets),
-            f32(self.optimizer.clip),
+            f32(rule.clip),
         )
         if not math.isfinite(norm):
             raise FloatingPointError(
-                f"learning diverged: the gradient's norm is {norm}; try a learning rate below {lr:g}"
+                f"learning diverged: the gradient's norm is {norm}; try a learning rate below {rule.lr:g}"
             )
         self.n_steps += 1
         self.powers = powers

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels, ranks
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import Arrays, read_checkpoint, write_checkpoint
 from .memory import SHARES, Memory
-from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta
+from .model import F32, Config, Layout, Start, aligned_empty, aligned_zeros, fresh_theta
 from .optim import Optimizer, OptimizerState, RMSprop, optimizer_from
 from .vocabulary import Symbol, Symbols, Tokens, Vocabulary
 
@@ -240,6 +240,7 @@ class StreamPredictor:
 
     def top(self, k: int = 5) -> list[tuple[str | bytes, float]]:
         """The k most probable next symbols with their probabilities, the most probable first. Changes nothing."""
+        _require_count(k)
         probabilities = self.predict()
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self._vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]
@@ -294,6 +295,7 @@ class StreamPredictor:
         """
         if explain and self._memory is None:
             raise ValueError("only a predictor with a memory has experts to explain")
+        _require_count(k)
         tokens = self._vocabulary.encode(symbols)
         n, n_symbols = len(tokens), len(self._vocabulary)
         k = min(k, n_symbols)
@@ -355,17 +357,16 @@ class StreamPredictor:
     def _learn(self, next_token: int) -> None:
         """One update from the full window; `next_token` is what its last distribution had to predict."""
         self._own_weights()
-        layout, window, memory = self._layout, self.config.window, self._optimizer_state
+        layout, window, optimizer_state = self._layout, self.config.window, self._optimizer_state
         self._tokens[window] = next_token
         carried = self._state.copy()
-        grad = np.empty(layout.size + 16, dtype=np.float32)
-        grad = grad[-grad.ctypes.data // 4 % 16 :][: layout.size]
+        grad = aligned_empty(layout.size)  # made anew: a predictor that waits does not hold it
         work = np.empty((window + 1) * layout.hidden, dtype=np.float32)
         touched = np.empty(len(self._vocabulary), dtype=np.uint8)
         try:
             kernels.backward(self._theta, grad, work, self._tape, self._tokens, touched, self._places, window, 1)
-            lr = memory.optimizer.lr_after(memory.n_steps * window)
-            memory.step(self._theta, grad, touched, layout.parts, window, lr)
+            lr = optimizer_state.optimizer.lr_after(optimizer_state.n_steps * window)
+            optimizer_state.step(self._theta, grad, touched, layout.parts, window, lr)
         finally:
             self._tape[: layout.state] = carried
             self._filled = 0
@@ -422,12 +423,17 @@ class StreamPredictor:
         """Write all that going on needs to one .safetensors file, atomically; changes nothing here.
 
         With `half` the weights are rounded to float16: half the size, but what is loaded is not quite the same.
-        Raises OSError where `path` cannot be written; an older file of that name is then still whole.
+        Raises OSError where `path` cannot be written, ValueError where a number is not finite; an older file of that
+        name is then still whole.
         """
+        write_checkpoint(path, *self._to_checkpoint(half))
+
+    def _to_checkpoint(self, half: bool = False) -> tuple[Arrays, dict[str, Any]]:
+        """The arrays and values of a checkpoint."""
         layout = self._layout
         at_start = self._tape[layout.columns : layout.network_state].reshape(self.config.layers, 2, layout.hidden)
         named = layout.named(self._theta)
-        arrays: dict[str, npt.NDArray[Any]] = {n: w.astype(np.float16) if half else w for n, w in named.items()}
+        arrays: Arrays = {n: w.astype(np.float16) if half else w for n, w in named.items()}
         for index in range(self.optimizer.n_slots if self._optimizer_state.n_steps else 0):
             slot = self._optimizer_state.slots[index * layout.size : (index + 1) * layout.size]
             arrays |= {f"optimizer.{index}.{name}": array for name, array in layout.named(slot).items()}
@@ -444,7 +450,7 @@ class StreamPredictor:
             "n_symbols": self._n_symbols,
             "about": self.about,
         }
-        write_checkpoint(path, arrays, values)
+        return arrays, values
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> StreamPredictor:
@@ -454,28 +460,32 @@ class StreamPredictor:
         """
         arrays, values = read_checkpoint(path)
         try:
-            return cls._restore(arrays, values)
+            return cls._from_checkpoint(arrays, values)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is no usable model: {error}") from None
 
     @classmethod
-    def _restore(cls, arrays: dict[str, npt.NDArray[Any]], values: dict[str, Any]) -> StreamPredictor:
+    def _from_checkpoint(cls, arrays: Arrays, values: dict[str, Any]) -> StreamPredictor:
+        """The predictor whose checkpoint these are; KeyError, TypeError or ValueError where they are not whole."""
         if "plan" in values:
             raise ValueError("it is an unfinished training run, to go on with by train --resume")
         vocabulary = Vocabulary.from_description(values["vocabulary"])
         layout = Layout(Config(**values["config"]), len(vocabulary))
         about = dict(values["optimizer"])
-        n_steps, powers = about.pop("n_steps"), tuple(about.pop("powers"))
+        progress = {"n_steps": about.pop("n_steps"), "powers": about.pop("powers")}
         predictor = cls.from_weights(arrays, vocabulary, layout.config, optimizer_from(about), values["about"])
-        memory = predictor._optimizer_state
-        memory.n_steps, memory.powers = n_steps, powers
-        for index in range(memory.optimizer.n_slots if n_steps else 0):
+        optimizer_state = predictor._optimizer_state
+        optimizer_state.go_on(**progress)
+        for index in range(optimizer_state.optimizer.n_slots if optimizer_state.n_steps else 0):
             prefix = f"optimizer.{index}."
             slot = layout.flat({name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)})
-            memory.slots[index * layout.size : (index + 1) * layout.size] = slot
+            optimizer_state.slots[index * layout.size : (index + 1) * layout.size] = slot
         state = aligned_zeros(layout.state)
         both = state[layout.columns : layout.network_state].reshape(layout.config.layers, 2, layout.hidden)
-        both[:, 0, : layout.config.hidden], both[:, 1, : layout.config.hidden] = arrays["h"], arrays["c"]
+        for index, name in enumerate("hc"):
+            if arrays[name].shape != (layout.config.layers, layout.config.hidden):
+                raise ValueError(f"{name} has the shape {arrays[name].shape}, not that of the config")
+            both[:, index, : layout.config.hidden] = arrays[name]
         tokens = vocabulary.encode(arrays["tokens"])
         if len(tokens) > layout.config.window:
             raise ValueError(f"a window of {len(tokens)} symbols, where the config has {layout.config.window}")
@@ -483,10 +493,13 @@ class StreamPredictor:
             raise ValueError(f"learning must be true or false, not {values['learning']!r}")
         predictor._open_tape(values["learning"], state)
         predictor._run_again(tokens)
+        n_symbols = values["n_symbols"]
+        if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or n_symbols < 0:
+            raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
         if predictor._memory is not None and "memory.weights" in arrays:
             predictor._memory.restore(arrays)
         predictor._refresh_distribution()
-        predictor._n_symbols = values["n_symbols"]
+        predictor._n_symbols = n_symbols
         return predictor
 
     def _run_again(self, tokens: Tokens) -> None:
@@ -498,7 +511,12 @@ class StreamPredictor:
         self._filled = len(tokens)
 
 
+def _require_count(k: int) -> None:
+    if k < 0:
+        raise ValueError(f"k must be at least 0, not {k}")
+
+
 def _aligned_copy(array: F32) -> F32:
-    copy = aligned_zeros(len(array))
+    copy = aligned_empty(len(array))
     copy[:] = array
     return copy

@@ -110,6 +110,7 @@ class Trainer:
     config      the shape of the net; its `window` is that of the streaming predictor that comes out
     threads     workers; any number gives the same weights
     weights     where to start, by name; None: random weights
+    about       what is to be known of these weights
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Trainer:
         plan: Plan,
         threads: int = 1,
         weights: dict[str, F32] | None = None,
+        about: dict[str, str] | None = None,
     ) -> None:
         if len(tokens) < 2:
             raise ValueError(f"training needs at least 2 symbols, the text has {len(tokens)}")
@@ -127,6 +129,7 @@ class Trainer:
             raise ValueError(f"threads must be a whole number from 1 on, not {threads}")
         self.plan, self.vocabulary = plan, vocabulary
         self.config = config
+        self._about = dict(about or {})
         self.layout = Layout(replace(config, memory=False), len(vocabulary))
         self._text = tokens
         self.batch = max(1, min(plan.batch, len(tokens) // (plan.window + 1)))
@@ -141,7 +144,7 @@ class Trainer:
             self.theta = self.layout.flat(weights)
         self._start = hashlib.sha256(self.theta.tobytes()).hexdigest()
         optimizer = plan.optimizer()
-        self.memory = OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * self.layout.size))
+        self.optimizer_state = OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * self.layout.size))
         sizes = [min(GROUP, self.batch - first) for first in range(0, self.batch, GROUP)]
         self._groups = [_Group(self.layout, self.window, size) for size in sizes]
         for group in self._groups:
@@ -168,7 +171,7 @@ class Trainer:
         parts = self.layout.parts
         for other in others:
             add_gradient(first.grad, first.touched, other.grad, other.touched, *parts[1:])
-        self.memory.step(self.theta, first.grad, first.touched, parts, self.symbols_per_step, lr)
+        self.optimizer_state.step(self.theta, first.grad, first.touched, parts, self.symbols_per_step, lr)
 
     @property
     def symbols_per_step(self) -> int:
@@ -201,7 +204,10 @@ class Trainer:
 
     def predictor(self) -> StreamPredictor:
         """A predictor with the weights as they are now, which goes on learning by `adaptation`."""
-        about = {"trained": f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam"}
+        about = {
+            **self._about,
+            "trained": f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam",
+        }
         return self._predictor(self.config, about)
 
     def network(self) -> StreamPredictor:
@@ -214,19 +220,25 @@ class Trainer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs, atomically."""
-        arrays = {"theta": self.theta, "slots": self.memory.slots}
+        arrays = {"theta": self.theta, "slots": self.optimizer_state.slots}
         arrays |= {f"carried.{i}": group.tape[: group.slot] for i, group in enumerate(self._groups)}
-        write_checkpoint(path, arrays, {**self._identity(), "step": self.step, "memory": self.memory.describe()})
+        write_checkpoint(
+            path, arrays, {**self._identity(), "step": self.step, "optimizer": self.optimizer_state.describe()}
+        )
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on where `save` was called. Raises ValueError for a file of another run: other text, shape or plan."""
         arrays, values = read_checkpoint(path)
-        for key, value in self._identity().items():
-            if values.get(key) != value:
-                raise ValueError(f"{path} is of another run: its {key} is {values.get(key)}, here it is {value}")
-        self.theta[:], self.memory.slots[:] = arrays["theta"], arrays["slots"]
-        self.memory.n_steps, powers = values["memory"]["n_steps"], values["memory"]["powers"]
-        self.memory.powers = (powers[0], powers[1])
+        for key, mine in self._identity().items():
+            theirs = values.get(key)
+            if isinstance(mine, dict) and isinstance(theirs, dict):
+                key = next((name for name in mine if mine[name] != theirs.get(name)), key)
+                mine, theirs = mine.get(key), theirs.get(key)
+            if mine != theirs:
+                differs = "" if key in ("training text", "start") else f" ({theirs} there, {mine} here)"
+                raise ValueError(f"{path} is of another run, its {key} differs{differs}; give the same, or remove it")
+        self.theta[:], self.optimizer_state.slots[:] = arrays["theta"], arrays["slots"]
+        self.optimizer_state.go_on(values["optimizer"]["n_steps"], values["optimizer"]["powers"])
         self.step = values["step"]
         for index, group in enumerate(self._groups):
             group.tape[: group.slot] = arrays[f"carried.{index}"]
@@ -234,7 +246,7 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         text = hashlib.sha256(np.ascontiguousarray(self._text).tobytes()).hexdigest()
         return {
-            "training_text": text,
+            "training text": text,
             "vocabulary": self.vocabulary.describe(),
             "config": asdict(self.config),
             "plan": asdict(self.plan),
@@ -243,13 +255,14 @@ class Trainer:
 
 
 def adaptation(hidden: int) -> RMSprop:
-    """How a trained model of that width goes on learning in a stream: tuned for 128, and wider nets want less.
+    """How a trained model of that width goes on learning in a stream: tuned for 128 and 256, see the models' cards.
 
     >>> adaptation(128).lr, adaptation(256).lr
     (0.0045, 0.00225)
     """
-    lr = 0.0045 * min(1, 128 / hidden)
-    return RMSprop(lr=lr, half_life=2e4, floor=0.3, candidate=1.0, output=5.0, beta2=0.9999)
+    wider = max(1.0, hidden / 128)
+    rates = {"lr": 0.0045 / wider, "output": 5 * math.sqrt(wider), "candidate": 1.0}
+    return RMSprop(**rates, half_life=2e4, floor=0.3, beta2=0.9999)
 
 
 def streams_for(n_symbols: int) -> int:

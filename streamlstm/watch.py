@@ -26,18 +26,16 @@ from __future__ import annotations
 import math
 import os
 import re
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .backup import Backup
 from .baseline import Baseline
-from .checkpoint import Arrays, check_target, read_checkpoint, write_checkpoint
+from .checkpoint import check_target, read_checkpoint, write_checkpoint
 from .predictor import StreamPredictor
 from .score import readable
 from .units import F64, byte_widths, code_points
@@ -165,10 +163,12 @@ class Watcher:
         """
         notes: list[str] = []
         data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
+        is_whole = len(data.removesuffix(b"\n")) <= LONGEST
+        text = (data if is_whole else data[:LONGEST]).decode("utf-8", "surrogateescape")
+        key, tokens = self._key_of(text), self._root.vocabulary.encode(readable(text, self._root))
         self._n_lines += 1
-        text = self._cut(data, notes).decode("utf-8", "surrogateescape")
-        key = self._key_of(text)
-        tokens = self._root.vocabulary.encode(readable(text, self._root))
+        if not is_whole:
+            self._note_cut(notes)
         stream = self._stream(key, notes)
         if stream.baseline.n_scores < self._warmup or self._learn_flagged:
             bits = stream.predictor.observe_many(tokens).astype(np.float64)
@@ -186,14 +186,11 @@ class Watcher:
         spans = self._spans(text, bits, median) if flagged else []
         return Line(text.removesuffix("\n"), score, z, flagged, spans, key, notes)
 
-    def _cut(self, data: bytes, notes: list[str]) -> bytes:
-        if len(data.removesuffix(b"\n")) <= LONGEST:
-            return data
+    def _note_cut(self, notes: list[str]) -> None:
         self._n_cut += 1
         if _is_power_of_2(self._n_cut):
             count = f" ({self._n_cut:,} such lines so far)" if self._n_cut > 1 else ""
             notes.append(f"line {self._n_lines:,} has more than {LONGEST:,} bytes; the rest is left out{count}")
-        return data[:LONGEST]
 
     def _key_of(self, text: str) -> str:
         match = self._key.search(text) if self._key else None
@@ -244,11 +241,10 @@ class Watcher:
         about = [
             {"key": key, "alarms": s.alarms, "baseline": s.baseline.describe()} for key, s in self._streams.items()
         ]
-        with tempfile.TemporaryDirectory(prefix=".watch.", dir=Path(path).resolve().parent) as folder:
-            arrays, values = _taken_apart(plain, folder)
-            for index, stream in enumerate(streams.values()):
-                theirs, about[index]["predictor"] = _taken_apart(stream.predictor, folder)
-                arrays |= {f"stream.{index}.{name}": array for name, array in theirs.items()}
+        arrays, values = plain._to_checkpoint()
+        for index, stream in enumerate(streams.values()):
+            theirs, about[index]["predictor"] = stream.predictor._to_checkpoint()
+            arrays |= {f"stream.{index}.{name}": array for name, array in theirs.items()}
         write_checkpoint(path, arrays, {**values, "watch": {"keyed": keyed, "streams": about}})
 
     @classmethod
@@ -270,15 +266,15 @@ class Watcher:
             raise ValueError(f"{path} holds streams by key; give the regular expression for the key again")
         if saved["keyed"] != keyed:
             return
-        with tempfile.TemporaryDirectory(prefix=".watch.", dir=Path(path).resolve().parent) as folder:
-            kept = list(enumerate(saved["streams"]))[-self._max_keys :]
-            for index, about in kept:
-                predictor = self._root
-                if keyed:
-                    predictor = _put_together(arrays, f"stream.{index}.", about["predictor"], folder)
-                    predictor.learning = self._root.learning
-                baseline = Baseline(**about["baseline"])
-                self._streams[about["key"]] = _Stream(predictor, baseline, about["alarms"])
+        for index, about in list(enumerate(saved["streams"]))[-self._max_keys :]:
+            predictor = self._root
+            if keyed:
+                prefix = f"stream.{index}."
+                theirs = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+                predictor = StreamPredictor._from_checkpoint(theirs, about["predictor"])
+                predictor.learning = self._root.learning
+            baseline = Baseline(**about["baseline"])
+            self._streams[about["key"]] = _Stream(predictor, baseline, about["alarms"])
 
 
 class LineSplitter:
@@ -331,18 +327,3 @@ def surprising_spans(excess: F64) -> list[tuple[int, int]]:
 
 def _is_power_of_2(n: int) -> bool:
     return n & (n - 1) == 0
-
-
-def _taken_apart(predictor: StreamPredictor, folder: str) -> tuple[Arrays, dict[str, Any]]:
-    """What a predictor's checkpoint holds."""
-    path = Path(folder) / "model"
-    predictor.save(path)
-    return read_checkpoint(path)
-
-
-def _put_together(arrays: Arrays, prefix: str, values: dict[str, Any], folder: str) -> StreamPredictor:
-    """The predictor whose checkpoint's arrays have names that begin with `prefix`."""
-    path = Path(folder) / "model"
-    theirs = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    write_checkpoint(path, theirs, values)
-    return StreamPredictor.load(path)

@@ -20,6 +20,12 @@ from streamlstm import Adam, Config, StreamPredictor
 from streamlstm.checkpoint import FORMAT, read_checkpoint, write_atomically, write_checkpoint
 
 SMALL = Config(hidden=6, layers=2, window=4)
+BENT_PROGRESS = [
+    {"n_steps": -1, "powers": [0.5, 0.9]},
+    {"n_steps": 1.5, "powers": [0.5, 0.9]},
+    {"n_steps": 2, "powers": [0.5, 1.1]},
+    {"n_steps": 2, "powers": [0.5]},
+]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,13 @@ def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path):
     assert "not one that streamlstm wrote" in refusal(tmp_path, path.read_bytes())
 
 
+@pytest.mark.parametrize("about", ["[1]", "null", "{}", "no JSON", '{"sha256": ""}'])
+def test_a_safetensors_file_with_strange_metadata_is_refused(tmp_path, about):
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": np.zeros(3, dtype=np.float32)}, path, {"streamlstm": about})
+    assert "not one that streamlstm wrote" in refusal(tmp_path, path.read_bytes())
+
+
 def test_a_file_of_a_newer_version_is_refused(good, tmp_path, monkeypatch):
     monkeypatch.setattr("streamlstm.checkpoint.FORMAT", FORMAT + 1)
     random_predictor(SMALL).save(tmp_path / "newer.safetensors")
@@ -89,19 +102,28 @@ def test_a_file_of_a_newer_version_is_refused(good, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_refused(tmp_path, poison):
+def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path, monkeypatch, poison):
     weights = random_predictor(SMALL).weights()
     weights["weight_hh_l1"][2, 3] = poison
-    predictor = random_predictor(SMALL)
-    StreamPredictor.from_weights(weights, predictor.vocabulary, SMALL).save(tmp_path / "poisoned.safetensors")
-    assert "weight_hh_l1" in refusal(tmp_path, (tmp_path / "poisoned.safetensors").read_bytes())
+    path, good = tmp_path / "poisoned.safetensors", random_predictor(SMALL)
+    good.save(path)
+    whole = path.read_bytes()
+    bad = StreamPredictor.from_weights(weights, good.vocabulary, SMALL)
+    with pytest.raises(ValueError, match="weight_hh_l1 holds a number that is not finite"):
+        bad.save(path)
+    assert path.read_bytes() == whole
+    monkeypatch.setattr("streamlstm.checkpoint._check_finite", lambda path, arrays: None)
+    bad.save(path)
+    monkeypatch.undo()
+    assert "weight_hh_l1" in refusal(tmp_path, path.read_bytes())
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [("config", {"hidden": 7, "layers": 2, "window": 4, "connections": "skip"}), ("config", {"hidden": "6"})]
     + [("config", None), ("vocabulary", {"characters": "abc", "unknown": None}), ("optimizer", {"name": "lion"})]
-    + [("optimizer", None), ("learning", None)],
+    + [("optimizer", None), ("learning", None), ("n_symbols", -1), ("n_symbols", 1.5)]
+    + [("optimizer", {"name": "adam", **asdict(Adam()), **bent}) for bent in BENT_PROGRESS],
 )
 def test_values_that_do_not_fit_the_weights_are_refused(good, tmp_path, key, value):
     (tmp_path / "good.safetensors").write_bytes(good)

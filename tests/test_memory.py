@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor, Vocabulary, mixture
+from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.memory import EXPERTS
 from streamlstm.reference_memory import ReferenceMemory
 
@@ -141,3 +142,52 @@ def test_a_vocabulary_that_is_too_large_for_counts_is_refused():
     with pytest.raises(ValueError, match="65536"):
         StreamPredictor(vocabulary, Config(hidden=16, layers=1))
     assert len(EXPERTS) == mixture.EXPERTS
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "m"
+    predictor = StreamPredictor(None, SMALL)
+    predictor.observe_many(text(700))
+    predictor.save(path)
+    return path
+
+
+PLACES_IN_STATE = {
+    "SEEN": (-1,),
+    "LEARNED": (-1,),
+    "LINE": (-1, 2**40),
+    "LINE_BEFORE": (-1, 2**40),
+    "MATCH": (-2, mixture.RING),
+    "LENGTH": (-1,),
+    "GUESS": (-2, 256),
+    "FIELD": (-1,),
+    "LAST": (-2, 256),
+}
+
+
+@pytest.mark.parametrize(("name", "at", "value"), [
+    *[("state", getattr(mixture, place), value) for place, values in PLACES_IN_STATE.items() for value in values],
+    *[("history", 3, value) for value in (-1, 256)],
+    *[("heads", at, value) for at, value in (((0, 0), -1), ((0, 0), mixture.HEADS), ((1, 0), mixture.RING + 1))],
+    *[("words", 3, value) for value in (-1, 65536 + 256)],
+    *[("pages", 0, value) for value in (-1, 1024)],
+    ("lengths", 0, 14),
+])  # fmt: skip
+def test_a_memory_that_points_outside_of_itself_is_refused(saved, tmp_path, name, at, value):
+    arrays, values = read_checkpoint(saved)
+    bent = arrays[f"memory.{name}"].copy()
+    bent[at] = value
+    write_checkpoint(tmp_path / "bent", arrays | {f"memory.{name}": bent}, values)
+    with pytest.raises(ValueError, match="its memory"):
+        StreamPredictor.load(tmp_path / "bent")
+
+
+@pytest.mark.parametrize("name", ["pages", "words", "lengths", "history", "heads", "weights", "state"])
+def test_a_memory_of_other_shapes_or_types_is_refused(saved, tmp_path, name):
+    arrays, values = read_checkpoint(saved)
+    good = arrays[f"memory.{name}"]
+    for bent in (good.astype(np.float64), good[None], *([good[:-1]] if name != "history" else [])):
+        write_checkpoint(tmp_path / "bent", arrays | {f"memory.{name}": bent}, values)
+        with pytest.raises(ValueError, match="its memory"):
+            StreamPredictor.load(tmp_path / "bent")

@@ -132,3 +132,9 @@ def test_gradients_add_row_by_row():
     add_gradient(a, a_touched, b, b_touched, TABLES, WIDTH)
     assert a.reshape(-1, WIDTH)[:, 0].tolist() == [3, 3, 3, 2, 1]
     assert a_touched.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("options", [{"lr": 1e39}, {"lr": 1e-60}, {"epsilon": 1e-50}])
+def test_what_is_0_or_infinite_in_float32_is_refused(options):
+    with pytest.raises(ValueError, match="above 0"):
+        Adam(**options)

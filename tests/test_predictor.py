@@ -305,3 +305,12 @@ def test_n_symbols_counts_what_was_observed():
     predictor.observe_many(random_tokens(17, 10))
     predictor.observe("a")
     assert predictor.n_symbols == 18
+
+
+def test_no_fewer_than_0_guesses_can_be_asked_for():
+    predictor = StreamPredictor(config=Config(hidden=6, layers=1, memory=False))
+    assert predictor.top(0) == []
+    for ask in (lambda: predictor.top(-1), lambda: predictor.trace("a", k=-1)):
+        with pytest.raises(ValueError, match="k must be at least 0, not -1"):
+            ask()
+    assert predictor.n_symbols == 0

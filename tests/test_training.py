@@ -1,5 +1,7 @@
 """Offline training: the same weights for any number of threads and any stop, and less surprisal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from nets import random_tokens, theta_of
@@ -40,15 +42,20 @@ def test_a_run_that_was_stopped_resumes_to_the_same_last_bit(tmp_path, stop):
     whole = Trainer(TEXT, LETTERS, SMALL, PLAN)
     assert bits == [progress.bits for progress in whole.run()]
     assert np.array_equal(second.theta, whole.theta)
-    assert np.array_equal(second.memory.slots, whole.memory.slots)
+    assert np.array_equal(second.optimizer_state.slots, whole.optimizer_state.slots)
 
 
 @pytest.mark.parametrize(
     ("text", "config", "plan", "what"),
     [
-        (TEXT[:-1], SMALL, PLAN, "training_text"),
-        (TEXT, Config(hidden=13, layers=2, window=5), PLAN, "config"),
-        (TEXT, SMALL, Plan(epochs=4, batch=PLAN.batch, window=6, chunk=50, warmup=3), "plan"),
+        (TEXT[:-1], SMALL, PLAN, "its training text differs; give"),
+        (TEXT, Config(hidden=13, layers=2, window=5), PLAN, "its hidden differs"),
+        (
+            TEXT,
+            SMALL,
+            Plan(epochs=4, batch=PLAN.batch, window=6, chunk=50, warmup=3),
+            "its epochs differs .3 there, 4 here.",
+        ),
     ],
 )
 def test_the_state_of_another_run_is_refused(tmp_path, text, config, plan, what):
@@ -84,8 +91,10 @@ def test_training_goes_on_from_given_weights(tmp_path):
     assert first < next(Trainer(TEXT, LETTERS, SMALL, PLAN).run()).bits - 0.1
     trainer.save(tmp_path / "run")
     Trainer(TEXT, LETTERS, SMALL, PLAN, weights=weights).restore(tmp_path / "run")
-    with pytest.raises(ValueError, match="of another run: its start"):
+    with pytest.raises(ValueError, match="of another run, its start differs; give"):
         Trainer(TEXT, LETTERS, SMALL, PLAN).restore(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"its lr differs \(0.004 there, 0.5 here\)"):
+        Trainer(TEXT, LETTERS, SMALL, replace(PLAN, lr=0.5), weights=weights).restore(tmp_path / "run")
 
 
 def test_each_epoch_reads_every_chunk_once_in_another_order():

@@ -247,6 +247,15 @@ def test_a_text_model_watches_characters():
     assert watcher.observe("€€€ ££££ ~~~~ ØØØØ ####\n").flagged
 
 
+def test_a_line_with_an_unknown_symbol_changes_nothing():
+    watcher = Watcher(StreamPredictor(Vocabulary.from_text("ab\n"), Config(hidden=6, layers=1)))
+    watcher.observe("ab\n")
+    before = watcher.__dict__.copy()
+    with pytest.raises(ValueError, match="no symbol"):
+        watcher.observe("abc\n" * 10000)
+    assert watcher.__dict__ == before
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
