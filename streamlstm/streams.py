@@ -61,7 +61,7 @@ def open_input(path: str) -> BinaryIO:
     if path == "-":
         if sys.stdin is None:
             raise OSError("stdin is closed; name a file")
-        return sys.stdin.buffer
+        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a directory; name a file, or - for stdin")
     return open(path, "rb")

@@ -472,7 +472,9 @@ def damaged_models(folder: Path) -> dict[str, Path]:
     save_file({"weight_ih_l0": np.zeros((64, 256), dtype=np.float32)}, folder / "torch.safetensors")
     arrays, values = read_checkpoint(folder / "whole")
     write_checkpoint(folder / "newer", arrays, {**values, "format": 1000})
-    write_checkpoint(folder / "not finite", {**arrays, "bias_l0": arrays["bias_l0"] * np.float32(np.nan)}, values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streamlstm.checkpoint._check_finite", lambda path, arrays: None)
+        write_checkpoint(folder / "not finite", {**arrays, "bias_l0": arrays["bias_l0"] * np.float32(np.nan)}, values)
     write_checkpoint(folder / "misshapen", {**arrays, "bias_l0": arrays["bias_l0"][:-1]}, values)
     return {path.name: path for path in folder.iterdir() if path.name != "whole"}
 
@@ -611,7 +613,7 @@ def test_a_training_run_that_was_stopped_and_resumed_gives_the_bytes_of_one_that
 def test_resume_refuses_what_was_never_begun_and_what_was_begun_otherwise(trained, tmp_path):
     text = trained.with_name("text")
     training = ["train", text, "-o", tmp_path / "m", *TRAIN_TINY, "--resume"]
-    assert_refused(run(*training), "m.resume", "No such file")
+    assert_refused(run(*training), "there is no ", "m.resume", "leave --resume away")
     tiny().save(tmp_path / "m.resume")
     assert_refused(run(*training), "m.resume", "another run")
 
@@ -732,3 +734,87 @@ def test_the_help_lists_each_command():
     listed = run("--help").stdout.decode().partition("Commands:")[2]
     assert re.findall(r"^  (\w+)  ", listed, re.MULTILINE) == COMMANDS
     assert "..." not in listed  # each in a line of its own, to its end
+
+
+# What must not be lost
+
+
+def test_a_net_that_diverged_does_not_take_the_place_of_a_good_one(trained, tmp_path):
+    good = tmp_path / "good"
+    good.write_bytes(trained.read_bytes())
+    diverging = [*TINY, "--optimizer", "sgd", "--lr", "1e38", "--save", good]
+    for arguments in (["predict", "--quiet", *diverging], ["watch", *diverging]):
+        assert_refused(run(*arguments, stdin=TEXT), "diverged", "below 1e+38")
+        assert good.read_bytes() == trained.read_bytes()
+
+
+def test_no_file_that_is_read_and_no_other_output_is_written_over(trained, tmp_path):
+    text, log = trained.with_name("text"), tmp_path / "log"
+    log.write_bytes(TEXT)
+    train = ["train", text, *TRAIN_TINY]
+    for arguments in (
+        ["watch", log, *TINY, "--save", log],
+        [*train, "-o", log, "--val", log],
+        [*train, "-o", tmp_path / "m", "--curve", tmp_path / "m"],
+        [*train, "-o", tmp_path / "m", "--curve", tmp_path / "m.resume"],
+        ["train", text, "-o", log, "--model", log],
+        ["train", text, log, *TRAIN_TINY, "-o", log],
+    ):
+        assert_refused(run(*arguments), "is what is read", "name another file")
+        assert log.read_bytes() == TEXT
+        assert sorted(tmp_path.iterdir()) == [log]
+
+
+def test_a_folder_named_as_a_bundled_model_is_not_taken_for_it(tmp_path):
+    (tmp_path / "small").mkdir()
+    assert b"3 layers of 128" in run("info", cwd=tmp_path).stdout
+    assert_refused(run("info", "./small", cwd=tmp_path), "directory")
+
+
+@pytest.mark.parametrize("command", ["predict", "score", "watch", "compress"])
+def test_without_stderr_all_is_done_as_with_it(command):
+    shell = [*CLI, command, *TINY]
+    expected = subprocess.run(shell, input=TEXT, capture_output=True, timeout=100)
+    silent = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *shell], input=TEXT, stdout=subprocess.PIPE, timeout=100
+    )
+    assert (silent.returncode, silent.stdout) == (0, expected.stdout)
+
+
+def test_stdin_is_read_once(tmp_path):
+    assert_refused(run("score", *TINY, "-", "-", stdin=TEXT), "name it once")
+    assert_refused(run("train", *TRAIN_TINY, "-", "-", "-o", tmp_path / "m", stdin=TEXT), "name it once")
+
+
+def test_a_shape_that_does_not_fit_into_memory_is_refused_in_one_line():
+    limited = ["sh", "-c", 'ulimit -v 6000000; exec "$@"', "sh", *CLI]
+    arguments = ["predict", "--quiet", "--hidden", "4096", "--layers", "16", "--no-memory"]
+    assert_refused(subprocess.run([*limited, *arguments], input=TEXT, capture_output=True, timeout=100), "memory")
+
+
+def test_watch_needs_no_right_to_write_beside_the_model(tmp_path):
+    model, log = tmp_path / "m", b"a x\nb y\n" * 40
+    keys = ["--key-regex", "^[ab]"]
+    first = run("watch", *TINY, *keys, "--save", model, stdin=log)
+    assert first.returncode == 0, first.stderr
+    before = set(tmp_path.iterdir())
+    watcher = start("watch", "--model", model, *keys, "--all")
+    watcher.stdin.write(log)
+    assert next_line(watcher)
+    assert set(tmp_path.iterdir()) == before
+    watcher.stdin.close()
+    assert watcher.wait() == 0
+
+
+def test_train_has_the_shape_that_its_help_names(trained, tmp_path):
+    text = trained.with_name("text")
+    assert run("train", text, "-o", tmp_path / "m", "--epochs", 0.01, "--layers", 1).returncode == 0
+    assert StreamPredictor.load(tmp_path / "m").config.hidden == 128
+
+
+def test_a_model_that_was_trained_on_tells_where_it_came_from(trained, tmp_path):
+    text, model = trained.with_name("text"), tmp_path / "m"
+    assert run("train", text, "-o", model, "--model", "small", "--epochs", 0.01).returncode == 0
+    about = StreamPredictor.load(model).about
+    assert about["started from"] == "small"
+    assert "MIT" in about["licence"]

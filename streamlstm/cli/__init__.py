@@ -1,6 +1,7 @@
 """The command line: parse, call the library, print. Numba is imported only by a command that needs it."""
 
 # ruff: noqa: F401, I001  each module adds its command, in the order in which --help lists them
+import os
 import sys
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from . import predict, score, watch, live, train, generate, compress, verify, in
 
 def main() -> None:
     """The command `streamlstm`. Its stdout is buffered, and writes an escape for what its encoding lacks."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:
         leave(1, "stdout is closed")
     encoding = sys.stdout.encoding

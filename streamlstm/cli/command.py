@@ -1,16 +1,22 @@
 """What makes a function a command: errors become one line, and the options of a model are declared once."""
 
+import contextlib
 import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
-from typing import Any, NoReturn, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 import typer
 
 from .options import ModelOptions
+
+if TYPE_CHECKING:
+    from ..predictor import StreamPredictor
+    from ..watch import Watcher
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +25,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@contextlib.contextmanager
+def saving(model: "StreamPredictor | Watcher", path: Path | None) -> Iterator[None]:
+    """Save the model to `path`, if there is one, however the work within ends: but not one that diverged."""
+    try:
+        yield
+    except FloatingPointError:
+        path = None
+        raise
+    finally:
+        if path is not None:
+            model.save(path)
 
 
 def leave(code: int, message: object = "") -> NoReturn:
@@ -52,6 +71,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             leave(1, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
         except (ValueError, TypeError, FloatingPointError) as error:
             leave(1, error)
+        except MemoryError as error:
+            leave(1, f"there is not enough memory: {error or 'try a smaller shape'}")
 
     hints = get_type_hints(function, include_extras=True)
     parameters = list(_expand(inspect.signature(function).parameters.values(), hints))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command
+from .command import command, saving
 from .options import ModelOptions, SaveFile
 
 if TYPE_CHECKING:
@@ -49,12 +49,9 @@ def live(
     from ..live import LiveText
 
     text = LiveText(model.predictor())
-    try:
+    with saving(text.learner, save):
         interrupted = _application(text, top).run()
         text.finish_line()
-    finally:
-        if save is not None:
-            text.learner.save(save)
     typer.echo(text.text)
     typer.echo(f"{len(text.typed):,} characters, {text.bits_per_character:.4f} bits per character", err=True)
     if interrupted:

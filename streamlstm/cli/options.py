@@ -28,7 +28,7 @@ class ModelOptions:
 
     model: Annotated[
         Optional[str],
-        typer.Option(metavar="NAME|FILE", help="small (bundled), a saved model, or none: a fresh net. [small]"),
+        typer.Option(metavar="NAME|FILE", help="small or large (bundled), a saved one, or none: a fresh net. [small]"),
     ] = None
     learn: Annotated[
         Optional[bool],
@@ -99,8 +99,22 @@ class ModelOptions:
         return optimizer_from(description)
 
 
+def is_saved(model: str) -> bool:
+    """Whether that names a file: what has a dot or a slash, or is there and is not the name of a bundled model."""
+    from ..predictor import PRETRAINED
+
+    bundled = (PRETRAINED / f"{model}.safetensors").exists()
+    return "." in model or "/" in model or (Path(model).exists() and not bundled)
+
+
+def check_stdin(files: list[str]) -> None:
+    """Refuse to read stdin twice."""
+    if files.count("-") > 1:
+        raise ValueError("- is stdin, which can be read once; name it once")
+
+
 def load_model(model: str, memory: bool | None = None) -> "StreamPredictor":
-    """A bundled model by its name, or a saved one by its path: what has a dot or a slash, or is there.
+    """A bundled model by its name, or a saved one by its path.
 
     memory: whether a bundled one gets a memory; a saved one has what it was saved with.
     """
@@ -108,7 +122,7 @@ def load_model(model: str, memory: bool | None = None) -> "StreamPredictor":
 
     if model == "none":
         raise ValueError("--model none, a fresh net, knows nothing yet; name a bundled or a saved model")
-    if "." in model or "/" in model or Path(model).exists():
+    if is_saved(model):
         predictor = StreamPredictor.load(model)
         if memory not in (None, predictor.config.memory):
             raise ValueError(f"{model} was saved {'with' if predictor.config.memory else 'without'} a memory")

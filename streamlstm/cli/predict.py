@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .command import command
+from .command import command, saving
 from .options import Input, ModelOptions, SaveFile
 
 
@@ -56,7 +56,7 @@ def predict(
             check_target(save, file)
         live, out = is_live(source), sys.stdout
         start, count, index, total = time.perf_counter(), 0, 0, 0.0
-        try:
+        with saving(predictor, save):
             if not quiet:
                 header = form.start("stdin" if file == "-" else Path(file).name, by)
                 out.write(header.replace("\n", "\texperts\n") if explain and format == "tsv" else header)
@@ -78,9 +78,6 @@ def predict(
             if not quiet:
                 out.write(form.end())
             out.flush()
-        finally:
-            if save is not None:
-                predictor.save(save)
     seconds = time.perf_counter() - start
     typer.echo(
         f"{count:,} symbols, {total / max(count, 1):.4f} bits per symbol, {count / seconds:,.0f} symbols/s", err=True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Optional
 import typer
 
 from .command import command
-from .options import ModelOptions
+from .options import ModelOptions, check_stdin
 
 if TYPE_CHECKING:
     from ..predictor import StreamPredictor
@@ -75,6 +75,7 @@ def score(
     if contrast and model.model is not None:
         raise ValueError("--contrast names its models; leave out --model")
     files = files or ["-"]
+    check_stdin(files)
     how: dict[str, Any] = {"by": level, "boundary": word_boundary, "reset": context_reset}
     records = Records(level, unit, format, contrast is not None, several=len(files) > 1)
     readers = Readers(model, contrast, shared=context_reset == "never")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from .command import command
-from .options import Files, load_model
+from .options import Files, check_stdin, is_saved, load_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,8 @@ def train(
     """Train a model on files and write it to MODEL.
 
     At each checkpoint MODEL is written, to be used at once, and beside it MODEL.resume, from which --resume goes on
-    as if never stopped. Ctrl-C writes both and stops. At the end MODEL.resume is removed.
+    as if never stopped. Ctrl-C writes both and stops. At the end MODEL.resume is removed. --window and --lr are of the
+    training; MODEL goes on learning in a stream by an optimizer of its own, which `streamlstm info` shows.
 
     \b
       streamlstm train book.txt -o book.safetensors
@@ -68,21 +69,30 @@ def train(
     from ..streams import Interruptible
     from ..training import Plan, Trainer, streams_for
 
-    for target in filter(None, (output, curve)):
-        check_target(target, *files)
+    check_stdin(files)
+    state = output.with_name(output.name + ".resume")
+    taken: list[str | Path] = [*files, *([val] if val else []), *([model] if model and is_saved(model) else [])]
+    for target in filter(None, (output, state, curve)):
+        check_target(target, *taken)
+        taken.append(target)
+    if not checkpoint_every >= 0:
+        raise ValueError(f"--checkpoint-every must be a number of seconds from 0 on, not {checkpoint_every}")
     if threads < 0:
         raise ValueError(f"--threads must be 0, one per core, or a number of workers, not {threads}")
     held_out = val.read_bytes() if val else b""
     if val and not held_out:
         raise ValueError(f"{val} is empty; --val needs a text to score")
-    state = output.with_name(output.name + ".resume")
     if state.exists() and not resume:
         raise ValueError(f"{state} holds a run that was stopped; go on with --resume, or remove it")
+    if resume and not state.exists():
+        raise ValueError(f"there is no {state} to resume; leave --resume away to begin")
     shape = {"hidden": hidden, "layers": layers, "connections": connections, "vocab": vocab}
-    tokens, vocabulary, config, weights = _start(files, model, {k: v for k, v in shape.items() if v is not None}, seed)
+    tokens, vocabulary, config, weights, about = _start(
+        files, model, {k: v for k, v in shape.items() if v is not None}, seed
+    )
     streams = streams_for(len(tokens)) if batch is None else batch
     plan = Plan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
-    trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1, weights)
+    trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1, weights, about)
     if resume:
         trainer.restore(state)
     with Interruptible() as control:
@@ -95,8 +105,8 @@ def train(
 
 def _start(
     files: list[str], model: str | None, shape: dict[str, Any], seed: int
-) -> "tuple[NDArray[Any], Vocabulary, Config, dict[str, F32] | None]":
-    """The text, and the net to train: of the shape asked for and random, or a model's, perhaps wider."""
+) -> "tuple[NDArray[Any], Vocabulary, Config, dict[str, F32] | None, dict[str, str]]":
+    """The text, and the net to train: of the shape asked for and random, or a model's, perhaps wider; its origin."""
     from dataclasses import replace
 
     from ..model import Config, Layout, widened
@@ -104,7 +114,7 @@ def _start(
 
     if model in (None, "none"):
         tokens, vocabulary = read_text(files, shape.pop("vocab", "bytes"))
-        return tokens, vocabulary, Config(window=WINDOW, **shape), None
+        return tokens, vocabulary, Config(**{"window": WINDOW, "hidden": 128, **shape}), None, {}
     start = load_model(model)
     config = replace(start.config, window=WINDOW, hidden=shape.pop("hidden", start.config.hidden))
     if shape:
@@ -113,7 +123,8 @@ def _start(
         raise ValueError(f"--hidden can only widen --model {model}, from {start.config.hidden} units on")
     n_symbols = len(start.vocabulary)
     weights = widened(start.weights(), Layout(start.config, n_symbols), Layout(config, n_symbols), seed)
-    return *read_text(files, start.vocabulary), config, weights
+    about = {"started from": start.about.pop("name", model), **start.about}
+    return *read_text(files, start.vocabulary), config, weights, about
 
 
 def _run_training(

@@ -6,13 +6,12 @@ import sys
 import time
 import unicodedata
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional
 
 import typer
 
-from .command import command
-from .options import Input, ModelOptions, SaveFile
+from .command import command, saving
+from .options import Input, ModelOptions, SaveFile, is_saved
 
 if TYPE_CHECKING:
     from ..streams import Interruptible
@@ -72,19 +71,16 @@ def watch(
         max_keys=max_keys,
         learn_flagged=learn_flagged,
     )
-    if model.model is not None and Path(model.model).is_file():
+    if model.model is not None and is_saved(model.model):
         watcher.restore(model.model)
     if save is not None:
-        check_target(save)
+        check_target(save, file)
     with Interruptible() as control, open_input(file) as source:
         printer = Printer(format, all, context, with_keys=key_regex is not None)
         status = Status(printer)
-        try:
+        with saving(watcher, save):
             printer.start()
             _run(watcher, source, control, printer, status, is_live(source))
-        finally:
-            if save is not None:
-                watcher.save(save)
     status.end()
     if control.interrupted:
         raise SystemExit(130)
