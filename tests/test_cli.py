@@ -818,3 +818,12 @@ def test_a_model_that_was_trained_on_tells_where_it_came_from(trained, tmp_path)
     about = StreamPredictor.load(model).about
     assert about["started from"] == "small"
     assert "MIT" in about["licence"]
+
+
+@pytest.mark.parametrize("command", ["predict", "score"])
+def test_what_cannot_be_explained_or_read_is_refused_before_the_header(trained, command):
+    result = run(command, "--explain", *TINY, "--no-memory", "--format", "tsv", stdin=TEXT)
+    assert_refused(result, "--explain", "no memory")
+    missing = run("score", *TINY, trained.with_name("text"), "no-such-file")
+    assert_refused(missing, "no-such-file")
+    assert result.stdout == missing.stdout == b""

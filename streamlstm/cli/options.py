@@ -107,10 +107,21 @@ def is_saved(model: str) -> bool:
     return "." in model or "/" in model or (Path(model).exists() and not bundled)
 
 
-def check_stdin(files: list[str]) -> None:
-    """Refuse to read stdin twice."""
+def check_files(files: list[str]) -> None:
+    """Raise OSError or ValueError where not all can be read: now, not after the first was."""
+    from ..streams import open_input
+
     if files.count("-") > 1:
         raise ValueError("- is stdin, which can be read once; name it once")
+    for file in files:
+        if file != "-" and not Path(file).is_fifo():
+            open_input(file).close()
+
+
+def check_experts(predictor: "StreamPredictor") -> None:
+    """Refuse --explain where there is nothing to explain."""
+    if not predictor.config.memory:
+        raise ValueError("--explain tells what the experts of the memory said; this model has no memory")
 
 
 def load_model(model: str, memory: bool | None = None) -> "StreamPredictor":

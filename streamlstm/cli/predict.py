@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from .command import command, saving
-from .options import Input, ModelOptions, SaveFile
+from .options import Input, ModelOptions, SaveFile, check_experts
 
 
 @command
@@ -52,6 +52,8 @@ def predict(
         symbol: SymbolOf = predictor.vocabulary.symbol
         if by == "character" and not quiet:
             symbol, parts = character, whole_characters(parts, predictor.vocabulary)
+        if explain:
+            check_experts(predictor)
         if save is not None:
             check_target(save, file)
         live, out = is_live(source), sys.stdout

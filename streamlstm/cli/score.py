@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Optional
 import typer
 
 from .command import command
-from .options import ModelOptions, check_stdin
+from .options import ModelOptions, check_experts, check_files
 
 if TYPE_CHECKING:
     from ..predictor import StreamPredictor
@@ -75,7 +75,7 @@ def score(
     if contrast and model.model is not None:
         raise ValueError("--contrast names its models; leave out --model")
     files = files or ["-"]
-    check_stdin(files)
+    check_files(files)
     how: dict[str, Any] = {"by": level, "boundary": word_boundary, "reset": context_reset}
     records = Records(level, unit, format, contrast is not None, several=len(files) > 1)
     readers = Readers(model, contrast, shared=context_reset == "never")
@@ -109,10 +109,12 @@ def _explain(files: list[str], readers: "Readers", control: "Interruptible") -> 
     from ..score import explained
     from ..streams import open_input
 
-    sys.stdout.write("share\tbits_per_symbol\tweight\texpert\tfile\n")
-    for file in files:
+    for index, file in enumerate(files):
         with open_input(file) as source:
             (predictor,), parts = readers.open(source, control)
+            check_experts(predictor)
+            if index == 0:
+                sys.stdout.write("share\tbits_per_symbol\tweight\texpert\tfile\n")
             for name, share, bits, weight in explained(predictor, parts):
                 sys.stdout.write(f"{share:.3f}\t{bits:.4f}\t{weight:.3f}\t{name}\t{file}\n")
                 sys.stdout.flush()

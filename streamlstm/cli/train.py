@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from .command import command
-from .options import Files, check_stdin, is_saved, load_model
+from .options import Files, check_files, is_saved, load_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def train(
     from ..streams import Interruptible
     from ..training import Plan, Trainer, streams_for
 
-    check_stdin(files)
+    check_files(files)
     state = output.with_name(output.name + ".resume")
     taken: list[str | Path] = [*files, *([val] if val else []), *([model] if model and is_saved(model) else [])]
     for target in filter(None, (output, state, curve)):
