@@ -39,7 +39,8 @@ class Plan:
 
     epochs   times that the text is read
     batch    parallel streams
-    window   symbols of each stream between two updates, and how far back the gradient goes
+    window   symbols of each stream between two updates, and how far back the gradient goes; a short text is cut into
+             windows that are somewhat longer, so that none of it is left over
     lr       learning rate of Adam after the warm-up of `warmup` updates; from there it falls to 0 on half a cosine
     clip     largest norm of the gradient of the mean loss per symbol
     chunk    symbols that stay together when the text is shuffled
@@ -133,9 +134,9 @@ class Trainer:
         self.layout = Layout(replace(config, memory=False), len(vocabulary))
         self._text = tokens
         self.batch = max(1, min(plan.batch, len(tokens) // (plan.window + 1)))
-        self.window = min(plan.window, len(tokens) // self.batch - 1)
         self._stream = len(tokens) // self.batch
-        self._steps_per_epoch = (self._stream - 1) // self.window
+        self._steps_per_epoch = max(1, (self._stream - 1) // plan.window)
+        self.window = (self._stream - 1) // self._steps_per_epoch
         self.n_steps = max(1, round(plan.epochs * self._steps_per_epoch))
         self.step = 0
         if weights is None:

@@ -97,6 +97,12 @@ def test_training_goes_on_from_given_weights(tmp_path):
         Trainer(TEXT, LETTERS, SMALL, replace(PLAN, lr=0.5), weights=weights).restore(tmp_path / "run")
 
 
+@pytest.mark.parametrize("n", [2, 50, 65, 96, 128, 129, 200, 1000])
+def test_of_a_short_text_no_part_is_left_over(n):
+    trainer = Trainer(np.zeros(n, dtype=np.int32), LETTERS, SMALL, Plan(epochs=1, batch=1, window=64))
+    assert n - 1 - trainer.n_steps < trainer.n_steps * trainer.window <= n - 1
+
+
 def test_each_epoch_reads_every_chunk_once_in_another_order():
     text = np.arange(1000, dtype=np.int32) % 10
     text[::100] = np.arange(10)
