@@ -90,6 +90,9 @@ class StreamPredictor:
         seed: int = 0,
         start: Start | None = None,
     ) -> None:
+        for given, kind in ((vocabulary, Vocabulary), (config, Config), (optimizer, Optimizer), (start, Start)):
+            if not isinstance(given, kind | None):
+                raise TypeError(f"a predictor takes a {kind.__name__} there, or None, not {given!r}")
         vocabulary = vocabulary or Vocabulary.bytes()
         layout = Layout(config or Config(), len(vocabulary))
         theta = fresh_theta(layout, seed, start or Start())

@@ -314,3 +314,10 @@ def test_no_fewer_than_0_guesses_can_be_asked_for():
         with pytest.raises(ValueError, match="k must be at least 0, not -1"):
             ask()
     assert predictor.n_symbols == 0
+
+
+@pytest.mark.parametrize("given", [{"vocabulary": "bytes"}, {"config": 64}, {"optimizer": "adam"}, {"start": 1}])
+def test_what_is_of_another_type_is_refused_with_the_type_that_is_right(given):
+    (name,) = given
+    with pytest.raises(TypeError, match=f"{name.title()} there, or None"):
+        StreamPredictor(**given)
