@@ -32,11 +32,11 @@ def write_checkpoint(path: str | os.PathLike[str], arrays: Arrays, values: dict[
     write_atomically(path, save(contiguous, {"streamlstm": about}))
 
 
-def check_target(path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
-    """Raise OSError with one line where `path` could not be written, or is one of the inputs: now, not after hours."""
+def check_target(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> None:
+    """Raise OSError with one line where `path` could not be written, or is one of the others: now, not after hours."""
     target = Path(path).resolve()
-    if target in [Path(name).resolve() for name in inputs]:
-        raise OSError(f"{path} is what is read; name another file to write")
+    if target in [Path(name).resolve() for name in others]:
+        raise OSError(f"{path} is named twice and would be written over; name another file to write")
     if target.is_dir():
         raise IsADirectoryError(f"{path} is a directory; name a file in it")
     if target.exists() and not target.is_file():

@@ -760,7 +760,7 @@ def test_no_file_that_is_read_and_no_other_output_is_written_over(trained, tmp_p
         ["train", text, "-o", log, "--model", log],
         ["train", text, log, *TRAIN_TINY, "-o", log],
     ):
-        assert_refused(run(*arguments), "is what is read", "name another file")
+        assert_refused(run(*arguments), "is named twice", "name another file")
         assert log.read_bytes() == TEXT
         assert sorted(tmp_path.iterdir()) == [log]
 
