@@ -42,7 +42,7 @@ from .predictor import StreamPredictor
 from .vocabulary import Tokens
 
 MAGIC, VERSION = b"\x89SLZ", 1
-ARITHMETIC = 3
+ARITHMETIC = 4
 """Part of every identity: raised when a new version changes a bit of any distribution."""
 
 END, CODED, RAW = range(3)

@@ -4,7 +4,8 @@ A context is known by its hash, an int of 62 bits. Its counts lie in pages of 64
 and its number, in one of two neighbouring places. Where both are taken, the less useful one is replaced.
 
 table  int32 [pages · 16]  A page: CHECK, the part of the hash that tells it from others; WORTH, how useful it was;
-                           USED, how many entries it has; then up to 13 entries, count · 65536 + token.
+                           USED, how many entries it has; then up to 13 entries, count · 65536 + token. In a context's
+                           first page USED has above its 4 bits how often in a row, 4 bits, which token came last.
 changed int32 [0] or [1 + 2·pages]  Which pages changed: how many, their numbers, and for each page whether it did.
 """
 
@@ -13,7 +14,7 @@ from .lanes import prefetch
 
 CHECK, WORTH, USED, ENTRIES, PAGE = 0, 1, 2, 3, 16
 ROOM = PAGE - ENTRIES
-MOST_WORTH = 255
+MOST_WORTH, LONGEST_RUN = 255, 15
 
 HASH_MASK = 2**62 - 1
 HASH_FACTOR = 0x1F83D9ABFB41BD6B
@@ -77,20 +78,31 @@ def claim(table, changed, h, page):
 
 
 @kernel
+def used_of(table, at):
+    """How many entries the page that begins at table[at] has."""
+    return table[at + USED] & 15
+
+
+@kernel
 def collect(table, h, entries):
-    """Copy the entries of the context h into `entries`; returns how many there are, and the sum of their counts."""
-    distinct, total, page = 0, 0, 0
+    """Copy the entries of the context h into `entries`.
+
+    Returns how many there are, the sum of their counts, and 16 · the token that came last + how often in a row (or -1).
+    """
+    distinct, total, latest, page = 0, 0, -1, 0
     while True:
         at = find(table, h, page)
         if at < 0:
-            return distinct, total
-        used = min(table[at + USED], entries.size - distinct)
+            return distinct, total, latest
+        if page == 0:
+            latest = table[at + USED] >> 4
+        used = min(used_of(table, at), entries.size - distinct)
         for j in range(at + ENTRIES, at + ENTRIES + used):
             entries[distinct] = table[j]
             distinct += 1
             total += table[j] >> 16
         if used < ROOM:
-            return distinct, total
+            return distinct, total, latest
         page += 1
 
 
@@ -103,12 +115,20 @@ def halve(table, changed, h):
         if at < 0:
             return
         note(changed, at)
-        for j in range(at + ENTRIES, at + ENTRIES + table[at + USED]):
+        for j in range(at + ENTRIES, at + ENTRIES + used_of(table, at)):
             count = table[j] >> 16
             table[j] -= (count >> 1) << 16
-        if table[at + USED] < ROOM:
+        if used_of(table, at) < ROOM:
             return
         page += 1
+
+
+@kernel
+def note_latest(table, at, token):
+    """The token came last in the context whose first page begins at table[at]."""
+    used, latest = used_of(table, at), table[at + USED] >> 4
+    run = min((latest & 15) + 1, LONGEST_RUN) if used > 0 and latest >> 4 == token else 1
+    table[at + USED] = (token << 8) | (run << 4) | used
 
 
 @kernel
@@ -118,7 +138,9 @@ def add(table, changed, h, token, limit):
     while True:
         at = claim(table, changed, h, page)
         table[at + WORTH] = min(table[at + WORTH] + 1, MOST_WORTH)
-        used = table[at + USED]
+        used = used_of(table, at)
+        if page == 0:
+            note_latest(table, at, token)
         for j in range(at + ENTRIES, at + ENTRIES + used):
             if table[j] & 0xFFFF == token:
                 table[j] += 65536
@@ -127,7 +149,7 @@ def add(table, changed, h, token, limit):
                 return True
         if used < ROOM:
             table[at + ENTRIES + used] = 65536 + token
-            table[at + USED] = used + 1
+            table[at + USED] += 1
             if used + 1 == ROOM:
                 following = find(table, h, page + 1)
                 if following >= 0:  # left from a time before this page was replaced

@@ -5,29 +5,30 @@ The mathematics is in `counts` and `mixture`; here the arrays are made, shared b
 
 from __future__ import annotations
 
+import string
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
-from . import mixture
-from .counts import CHECK, ENTRIES, PAGE, USED
+from . import contexts, mixture
+from .counts import CHECK, ENTRIES, PAGE, ROOM, USED
 from .model import F32, aligned_zeros
 from .vocabulary import Tokens, Vocabulary
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 EXPERTS = (
-    *(f"order {order}" for order in range(1, mixture.ORDERS)),
-    *("word after word", "before and above", "above", "word", "field", "field above", "column", "network"),
+    *(f"order {order}" for order in range(1, contexts.ORDERS)),
+    *("word after word", "before and above", "above", "word", "field", "field above", "column", "shape", "network"),
 )
 """The names of the experts: what the last 1 … 6 symbols tell; the word so far, with and without the word before; the
-two symbols before the last with the one above in the line before; that one with the last; what stands since the last
-space, with the number of spaces in the line, and also with what last stood there; the column with the last symbol;
-the network."""
+two symbols before the last with the one above in the line before; that one with the last; the shape of what stands
+since the last space, where digits are alike, with the number of spaces in the line; what stands there itself, with what
+last stood there; the column with the last symbol; that shape with the word before; the network."""
 
-SHARES = 2 * mixture.EXPERTS
+SHARES = 2 * contexts.EXPERTS
 """How many numbers tell what the experts said of one symbol."""
 
 LARGEST_VOCABULARY = 65536
@@ -53,19 +54,23 @@ class Memory:
             )
         self._table = np.zeros(PAGE << bits, dtype=np.int32)
         self._changed = np.zeros(0, dtype=np.int32)
-        self._history = np.zeros(mixture.RING + mixture.HEADS, dtype=np.int32)
-        self._weights = np.zeros(mixture.B + (mixture.ROWS + len(vocabulary)) * mixture.EXPERTS, dtype=np.float32)
-        trust = self._weights[: mixture.THETA].reshape(mixture.EXPERTS, mixture.BUCKETS)
+        self._history = np.zeros(contexts.RING + contexts.HEADS, dtype=np.int32)
+        self._weights = np.zeros(mixture.B + (mixture.ROWS + len(vocabulary)) * mixture.LANES, dtype=np.float32)
+        trust = self._weights[: mixture.THETA].reshape(contexts.EXPERTS, mixture.BUCKETS)
         network, longest, extra = _TRUST[trained]
-        trust[mixture.NETWORK], trust[mixture.ORDERS - 2], trust[mixture.ORDERS - 1 : mixture.NETWORK] = (
+        trust[contexts.NETWORK], trust[contexts.ORDERS - 2], trust[contexts.ORDERS - 1 : contexts.NETWORK] = (
             network,
             longest,
             extra,
         )
-        self._weights[mixture.M : mixture.B] = 1
-        self._folds = _folds(vocabulary)
+        self._weights[mixture.M : mixture.N] = 1
+        spread = self._weights[mixture.H : mixture.B].reshape(2, contexts.EXPERTS, mixture.LANES)
+        for square, scale in zip(spread, (1, 1 / (1 + mixture.DAMPING)), strict=True):
+            np.fill_diagonal(square, scale)
+        self._trained = trained
+        self._kinds = _kinds(vocabulary)
         self._entries = np.zeros(len(vocabulary), dtype=np.int32)
-        self._scratch = aligned_zeros(2 * mixture.CONTEXTS * columns + 48)
+        self._scratch = aligned_zeros(2 * contexts.CONTEXTS * columns + 4 * mixture.LANES)
         self._state = _start()
         self._holders: WeakSet[Memory] = WeakSet(
             [self]
@@ -106,7 +111,7 @@ class Memory:
             self._holders.discard(self)
             self._holders = WeakSet([self])
         learned = (self._table, self._changed, self._history, self._weights)
-        return (*learned, self._state, self._scratch, self._entries, self._folds)
+        return (*learned, self._state, self._scratch, self._entries, self._kinds)
 
     def fork(self) -> Memory:
         """An independent copy, which shares the counts until one of the two learns."""
@@ -131,30 +136,35 @@ class Memory:
         pages = changed[1 : 1 + changed[0]]
         table.reshape(-1, PAGE)[pages] = other._table.reshape(-1, PAGE)[pages]
         changed[1 + changed.size // 2 + pages] = changed[0] = 0
-        learned = sorted(int(memory._state[mixture.LEARNED]) for memory in (self, other))
-        recent = np.arange(max(learned[0], learned[1] - mixture.RING), learned[1]) % mixture.RING
+        learned = sorted(int(memory._state[contexts.LEARNED]) for memory in (self, other))
+        recent = np.arange(max(learned[0], learned[1] - contexts.RING), learned[1]) % contexts.RING
         history[recent] = other._history[recent]
-        history[mixture.RING :] = other._history[mixture.RING :]
+        history[contexts.RING :] = other._history[contexts.RING :]
         weights[:], state[:], scratch[:] = other._weights, other._state, other._scratch
 
     def reset(self) -> None:
         """Forget where in a stream it is, not what it has counted."""
-        learned = self._state[mixture.LEARNED]
+        learned = self._state[contexts.LEARNED]
         self._state = _start()
-        self._state[mixture.LEARNED] = learned
+        self._state[contexts.LEARNED] = learned
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is what a memory beside a trained network starts as: then it need not be saved."""
+        return self._trained and not self._state[contexts.SEEN] and not self._state[contexts.LEARNED]
 
     def save(self) -> Arrays:
         """All of it as arrays: of the table only what is in use."""
         pages = self._table.reshape(-1, PAGE)
         places = np.flatnonzero(pages[:, CHECK]).astype(np.int32)
         pages = pages[places]
-        heads = self._history[mixture.RING :]
+        heads = self._history[contexts.RING :]
         used = np.flatnonzero(heads).astype(np.int32)
-        learned = min(int(self._state[mixture.LEARNED]), mixture.RING)
+        learned = min(int(self._state[contexts.LEARNED]), contexts.RING)
         return {
             "memory.pages": places,
-            "memory.words": pages[_in_use(pages[:, USED])],
-            "memory.lengths": pages[:, USED].astype(np.uint8),
+            "memory.words": pages[_in_use(pages[:, USED] & 15)],
+            "memory.lengths": (pages[:, USED] & 15).astype(np.uint8),
             "memory.history": self._history[:learned],
             "memory.heads": np.stack([used, heads[used]]),
             "memory.weights": self._weights,
@@ -167,36 +177,38 @@ class Memory:
         if any(arrays[name].dtype != array.dtype or arrays[name].ndim != array.ndim for name, array in mine.items()):
             raise ValueError("its memory has other types of numbers")
         places, words, lengths, history, heads, weights, state = (arrays[name] for name in mine)
-        if weights.shape != self._weights.shape or state.shape != self._state.shape or len(history) > mixture.RING:
+        if weights.shape != self._weights.shape or state.shape != self._state.shape or len(history) > contexts.RING:
             raise ValueError("its memory is of another vocabulary or version")
         in_use, pages = _in_use(lengths), np.zeros((len(places), PAGE), dtype=np.int32)
         if len(lengths) != len(places) or len(heads) != 2 or words.shape != (int(in_use.sum()),):
             raise ValueError("its memory does not hold together")
         pages[in_use] = words
-        V, entries = len(self._entries), pages[:, ENTRIES:]
+        V, used, entries = len(self._entries), pages[:, USED], pages[:, ENTRIES:]
         whole = (
             _within(places, 0, self._table.size // PAGE - 1),
-            _within(lengths, 0, PAGE - ENTRIES) and _within(entries & 0xFFFF, 0, V - 1) and entries.min(initial=0) >= 0,
+            _within(lengths, 0, ROOM) and np.array_equal(used & 15, lengths) and _within(used >> 8, 0, V - 1),
+            _within(entries & 0xFFFF, 0, V - 1) and entries.min(initial=0) >= 0,
             _within(history, 0, V - 1),
-            _within(heads[0], 0, mixture.HEADS - 1) and _within(heads[1], 0, mixture.RING),
-            _within(state[mixture.LAST :], -1, V - 1) and -1 <= state[mixture.GUESS] < V,
-            -1 <= state[mixture.MATCH] < mixture.RING and state[mixture.LENGTH] >= 0,
-            0 <= state[mixture.LINE_BEFORE] <= state[mixture.LINE] <= state[mixture.SEEN],
-            state[mixture.LEARNED] >= 0 and state[mixture.FIELD] >= 0,
+            _within(heads[0], 0, contexts.HEADS - 1) and _within(heads[1], 0, contexts.RING),
+            _within(state[contexts.LAST :], -1, V - 1) and -1 <= state[contexts.GUESS] < V,
+            -1 <= state[contexts.MATCH] < contexts.RING and state[contexts.LENGTH] >= 0,
+            0 <= state[contexts.LINE_BEFORE] <= state[contexts.LINE] <= state[contexts.SEEN],
+            state[contexts.LEARNED] >= 0 and state[contexts.FIELD] >= 0,
+            0 <= state[contexts.LAST_KINDS] < contexts.KINDS,
         )
         if not all(whole):
             raise ValueError("its memory points outside of itself")
         self._table.reshape(-1, PAGE)[places] = pages
         self._history[: len(history)] = history
-        self._history[mixture.RING + heads[0]] = heads[1]
+        self._history[contexts.RING + heads[0]] = heads[1]
         self._weights[:], self._state[:] = weights, state
 
 
 def _start() -> npt.NDArray[np.int64]:
     """The state of a stream of which nothing was seen."""
-    state = np.zeros(mixture.STATE, dtype=np.int64)
-    state[mixture.LAST :] = -1
-    state[mixture.MATCH] = state[mixture.GUESS] = -1
+    state = np.zeros(contexts.STATE, dtype=np.int64)
+    state[contexts.LAST :] = -1
+    state[contexts.MATCH] = state[contexts.GUESS] = -1
     return state
 
 
@@ -204,20 +216,32 @@ def _within(numbers: npt.NDArray[Any], least: int, most: int) -> bool:
     return bool(least <= numbers.min(initial=most) and numbers.max(initial=least) <= most)
 
 
-def _in_use(used: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which words of pages [n, 16] are in use, for pages with `used` entries each."""
-    in_use: npt.NDArray[np.bool_] = np.arange(PAGE) < ENTRIES + used.astype(np.int64)[:, None]
+def _in_use(lengths: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which words of pages [n, 16] are in use, for pages with so many entries each."""
+    in_use: npt.NDArray[np.bool_] = np.arange(PAGE) < ENTRIES + lengths.astype(np.int64)[:, None]
     return in_use
 
 
-def _folds(vocabulary: Vocabulary) -> Tokens:
-    """What `mixture` calls folds: letters are those of ASCII, and all that is above it."""
+def _kinds(vocabulary: Vocabulary) -> Tokens:
+    """What `contexts` calls kinds: letters are those of ASCII, and all that is above it."""
     if vocabulary.characters is None:
         codes = np.arange(256, dtype=np.int32)
     else:
         codes = np.array([ord(character) for character in vocabulary.characters], dtype=np.int32)
-    lower = np.where((codes >= ord("A")) & (codes <= ord("Z")), codes + 32, codes)
-    is_letter = ((lower >= ord("a")) & (lower <= ord("z"))) | (codes >= 128)
-    folds: Tokens = np.where(is_letter, lower, 0).astype(np.int32)
-    folds[codes == ord("\n")], folds[codes == ord(" ")] = mixture.END_OF_LINE, mixture.SPACE
-    return folds
+    kinds = np.full(len(codes), contexts.SIGN, dtype=np.int32)
+    kinds[codes >= 128] = contexts.HIGH
+    for kind, symbols in _ASCII.items():
+        kinds[np.isin(codes, [ord(symbol) for symbol in symbols])] = kind
+    letters = np.where(kinds == contexts.UPPER, codes + 32, codes)
+    is_letter = np.isin(kinds, (contexts.LOWER, contexts.UPPER, contexts.HIGH))
+    return kinds + 16 * np.where(is_letter, letters, 0).astype(np.int32)
+
+
+_ASCII = {
+    contexts.END_OF_LINE: "\n",
+    contexts.SPACE: " ",
+    contexts.DIGIT: string.digits,
+    contexts.LOWER: string.ascii_lowercase,
+    contexts.UPPER: string.ascii_uppercase,
+    contexts.POINT: ".,;:'\"",
+}

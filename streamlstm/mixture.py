@@ -1,144 +1,88 @@
 """The memory's mathematics: experts that count, and a mixture that learns whom to trust.
 
-Fourteen contexts of the next symbol are looked up in the counts: the last 0 … 6 symbols (orders), and seven others
+Fifteen contexts of the next symbol are looked up in the counts: the last 0 … 6 symbols (orders), and eight others
 (extras). Each gives a distribution; so does the network. Their logarithms are added up with weights that depend on
-how much each knows and on where in the text it is asked, and a softmax makes one distribution of them. Once the
-symbol is known, the weights learn from it, and then the counts.
+how much each knows and on where in the text it is asked; what followed a context last gets a weight of its own, as does
+the symbol that a match expects. A softmax makes one distribution of it. Once the symbol is known, the weights learn
+from it, and then the counts.
 
-    V, C  as in `kernels`          K  experts: orders 1 … 6, the seven extras, and the network
+The weights of the experts learn by online Newton steps (Hazan et al. 2007): their gradient g is multiplied by the
+inverse of H, the mean of g·gᵀ of late, so that experts that say much the same do not all move for the same reason.
 
-history int32    [RING + HEADS]: the symbols seen, a ring; and where the last six symbols stood before, by their hash.
+    V, C  as in `kernels`          K  experts: orders 1 … 6, the eight extras, and the network
+
 weights float32  The places below: A [K, BUCKETS], weights of each expert by what it knows; THETA [7, BUCKETS], what is
-                 added to the logit of backing off; M [64], the weight of a match; B [ROWS + V, K], what is added
-                 to the weights, from four of its rows: by field, by column, by how much is known, by the last symbol.
-state   int64    The places below: of one stream, what the contexts are made of, and what was found for the next symbol.
-scratch float32  [2·CONTEXTS·C + 48]: the contexts' distributions P, the experts' logarithms Λ (ln of each), λ and w.
-folds   int32    [V]: a letter's own number, the same for upper and lower case; 0 for others; END_OF_LINE, SPACE.
+                 added to the logit of backing off; M [3, 64], the weight of a match, by where it lies; N [K - 1, 96],
+                 that of what followed a context last; H [K, 16] and its inverse; B [ROWS + V, 16], what is added to the
+                 K weights, from five of its rows: by field, by column, by how much is known, by the kinds of the last
+                 three symbols, by the last symbol. The last number of a row counts how often it was in force.
+scratch float32  [2·CONTEXTS·C + 64]: the contexts' distributions P, the experts' logarithms Λ (ln of each); then λ, the
+                 experts' weights w, their gradient g, and the step H⁻¹·g, 16 of each.
+state, kinds, history  as in `contexts`; table, changed  as in `counts`
 """
 
 import numpy as np
 
-from .counts import add, collect, combine, fetch
+from .contexts import (
+    BUCKET,
+    CONTEXTS,
+    DISTINCT,
+    EXPERTS,
+    FIELD,
+    FIELDS,
+    GUESS,
+    HASH,
+    KINDS,
+    LAST_KINDS,
+    LATEST,
+    LEARNED,
+    LENGTH,
+    LINE,
+    MATCH_BUCKET,
+    NETWORK,
+    ORDERS,
+    ROW,
+    ROWS_IN_FORCE,
+    SEEN,
+    TOTAL,
+    advance,
+    follow_match,
+    lines_back,
+    recent,
+    set_contexts,
+)
+from .counts import add, collect, fetch
 from .jit import entry, kernel
 from .kernels import COLUMNS, PREDICTION, SLOT, VOCABULARY, exp, ln, log2, softmax
 from .lanes import lane_maximum, lane_sum, load, splat, store
 
-END_OF_LINE, SPACE = -1, -2
-
-ORDERS, CONTEXTS, EXPERTS = 7, 14, 14
-NETWORK = EXPERTS - 1
-BUCKETS = 168
+LANES = 16  # the experts, and one more number
+BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS = 168, 64, 96
 
 A = 0
 THETA = A + EXPERTS * BUCKETS
 M = THETA + ORDERS * BUCKETS
-B = M + 64
+N = M + 3 * MATCH_BUCKETS
+H = N + (CONTEXTS - 1) * LATEST_BUCKETS
+INVERSE = H + EXPERTS * LANES
+B = INVERSE + EXPERTS * LANES
 
-FIELDS, PLACES = 64, 256
+PLACES = 256
 BY_FIELD = 0
 BY_PLACE = BY_FIELD + FIELDS
 BY_KNOWN = BY_PLACE + PLACES
-BY_LAST = BY_KNOWN + ORDERS * (CONTEXTS - ORDERS + 1)
+BY_KINDS = BY_KNOWN + ORDERS * (CONTEXTS - ORDERS + 1)
+BY_LAST = BY_KINDS + KINDS
 ROWS = BY_LAST + 1
-
-RING, HEADS, RECENT = 2**20, 2**18, 256
-MATCH_ORDER, LONGEST_CHECKED = 6, 32
-
-# Places in `state`: symbols seen, symbols learned from; hashes of the word so far and of the word before; where this
-# line and the line before began; the match: place in the ring (or -1), length, the symbol it expects (or -1), its
-# bucket; how many spaces the line has, and the hash of what follows the last; per context: hash, distinct symbols,
-# sum of counts; per expert: its bucket; the rows of B; per field: the hash of what last stood there; the last symbols,
-# a ring.
-SEEN, LEARNED, WORD, WORD_BEFORE, LINE, LINE_BEFORE, MATCH, LENGTH, GUESS, MATCH_BUCKET, FIELD, PIECE = range(12)
-HASH = 12
-DISTINCT = HASH + CONTEXTS
-TOTAL = DISTINCT + CONTEXTS
-BUCKET = TOTAL + CONTEXTS
-ROW = BUCKET + EXPERTS
-STOOD = ROW + 4
-LAST = STOOD + FIELDS
-STATE = LAST + RECENT
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
 DISCOUNT = f32(0.6)
 FLOOR = f32(1e-7)  # the least probability of a symbol
 TINY = f32(1e-8)  # added before a logarithm is taken
+DAMPING = f32(0.5)  # added to the diagonal of H before it is inverted
+NEWTON_EVERY = 64  # symbols between two inversions
 ORDER_LIMIT, EXTRA_LIMIT = 30000, 255
-FAMILY = 2**40  # hashes of contexts of different kinds begin at multiples of this, beyond what symbols reach
-
-
-@kernel
-def recent(state, back):
-    """The symbol `back` symbols ago, 1 for the last; -1 before the first."""
-    return state[LAST + (state[SEEN] - back) % RECENT]
-
-
-@kernel
-def set_contexts(state):
-    """The hashes of the contexts of the next symbol."""
-    h = FAMILY
-    state[HASH] = h
-    for order in range(1, ORDERS):
-        h = combine(h, recent(state, order))
-        state[HASH + order] = h
-    above = state[LINE_BEFORE] + state[SEEN] - state[LINE]
-    back = state[SEEN] - above
-    over = recent(state, back) if above < state[LINE] and back <= RECENT else -1
-    state[HASH + 7] = combine(combine(2 * FAMILY, state[WORD]), state[WORD_BEFORE])
-    state[HASH + 8] = combine(combine(combine(3 * FAMILY, recent(state, 2)), recent(state, 3)), over)
-    state[HASH + 9] = combine(combine(4 * FAMILY, over), recent(state, 1))
-    state[HASH + 10] = combine(5 * FAMILY, state[WORD])
-    state[HASH + 11] = combine(combine(6 * FAMILY, state[FIELD]), state[PIECE])
-    stood = state[STOOD + min(state[FIELD], FIELDS - 1)]
-    state[HASH + 12] = combine(combine(combine(7 * FAMILY, state[FIELD]), stood), state[PIECE])
-    state[HASH + 13] = combine(combine(8 * FAMILY, state[SEEN] - state[LINE]), recent(state, 1))
-
-
-@kernel
-def advance(state, folds, token):
-    """The symbol becomes the last one; words, pieces between spaces, and lines go on or begin."""
-    state[LAST + state[SEEN] % RECENT] = token
-    state[SEEN] += 1
-    if folds[token] > 0:
-        state[WORD] = combine(state[WORD], folds[token])
-    elif state[WORD] != 0:
-        state[WORD_BEFORE] = state[WORD]
-        state[WORD] = 0
-    if folds[token] >= 0:
-        state[PIECE] = combine(state[PIECE], token)
-    else:
-        state[STOOD + min(state[FIELD], FIELDS - 1)] = state[PIECE]
-        state[PIECE] = 0
-        state[FIELD] += 1
-    if folds[token] == END_OF_LINE:
-        state[FIELD] = 0
-        state[LINE_BEFORE] = state[LINE]
-        state[LINE] = state[SEEN]
-
-
-@kernel
-def follow_match(history, state, token, learn):
-    """The match goes on if it expected the symbol; else the last place where the last six symbols stood is tried."""
-    if learn:
-        history[state[LEARNED] % RING] = token
-    if state[GUESS] == token:
-        state[MATCH] = (state[MATCH] + 1) % RING
-        state[LENGTH] += 1
-    else:
-        state[MATCH] = -1
-    h = combine(9 * FAMILY, state[HASH + MATCH_ORDER])
-    head = RING + (h >> 31) % HEADS
-    if state[MATCH] < 0 and history[head] > 0:
-        at, length = history[head] - 1, 0
-        while length < LONGEST_CHECKED and history[(at - 1 - length) % RING] == recent(state, length + 1):
-            length += 1
-        if length >= MATCH_ORDER:
-            state[MATCH], state[LENGTH] = at, length
-    if learn:
-        state[LEARNED] += 1
-        history[head] = state[LEARNED] % RING + 1
-    state[GUESS] = history[state[MATCH]] if state[MATCH] >= 0 else -1
 
 
 @kernel
@@ -189,8 +133,8 @@ def expert_distributions(table, weights, state, scratch, entries, V, C):
     lam = 2 * CONTEXTS * C
     for k in range(CONTEXTS):
         theta = ZERO
-        distinct, total = collect(table, state[HASH + k], entries)
-        state[DISTINCT + k], state[TOTAL + k] = distinct, total
+        distinct, total, latest = collect(table, state[HASH + k], entries)
+        state[DISTINCT + k], state[TOTAL + k], state[LATEST + k] = distinct, total, latest
         below = (k - 1 if k < ORDERS else ORDERS - 1) * C
         if k == 0:
             below = 0
@@ -247,25 +191,34 @@ def set_buckets(state, scratch, tape, at, C):
     nats = entropy(scratch, (CONTEXTS + NETWORK) * C, tape, at, C)
     state[BUCKET + NETWORK] = (highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3.0))))
     length = state[LENGTH]
-    state[MATCH_BUCKET] = (length if length < 16 else min(16 + (length - 16) // 8, 31)) * 2 + sure
+    length = length if length < 16 else min(16 + (length - 16) // 8, 31)
+    state[MATCH_BUCKET] = lines_back(state) * MATCH_BUCKETS + length * 2 + sure
     state[ROW] = BY_FIELD + min(state[FIELD], FIELDS - 1)
     state[ROW + 1] = BY_PLACE + min(state[SEEN] - state[LINE], PLACES - 1)
     state[ROW + 2] = BY_KNOWN + highest * (CONTEXTS - ORDERS + 1) + extras
-    state[ROW + 3] = BY_LAST + 1 + recent(state, 1)
+    state[ROW + 3] = BY_KINDS + state[LAST_KINDS]
+    state[ROW + 4] = BY_LAST + 1 + recent(state, 1)
 
 
 @kernel
-def row_of_weights(state, n, k):
-    """Where row n of the rows of B that are in force has its weight of expert k."""
-    return B + state[ROW + n] * EXPERTS + k
+def row_in_force(state, n):
+    """Where row n of the rows of B that are in force begins."""
+    return B + state[ROW + n] * LANES
+
+
+@kernel
+def weight_of_latest(state, k):
+    """Where the weight of what followed context k last stands: by how often in a row, and by how many others did."""
+    bucket = (state[LATEST + k] & 15) * 6 + magnitude(state[DISTINCT + k], 5)
+    return N + (k - 1) * LATEST_BUCKETS + bucket
 
 
 @kernel
 def mix_experts(table, weights, state, scratch, entries, tape, layout, at):
     """Write the distribution of the next symbol into the record at tape[at], from the network's there and the counts.
 
-    z = Σ_k (A[k, bucket] + Σ_row B[row, k])·Λ_k, plus M at the symbol that a match expects; p = softmax(z), at least
-    1e-7. entries: int32 [V], room for one context's counts.
+    z = Σ_k (A[k, bucket] + Σ_row B[row, k])·Λ_k, plus M at the symbol that a match expects, plus N at each that
+    followed a context last; p = softmax(z), at least 1e-7. entries: int32 [V], room for one context's counts.
     """
     V, C = layout[VOCABULARY], layout[COLUMNS]
     logs, w, z = CONTEXTS * C, 2 * CONTEXTS * C + 16, at + layout[PREDICTION]
@@ -281,13 +234,16 @@ def mix_experts(table, weights, state, scratch, entries, tape, layout, at):
         scratch[w + k] = ZERO
         if state[BUCKET + k] >= 0:
             weight = weights[A + k * BUCKETS + state[BUCKET + k]]
-            for n in range(4):
-                weight += weights[row_of_weights(state, n, k)]
+            for n in range(ROWS_IN_FORCE):
+                weight += weights[row_in_force(state, n) + k]
             scratch[w + k] = weight
             for j in range(0, C, 128):
                 store(tape, z + j, load(tape, z + j, 128) + load(scratch, logs + k * C + j, 128) * weight)
     if state[GUESS] >= 0:
         tape[z + state[GUESS]] += weights[M + state[MATCH_BUCKET]]
+    for k in range(1, CONTEXTS):
+        if state[LATEST + k] >= 0:
+            tape[z + (state[LATEST + k] >> 4)] += weights[weight_of_latest(state, k)]
     softmax(tape, z, V, C)
     for v in range(V):
         tape[z + v] = tape[z + v] * (ONE - f32(V) * FLOOR) + FLOOR
@@ -301,29 +257,86 @@ def mix(table, weights, state, scratch, entries, tape, layout, at):
 
 
 @kernel
-def learn_weights(weights, state, scratch, tape, q, token, C):
-    """One step up the gradient of ln p(token), by the weights of the mixture and by the logits of backing off."""
-    logs, lam = CONTEXTS * C, 2 * CONTEXTS * C
-    n = f32(state[LEARNED])
-    uniform = ONE / f32((weights.size - B) // EXPERTS - ROWS)
-    rate = f32(0.0007) * (ONE + ONE / (ONE + n / f32(500.0)))
+def invert_h(weights):
+    """H⁻¹ of H + DAMPING on its diagonal, in place by Gauss and Jordan; it is positive definite, so no row is 0."""
+    for i in range(EXPERTS):
+        store(weights, INVERSE + i * LANES, load(weights, H + i * LANES, LANES))
+        weights[INVERSE + i * LANES + i] += DAMPING
+    for j in range(EXPERTS):
+        row = INVERSE + j * LANES
+        factor = ONE / weights[row + j]
+        weights[row + j] = ONE
+        store(weights, row, load(weights, row, LANES) * factor)
+        for i in range(EXPERTS):
+            if i != j:
+                other = INVERSE + i * LANES
+                factor = weights[other + j]
+                weights[other + j] = ZERO
+                store(weights, other, load(weights, other, LANES) - load(weights, row, LANES) * factor)
+
+
+@kernel
+def newton_step(weights, scratch, g):
+    """H += 0.002·(g·gᵀ - H), and the step H⁻¹·g behind g."""
+    step = splat(ZERO, LANES)
+    gradient = load(scratch, g, LANES)
+    for i in range(EXPERTS):
+        row = load(weights, H + i * LANES, LANES)
+        store(weights, H + i * LANES, row + (gradient * scratch[g + i] - row) * f32(0.002))
+        step = step + load(weights, INVERSE + i * LANES, LANES) * scratch[g + i]
+    store(scratch, g + LANES, step)
+
+
+@kernel
+def learn_trust(weights, state, scratch, tape, q, token, C):
+    """One Newton step up the gradient of ln p(token), by the experts' weights; new rows of B take larger ones."""
+    logs, g = CONTEXTS * C, 2 * CONTEXTS * C + 2 * LANES
     for k in range(EXPERTS):
+        scratch[g + k] = ZERO
         if state[BUCKET + k] >= 0:
             total = splat(ZERO, 128)
             for j in range(0, C, 128):
                 total = total + load(tape, q + j, 128) * load(scratch, logs + k * C + j, 128)
-            g = scratch[logs + k * C + token] - lane_sum(total)
-            g = min(max(g, f32(-6.0)), f32(6.0))
-            weights[A + k * BUCKETS + state[BUCKET + k]] += rate * g
-            for row in range(4):
-                weights[row_of_weights(state, row, k)] += rate * g
+            slope = scratch[logs + k * C + token] - lane_sum(total)
+            scratch[g + k] = min(max(slope, f32(-6.0)), f32(6.0))
+    newton_step(weights, scratch, g)
+    if state[LEARNED] % NEWTON_EVERY == 0:
+        invert_h(weights)
+    rate = f32(0.001)
+    for k in range(EXPERTS):
+        if state[BUCKET + k] >= 0:
+            weights[A + k * BUCKETS + state[BUCKET + k]] += scratch[g + LANES + k] * rate
+    for n in range(ROWS_IN_FORCE):
+        row = row_in_force(state, n)
+        often = weights[row + EXPERTS]
+        row_rate = rate * (f32(0.3) + f32(2.0) / (ONE + often / f32(300.0)))
+        for k in range(EXPERTS):
+            if state[BUCKET + k] >= 0:
+                weights[row + k] += scratch[g + LANES + k] * row_rate
+        weights[row + EXPERTS] = often + ONE
+
+
+@kernel
+def learn_guesses(weights, state, tape, q, token):
+    """One step up the same gradient by the weights of the match, and of what followed each context last."""
     if state[GUESS] >= 0:
         hit = ONE if state[GUESS] == token else ZERO
         weights[M + state[MATCH_BUCKET]] += f32(0.05) * (hit - tape[q + state[GUESS]])
+    for k in range(1, CONTEXTS):
+        if state[LATEST + k] >= 0:
+            guess = state[LATEST + k] >> 4
+            hit = ONE if guess == token else ZERO
+            weights[weight_of_latest(state, k)] += f32(0.005) * (hit - tape[q + guess])
+
+
+@kernel
+def learn_backing_off(weights, state, scratch, token, V, C):
+    """One step up the gradient of ln P(token) of order 6, by the logits of backing off."""
+    lam = 2 * CONTEXTS * C
     passed = ONE / max(scratch[(ORDERS - 1) * C + token], f32(1e-30))
     for order in range(ORDERS - 1, -1, -1):
         if state[DISTINCT + order] > 0:
-            below = scratch[(order - 1) * C + token] if order > 0 else uniform
+            below = scratch[(order - 1) * C + token] if order > 0 else ONE / f32(V)
             passed = passed * scratch[lam + order]
             g = passed * (below - scratch[order * C + token])
             place = THETA + order * BUCKETS + bucket_of(state[DISTINCT + order], state[TOTAL + order])
@@ -352,7 +365,7 @@ def remember(
     state,
     scratch,
     entries,
-    folds,
+    kinds,
     tape,
     tokens,
     bits,
@@ -380,9 +393,11 @@ def remember(
                 shares[at] = scratch[logs + k * C + token] * f32(-1.44269504) if said else ZERO
                 shares[at + 1] = scratch[w + k]
         if learn:
-            learn_weights(weights, state, scratch, tape, q, token, C)
+            learn_trust(weights, state, scratch, tape, q, token, C)
+            learn_guesses(weights, state, tape, q, token)
+            learn_backing_off(weights, state, scratch, token, layout[VOCABULARY], C)
             learn_counts(table, changed, state, token)
-        advance(state, folds, token)
+        advance(state, kinds, token)
         set_contexts(state)
         for k in range(CONTEXTS):
             fetch(table, state[HASH + k])

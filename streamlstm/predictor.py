@@ -443,7 +443,7 @@ class StreamPredictor:
         arrays["h"] = at_start[:, 0, : self.config.hidden]
         arrays["c"] = at_start[:, 1, : self.config.hidden]
         arrays["tokens"] = self._tokens[: self._filled]
-        if self._memory is not None:
+        if self._memory is not None and not self._memory.is_new:
             arrays |= self._memory.save()
         values = {
             "config": asdict(self.config),

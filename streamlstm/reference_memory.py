@@ -1,12 +1,13 @@
-"""The memory in plain Python and NumPy, to be read before `counts` and `mixture`: the same counts, the same bits."""
+"""The memory in plain Python and NumPy, to be read before `contexts`, `counts` and `mixture`: with the same bits."""
 
 from typing import Any
 
 import numpy as np
 
+from . import contexts as c
 from . import mixture as m
 from .arithmetic import Array, exp, in_order, ln, tree
-from .counts import HASH_FACTOR, HASH_MASK, MOST_WORTH, ROOM
+from .counts import HASH_FACTOR, HASH_MASK, LONGEST_RUN, MOST_WORTH, ROOM
 
 f32 = np.float32
 
@@ -28,7 +29,7 @@ class Counts:
         """A page of the context h; where it is missing, None, or with `make` a new one."""
         h = combine(h, number)
         check, place = (h & 0x7FFFFFFF) | 1, (h >> 31) % self.n_pages
-        empty = {"check": 0, "worth": 0, "counts": {}}
+        empty = {"check": 0, "worth": 0, "latest": (-1, 0)}
         mine, other = (self.pages.setdefault(at, dict(empty, counts={})) for at in (place, place ^ 1))
         for page in (mine, other):
             if page["check"] == check:
@@ -38,8 +39,14 @@ class Counts:
         if other["worth"] < mine["worth"]:
             mine, other = other, mine
         other["worth"] = max(0, other["worth"] - 1)
-        mine.update(check=check, worth=0, counts={})
+        mine.update(check=check, worth=0, latest=(-1, 0), counts={})
         return mine
+
+    def latest(self, h: int) -> tuple[int, int]:
+        """The token that came last in the context h, and how often in a row; -1 and 0 where none did."""
+        page = self.page(h, 0, make=False)
+        latest: tuple[int, int] = page["latest"] if page else (-1, 0)
+        return latest
 
     def known(self, h: int) -> list[dict[int, int]]:
         """The counts of each page of the context h."""
@@ -55,6 +62,9 @@ class Counts:
             page = self.page(h, number, make=True)
             assert page is not None
             page["worth"] = min(page["worth"] + 1, MOST_WORTH)
+            if number == 0:
+                last, run = page["latest"]
+                page["latest"] = (token, min(run + 1, LONGEST_RUN) if last == token else 1)
             counts = page["counts"]
             if token in counts:
                 counts[token] += 1
@@ -73,15 +83,19 @@ class Counts:
 class ReferenceMemory:
     """The experts and their mixture; the letters are those of `mixture`, `weights` its array, float32."""
 
-    def __init__(self, weights: Array, folds: Array, n_pages: int, C: int) -> None:
-        self.V, self.C, self.folds, self.counts = len(folds), C, folds, Counts(n_pages)
-        self.A = weights[m.A : m.THETA].reshape(m.EXPERTS, m.BUCKETS).copy()
-        self.theta = weights[m.THETA : m.M].reshape(m.ORDERS, m.BUCKETS).copy()
-        self.M, self.B = weights[m.M : m.B].copy(), weights[m.B :].reshape(-1, m.EXPERTS).copy()
+    def __init__(self, weights: Array, kinds: Array, n_pages: int, C: int) -> None:
+        self.V, self.C, self.kinds, self.counts = len(kinds), C, kinds, Counts(n_pages)
+        self.A = weights[m.A : m.THETA].reshape(c.EXPERTS, m.BUCKETS).copy()
+        self.theta = weights[m.THETA : m.M].reshape(c.ORDERS, m.BUCKETS).copy()
+        self.M = weights[m.M : m.N].reshape(3, m.MATCH_BUCKETS).copy()
+        self.N = weights[m.N : m.H].reshape(-1, m.LATEST_BUCKETS).copy()
+        self.H, self.inverse = weights[m.H : m.B].reshape(2, c.EXPERTS, m.LANES).copy()
+        self.B = weights[m.B :].reshape(-1, m.LANES).copy()
         self.seen: list[int] = []
         self.heads: dict[int, int] = {}
-        self.word = self.word_before = self.line = self.line_before = self.field = self.piece = 0
-        self.stood = [0] * m.FIELDS
+        self.word = self.word_before = self.line = self.line_before = self.field = self.piece = self.shape = 0
+        self.last_kinds = 0
+        self.stood = [0] * c.FIELDS
         self.match, self.length, self.guess = -1, 0, -1
 
     def last(self, back: int) -> int:
@@ -90,37 +104,47 @@ class ReferenceMemory:
 
     def hashes(self) -> list[int]:
         """The contexts of the next symbol."""
-        h = [m.FAMILY]
-        for order in range(1, m.ORDERS):
+        h = [c.FAMILY]
+        for order in range(1, c.ORDERS):
             h.append(combine(h[-1], self.last(order)))
         above = self.line_before + len(self.seen) - self.line
-        near = above < self.line and len(self.seen) - above <= m.RECENT
-        h.append(combine(combine(2 * m.FAMILY, self.word), self.word_before))
+        near = above < self.line and len(self.seen) - above <= c.RECENT
+        h.append(combine(combine(2 * c.FAMILY, self.word), self.word_before))
         over = self.seen[above] if near else -1
-        h.append(combine(combine(combine(3 * m.FAMILY, self.last(2)), self.last(3)), over))
-        h.append(combine(combine(4 * m.FAMILY, over), self.last(1)))
-        h.append(combine(5 * m.FAMILY, self.word))
-        h.append(combine(combine(6 * m.FAMILY, self.field), self.piece))
-        stood = self.stood[min(self.field, m.FIELDS - 1)]
-        h.append(combine(combine(combine(7 * m.FAMILY, self.field), stood), self.piece))
-        return [*h, combine(combine(8 * m.FAMILY, len(self.seen) - self.line), self.last(1))]
+        h.append(combine(combine(combine(3 * c.FAMILY, self.last(2)), self.last(3)), over))
+        h.append(combine(combine(4 * c.FAMILY, over), self.last(1)))
+        h.append(combine(5 * c.FAMILY, self.word))
+        h.append(combine(combine(6 * c.FAMILY, self.field), self.shape))
+        stood = self.stood[min(self.field, c.FIELDS - 1)]
+        h.append(combine(combine(combine(7 * c.FAMILY, self.field), stood), self.piece))
+        h.append(combine(combine(8 * c.FAMILY, len(self.seen) - self.line), self.last(1)))
+        return [*h, combine(combine(10 * c.FAMILY, self.shape), self.word_before)]
+
+    def look_up(self) -> None:
+        """What each context of the next symbol knows, and what followed it last, with the place in N of its weight."""
+        self.known, self.latest = [], []
+        for k, h in enumerate(self.hashes()):
+            self.known.append([entry for page in self.counts.known(h) for entry in page.items()])
+            token, run = self.counts.latest(h)
+            if k > 0 and token >= 0:
+                self.latest.append((k - 1, run * 6 + min(len(self.known[k]).bit_length(), 5), token))
 
     def predict(self, p: Array) -> Array:
         """The mixture's distribution [C], from the network's p [C]."""
-        self.known = [[entry for page in self.counts.known(h) for entry in page.items()] for h in self.hashes()]
+        self.look_up()
         self.P: list[Array] = []
         self.kept: list[Any] = []
         for k, entries in enumerate(self.known):
-            below = self.P[min(k, m.ORDERS) - 1] if k else np.full(self.C, f32(1) / f32(self.V), f32)
+            below = self.P[min(k, c.ORDERS) - 1] if k else np.full(self.C, f32(1) / f32(self.V), f32)
             distinct, total = len(entries), sum(count for _, count in entries)
             if not entries:
                 self.P.append(below.copy())
                 self.kept.append(f32(1))
                 continue
             x = f32(distinct) * m.DISCOUNT / f32(total)
-            theta = self.theta[k, bucket(entries)] if k < m.ORDERS else f32(0)
+            theta = self.theta[k, bucket(entries)] if k < c.ORDERS else f32(0)
             odds = exp(np.array([f32(0) - theta]))[0]
-            kept = x / (x + (f32(1) - x) * odds) if k < m.ORDERS else min(x, f32(0.95))
+            kept = x / (x + (f32(1) - x) * odds) if k < c.ORDERS else min(x, f32(0.95))
             share = (f32(1) - kept) / (f32(total) - f32(distinct) * m.DISCOUNT)
             blend = below * kept
             for token, count in entries:
@@ -136,6 +160,8 @@ class ReferenceMemory:
                 z = z + self.logs[k] * weight
         if self.guess >= 0:
             z[self.guess] += self.M[self.match_bucket]
+        for k, place, token in self.latest:
+            z[token] += self.N[k, place]
         e = exp(z - z[: self.V].max())
         e[self.V :] = 0
         self.q = e / tree(in_order(e.reshape(-1, 128)))
@@ -145,67 +171,87 @@ class ReferenceMemory:
     def set_buckets(self, p: Array) -> None:
         """For each expert the bucket of its weight, or -1."""
         self.buckets = [bucket(entries) if entries else -1 for entries in self.known[1:]]
-        highest = max([k for k in range(1, m.ORDERS) if self.known[k]], default=0)
+        highest = max([k for k in range(1, c.ORDERS) if self.known[k]], default=0)
         sure = int(highest > 0 and len(self.known[highest]) == 1)
-        if highest < m.ORDERS - 1:
-            self.buckets[m.ORDERS - 2] = 60 + highest
+        if highest < c.ORDERS - 1:
+            self.buckets[c.ORDERS - 2] = 60 + highest
         nats = f32(0) - tree(in_order((p * self.logs[-1]).reshape(-1, 128)))
         self.buckets.append((highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3)))))
         length = self.length if self.length < 16 else min(16 + (self.length - 16) // 8, 31)
-        self.match_bucket = length * 2 + sure
-        extras = sum(len(entries) > 0 for entries in self.known[m.ORDERS :])
-        self.rows = [m.BY_FIELD + min(self.field, m.FIELDS - 1)]
+        back = len(self.seen) - self.match
+        lines = 0 if back <= len(self.seen) - self.line else 1 if back <= len(self.seen) - self.line_before else 2
+        self.match_bucket = lines, length * 2 + sure
+        extras = sum(len(entries) > 0 for entries in self.known[c.ORDERS :])
+        self.rows = [m.BY_FIELD + min(self.field, c.FIELDS - 1)]
         self.rows.append(m.BY_PLACE + min(len(self.seen) - self.line, m.PLACES - 1))
-        self.rows.append(m.BY_KNOWN + highest * (m.CONTEXTS - m.ORDERS + 1) + extras)
-        self.rows.append(m.BY_LAST + 1 + self.last(1))
+        self.rows.append(m.BY_KNOWN + highest * (c.CONTEXTS - c.ORDERS + 1) + extras)
+        self.rows += [m.BY_KINDS + self.last_kinds, m.BY_LAST + 1 + self.last(1)]
+
+    def learn_trust(self, token: int) -> None:
+        """A Newton step of the weights of the experts that spoke."""
+        g, spoke = np.zeros(m.LANES, f32), np.array(self.buckets) >= 0
+        for k in np.flatnonzero(spoke):
+            slope = self.logs[k][token] - tree(in_order((self.q * self.logs[k]).reshape(-1, 128)))
+            g[k] = min(max(slope, f32(-6)), f32(6))
+        self.H += (g * g[: c.EXPERTS, None] - self.H) * f32(0.002)
+        step = in_order([self.inverse[k] * g[k] for k in range(c.EXPERTS)])[: c.EXPERTS]
+        if len(self.seen) % m.NEWTON_EVERY == 0:
+            self.inverse = inverse(self.H)
+        rate = f32(0.001)
+        for k in np.flatnonzero(spoke):
+            self.A[k, self.buckets[k]] += step[k] * rate
+        for row in self.rows:
+            row_rate = rate * (f32(0.3) + f32(2) / (f32(1) + self.B[row, c.EXPERTS] / f32(300)))
+            self.B[row, : c.EXPERTS][spoke] += (step * row_rate)[spoke]
+            self.B[row, c.EXPERTS] += f32(1)
 
     def observe(self, token: int) -> None:
         """Learn from the symbol: the weights, then the counts; then it is the last one."""
-        rate = f32(0.0007) * (f32(1) + f32(1) / (f32(1) + f32(len(self.seen)) / f32(500)))
-        for k, place in enumerate(self.buckets):
-            if place >= 0:
-                g = self.logs[k][token] - tree(in_order((self.q * self.logs[k]).reshape(-1, 128)))
-                g = min(max(g, f32(-6)), f32(6))
-                self.A[k, place] += rate * g
-                self.B[self.rows, k] += rate * g
+        self.learn_trust(token)
         if self.guess >= 0:
             self.M[self.match_bucket] += f32(0.05) * (f32(self.guess == token) - self.q[self.guess])
-        passed = f32(1) / max(self.P[m.ORDERS - 1][token], f32(1e-30))
-        for order in range(m.ORDERS - 1, -1, -1):
+        for k, place, guess in self.latest:
+            self.N[k, place] += f32(0.005) * (f32(guess == token) - self.q[guess])
+        passed = f32(1) / max(self.P[c.ORDERS - 1][token], f32(1e-30))
+        for order in range(c.ORDERS - 1, -1, -1):
             if self.known[order]:
                 passed = passed * self.kept[order]
                 below = self.P[order - 1][token] if order else f32(1) / f32(self.V)
                 g = passed * (below - self.P[order][token])
                 self.theta[order, bucket(self.known[order])] += f32(0.05) * min(max(g, f32(-2)), f32(2))
         hashes = self.hashes()
-        for order in range(m.ORDERS - 1, -1, -1):
+        for order in range(c.ORDERS - 1, -1, -1):
             if self.counts.add(hashes[order], token, m.ORDER_LIMIT):
                 break
-        for k in range(m.ORDERS, m.CONTEXTS):
+        for k in range(c.ORDERS, c.CONTEXTS):
             self.counts.add(hashes[k], token, m.EXTRA_LIMIT)
         self.advance(token)
 
     def advance(self, token: int) -> None:
         """The symbol becomes the last one; words, lines and the match go on or begin."""
+        kind, letter = int(self.kinds[token]) & 15, int(self.kinds[token]) >> 4
         self.seen.append(token)
-        if self.folds[token] > 0:
-            self.word = combine(self.word, int(self.folds[token]))
+        self.last_kinds = (self.last_kinds * 8 + kind) % c.KINDS
+        if letter:
+            self.word = combine(self.word, letter)
         elif self.word:
             self.word_before, self.word = self.word, 0
-        space = self.folds[token] < 0
-        if space:
-            self.stood[min(self.field, m.FIELDS - 1)] = self.piece
-        self.field, self.piece = (self.field + 1, 0) if space else (self.field, combine(self.piece, token))
-        if self.folds[token] == m.END_OF_LINE:
+        if kind > c.SPACE:
+            self.piece = combine(self.piece, token)
+            self.shape = combine(self.shape, c.ANY_DIGIT if kind == c.DIGIT else token)
+        else:
+            self.stood[min(self.field, c.FIELDS - 1)] = self.piece
+            self.field, self.piece, self.shape = self.field + 1, 0, 0
+        if kind == c.END_OF_LINE:
             self.line_before, self.line, self.field = self.line, len(self.seen), 0
         self.match = self.match + 1 if self.guess == token else -1
         self.length += self.guess == token
-        head = (combine(9 * m.FAMILY, self.hashes()[m.MATCH_ORDER]) >> 31) % m.HEADS
+        head = (combine(9 * c.FAMILY, self.hashes()[c.MATCH_ORDER]) >> 31) % c.HEADS
         if self.match < 0 and head in self.heads:
             at, length = self.heads[head], 0
-            while length < min(m.LONGEST_CHECKED, at) and self.seen[at - 1 - length] == self.last(length + 1):
+            while length < min(c.LONGEST_CHECKED, at) and self.seen[at - 1 - length] == self.last(length + 1):
                 length += 1
-            if length >= m.MATCH_ORDER:
+            if length >= c.MATCH_ORDER:
                 self.match, self.length = at, length
         self.heads[head] = len(self.seen)
         self.guess = self.seen[self.match] if self.match >= 0 else -1
@@ -215,3 +261,18 @@ def bucket(entries: list[tuple[int, int]]) -> int:
     """What a context knows, in one number below 60."""
     total = sum(count for _, count in entries)
     return min(total.bit_length(), 9) * 6 + min(len(entries).bit_length(), 5)
+
+
+def inverse(H: Array) -> Array:
+    """The inverse of a positive definite matrix + DAMPING on its diagonal, by Gauss and Jordan; H [K, 16]."""
+    a = H.copy()
+    for i in range(len(a)):
+        a[i, i] += m.DAMPING
+    for j in range(len(a)):
+        factor, a[j, j] = f32(1) / a[j, j], f32(1)
+        a[j] *= factor
+        for i in range(len(a)):
+            if i != j:
+                factor, a[i, j] = a[i, j], f32(0)
+                a[i] -= a[j] * factor
+    return a

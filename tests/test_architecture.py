@@ -11,9 +11,9 @@ PACKAGE = Path(streamlstm.__file__).parent
 LEVELS = [
     {"lanes", "jit", "arithmetic"},
     {"kernels", "counts", "reference"},
-    {"ranks", "mixture", "optim", "vocabulary", "progress", "baseline", "heat"},
-    {"model", "reference_memory", "streams", "units"},
-    {"checkpoint", "memory", "coder"},
+    {"ranks", "contexts", "optim", "vocabulary", "progress", "baseline", "heat"},
+    {"model", "mixture", "streams", "units"},
+    {"checkpoint", "memory", "reference_memory", "coder"},
     {"predictor"},
     {"characters", "backup"},
     {"ansi", "page"},

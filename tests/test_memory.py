@@ -6,7 +6,7 @@ from golden import text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm import Config, StreamPredictor, Vocabulary, mixture
+from streamlstm import Config, StreamPredictor, Vocabulary, contexts
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.memory import EXPERTS
 from streamlstm.reference_memory import ReferenceMemory
@@ -26,13 +26,14 @@ def test_the_mixture_has_the_bits_of_the_twin(bits, n, characters):
     vocabulary = Vocabulary(characters)
     predictor = StreamPredictor(vocabulary, Config(hidden=16, layers=1, window=8, memory_bits=bits))
     memory = predictor._memory
-    twin = ReferenceMemory(memory._weights, memory._folds, 2**bits, predictor._layout.columns)
+    twin = ReferenceMemory(memory._weights, memory._kinds, 2**bits, predictor._layout.columns)
     for token in vocabulary.encode(symbols):
         expected = twin.predict(network_distribution(predictor))[: len(vocabulary)]
         assert np.array_equal(predictor.predict(), expected)
         predictor.observe_many(np.array([token]))
         twin.observe(int(token))
-    learned = np.concatenate([array.ravel() for array in (twin.A, twin.theta, twin.M, twin.B)])
+    weights = (twin.A, twin.theta, twin.M, twin.N, twin.H, twin.inverse, twin.B)
+    learned = np.concatenate([array.ravel() for array in weights])
     assert np.array_equal(memory._weights, learned)
 
 
@@ -76,6 +77,18 @@ def test_saving_and_loading_goes_on_as_if_never_stopped(tmp_path, at):
     again = StreamPredictor.load(tmp_path / "m")
     assert np.array_equal(again.predict(), first.predict())
     assert np.array_equal(again.observe_many(symbols[at:]), expected[at:])
+
+
+def test_a_memory_that_has_seen_nothing_is_not_stored_beside_trained_weights(tmp_path):
+    fresh = StreamPredictor(None, SMALL)
+    trained = StreamPredictor.from_weights(fresh.weights(), fresh.vocabulary, SMALL)
+    for predictor, stored in ((fresh, True), (trained, False)):
+        predictor.save(tmp_path / "m")
+        again = StreamPredictor.load(tmp_path / "m")
+        assert any(name.startswith("memory.") for name in read_checkpoint(tmp_path / "m")[0]) == stored
+        assert np.array_equal(again.observe_many(text(300)), predictor.observe_many(text(300)))
+    trained.save(tmp_path / "m")
+    assert any(name.startswith("memory.") for name in read_checkpoint(tmp_path / "m")[0])
 
 
 def test_a_fork_and_its_parent_never_affect_each_other():
@@ -141,7 +154,7 @@ def test_a_vocabulary_that_is_too_large_for_counts_is_refused():
     vocabulary = Vocabulary("".join(map(chr, range(0xE000, 0xE000 + 65537))))
     with pytest.raises(ValueError, match="65536"):
         StreamPredictor(vocabulary, Config(hidden=16, layers=1))
-    assert len(EXPERTS) == mixture.EXPERTS
+    assert len(EXPERTS) == contexts.EXPERTS
 
 
 @pytest.fixture(scope="module")
@@ -158,19 +171,21 @@ PLACES_IN_STATE = {
     "LEARNED": (-1,),
     "LINE": (-1, 2**40),
     "LINE_BEFORE": (-1, 2**40),
-    "MATCH": (-2, mixture.RING),
+    "MATCH": (-2, contexts.RING),
     "LENGTH": (-1,),
     "GUESS": (-2, 256),
     "FIELD": (-1,),
     "LAST": (-2, 256),
+    "LAST_KINDS": (-1, 512),
 }
 
 
 @pytest.mark.parametrize(("name", "at", "value"), [
-    *[("state", getattr(mixture, place), value) for place, values in PLACES_IN_STATE.items() for value in values],
+    *[("state", getattr(contexts, place), value) for place, values in PLACES_IN_STATE.items() for value in values],
     *[("history", 3, value) for value in (-1, 256)],
-    *[("heads", at, value) for at, value in (((0, 0), -1), ((0, 0), mixture.HEADS), ((1, 0), mixture.RING + 1))],
+    *[("heads", at, value) for at, value in (((0, 0), -1), ((0, 0), contexts.HEADS), ((1, 0), contexts.RING + 1))],
     *[("words", 3, value) for value in (-1, 65536 + 256)],
+    *[("words", 2, value) for value in (-1, 15, 256 << 8 | 1)],
     *[("pages", 0, value) for value in (-1, 1024)],
     ("lengths", 0, 14),
 ])  # fmt: skip
