@@ -34,7 +34,7 @@ SHARES = 2 * contexts.EXPERTS
 LARGEST_VOCABULARY = 65536
 """An entry of a count has 16 bits for the token."""
 
-_TRUST = {False: (0.3, 0.4, 0.1), True: (0.6, 0.25, 0.05)}
+_TRUST = {False: (0.3, 0.4, 0.05), True: (0.6, 0.15, 0.03)}
 """The first weights of the network, of order 6 and of each extra, beside a fresh and beside a trained network."""
 
 
