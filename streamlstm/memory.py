@@ -1,6 +1,7 @@
 """The memory of a predictor: what it has counted, how it weighs its experts, and where in its stream it is.
 
-The mathematics is in `counts` and `mixture`; here the arrays are made, shared between forks, saved and restored.
+The mathematics is in `contexts`, `counts`, `experts` and `mixture`; here the arrays are made, shared between forks,
+saved and restored.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Memory:
         self._changed = np.zeros(0, dtype=np.int32)
         self._history = np.zeros(contexts.RING + contexts.HEADS, dtype=np.int32)
         self._weights = np.zeros(mixture.B + (mixture.ROWS + len(vocabulary)) * mixture.LANES, dtype=np.float32)
-        trust = self._weights[: mixture.THETA].reshape(contexts.EXPERTS, mixture.BUCKETS)
+        trust = self._weights[mixture.A : mixture.M].reshape(contexts.EXPERTS, mixture.BUCKETS)
         network, longest, extra = _TRUST[trained]
         trust[contexts.NETWORK], trust[contexts.ORDERS - 2], trust[contexts.ORDERS - 1 : contexts.NETWORK] = (
             network,

@@ -1,21 +1,19 @@
-"""The memory's mathematics: experts that count, and a mixture that learns whom to trust.
+"""The mixture of the experts and the network: one distribution, by weights that learn whom to trust.
 
-Fifteen contexts of the next symbol are looked up in the counts: the last 0 … 6 symbols (orders), and eight others
-(extras). Each gives a distribution; so does the network. Their logarithms are added up with weights that depend on
-how much each knows and on where in the text it is asked; what followed a context last gets a weight of its own, as does
-the symbol that a match expects. A softmax makes one distribution of it. Once the symbol is known, the weights learn
-from it, and then the counts.
+The logarithms of the experts' distributions are added up with weights that depend on how much each knows and on where
+in the text it is asked; what followed a context last gets a weight of its own, as does the symbol that a match expects.
+A softmax makes one distribution of it. Once the symbol is known, the weights learn from it, and then the counts.
 
 The weights of the experts learn by online Newton steps (Hazan et al. 2007): their gradient g is multiplied by the
 inverse of H, the mean of g·gᵀ of late, so that experts that say much the same do not all move for the same reason.
 
     V, C  as in `kernels`          K  experts: orders 1 … 6, the eight extras, and the network
 
-weights float32  The places below: A [K, BUCKETS], weights of each expert by what it knows; THETA [7, BUCKETS], what is
-                 added to the logit of backing off; M [3, 64], the weight of a match, by where it lies; N [K - 1, 96],
-                 that of what followed a context last; H [K, 16] and its inverse; B [ROWS + V, 16], what is added to the
-                 K weights, from five of its rows: by field, by column, by how much is known, by the kinds of the last
-                 three symbols, by the last symbol. The last number of a row counts how often it was in force.
+weights float32  THETA of `experts`, then the places below: A [K, BUCKETS], weights of each expert by what it knows;
+                 M [3, 64], the weight of a match, by where it lies; N [K - 1, 96], that of what came last in a context;
+                 H [K, 16] and its inverse; B [ROWS + V, 16], what is added to the K weights, from five of its rows: by
+                 field, by column, by how much is known, by the kinds of the last three symbols, by the last symbol. The
+                 last number of a row counts how often it was in force.
 scratch float32  [2·CONTEXTS·C + 64]: the contexts' distributions P, the experts' logarithms Λ (ln of each); then λ, the
                  experts' weights w, their gradient g, and the step H⁻¹·g, 16 of each.
 state, kinds, history  as in `contexts`; table, changed  as in `counts`
@@ -51,17 +49,17 @@ from .contexts import (
     recent,
     set_contexts,
 )
-from .counts import add, collect, fetch
+from .counts import fetch
+from .experts import KNOWN, THETA, bucket_of, expert_distributions, learn_backing_off, learn_counts, magnitude
 from .jit import entry, kernel
-from .kernels import COLUMNS, PREDICTION, SLOT, VOCABULARY, exp, ln, log2, softmax
-from .lanes import lane_maximum, lane_sum, load, splat, store
+from .kernels import COLUMNS, PREDICTION, SLOT, VOCABULARY, ln, log2, softmax
+from .lanes import lane_sum, load, splat, store
 
 LANES = 16  # the experts, and one more number
 BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS = 168, 64, 96
 
-A = 0
-THETA = A + EXPERTS * BUCKETS
-M = THETA + ORDERS * BUCKETS
+A = THETA + ORDERS * KNOWN
+M = A + EXPERTS * BUCKETS
 N = M + 3 * MATCH_BUCKETS
 H = N + (CONTEXTS - 1) * LATEST_BUCKETS
 INVERSE = H + EXPERTS * LANES
@@ -77,83 +75,10 @@ ROWS = BY_LAST + 1
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
-DISCOUNT = f32(0.6)
 FLOOR = f32(1e-7)  # the least probability of a symbol
 TINY = f32(1e-8)  # added before a logarithm is taken
 DAMPING = f32(0.5)  # added to the diagonal of H before it is inverted
 NEWTON_EVERY = 64  # symbols between two inversions
-ORDER_LIMIT, EXTRA_LIMIT = 30000, 255
-
-
-@kernel
-def magnitude(n, most):
-    """How many binary digits n has, at most `most`."""
-    digits = 0
-    while n > 0 and digits < most:
-        n >>= 1
-        digits += 1
-    return digits
-
-
-@kernel
-def bucket_of(distinct, total):
-    """What a context knows, in one number below 60."""
-    return magnitude(total, 9) * 6 + magnitude(distinct, 5)
-
-
-@kernel
-def add_entries(scratch, row, entries, distinct, share):
-    """P += share·(count - D) for each entry."""
-    for j in range(distinct):
-        scratch[row + (entries[j] & 0xFFFF)] += share * (f32(entries[j] >> 16) - DISCOUNT)
-
-
-@kernel
-def back_off(scratch, row, below, kept, entries, distinct, total, C):
-    """P = λ·P_below + (1 - λ)·(count - D) / (total - distinct·D), with λ = kept."""
-    for j in range(0, C, 128):
-        store(scratch, row + j, load(scratch, below + j, 128) * kept)
-    share = (ONE - kept) / (f32(total) - f32(distinct) * DISCOUNT)
-    add_entries(scratch, row, entries, distinct, share)
-
-
-@kernel
-def copy_scratch(scratch, row, below, C):
-    """P = P_below."""
-    for j in range(0, C, 128):
-        store(scratch, row + j, load(scratch, below + j, 128))
-
-
-@kernel
-def expert_distributions(table, weights, state, scratch, entries, V, C):
-    """P of each context: orders blend from 0 up to 6, each extra with order 6.
-
-    With x = distinct·D / total, an order backs off with λ = σ(logit x + θ) = x / (x + (1 - x)·e**-θ).
-    """
-    lam = 2 * CONTEXTS * C
-    for k in range(CONTEXTS):
-        theta = ZERO
-        distinct, total, latest = collect(table, state[HASH + k], entries)
-        state[DISTINCT + k], state[TOTAL + k], state[LATEST + k] = distinct, total, latest
-        below = (k - 1 if k < ORDERS else ORDERS - 1) * C
-        if k == 0:
-            below = 0
-            for j in range(0, C, 128):
-                store(scratch, j, splat(ONE / f32(V), 128))
-        if distinct == 0:
-            scratch[lam + k] = ONE
-            if k > 0:
-                copy_scratch(scratch, k * C, below, C)
-            continue
-        x = f32(distinct) * DISCOUNT / f32(total)
-        if k < ORDERS:
-            theta = weights[THETA + k * BUCKETS + bucket_of(distinct, total)]
-            odds = lane_maximum(exp(splat(ZERO - theta, 16)))
-            kept = x / (x + (ONE - x) * odds)
-        else:
-            kept = min(x, f32(0.95))
-        scratch[lam + k] = kept
-        back_off(scratch, k * C, below, kept, entries, distinct, total, C)
 
 
 @kernel
@@ -187,7 +112,7 @@ def set_buckets(state, scratch, tape, at, C):
         elif known:
             extras += 1
     if highest < ORDERS - 1:
-        state[BUCKET + ORDERS - 2] = 60 + highest
+        state[BUCKET + ORDERS - 2] = KNOWN + highest
     nats = entropy(scratch, (CONTEXTS + NETWORK) * C, tape, at, C)
     state[BUCKET + NETWORK] = (highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3.0))))
     length = state[LENGTH]
@@ -327,30 +252,6 @@ def learn_guesses(weights, state, tape, q, token):
             guess = state[LATEST + k] >> 4
             hit = ONE if guess == token else ZERO
             weights[weight_of_latest(state, k)] += f32(0.005) * (hit - tape[q + guess])
-
-
-@kernel
-def learn_backing_off(weights, state, scratch, token, V, C):
-    """One step up the gradient of ln P(token) of order 6, by the logits of backing off."""
-    lam = 2 * CONTEXTS * C
-    passed = ONE / max(scratch[(ORDERS - 1) * C + token], f32(1e-30))
-    for order in range(ORDERS - 1, -1, -1):
-        if state[DISTINCT + order] > 0:
-            below = scratch[(order - 1) * C + token] if order > 0 else ONE / f32(V)
-            passed = passed * scratch[lam + order]
-            g = passed * (below - scratch[order * C + token])
-            place = THETA + order * BUCKETS + bucket_of(state[DISTINCT + order], state[TOTAL + order])
-            weights[place] += f32(0.05) * min(max(g, f32(-2.0)), f32(2.0))
-
-
-@kernel
-def learn_counts(table, changed, state, token):
-    """Count the symbol: in the orders from 6 down to the first that knew it, and in each extra."""
-    for order in range(ORDERS - 1, -1, -1):
-        if add(table, changed, state[HASH + order], token, ORDER_LIMIT):
-            break
-    for k in range(ORDERS, CONTEXTS):
-        add(table, changed, state[HASH + k], token, EXTRA_LIMIT)
 
 
 @entry(

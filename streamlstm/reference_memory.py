@@ -1,10 +1,11 @@
-"""The memory in plain Python and NumPy, to be read before `contexts`, `counts` and `mixture`: with the same bits."""
+"""The memory in plain Python and NumPy, to be read before `contexts`, `counts`, `experts` and `mixture`."""
 
 from typing import Any
 
 import numpy as np
 
 from . import contexts as c
+from . import experts as e
 from . import mixture as m
 from .arithmetic import Array, exp, in_order, ln, tree
 from .counts import HASH_FACTOR, HASH_MASK, LONGEST_RUN, MOST_WORTH, ROOM
@@ -85,8 +86,8 @@ class ReferenceMemory:
 
     def __init__(self, weights: Array, kinds: Array, n_pages: int, C: int) -> None:
         self.V, self.C, self.kinds, self.counts = len(kinds), C, kinds, Counts(n_pages)
-        self.A = weights[m.A : m.THETA].reshape(c.EXPERTS, m.BUCKETS).copy()
-        self.theta = weights[m.THETA : m.M].reshape(c.ORDERS, m.BUCKETS).copy()
+        self.theta = weights[: m.A].reshape(c.ORDERS, e.KNOWN).copy()
+        self.A = weights[m.A : m.M].reshape(c.EXPERTS, m.BUCKETS).copy()
         self.M = weights[m.M : m.N].reshape(3, m.MATCH_BUCKETS).copy()
         self.N = weights[m.N : m.H].reshape(-1, m.LATEST_BUCKETS).copy()
         self.H, self.inverse = weights[m.H : m.B].reshape(2, c.EXPERTS, m.LANES).copy()
@@ -141,14 +142,14 @@ class ReferenceMemory:
                 self.P.append(below.copy())
                 self.kept.append(f32(1))
                 continue
-            x = f32(distinct) * m.DISCOUNT / f32(total)
+            x = f32(distinct) * e.DISCOUNT / f32(total)
             theta = self.theta[k, bucket(entries)] if k < c.ORDERS else f32(0)
             odds = exp(np.array([f32(0) - theta]))[0]
             kept = x / (x + (f32(1) - x) * odds) if k < c.ORDERS else min(x, f32(0.95))
-            share = (f32(1) - kept) / (f32(total) - f32(distinct) * m.DISCOUNT)
+            share = (f32(1) - kept) / (f32(total) - f32(distinct) * e.DISCOUNT)
             blend = below * kept
             for token, count in entries:
-                blend[token] += share * (f32(count) - m.DISCOUNT)
+                blend[token] += share * (f32(count) - e.DISCOUNT)
             self.P.append(blend)
             self.kept.append(kept)
         self.logs = [ln(P + m.TINY) for P in [*self.P[1:], p]]
@@ -162,9 +163,9 @@ class ReferenceMemory:
             z[self.guess] += self.M[self.match_bucket]
         for k, place, token in self.latest:
             z[token] += self.N[k, place]
-        e = exp(z - z[: self.V].max())
-        e[self.V :] = 0
-        self.q = e / tree(in_order(e.reshape(-1, 128)))
+        powers = exp(z - z[: self.V].max())
+        powers[self.V :] = 0
+        self.q = powers / tree(in_order(powers.reshape(-1, 128)))
         self.q[: self.V] = self.q[: self.V] * (f32(1) - f32(self.V) * m.FLOOR) + m.FLOOR
         return self.q
 
@@ -174,7 +175,7 @@ class ReferenceMemory:
         highest = max([k for k in range(1, c.ORDERS) if self.known[k]], default=0)
         sure = int(highest > 0 and len(self.known[highest]) == 1)
         if highest < c.ORDERS - 1:
-            self.buckets[c.ORDERS - 2] = 60 + highest
+            self.buckets[c.ORDERS - 2] = e.KNOWN + highest
         nats = f32(0) - tree(in_order((p * self.logs[-1]).reshape(-1, 128)))
         self.buckets.append((highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3)))))
         length = self.length if self.length < 16 else min(16 + (self.length - 16) // 8, 31)
@@ -221,10 +222,10 @@ class ReferenceMemory:
                 self.theta[order, bucket(self.known[order])] += f32(0.05) * min(max(g, f32(-2)), f32(2))
         hashes = self.hashes()
         for order in range(c.ORDERS - 1, -1, -1):
-            if self.counts.add(hashes[order], token, m.ORDER_LIMIT):
+            if self.counts.add(hashes[order], token, e.ORDER_LIMIT):
                 break
         for k in range(c.ORDERS, c.CONTEXTS):
-            self.counts.add(hashes[k], token, m.EXTRA_LIMIT)
+            self.counts.add(hashes[k], token, e.EXTRA_LIMIT)
         self.advance(token)
 
     def advance(self, token: int) -> None:
@@ -258,7 +259,7 @@ class ReferenceMemory:
 
 
 def bucket(entries: list[tuple[int, int]]) -> int:
-    """What a context knows, in one number below 60."""
+    """What a context knows, in one number below KNOWN."""
     total = sum(count for _, count in entries)
     return min(total.bit_length(), 9) * 6 + min(len(entries).bit_length(), 5)
 

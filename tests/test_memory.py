@@ -32,7 +32,7 @@ def test_the_mixture_has_the_bits_of_the_twin(bits, n, characters):
         assert np.array_equal(predictor.predict(), expected)
         predictor.observe_many(np.array([token]))
         twin.observe(int(token))
-    weights = (twin.A, twin.theta, twin.M, twin.N, twin.H, twin.inverse, twin.B)
+    weights = (twin.theta, twin.A, twin.M, twin.N, twin.H, twin.inverse, twin.B)
     learned = np.concatenate([array.ravel() for array in weights])
     assert np.array_equal(memory._weights, learned)
 
