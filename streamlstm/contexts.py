@@ -9,25 +9,25 @@ history int32   [RING + HEADS]: the symbols seen, a ring; and where the last six
 from .counts import combine
 from .jit import kernel
 
-ORDERS, CONTEXTS, EXPERTS = 7, 15, 15
+ORDERS, CONTEXTS, EXPERTS = 7, 16, 16
 NETWORK = EXPERTS - 1
 
-END_OF_LINE, SPACE, DIGIT, LOWER, UPPER, HIGH, POINT, SIGN = range(8)
+END_OF_LINE, GAP, DIGIT, LOWER, UPPER, HIGH, POINT, SIGN = range(8)
 KINDS = 8**3
 
 FIELDS, ROWS_IN_FORCE = 64, 5
 RING, HEADS, RECENT = 2**20, 2**18, 256
 MATCH_ORDER, LONGEST_CHECKED = 6, 32
 
-# Places in `state`: symbols seen, symbols learned from; hashes of the word so far and of the word before; where this
+# Places in `state`: symbols seen, symbols learned from; hashes of the word so far and of the two before; where this
 # line and the line before began; the match: place in the ring (or -1), length, the symbol it expects (or -1), its
-# bucket; how many spaces the line has, the hash of what follows the last, and of its shape, where digits are alike; the
-# kinds of the last three symbols; per context: hash, distinct symbols, sum of counts, and 16 · the symbol that followed
-# last + how often in a row (or -1); per expert: its bucket; the rows of B in force; per field: the hash of what last
-# stood there; the last symbols, a ring.
-SEEN, LEARNED, WORD, WORD_BEFORE, LINE, LINE_BEFORE = range(6)
-MATCH, LENGTH, GUESS, MATCH_BUCKET, FIELD, PIECE, SHAPE, LAST_KINDS = range(6, 14)
-HASH = 14
+# bucket; how many gaps the line has, the hash of the piece since the last, and of its shape, where digits are alike;
+# the kinds of the last three symbols; per context: hash, distinct symbols, sum of counts, and 16 · the symbol that
+# followed last + how often in a row (or -1); per expert: its bucket; the rows of B in force; per field: the hash of the
+# piece that stood there last; the last symbols, a ring.
+SEEN, LEARNED, WORD, WORD_BEFORE, WORD_BEFORE_THAT, LINE, LINE_BEFORE = range(7)
+MATCH, LENGTH, GUESS, MATCH_BUCKET, FIELD, PIECE, SHAPE, LAST_KINDS = range(7, 15)
+HASH = 15
 DISTINCT = HASH + CONTEXTS
 TOTAL = DISTINCT + CONTEXTS
 LATEST = TOTAL + CONTEXTS
@@ -67,11 +67,12 @@ def set_contexts(state):
     state[HASH + 12] = combine(combine(combine(7 * FAMILY, state[FIELD]), stood), state[PIECE])
     state[HASH + 13] = combine(combine(8 * FAMILY, state[SEEN] - state[LINE]), recent(state, 1))
     state[HASH + 14] = combine(combine(10 * FAMILY, state[SHAPE]), state[WORD_BEFORE])
+    state[HASH + 15] = combine(combine(11 * FAMILY, state[WORD]), state[WORD_BEFORE_THAT])
 
 
 @kernel
 def advance(state, kinds, token):
-    """The symbol becomes the last one; words, pieces between spaces, and lines go on or begin."""
+    """The symbol becomes the last one; words, pieces between gaps, and lines go on or begin."""
     kind, letter = kinds[token] & 15, kinds[token] >> 4
     state[LAST + state[SEEN] % RECENT] = token
     state[LAST_KINDS] = (state[LAST_KINDS] * 8 + kind) % KINDS
@@ -79,9 +80,10 @@ def advance(state, kinds, token):
     if letter > 0:
         state[WORD] = combine(state[WORD], letter)
     elif state[WORD] != 0:
+        state[WORD_BEFORE_THAT] = state[WORD_BEFORE]
         state[WORD_BEFORE] = state[WORD]
         state[WORD] = 0
-    if kind > SPACE:
+    if kind > GAP:
         state[PIECE] = combine(state[PIECE], token)
         state[SHAPE] = combine(state[SHAPE], ANY_DIGIT if kind == DIGIT else token)
     else:

@@ -1,6 +1,6 @@
 """The experts: what each context of the next symbol has seen, as a distribution.
 
-Fifteen contexts are looked up in the counts: the last 0 … 6 symbols (orders), and eight others (extras). The orders
+Sixteen contexts are looked up in the counts: the last 0 … 6 symbols (orders), and nine others (extras). The orders
 blend from 0 up to 6, each with the one below, by as much as it has learned to trust itself; each extra blends with
 order 6.
 

@@ -22,12 +22,14 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 EXPERTS = (
     *(f"order {order}" for order in range(1, contexts.ORDERS)),
-    *("word after word", "before and above", "above", "word", "field", "field above", "column", "shape", "network"),
+    *("word after word", "before and above", "above", "word", "field", "field above", "column", "shape"),
+    *("skipped word", "network"),
 )
-"""The names of the experts: what the last 1 … 6 symbols tell; the word so far, with and without the word before; the
-two symbols before the last with the one above in the line before; that one with the last; the shape of what stands
-since the last space, where digits are alike, with the number of spaces in the line; what stands there itself, with what
-last stood there; the column with the last symbol; that shape with the word before; the network."""
+"""The names of the experts: what the last 1 … 6 symbols tell; the word so far, with and without the word before, or
+(skipped word) with the one before that; the two symbols before the last with the one above in the line before; that
+one with the last; of the piece since the last gap (a space, tab or comma): its shape, where digits are alike, with the
+number of gaps in the line (field) or the word before (shape), and itself with the piece that stood there last; the
+column with the last symbol; the network."""
 
 SHARES = 2 * contexts.EXPERTS
 """How many numbers tell what the experts said of one symbol."""
@@ -56,7 +58,7 @@ class Memory:
         self._table = np.zeros(PAGE << bits, dtype=np.int32)
         self._changed = np.zeros(0, dtype=np.int32)
         self._history = np.zeros(contexts.RING + contexts.HEADS, dtype=np.int32)
-        self._weights = np.zeros(mixture.B + (mixture.ROWS + len(vocabulary)) * mixture.LANES, dtype=np.float32)
+        self._weights = np.zeros(mixture.B + (mixture.ROWS + len(vocabulary)) * mixture.WIDTH, dtype=np.float32)
         trust = self._weights[mixture.A : mixture.M].reshape(contexts.EXPERTS, mixture.BUCKETS)
         network, longest, extra = _TRUST[trained]
         trust[contexts.NETWORK], trust[contexts.ORDERS - 2], trust[contexts.ORDERS - 1 : contexts.NETWORK] = (
@@ -65,13 +67,13 @@ class Memory:
             extra,
         )
         self._weights[mixture.M : mixture.N] = 1
-        spread = self._weights[mixture.H : mixture.B].reshape(2, contexts.EXPERTS, mixture.LANES)
+        spread = self._weights[mixture.H : mixture.B].reshape(2, contexts.EXPERTS, contexts.EXPERTS)
         for square, scale in zip(spread, (1, 1 / (1 + mixture.DAMPING)), strict=True):
             np.fill_diagonal(square, scale)
         self._trained = trained
         self._kinds = _kinds(vocabulary)
         self._entries = np.zeros(len(vocabulary), dtype=np.int32)
-        self._scratch = aligned_zeros(2 * contexts.CONTEXTS * columns + 4 * mixture.LANES)
+        self._scratch = aligned_zeros(2 * contexts.CONTEXTS * columns + contexts.CONTEXTS + 3 * contexts.EXPERTS)
         self._state = _start()
         self._holders: WeakSet[Memory] = WeakSet(
             [self]
@@ -240,9 +242,9 @@ def _kinds(vocabulary: Vocabulary) -> Tokens:
 
 _ASCII = {
     contexts.END_OF_LINE: "\n",
-    contexts.SPACE: " ",
+    contexts.GAP: " \t,",
     contexts.DIGIT: string.digits,
     contexts.LOWER: string.ascii_lowercase,
     contexts.UPPER: string.ascii_uppercase,
-    contexts.POINT: ".,;:'\"",
+    contexts.POINT: ".;:'\"",
 }

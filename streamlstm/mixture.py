@@ -7,15 +7,15 @@ A softmax makes one distribution of it. Once the symbol is known, the weights le
 The weights of the experts learn by online Newton steps (Hazan et al. 2007): their gradient g is multiplied by the
 inverse of H, the mean of g·gᵀ of late, so that experts that say much the same do not all move for the same reason.
 
-    V, C  as in `kernels`          K  experts: orders 1 … 6, the eight extras, and the network
+    V, C  as in `kernels`          K  experts: orders 1 … 6, the nine extras, and the network
 
 weights float32  THETA of `experts`, then the places below: A [K, BUCKETS], weights of each expert by what it knows;
                  M [3, 64], the weight of a match, by where it lies; N [K - 1, 96], that of what came last in a context;
-                 H [K, 16] and its inverse; B [ROWS + V, 16], what is added to the K weights, from five of its rows: by
-                 field, by column, by how much is known, by the kinds of the last three symbols, by the last symbol. The
-                 last number of a row counts how often it was in force.
+                 H [K, K] and its inverse; B [ROWS + V, K + 1], what is added to the K weights, from five of its rows:
+                 by field, by column, by how much is known, by the kinds of the last three symbols, by the last symbol.
+                 The last number of a row counts how often it was in force.
 scratch float32  [2·CONTEXTS·C + 64]: the contexts' distributions P, the experts' logarithms Λ (ln of each); then λ, the
-                 experts' weights w, their gradient g, and the step H⁻¹·g, 16 of each.
+                 experts' weights w, their gradient g, and the step H⁻¹·g, one per expert.
 state, kinds, history  as in `contexts`; table, changed  as in `counts`
 """
 
@@ -55,15 +55,15 @@ from .jit import entry, kernel
 from .kernels import COLUMNS, PREDICTION, SLOT, VOCABULARY, ln, log2, softmax
 from .lanes import lane_sum, load, splat, store
 
-LANES = 16  # the experts, and one more number
 BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS = 168, 64, 96
 
 A = THETA + ORDERS * KNOWN
 M = A + EXPERTS * BUCKETS
 N = M + 3 * MATCH_BUCKETS
 H = N + (CONTEXTS - 1) * LATEST_BUCKETS
-INVERSE = H + EXPERTS * LANES
-B = INVERSE + EXPERTS * LANES
+INVERSE = H + EXPERTS * EXPERTS
+B = INVERSE + EXPERTS * EXPERTS
+WIDTH = EXPERTS + 1  # of a row of B
 
 PLACES = 256
 BY_FIELD = 0
@@ -128,7 +128,7 @@ def set_buckets(state, scratch, tape, at, C):
 @kernel
 def row_in_force(state, n):
     """Where row n of the rows of B that are in force begins."""
-    return B + state[ROW + n] * LANES
+    return B + state[ROW + n] * WIDTH
 
 
 @kernel
@@ -146,7 +146,7 @@ def mix_experts(table, weights, state, scratch, entries, tape, layout, at):
     followed a context last; p = softmax(z), at least 1e-7. entries: int32 [V], room for one context's counts.
     """
     V, C = layout[VOCABULARY], layout[COLUMNS]
-    logs, w, z = CONTEXTS * C, 2 * CONTEXTS * C + 16, at + layout[PREDICTION]
+    logs, w, z = CONTEXTS * C, 2 * CONTEXTS * C + CONTEXTS, at + layout[PREDICTION]
     expert_distributions(table, weights, state, scratch, entries, V, C)
     for k in range(1, CONTEXTS):
         if state[DISTINCT + k] > 0 or k == ORDERS - 1:
@@ -185,37 +185,37 @@ def mix(table, weights, state, scratch, entries, tape, layout, at):
 def invert_h(weights):
     """H⁻¹ of H + DAMPING on its diagonal, in place by Gauss and Jordan; it is positive definite, so no row is 0."""
     for i in range(EXPERTS):
-        store(weights, INVERSE + i * LANES, load(weights, H + i * LANES, LANES))
-        weights[INVERSE + i * LANES + i] += DAMPING
+        store(weights, INVERSE + i * EXPERTS, load(weights, H + i * EXPERTS, EXPERTS))
+        weights[INVERSE + i * EXPERTS + i] += DAMPING
     for j in range(EXPERTS):
-        row = INVERSE + j * LANES
+        row = INVERSE + j * EXPERTS
         factor = ONE / weights[row + j]
         weights[row + j] = ONE
-        store(weights, row, load(weights, row, LANES) * factor)
+        store(weights, row, load(weights, row, EXPERTS) * factor)
         for i in range(EXPERTS):
             if i != j:
-                other = INVERSE + i * LANES
+                other = INVERSE + i * EXPERTS
                 factor = weights[other + j]
                 weights[other + j] = ZERO
-                store(weights, other, load(weights, other, LANES) - load(weights, row, LANES) * factor)
+                store(weights, other, load(weights, other, EXPERTS) - load(weights, row, EXPERTS) * factor)
 
 
 @kernel
 def newton_step(weights, scratch, g):
     """H += 0.002·(g·gᵀ - H), and the step H⁻¹·g behind g."""
-    step = splat(ZERO, LANES)
-    gradient = load(scratch, g, LANES)
+    step = splat(ZERO, EXPERTS)
+    gradient = load(scratch, g, EXPERTS)
     for i in range(EXPERTS):
-        row = load(weights, H + i * LANES, LANES)
-        store(weights, H + i * LANES, row + (gradient * scratch[g + i] - row) * f32(0.002))
-        step = step + load(weights, INVERSE + i * LANES, LANES) * scratch[g + i]
-    store(scratch, g + LANES, step)
+        row = load(weights, H + i * EXPERTS, EXPERTS)
+        store(weights, H + i * EXPERTS, row + (gradient * scratch[g + i] - row) * f32(0.002))
+        step = step + load(weights, INVERSE + i * EXPERTS, EXPERTS) * scratch[g + i]
+    store(scratch, g + EXPERTS, step)
 
 
 @kernel
 def learn_trust(weights, state, scratch, tape, q, token, C):
     """One Newton step up the gradient of ln p(token), by the experts' weights; new rows of B take larger ones."""
-    logs, g = CONTEXTS * C, 2 * CONTEXTS * C + 2 * LANES
+    logs, g = CONTEXTS * C, 2 * CONTEXTS * C + CONTEXTS + EXPERTS
     for k in range(EXPERTS):
         scratch[g + k] = ZERO
         if state[BUCKET + k] >= 0:
@@ -230,14 +230,14 @@ def learn_trust(weights, state, scratch, tape, q, token, C):
     rate = f32(0.001)
     for k in range(EXPERTS):
         if state[BUCKET + k] >= 0:
-            weights[A + k * BUCKETS + state[BUCKET + k]] += scratch[g + LANES + k] * rate
+            weights[A + k * BUCKETS + state[BUCKET + k]] += scratch[g + EXPERTS + k] * rate
     for n in range(ROWS_IN_FORCE):
         row = row_in_force(state, n)
         often = weights[row + EXPERTS]
         row_rate = rate * (f32(0.3) + f32(2.0) / (ONE + often / f32(300.0)))
         for k in range(EXPERTS):
             if state[BUCKET + k] >= 0:
-                weights[row + k] += scratch[g + LANES + k] * row_rate
+                weights[row + k] += scratch[g + EXPERTS + k] * row_rate
         weights[row + EXPERTS] = often + ONE
 
 
@@ -282,7 +282,7 @@ def remember(
     shares float32 [count, K, 2] or empty: for each symbol the bits that each expert would have paid, and its weight.
     """
     C = layout[COLUMNS]
-    logs, w = CONTEXTS * C, 2 * CONTEXTS * C + 16
+    logs, w = CONTEXTS * C, 2 * CONTEXTS * C + CONTEXTS
     for s in range(first, first + count):
         q = s * layout[SLOT] + layout[PREDICTION]
         token = tokens[s]

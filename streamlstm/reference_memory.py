@@ -90,12 +90,12 @@ class ReferenceMemory:
         self.A = weights[m.A : m.M].reshape(c.EXPERTS, m.BUCKETS).copy()
         self.M = weights[m.M : m.N].reshape(3, m.MATCH_BUCKETS).copy()
         self.N = weights[m.N : m.H].reshape(-1, m.LATEST_BUCKETS).copy()
-        self.H, self.inverse = weights[m.H : m.B].reshape(2, c.EXPERTS, m.LANES).copy()
-        self.B = weights[m.B :].reshape(-1, m.LANES).copy()
+        self.H, self.inverse = weights[m.H : m.B].reshape(2, c.EXPERTS, c.EXPERTS).copy()
+        self.B = weights[m.B :].reshape(-1, m.WIDTH).copy()
         self.seen: list[int] = []
         self.heads: dict[int, int] = {}
         self.word = self.word_before = self.line = self.line_before = self.field = self.piece = self.shape = 0
-        self.last_kinds = 0
+        self.word_before_that = self.last_kinds = 0
         self.stood = [0] * c.FIELDS
         self.match, self.length, self.guess = -1, 0, -1
 
@@ -119,7 +119,8 @@ class ReferenceMemory:
         stood = self.stood[min(self.field, c.FIELDS - 1)]
         h.append(combine(combine(combine(7 * c.FAMILY, self.field), stood), self.piece))
         h.append(combine(combine(8 * c.FAMILY, len(self.seen) - self.line), self.last(1)))
-        return [*h, combine(combine(10 * c.FAMILY, self.shape), self.word_before)]
+        h.append(combine(combine(10 * c.FAMILY, self.shape), self.word_before))
+        return [*h, combine(combine(11 * c.FAMILY, self.word), self.word_before_that)]
 
     def look_up(self) -> None:
         """What each context of the next symbol knows, and what followed it last, with the place in N of its weight."""
@@ -190,7 +191,7 @@ class ReferenceMemory:
 
     def learn_trust(self, token: int) -> None:
         """A Newton step of the weights of the experts that spoke."""
-        g, spoke = np.zeros(m.LANES, f32), np.array(self.buckets) >= 0
+        g, spoke = np.zeros(c.EXPERTS, f32), np.array(self.buckets) >= 0
         for k in np.flatnonzero(spoke):
             slope = self.logs[k][token] - tree(in_order((self.q * self.logs[k]).reshape(-1, 128)))
             g[k] = min(max(slope, f32(-6)), f32(6))
@@ -236,8 +237,8 @@ class ReferenceMemory:
         if letter:
             self.word = combine(self.word, letter)
         elif self.word:
-            self.word_before, self.word = self.word, 0
-        if kind > c.SPACE:
+            self.word_before_that, self.word_before, self.word = self.word_before, self.word, 0
+        if kind > c.GAP:
             self.piece = combine(self.piece, token)
             self.shape = combine(self.shape, c.ANY_DIGIT if kind == c.DIGIT else token)
         else:
