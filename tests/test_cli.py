@@ -497,6 +497,8 @@ def test_a_damaged_foreign_or_newer_model_is_refused_by_name(tmp_path):
         (["predict", "--vocab", "words"], ["--vocab", "words"]),
         (["predict", "--format", "xml"], ["--format", "xml", "jsonl"]),
         (["predict", "--top", "-1"], ["--top", "-1"]),
+        (["predict", "--explain", "--quiet"], ["--explain", "--quiet"]),
+        (["predict", "--explain", "--format", "html"], ["--explain", "tsv"]),
         (["predict", "--by", "word"], ["--by", "word", "character"]),
         (["predict", "--seed", "-1"], ["seed", "-1"]),
         (["train", "/dev/null", "-o", "/tmp/m", "--epochs", "nan"], ["epochs", "nan"]),

@@ -44,7 +44,7 @@ def predict(
     from ..formats import FORMATS, SymbolOf
     from ..streams import Interruptible, is_live, open_input
 
-    _check(format, by, top, explain)
+    _check(format, by, top, explain, quiet)
     form = FORMATS[format]
     by = by or ("symbol" if explain else form.by)
     with Interruptible() as control, open_input(file) as source:
@@ -88,7 +88,7 @@ def predict(
         raise SystemExit(130)
 
 
-def _check(format: str, by: str | None, top: int, explain: bool) -> None:
+def _check(format: str, by: str | None, top: int, explain: bool, quiet: bool) -> None:
     """Refuse what makes no sense, with the name of the option."""
     from ..formats import FORMATS
 
@@ -100,3 +100,5 @@ def _check(format: str, by: str | None, top: int, explain: bool) -> None:
         raise ValueError(f"--top must be at least 0, not {top}")
     if explain and (by == "character" or format in ("ansi", "html")):
         raise ValueError("--explain tells of symbols, in the formats text, tsv and jsonl")
+    if explain and quiet:
+        raise ValueError("--explain adds to the records, and --quiet prints none; leave one of the two away")
