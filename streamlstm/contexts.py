@@ -3,7 +3,7 @@
 state  int64    [STATE], the places below.
 kinds  int32    [V]: what kind of symbol it is (END_OF_LINE …), plus 16 · a letter's own number, the same for upper
                 and lower case.
-history int32   [RING + HEADS]: the symbols seen, a ring; and where the last six symbols stood before, by their hash.
+history int32   [RING + HEADS]: the symbols learned from, a ring; and where the last six symbols stood before, by hash.
 """
 
 from .counts import combine
@@ -20,14 +20,14 @@ RING, HEADS, RECENT = 2**20, 2**18, 256
 MATCH_ORDER, LONGEST_CHECKED = 6, 32
 
 # Places in `state`: symbols seen, symbols learned from; hashes of the word so far and of the two before; where this
-# line and the line before began; the match: place in the ring (or -1), length, the symbol it expects (or -1), its
-# bucket; how many gaps the line has, the hash of the piece since the last, and of its shape, where digits are alike;
-# the kinds of the last three symbols; per context: hash, distinct symbols, sum of counts, and 16 · the symbol that
-# followed last + how often in a row (or -1); per expert: its bucket; the rows of B in force; per field: the hash of the
-# piece that stood there last; the last symbols, a ring.
-SEEN, LEARNED, WORD, WORD_BEFORE, WORD_BEFORE_THAT, LINE, LINE_BEFORE = range(7)
-MATCH, LENGTH, GUESS, MATCH_BUCKET, FIELD, PIECE, SHAPE, LAST_KINDS = range(7, 15)
-HASH = 15
+# line and the line before began, in symbols seen and in symbols learned from; the match: place in the ring (or -1),
+# length, the symbol it expects (or -1), its bucket; how many gaps the line has, the hash of the piece since the last,
+# and of its shape, where digits are alike; the kinds of the last three symbols; per context: hash, distinct symbols,
+# sum of counts, and 16 · the symbol that followed last + how often in a row (or -1); per expert: its bucket; the rows
+# of B in force; per field: the hash of the piece that stood there last; the last symbols, a ring.
+SEEN, LEARNED, WORD, WORD_BEFORE, WORD_BEFORE_THAT, LINE, LINE_BEFORE, LINE_LEARNED, LINE_BEFORE_LEARNED = range(9)
+MATCH, LENGTH, GUESS, MATCH_BUCKET, FIELD, PIECE, SHAPE, LAST_KINDS = range(9, 17)
+HASH = 17
 DISTINCT = HASH + CONTEXTS
 TOTAL = DISTINCT + CONTEXTS
 LATEST = TOTAL + CONTEXTS
@@ -38,7 +38,7 @@ LAST = STOOD + FIELDS
 STATE = LAST + RECENT
 
 ANY_DIGIT = 2**16  # stands for all digits in the hash of a shape; no symbol is as large
-FAMILY = 2**40  # hashes of contexts of different kinds begin at multiples of this, beyond what symbols reach
+FAMILY = 2**40  # hashes of contexts of different kinds begin at multiples of this, beyond symbols; 9 is the match's
 
 
 @kernel
@@ -49,25 +49,27 @@ def recent(state, back):
 
 @kernel
 def set_contexts(state):
-    """The hashes of the contexts of the next symbol."""
+    """The hashes of the contexts of the next symbol: the orders 0 … 6, then those that `memory.EXPERTS` explains."""
     h = FAMILY
     state[HASH] = h
     for order in range(1, ORDERS):
         h = combine(h, recent(state, order))
         state[HASH + order] = h
-    above = state[LINE_BEFORE] + state[SEEN] - state[LINE]
-    back = state[SEEN] - above
-    over = recent(state, back) if above < state[LINE] and back <= RECENT else -1
-    state[HASH + 7] = combine(combine(2 * FAMILY, state[WORD]), state[WORD_BEFORE])
-    state[HASH + 8] = combine(combine(combine(3 * FAMILY, recent(state, 2)), recent(state, 3)), over)
-    state[HASH + 9] = combine(combine(4 * FAMILY, over), recent(state, 1))
-    state[HASH + 10] = combine(5 * FAMILY, state[WORD])
-    state[HASH + 11] = combine(combine(6 * FAMILY, state[FIELD]), state[SHAPE])
+    place = state[LINE_BEFORE] + state[SEEN] - state[LINE]
+    back = state[SEEN] - place
+    above = recent(state, back) if place < state[LINE] and back <= RECENT else -1
     stood = state[STOOD + min(state[FIELD], FIELDS - 1)]
-    state[HASH + 12] = combine(combine(combine(7 * FAMILY, state[FIELD]), stood), state[PIECE])
-    state[HASH + 13] = combine(combine(8 * FAMILY, state[SEEN] - state[LINE]), recent(state, 1))
-    state[HASH + 14] = combine(combine(10 * FAMILY, state[SHAPE]), state[WORD_BEFORE])
-    state[HASH + 15] = combine(combine(11 * FAMILY, state[WORD]), state[WORD_BEFORE_THAT])
+    state[HASH + 7] = combine(combine(2 * FAMILY, state[WORD]), state[WORD_BEFORE])  # word after word
+    state[HASH + 8] = combine(
+        combine(combine(3 * FAMILY, recent(state, 2)), recent(state, 3)), above
+    )  # before and above
+    state[HASH + 9] = combine(combine(4 * FAMILY, above), recent(state, 1))  # above
+    state[HASH + 10] = combine(5 * FAMILY, state[WORD])  # word
+    state[HASH + 11] = combine(combine(6 * FAMILY, state[FIELD]), state[SHAPE])  # field
+    state[HASH + 12] = combine(combine(combine(7 * FAMILY, state[FIELD]), stood), state[PIECE])  # field above
+    state[HASH + 13] = combine(combine(8 * FAMILY, state[SEEN] - state[LINE]), recent(state, 1))  # column
+    state[HASH + 14] = combine(combine(10 * FAMILY, state[SHAPE]), state[WORD_BEFORE])  # shape
+    state[HASH + 15] = combine(combine(11 * FAMILY, state[WORD]), state[WORD_BEFORE_THAT])  # skipped word
 
 
 @kernel
@@ -117,13 +119,18 @@ def follow_match(history, state, token, learn):
     if learn:
         state[LEARNED] += 1
         history[head] = state[LEARNED] % RING + 1
+    if state[MATCH] == state[LEARNED] % RING:
+        state[MATCH] = -1  # what was learned ends there
     state[GUESS] = history[state[MATCH]] if state[MATCH] >= 0 else -1
+    if state[SEEN] == state[LINE]:
+        state[LINE_BEFORE_LEARNED] = state[LINE_LEARNED]
+        state[LINE_LEARNED] = state[LEARNED]
 
 
 @kernel
 def lines_back(state):
     """Where the match lies: 0 in this line, 1 in the line before, 2 further back."""
     back = (state[LEARNED] - state[MATCH]) % RING
-    if back <= state[SEEN] - state[LINE]:
+    if back <= state[LEARNED] - state[LINE_LEARNED]:
         return 0
-    return 1 if back <= state[SEEN] - state[LINE_BEFORE] else 2
+    return 1 if back <= state[LEARNED] - state[LINE_BEFORE_LEARNED] else 2

@@ -4,8 +4,9 @@ A context is known by its hash, an int of 62 bits. Its counts lie in pages of 64
 and its number, in one of two neighbouring places. Where both are taken, the less useful one is replaced.
 
 table  int32 [pages · 16]  A page: CHECK, the part of the hash that tells it from others; WORTH, how useful it was;
-                           USED, how many entries it has; then up to 13 entries, count · 65536 + token. In a context's
-                           first page USED has above its 4 bits how often in a row, 4 bits, which token came last.
+                           USED, how many entries it has, 4 bits, and above them in a context's first page how often in
+                           a row the token came that came last, 4 bits, and that token; then up to 13 entries,
+                           count · 65536 + token.
 changed int32 [0] or [1 + 2·pages]  Which pages changed: how many, their numbers, and for each page whether it did.
 """
 
@@ -127,7 +128,7 @@ def halve(table, changed, h):
 def note_latest(table, at, token):
     """The token came last in the context whose first page begins at table[at]."""
     used, latest = used_of(table, at), table[at + USED] >> 4
-    run = min((latest & 15) + 1, LONGEST_RUN) if used > 0 and latest >> 4 == token else 1
+    run = min((latest & 15) + 1, LONGEST_RUN) if latest >> 4 == token else 1
     table[at + USED] = (token << 8) | (run << 4) | used
 
 

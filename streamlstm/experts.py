@@ -4,7 +4,7 @@ Sixteen contexts are looked up in the counts: the last 0 … 6 symbols (orders),
 blend from 0 up to 6, each with the one below, by as much as it has learned to trust itself; each extra blends with
 order 6.
 
-weights float32  THETA [7, KNOWN], what is added to the logit of backing off, and what is of `mixture`
+weights float32  first THETA [7, COUNT_BUCKETS], what is added to the logit of backing off; the rest is of `mixture`
 scratch float32  as in `mixture`: the contexts' distributions P [CONTEXTS, C] are the first; entries int32 [V], room for
                  one context's counts
 state            as in `contexts`; table, changed  as in `counts`
@@ -18,7 +18,7 @@ from .jit import kernel
 from .kernels import exp
 from .lanes import lane_maximum, load, splat, store
 
-THETA, KNOWN = 0, 60
+THETA, COUNT_BUCKETS = 0, 60
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
@@ -38,7 +38,7 @@ def magnitude(n, most):
 
 @kernel
 def bucket_of(distinct, total):
-    """What a context knows, in one number below KNOWN."""
+    """What a context knows, in one number below COUNT_BUCKETS."""
     return magnitude(total, 9) * 6 + magnitude(distinct, 5)
 
 
@@ -67,28 +67,24 @@ def copy_scratch(scratch, row, below, C):
 
 @kernel
 def expert_distributions(table, weights, state, scratch, entries, V, C):
-    """P of each context: orders blend from 0 up to 6, each extra with order 6.
+    """P and λ of each context, and in the state what it knows: orders blend from 0 up to 6, each extra with order 6.
 
     With x = distinct·D / total, an order backs off with λ = σ(logit x + θ) = x / (x + (1 - x)·e**-θ).
     """
     lam = 2 * CONTEXTS * C
+    for j in range(0, C, 128):
+        store(scratch, j, splat(ONE / f32(V), 128))
     for k in range(CONTEXTS):
-        theta = ZERO
         distinct, total, latest = collect(table, state[HASH + k], entries)
         state[DISTINCT + k], state[TOTAL + k], state[LATEST + k] = distinct, total, latest
-        below = (k - 1 if k < ORDERS else ORDERS - 1) * C
-        if k == 0:
-            below = 0
-            for j in range(0, C, 128):
-                store(scratch, j, splat(ONE / f32(V), 128))
+        below = max(min(k, ORDERS) - 1, 0) * C
         if distinct == 0:
             scratch[lam + k] = ONE
-            if k > 0:
-                copy_scratch(scratch, k * C, below, C)
+            copy_scratch(scratch, k * C, below, C)
             continue
         x = f32(distinct) * DISCOUNT / f32(total)
         if k < ORDERS:
-            theta = weights[THETA + k * KNOWN + bucket_of(distinct, total)]
+            theta = weights[THETA + k * COUNT_BUCKETS + bucket_of(distinct, total)]
             odds = lane_maximum(exp(splat(ZERO - theta, 16)))
             kept = x / (x + (ONE - x) * odds)
         else:
@@ -107,7 +103,7 @@ def learn_backing_off(weights, state, scratch, token, V, C):
             below = scratch[(order - 1) * C + token] if order > 0 else ONE / f32(V)
             passed = passed * scratch[lam + order]
             g = passed * (below - scratch[order * C + token])
-            place = THETA + order * KNOWN + bucket_of(state[DISTINCT + order], state[TOTAL + order])
+            place = THETA + order * COUNT_BUCKETS + bucket_of(state[DISTINCT + order], state[TOTAL + order])
             weights[place] += f32(0.05) * min(max(g, f32(-2.0)), f32(2.0))
 
 

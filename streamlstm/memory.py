@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from . import contexts, mixture
 from .counts import CHECK, ENTRIES, PAGE, ROOM, USED
+from .experts import ORDER_LIMIT
 from .model import F32, aligned_zeros
 from .vocabulary import Tokens, Vocabulary
 
@@ -25,11 +26,20 @@ EXPERTS = (
     *("word after word", "before and above", "above", "word", "field", "field above", "column", "shape"),
     *("skipped word", "network"),
 )
-"""The names of the experts: what the last 1 … 6 symbols tell; the word so far, with and without the word before, or
-(skipped word) with the one before that; the two symbols before the last with the one above in the line before; that
-one with the last; of the piece since the last gap (a space, tab or comma): its shape, where digits are alike, with the
-number of gaps in the line (field) or the word before (shape), and itself with the piece that stood there last; the
-column with the last symbol; the network."""
+"""The names of the experts, by what they know; a piece is what stands since the last gap: a space, tab or comma.
+
+order 1 … 6       the last symbols
+word after word   the word so far and the word before
+before and above  the two symbols before the last, and the one above the next in the line before
+above             that one, and the last symbol
+word              the word so far
+field             how many gaps the line has, and the shape of the piece, where digits are alike
+field above       how many gaps, the piece that stood there last, and the piece so far
+column            the place in the line, and the last symbol
+shape             the shape of the piece, and the word before
+skipped word      the word so far, and the one before the word before
+network           the LSTM
+"""
 
 SHARES = 2 * contexts.EXPERTS
 """How many numbers tell what the experts said of one symbol."""
@@ -44,7 +54,7 @@ _TRUST = {False: (0.3, 0.4, 0.05), True: (0.6, 0.15, 0.03)}
 class Memory:
     """Counts of what followed each context, and the mixture that weighs them with the network.
 
-    vocabulary  what the tokens mean: letters make words, and the end of a line is told by it
+    vocabulary  what the tokens mean: letters, digits, gaps and ends of lines are told by it
     columns     the room of a distribution
     bits        the table has 2**bits pages of 64 bytes; it never grows
     trained     whether the network beside it is trained: then it is trusted more at the start
@@ -70,7 +80,7 @@ class Memory:
         spread = self._weights[mixture.H : mixture.B].reshape(2, contexts.EXPERTS, contexts.EXPERTS)
         for square, scale in zip(spread, (1, 1 / (1 + mixture.DAMPING)), strict=True):
             np.fill_diagonal(square, scale)
-        self._trained = trained
+        self._as_made = trained  # what a memory beside trained weights is before it has seen anything
         self._kinds = _kinds(vocabulary)
         self._entries = np.zeros(len(vocabulary), dtype=np.int32)
         self._scratch = aligned_zeros(2 * contexts.CONTEXTS * columns + contexts.CONTEXTS + 3 * contexts.EXPERTS)
@@ -149,12 +159,12 @@ class Memory:
         """Forget where in a stream it is, not what it has counted."""
         learned = self._state[contexts.LEARNED]
         self._state = _start()
-        self._state[contexts.LEARNED] = learned
+        self._state[[contexts.LEARNED, contexts.LINE_LEARNED, contexts.LINE_BEFORE_LEARNED]] = learned
 
     @property
     def is_new(self) -> bool:
         """Whether it is what a memory beside a trained network starts as: then it need not be saved."""
-        return self._trained and not self._state[contexts.SEEN] and not self._state[contexts.LEARNED]
+        return self._as_made and not self._state[contexts.SEEN] and not self._state[contexts.LEARNED]
 
     def save(self) -> Arrays:
         """All of it as arrays: of the table only what is in use."""
@@ -186,18 +196,18 @@ class Memory:
         if len(lengths) != len(places) or len(heads) != 2 or words.shape != (int(in_use.sum()),):
             raise ValueError("its memory does not hold together")
         pages[in_use] = words
-        V, used, entries = len(self._entries), pages[:, USED], pages[:, ENTRIES:]
+        V, used, entries = len(self._entries), pages[:, USED], pages[:, ENTRIES:][in_use[:, ENTRIES:]]
+        whole_numbers = state[[contexts.SEEN, contexts.LEARNED, contexts.LENGTH, contexts.FIELD]]
         whole = (
             _within(places, 0, self._table.size // PAGE - 1),
             _within(lengths, 0, ROOM) and np.array_equal(used & 15, lengths) and _within(used >> 8, 0, V - 1),
-            _within(entries & 0xFFFF, 0, V - 1) and entries.min(initial=0) >= 0,
+            _within(entries & 0xFFFF, 0, V - 1) and _within(entries >> 16, 1, ORDER_LIMIT - 1),
             _within(history, 0, V - 1),
             _within(heads[0], 0, contexts.HEADS - 1) and _within(heads[1], 0, contexts.RING),
             _within(state[contexts.LAST :], -1, V - 1) and -1 <= state[contexts.GUESS] < V,
-            -1 <= state[contexts.MATCH] < contexts.RING and state[contexts.LENGTH] >= 0,
+            -1 <= state[contexts.MATCH] < contexts.RING and 0 <= state[contexts.LAST_KINDS] < contexts.KINDS,
             0 <= state[contexts.LINE_BEFORE] <= state[contexts.LINE] <= state[contexts.SEEN],
-            state[contexts.LEARNED] >= 0 and state[contexts.FIELD] >= 0,
-            0 <= state[contexts.LAST_KINDS] < contexts.KINDS,
+            _within(whole_numbers, 0, 2**62) and weights[mixture.B :].reshape(-1, mixture.WIDTH)[:, -1].min() >= 0,
         )
         if not all(whole):
             raise ValueError("its memory points outside of itself")
@@ -205,6 +215,7 @@ class Memory:
         self._history[: len(history)] = history
         self._history[contexts.RING + heads[0]] = heads[1]
         self._weights[:], self._state[:] = weights, state
+        self._as_made = False
 
 
 def _start() -> npt.NDArray[np.int64]:

@@ -5,7 +5,8 @@ in the text it is asked; what followed a context last gets a weight of its own, 
 A softmax makes one distribution of it. Once the symbol is known, the weights learn from it, and then the counts.
 
 The weights of the experts learn by online Newton steps (Hazan et al. 2007): their gradient g is multiplied by the
-inverse of H, the mean of g·gᵀ of late, so that experts that say much the same do not all move for the same reason.
+inverse of H, so that experts that say much the same do not all move for the same reason. H is the mean of g·gᵀ of late,
+at first the identity; its inverse, with DAMPING on the diagonal, is made anew every NEWTON_EVERY symbols.
 
     V, C  as in `kernels`          K  experts: orders 1 … 6, the nine extras, and the network
 
@@ -50,14 +51,14 @@ from .contexts import (
     set_contexts,
 )
 from .counts import fetch
-from .experts import KNOWN, THETA, bucket_of, expert_distributions, learn_backing_off, learn_counts, magnitude
+from .experts import COUNT_BUCKETS, THETA, bucket_of, expert_distributions, learn_backing_off, learn_counts, magnitude
 from .jit import entry, kernel
 from .kernels import COLUMNS, PREDICTION, SLOT, VOCABULARY, ln, log2, softmax
 from .lanes import lane_sum, load, splat, store
 
 BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS = 168, 64, 96
 
-A = THETA + ORDERS * KNOWN
+A = THETA + ORDERS * COUNT_BUCKETS
 M = A + EXPERTS * BUCKETS
 N = M + 3 * MATCH_BUCKETS
 H = N + (CONTEXTS - 1) * LATEST_BUCKETS
@@ -77,8 +78,10 @@ f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
 FLOOR = f32(1e-7)  # the least probability of a symbol
 TINY = f32(1e-8)  # added before a logarithm is taken
-DAMPING = f32(0.5)  # added to the diagonal of H before it is inverted
-NEWTON_EVERY = 64  # symbols between two inversions
+DAMPING, NEWTON_EVERY = f32(0.5), 64
+STEEPEST = f32(6.0)  # the largest slope of an expert that is believed
+H_RATE, TRUST_RATE, MATCH_RATE, LATEST_RATE = f32(0.002), f32(0.001), f32(0.05), f32(0.005)
+ROW_LEAST, ROW_MORE, ROW_OFTEN = f32(0.3), f32(2.0), f32(300.0)  # a row's rate is TRUST_RATE · (0.3 + 2 / (1 + n/300))
 
 
 @kernel
@@ -112,7 +115,7 @@ def set_buckets(state, scratch, tape, at, C):
         elif known:
             extras += 1
     if highest < ORDERS - 1:
-        state[BUCKET + ORDERS - 2] = KNOWN + highest
+        state[BUCKET + ORDERS - 2] = COUNT_BUCKETS + highest
     nats = entropy(scratch, (CONTEXTS + NETWORK) * C, tape, at, C)
     state[BUCKET + NETWORK] = (highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3.0))))
     length = state[LENGTH]
@@ -183,7 +186,7 @@ def mix(table, weights, state, scratch, entries, tape, layout, at):
 
 @kernel
 def invert_h(weights):
-    """H⁻¹ of H + DAMPING on its diagonal, in place by Gauss and Jordan; it is positive definite, so no row is 0."""
+    """The inverse of H with DAMPING on its diagonal, by Gauss and Jordan; that is positive definite: no pivot is 0."""
     for i in range(EXPERTS):
         store(weights, INVERSE + i * EXPERTS, load(weights, H + i * EXPERTS, EXPERTS))
         weights[INVERSE + i * EXPERTS + i] += DAMPING
@@ -202,12 +205,12 @@ def invert_h(weights):
 
 @kernel
 def newton_step(weights, scratch, g):
-    """H += 0.002·(g·gᵀ - H), and the step H⁻¹·g behind g."""
+    """H += rate·(g·gᵀ - H), and the step H⁻¹·g, behind g."""
     step = splat(ZERO, EXPERTS)
     gradient = load(scratch, g, EXPERTS)
     for i in range(EXPERTS):
         row = load(weights, H + i * EXPERTS, EXPERTS)
-        store(weights, H + i * EXPERTS, row + (gradient * scratch[g + i] - row) * f32(0.002))
+        store(weights, H + i * EXPERTS, row + (gradient * scratch[g + i] - row) * H_RATE)
         step = step + load(weights, INVERSE + i * EXPERTS, EXPERTS) * scratch[g + i]
     store(scratch, g + EXPERTS, step)
 
@@ -223,21 +226,20 @@ def learn_trust(weights, state, scratch, tape, q, token, C):
             for j in range(0, C, 128):
                 total = total + load(tape, q + j, 128) * load(scratch, logs + k * C + j, 128)
             slope = scratch[logs + k * C + token] - lane_sum(total)
-            scratch[g + k] = min(max(slope, f32(-6.0)), f32(6.0))
+            scratch[g + k] = min(max(slope, ZERO - STEEPEST), STEEPEST)
     newton_step(weights, scratch, g)
     if state[LEARNED] % NEWTON_EVERY == 0:
         invert_h(weights)
-    rate = f32(0.001)
     for k in range(EXPERTS):
         if state[BUCKET + k] >= 0:
-            weights[A + k * BUCKETS + state[BUCKET + k]] += scratch[g + EXPERTS + k] * rate
+            weights[A + k * BUCKETS + state[BUCKET + k]] += scratch[g + EXPERTS + k] * TRUST_RATE
     for n in range(ROWS_IN_FORCE):
         row = row_in_force(state, n)
         often = weights[row + EXPERTS]
-        row_rate = rate * (f32(0.3) + f32(2.0) / (ONE + often / f32(300.0)))
+        rate = TRUST_RATE * (ROW_LEAST + ROW_MORE / (ONE + often / ROW_OFTEN))
         for k in range(EXPERTS):
             if state[BUCKET + k] >= 0:
-                weights[row + k] += scratch[g + EXPERTS + k] * row_rate
+                weights[row + k] += scratch[g + EXPERTS + k] * rate
         weights[row + EXPERTS] = often + ONE
 
 
@@ -246,12 +248,12 @@ def learn_guesses(weights, state, tape, q, token):
     """One step up the same gradient by the weights of the match, and of what followed each context last."""
     if state[GUESS] >= 0:
         hit = ONE if state[GUESS] == token else ZERO
-        weights[M + state[MATCH_BUCKET]] += f32(0.05) * (hit - tape[q + state[GUESS]])
+        weights[M + state[MATCH_BUCKET]] += MATCH_RATE * (hit - tape[q + state[GUESS]])
     for k in range(1, CONTEXTS):
         if state[LATEST + k] >= 0:
             guess = state[LATEST + k] >> 4
             hit = ONE if guess == token else ZERO
-            weights[weight_of_latest(state, k)] += f32(0.005) * (hit - tape[q + guess])
+            weights[weight_of_latest(state, k)] += LATEST_RATE * (hit - tape[q + guess])
 
 
 @entry(

@@ -86,7 +86,7 @@ class ReferenceMemory:
 
     def __init__(self, weights: Array, kinds: Array, n_pages: int, C: int) -> None:
         self.V, self.C, self.kinds, self.counts = len(kinds), C, kinds, Counts(n_pages)
-        self.theta = weights[: m.A].reshape(c.ORDERS, e.KNOWN).copy()
+        self.theta = weights[: m.A].reshape(c.ORDERS, e.COUNT_BUCKETS).copy()
         self.A = weights[m.A : m.M].reshape(c.EXPERTS, m.BUCKETS).copy()
         self.M = weights[m.M : m.N].reshape(3, m.MATCH_BUCKETS).copy()
         self.N = weights[m.N : m.H].reshape(-1, m.LATEST_BUCKETS).copy()
@@ -176,7 +176,7 @@ class ReferenceMemory:
         highest = max([k for k in range(1, c.ORDERS) if self.known[k]], default=0)
         sure = int(highest > 0 and len(self.known[highest]) == 1)
         if highest < c.ORDERS - 1:
-            self.buckets[c.ORDERS - 2] = e.KNOWN + highest
+            self.buckets[c.ORDERS - 2] = e.COUNT_BUCKETS + highest
         nats = f32(0) - tree(in_order((p * self.logs[-1]).reshape(-1, 128)))
         self.buckets.append((highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3)))))
         length = self.length if self.length < 16 else min(16 + (self.length - 16) // 8, 31)
@@ -194,26 +194,25 @@ class ReferenceMemory:
         g, spoke = np.zeros(c.EXPERTS, f32), np.array(self.buckets) >= 0
         for k in np.flatnonzero(spoke):
             slope = self.logs[k][token] - tree(in_order((self.q * self.logs[k]).reshape(-1, 128)))
-            g[k] = min(max(slope, f32(-6)), f32(6))
-        self.H += (g * g[: c.EXPERTS, None] - self.H) * f32(0.002)
+            g[k] = min(max(slope, -m.STEEPEST), m.STEEPEST)
+        self.H += (g * g[: c.EXPERTS, None] - self.H) * m.H_RATE
         step = in_order([self.inverse[k] * g[k] for k in range(c.EXPERTS)])[: c.EXPERTS]
         if len(self.seen) % m.NEWTON_EVERY == 0:
             self.inverse = inverse(self.H)
-        rate = f32(0.001)
         for k in np.flatnonzero(spoke):
-            self.A[k, self.buckets[k]] += step[k] * rate
+            self.A[k, self.buckets[k]] += step[k] * m.TRUST_RATE
         for row in self.rows:
-            row_rate = rate * (f32(0.3) + f32(2) / (f32(1) + self.B[row, c.EXPERTS] / f32(300)))
-            self.B[row, : c.EXPERTS][spoke] += (step * row_rate)[spoke]
+            rate = m.TRUST_RATE * (m.ROW_LEAST + m.ROW_MORE / (f32(1) + self.B[row, c.EXPERTS] / m.ROW_OFTEN))
+            self.B[row, : c.EXPERTS][spoke] += (step * rate)[spoke]
             self.B[row, c.EXPERTS] += f32(1)
 
     def observe(self, token: int) -> None:
         """Learn from the symbol: the weights, then the counts; then it is the last one."""
         self.learn_trust(token)
         if self.guess >= 0:
-            self.M[self.match_bucket] += f32(0.05) * (f32(self.guess == token) - self.q[self.guess])
+            self.M[self.match_bucket] += m.MATCH_RATE * (f32(self.guess == token) - self.q[self.guess])
         for k, place, guess in self.latest:
-            self.N[k, place] += f32(0.005) * (f32(guess == token) - self.q[guess])
+            self.N[k, place] += m.LATEST_RATE * (f32(guess == token) - self.q[guess])
         passed = f32(1) / max(self.P[c.ORDERS - 1][token], f32(1e-30))
         for order in range(c.ORDERS - 1, -1, -1):
             if self.known[order]:
@@ -260,7 +259,7 @@ class ReferenceMemory:
 
 
 def bucket(entries: list[tuple[int, int]]) -> int:
-    """What a context knows, in one number below KNOWN."""
+    """What a context knows, in one number below COUNT_BUCKETS."""
     total = sum(count for _, count in entries)
     return min(total.bit_length(), 9) * 6 + min(len(entries).bit_length(), 5)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor, Vocabulary, contexts
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
-from streamlstm.memory import EXPERTS
+from streamlstm.memory import EXPERTS, Memory
 from streamlstm.reference_memory import ReferenceMemory
 
 SMALL = Config(hidden=16, layers=1, window=8, memory_bits=10)
@@ -19,10 +19,20 @@ def network_distribution(predictor):
     return predictor._state[: predictor._layout.columns].copy()
 
 
-@pytest.mark.parametrize(("bits", "n"), [(16, 1500), (10, 1500)])
-@pytest.mark.parametrize("characters", [None, "".join(sorted(set(text(1500).decode("utf-8", "ignore"))))])
-def test_the_mixture_has_the_bits_of_the_twin(bits, n, characters):
-    symbols = text(n) if characters is None else text(n).decode("utf-8", "ignore")
+VARIED = (
+    text(1500).decode("utf-8", "ignore")
+    + "Name\tAge,\t\"City\"; x: 'y'.\nBob 41 Paris\nAnn 17 Rome\n" * 4  # kinds of symbols, shapes of numbers
+    + "ab cd, 1\te " * 30  # a line that has more fields than are told apart
+    + "\n"
+    + "ab cd, 2\te " * 30  # and one of more columns, below one that lies out of reach
+    + "a" * 300  # counts that are halved
+)
+
+
+@pytest.mark.parametrize("bits", [16, 10])
+@pytest.mark.parametrize("characters", [None, "".join(sorted(set(VARIED)))])
+def test_the_mixture_has_the_bits_of_the_twin(bits, characters):
+    symbols = VARIED.encode() if characters is None else VARIED
     vocabulary = Vocabulary(characters)
     predictor = StreamPredictor(vocabulary, Config(hidden=16, layers=1, window=8, memory_bits=bits))
     memory = predictor._memory
@@ -35,6 +45,33 @@ def test_the_mixture_has_the_bits_of_the_twin(bits, n, characters):
     weights = (twin.theta, twin.A, twin.M, twin.N, twin.H, twin.inverse, twin.B)
     learned = np.concatenate([array.ravel() for array in weights])
     assert np.array_equal(memory._weights, learned)
+
+
+@pytest.mark.parametrize("characters", [None, "".join(sorted("\n \t,7azAZé.'+"))])
+def test_every_kind_of_symbol_is_told_from_the_others(characters):
+    kinds = Memory(vocabulary := Vocabulary(characters), 256, 4, trained=True)._kinds
+    kind = {symbol: int(kinds[vocabulary.encode(symbol)[0]]) for symbol in "\n \t,7azAZé.'+"}
+    assert kind["\n"] == contexts.END_OF_LINE
+    assert kind[" "] == kind["\t"] == kind[","] == contexts.GAP
+    assert kind["7"] == contexts.DIGIT
+    assert kind["."] == kind["'"] == contexts.POINT
+    assert kind["+"] == contexts.SIGN
+    assert (kind["a"], kind["z"]) == (contexts.LOWER + 16 * ord("a"), contexts.LOWER + 16 * ord("z"))
+    assert (kind["A"], kind["Z"]) == (contexts.UPPER + 16 * ord("a"), contexts.UPPER + 16 * ord("z"))
+    assert kind["é"] == contexts.HIGH + 16 * (ord("é") if characters else "é".encode()[0])
+
+
+def test_a_frozen_memory_knows_which_line_a_match_lies_in_and_where_it_ends():
+    predictor = StreamPredictor(None, Config(hidden=16, layers=1))
+    predictor.observe_many(b"".join(b"line %d of the log says nothing new\n" % n for n in range(40)))
+    predictor.learning = False
+    state = predictor._memory._state
+    for symbol in b"".join(b"line %d of the log says nothing new\n" % n for n in range(30, 50)):
+        predictor.observe(symbol)
+        if state[contexts.MATCH] >= 0:
+            assert state[contexts.MATCH] < state[contexts.LEARNED]
+            assert state[contexts.MATCH_BUCKET] >= 2 * 64  # not in a line that was not learned from
+    assert state[contexts.LENGTH] > 0
 
 
 def test_the_table_of_the_twin_overflows_in_the_test_above():
@@ -84,6 +121,7 @@ def test_a_memory_that_has_seen_nothing_is_not_stored_beside_trained_weights(tmp
     trained = StreamPredictor.from_weights(fresh.weights(), fresh.vocabulary, SMALL)
     for predictor, stored in ((fresh, True), (trained, False)):
         predictor.save(tmp_path / "m")
+        StreamPredictor.load(tmp_path / "m").save(tmp_path / "m")
         again = StreamPredictor.load(tmp_path / "m")
         assert any(name.startswith("memory.") for name in read_checkpoint(tmp_path / "m")[0]) == stored
         assert np.array_equal(again.observe_many(text(300)), predictor.observe_many(text(300)))
@@ -167,16 +205,13 @@ def saved(tmp_path_factory):
 
 
 PLACES_IN_STATE = {
-    "SEEN": (-1,),
-    "LEARNED": (-1,),
     "LINE": (-1, 2**40),
     "LINE_BEFORE": (-1, 2**40),
     "MATCH": (-2, contexts.RING),
-    "LENGTH": (-1,),
     "GUESS": (-2, 256),
-    "FIELD": (-1,),
     "LAST": (-2, 256),
     "LAST_KINDS": (-1, 512),
+    **dict.fromkeys(("SEEN", "LEARNED", "LENGTH", "FIELD"), (-1, 2**63 - 1)),
 }
 
 
@@ -184,7 +219,8 @@ PLACES_IN_STATE = {
     *[("state", getattr(contexts, place), value) for place, values in PLACES_IN_STATE.items() for value in values],
     *[("history", 3, value) for value in (-1, 256)],
     *[("heads", at, value) for at, value in (((0, 0), -1), ((0, 0), contexts.HEADS), ((1, 0), contexts.RING + 1))],
-    *[("words", 3, value) for value in (-1, 65536 + 256)],
+    *[("words", 3, value) for value in (-1, 0, 65536 + 256, 30000 << 16)],
+    ("weights", -1, -300),
     *[("words", 2, value) for value in (-1, 15, 256 << 8 | 1)],
     *[("pages", 0, value) for value in (-1, 1024)],
     ("lengths", 0, 14),
