@@ -60,9 +60,8 @@ def set_contexts(state):
     above = recent(state, back) if place < state[LINE] and back <= RECENT else -1
     stood = state[STOOD + min(state[FIELD], FIELDS - 1)]
     state[HASH + 7] = combine(combine(2 * FAMILY, state[WORD]), state[WORD_BEFORE])  # word after word
-    state[HASH + 8] = combine(
-        combine(combine(3 * FAMILY, recent(state, 2)), recent(state, 3)), above
-    )  # before and above
+    before = combine(combine(3 * FAMILY, recent(state, 2)), recent(state, 3))
+    state[HASH + 8] = combine(before, above)  # before and above
     state[HASH + 9] = combine(combine(4 * FAMILY, above), recent(state, 1))  # above
     state[HASH + 10] = combine(5 * FAMILY, state[WORD])  # word
     state[HASH + 11] = combine(combine(6 * FAMILY, state[FIELD]), state[SHAPE])  # field
