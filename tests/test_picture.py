@@ -259,6 +259,14 @@ def test_a_browser_shows_the_text_in_its_colours_without_an_error(cat):
     assert cat.errors() == []
 
 
+def test_the_first_lines_are_drawn_before_the_browser_watches_what_is_near(browser, tmp_path):
+    source = "IntersectionObserver = class { observe() {} };"
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+    shown = Page(browser, tmp_path / "page.html", page(traced("The cat.\nmat\n" * 100, [1.0] * 1300)))
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    assert len(shown.all("#text .line span")) == 25 * len("The cat.\nmat\n")
+
+
 def test_pointing_at_a_character_shows_its_surprisal_and_what_was_expected_there(cat):
     cat.hover(cat.all("#text .line span")[5])
     assert cat.one("#sign").text == "a"
