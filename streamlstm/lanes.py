@@ -12,7 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 _I32 = ir.IntType(32)
 
@@ -110,33 +110,24 @@ Emit = Callable[[Any, Any, Any], Any]
 
 
 def _binary(function: Any, emit: Emit) -> None:
-    """Overload `function(a, b)` for lanes with lanes and for lanes with a float32 scalar."""
+    """Teach numba `function(a, b)` for lanes with lanes and for lanes with a float32 scalar."""
 
-    @intrinsic
-    def both(typingctx, a, b):
-        return a(a, b), lambda context, builder, sig, args: emit(builder, args[0], args[1])
+    @type_callable(function)
+    def typing(context: Any) -> Any:
+        def typed(a: Any, b: Any) -> Any:
+            if isinstance(a, Lanes) and b in (a, types.float32):
+                return a
+            return b if isinstance(b, Lanes) and a == types.float32 else None
 
-    @intrinsic
-    def right(typingctx, a, b):
-        return a(a, types.float32), lambda context, builder, sig, args: emit(
-            builder, args[0], _splat(builder, args[1], a.n)
-        )
+        return typed
 
-    @intrinsic
-    def left(typingctx, a, b):
-        return b(types.float32, b), lambda context, builder, sig, args: emit(
-            builder, _splat(builder, args[0], b.n), args[1]
-        )
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lanes = sig.return_type
+        sides = (x if kind == lanes else _splat(builder, x, lanes.n) for x, kind in zip(args, sig.args, strict=True))
+        return emit(builder, *sides)
 
-    @overload(function)
-    def implementation(a, b):
-        if isinstance(a, Lanes) and isinstance(b, Lanes):
-            return lambda a, b: both(a, b)
-        if isinstance(a, Lanes) and isinstance(b, types.Float):
-            return lambda a, b: right(a, b)
-        if isinstance(b, Lanes) and isinstance(a, types.Float):
-            return lambda a, b: left(a, b)
-        return None
+    for kinds in ((Lanes, Lanes), (Lanes, types.float32), (types.float32, Lanes)):
+        lower_builtin(function, *kinds)(codegen)
 
 
 def maximum(a: Any, b: Any) -> Any:
