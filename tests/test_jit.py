@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import pytest
 
 import streamlstm
@@ -21,6 +22,21 @@ print(bits.tobytes().hex())
 from streamlstm import jit
 print(jit.FOLDER)
 """
+
+
+@jit.kernel
+def increased(n, step):
+    return n + step
+
+
+@numba.njit
+def increased_twice(n):
+    return increased(increased(n, 1), 2)
+
+
+def test_a_kernel_is_compiled_once_whatever_literals_it_is_given():
+    assert increased_twice(3) == 6
+    assert increased.signatures == [(numba.int64, numba.int64)]
 
 
 def start(cache, cwd=None, **environment):
