@@ -47,14 +47,6 @@ def prediction(tape, at, layout):
 
 
 @kernel
-def flow(theta, tape, tokens, bits, layout, memory, s):
-    """Let the symbol tokens[s] flow from slot s to the next one, through the network and through a memory."""
-    forward(theta, tape, tokens, bits, layout, s, 1, 1)
-    if memory[0].size > 0:
-        remember(*memory, tape, tokens, bits, bits[:0], layout, s, 1, layout[SLOT] > 0)
-
-
-@kernel
 def frequency(p):
     """1 + ⌊p·2³⁰⌋; 1 for what is no probability, so that nothing that a model does can break the coder."""
     x = p * SCALE
@@ -170,5 +162,7 @@ def decode(theta, tape, tokens, bits, layout, memory, code, coder, frequencies, 
         decoded[n] = np.uint8(token)
         tokens[s] = token
         if s + 1 < tokens.size or not layout[SLOT]:
-            flow(theta, tape, tokens, bits, layout, memory, s)
+            forward(theta, tape, tokens, bits, layout, s, 1, 1)
+            if memory[0].size > 0:
+                remember(*memory, tape, tokens, bits, bits[:0], layout, s, 1, layout[SLOT] > 0)
     return decoded.size

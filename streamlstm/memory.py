@@ -47,6 +47,8 @@ SHARES = 2 * contexts.EXPERTS
 LARGEST_VOCABULARY = 65536
 """An entry of a count has 16 bits for the token."""
 
+_NO_TOKENS, _NO_BITS = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
+
 _TRUST = {False: (0.3, 0.4, 0.05), True: (0.6, 0.15, 0.03)}
 """The first weights of the network, of order 6 and of each extra, beside a fresh and beside a trained network."""
 
@@ -89,18 +91,9 @@ class Memory:
             [self]
         )  # table, history and weights are copied before they change if there are more
 
-    def mix(self, tape: F32, places: npt.NDArray[np.int64], at: int) -> None:
-        """Write the mixture's distribution of the next symbol into the record at tape[at]."""
-        mixture.mix(
-            self._table,
-            self._weights,
-            self._state,
-            self._scratch,
-            self._entries,
-            tape,
-            places,
-            at,
-        )
+    def mix(self, tape: F32, places: npt.NDArray[np.int64], first: int) -> None:
+        """Write the mixture's distribution of the next symbol into slot `first` of a tape."""
+        self.remember(tape, _NO_TOKENS, _NO_BITS, places, first, 0, False, _NO_BITS)
 
     def remember(
         self,

@@ -177,13 +177,6 @@ def mix_experts(table, weights, state, scratch, entries, tape, layout, at):
         tape[z + v] = tape[z + v] * (ONE - f32(V) * FLOOR) + FLOOR
 
 
-@entry("i4[::1], f4[::1], i8[::1], f4[::1], i4[::1], f4[::1], i8[::1], i8")
-def mix(table, weights, state, scratch, entries, tape, layout, at):
-    """`mix_experts` for the contexts of the next symbol, which are set first."""
-    set_contexts(state)
-    mix_experts(table, weights, state, scratch, entries, tape, layout, at)
-
-
 @kernel
 def invert_h(weights):
     """The inverse of H with DAMPING on its diagonal, by Gauss and Jordan; that is positive definite: no pivot is 0."""
@@ -280,11 +273,15 @@ def remember(
 ):
     """Score symbols `first` … `first + count - 1` by the mixture, learn from each, and mix for the one after it.
 
+    A count of 0 only mixes for symbol `first`.
     Slots `first + 1` … of the tape hold the network's distributions already. bits float32 [T + 1]: the surprisals.
     shares float32 [count, K, 2] or empty: for each symbol the bits that each expert would have paid, and its weight.
     """
     C = layout[COLUMNS]
     logs, w = CONTEXTS * C, 2 * CONTEXTS * C + CONTEXTS
+    if count == 0:
+        set_contexts(state)
+        mix_experts(table, weights, state, scratch, entries, tape, layout, first * layout[SLOT])
     for s in range(first, first + count):
         q = s * layout[SLOT] + layout[PREDICTION]
         token = tokens[s]

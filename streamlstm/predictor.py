@@ -168,10 +168,9 @@ class StreamPredictor:
         self._tape[: self._layout.state] = state
 
     def _refresh_distribution(self) -> None:
-        at = self._filled * self._record
-        kernels.distribution(self._theta, self._tape, self._places, at, 1)
+        kernels.distribution(self._theta, self._tape, self._places, self._filled * self._record, 1)
         if self._memory is not None:
-            self._memory.mix(self._tape, self._places, at)
+            self._memory.mix(self._tape, self._places, self._filled)
 
     @property
     def vocabulary(self) -> Vocabulary:
