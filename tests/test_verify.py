@@ -121,6 +121,12 @@ def run(*arguments: object, stdin: bytes) -> subprocess.CompletedProcess:
     return subprocess.run([*CLI, *map(str, arguments)], input=stdin, capture_output=True, timeout=100)
 
 
+def test_nothing_is_proved_on_an_empty_input():
+    result = run(stdin=b"")
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr == b"streamlstm: standard input is empty; verify needs a text to prove its promises on\n"
+
+
 def test_the_command_prints_a_row_with_figures_for_each_check():
     result = run(stdin=text(600))
     assert (result.returncode, result.stderr) == (0, b"")

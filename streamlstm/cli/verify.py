@@ -32,6 +32,9 @@ def verify(
 
     with open_input(file) as source:
         data = source.read(QUICK if quick else -1)
+    if not data:
+        name = "standard input" if file == "-" else file
+        raise ValueError(f"{name} is empty; verify needs a text to prove its promises on")
     text = data.decode("utf-8", "replace")
     predictor = model.predictor(text)
     for row in verify_data(data if predictor.vocabulary.characters is None else text, predictor):
