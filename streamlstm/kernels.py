@@ -17,7 +17,7 @@ tokens int32    [T + 1, B]: the symbol that slot s predicts, which is also the o
 layout int64    The numbers named below.
 
 Every sum's order is written down and nothing is fused, so all CPUs give the same bits: a product of a vector
-and rows adds k = 0, 1, 2, …; a dot product runs on 16 lanes that are then folded in halves (`lane_sum`).
+and rows adds k = 0, 1, 2, …; a dot product runs on 16 lanes that are then folded in halves (`row_sums`).
 `reference.py` says the same in NumPy; read it first.
 """
 
@@ -31,10 +31,16 @@ from .lanes import (
     lane_maximum,
     lane_sum,
     load,
+    load_tile,
     maximum,
     minimum,
+    repeat,
+    repeat_rows,
+    row_sums,
     splat,
+    spread,
     store,
+    store_tile,
     times_power_of_two,
 )
 
@@ -138,29 +144,24 @@ def add_row(tape, y, W, w, N):
 
 @kernel
 def add_product(tape, y, x, stride, rows, W, w, K, N):
-    """y_r[:] += Σ_k x_r[k]·W[k, :] for each of `rows` records; four records share one reading of W.
+    """y_r[:] += Σ_k x_r[k]·W[k, :] for each of `rows` records; 16 records, or 4, share one reading of W.
 
     A record alone waits for the reading, which is faster the longer the pieces of a row are.
     """
-    for r in range(0, rows - 3, 4):
-        y0, x0 = y + r * stride, x + r * stride
-        y1, x1 = y0 + stride, x0 + stride
-        y2, x2 = y1 + stride, x1 + stride
-        y3, x3 = y2 + stride, x2 + stride
-        for j in range(0, N, 64):
-            a0, a1 = load(tape, y0 + j, 64), load(tape, y1 + j, 64)
-            a2, a3 = load(tape, y2 + j, 64), load(tape, y3 + j, 64)
+    fours, ones = rows - rows % 16, rows - rows % 4
+    for r in range(0, fours, 16):
+        for j in range(0, N, 16):
+            tile = load_tile(tape, y + r * stride + j, stride, 16, 16)
             for k in range(K):
-                row = load(W, w + k * N + j, 64)
-                a0 = a0 + tape[x0 + k] * row
-                a1 = a1 + tape[x1 + k] * row
-                a2 = a2 + tape[x2 + k] * row
-                a3 = a3 + tape[x3 + k] * row
-            store(tape, y0 + j, a0)
-            store(tape, y1 + j, a1)
-            store(tape, y2 + j, a2)
-            store(tape, y3 + j, a3)
-    for r in range(rows - rows % 4, rows):
+                tile = tile + spread(tape, x + r * stride + k, stride, 16, 16) * repeat(load(W, w + k * N + j, 16), 16)
+            store_tile(tape, y + r * stride + j, stride, 16, tile)
+    for r in range(fours, ones, 4):
+        for j in range(0, N, 64):
+            tall = load_tile(tape, y + r * stride + j, stride, 4, 64)
+            for k in range(K):
+                tall = tall + spread(tape, x + r * stride + k, stride, 4, 64) * repeat(load(W, w + k * N + j, 64), 4)
+            store_tile(tape, y + r * stride + j, stride, 4, tall)
+    for r in range(ones, rows):
         for j in range(0, N - 255, 256):
             long = load(tape, y + r * stride + j, 256)
             for k in range(K):
@@ -174,18 +175,26 @@ def add_product(tape, y, x, stride, rows, W, w, K, N):
 
 
 @kernel
+def sigmoid_all(tape, y, n):
+    """y[:n] = σ(y[:n]), for n a multiple of 32."""
+    for j in range(y, y + n, 32):
+        store(tape, j, sigmoid(load(tape, j, 32)))
+
+
+@kernel
 def cell(tape, old, new, z, H):
-    """i, f, o = σ(z), g = tanh(z); c = f·c_old + i·g; h = o·tanh(c). Gates replace z; [h, c] are written at `new`."""
+    """i, f, o = σ(z), g = tanh(z); c = f·c_old + i·g; h = o·tanh(c). Gates replace z; [h, c] are written at `new`.
+
+    One gate after the other: a CPU sees far enough ahead to work on several lanes of one, not on all gates at once.
+    """
+    sigmoid_all(tape, z, 2 * H)
+    for j in range(z + 2 * H, z + 3 * H, 32):
+        store(tape, j, tanh(load(tape, j, 32)))
+    sigmoid_all(tape, z + 3 * H, H)
     for j in range(0, H, 32):
-        i = sigmoid(load(tape, z + j, 32))
-        f = sigmoid(load(tape, z + H + j, 32))
-        g = tanh(load(tape, z + 2 * H + j, 32))
-        o = sigmoid(load(tape, z + 3 * H + j, 32))
+        i, f = load(tape, z + j, 32), load(tape, z + H + j, 32)
+        g, o = load(tape, z + 2 * H + j, 32), load(tape, z + 3 * H + j, 32)
         c = f * load(tape, old + H + j, 32) + i * g
-        store(tape, z + j, i)
-        store(tape, z + H + j, f)
-        store(tape, z + 2 * H + j, g)
-        store(tape, z + 3 * H + j, o)
         store(tape, new + j, o * tanh(c))
         store(tape, new + H + j, c)
 
@@ -199,8 +208,8 @@ def softmax(tape, y, V, C):
     for j in range(128, C, 128):
         largest = maximum(largest, load(tape, y + j, 128))
     top = lane_maximum(largest)
-    for j in range(0, C, 32):
-        store(tape, y + j, exp(load(tape, y + j, 32) - top))
+    for j in range(0, C, 64):
+        store(tape, y + j, exp(load(tape, y + j, 64) - top))
     for j in range(V, C):
         tape[y + j] = ZERO
     total = load(tape, y, 128)
@@ -267,77 +276,42 @@ def clear(y, at, n):
 
 
 @kernel
-def add_four_sums(y, at, a, b, c, d):
-    """y[at : at + 4] += the lane sums of a, b, c, d."""
-    y[at] += lane_sum(a)
-    y[at + 1] += lane_sum(b)
-    y[at + 2] += lane_sum(c)
-    y[at + 3] += lane_sum(d)
+def add_transposed_product(y, at, K, tape, d, stride, rows, W, w, N, turn):
+    """y[at + r·K + k] += W[k, :]·d_r for each of `rows` records: four k at once, and four records while there are.
 
-
-@kernel
-def add_transposed_product(y, at, K, tape, d, stride, rows, W, w, N):
-    """y[at + r·K + k] += W[k, :]·d_r for each of `rows` records: four k at once, and four records while there are."""
-    for r in range(0, rows - 3, 4):
-        d0 = d + r * stride
-        d1, d2, d3 = d0 + stride, d0 + 2 * stride, d0 + 3 * stride
+    For a record alone, `turn` goes from the last k to the first: who alternates begins with what the cache still holds.
+    """
+    ones = rows - rows % 4
+    for r in range(0, ones, 4):
         for k in range(0, K, 4):
-            w0 = w + k * N
-            w1, w2, w3 = w0 + N, w0 + 2 * N, w0 + 3 * N
-            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = splat(ZERO, 16)
-            e0 = e1 = e2 = e3 = f0 = f1 = f2 = f3 = splat(ZERO, 16)
+            tile = splat(ZERO, 256)  # of 4 records by 4 k, 16 lanes each
             for j in range(0, N, 16):
-                v0, v1 = load(W, w0 + j, 16), load(W, w1 + j, 16)
-                v2, v3 = load(W, w2 + j, 16), load(W, w3 + j, 16)
-                x = load(tape, d0 + j, 16)
-                a0, a1, a2, a3 = a0 + v0 * x, a1 + v1 * x, a2 + v2 * x, a3 + v3 * x
-                x = load(tape, d1 + j, 16)
-                b0, b1, b2, b3 = b0 + v0 * x, b1 + v1 * x, b2 + v2 * x, b3 + v3 * x
-                x = load(tape, d2 + j, 16)
-                e0, e1, e2, e3 = e0 + v0 * x, e1 + v1 * x, e2 + v2 * x, e3 + v3 * x
-                x = load(tape, d3 + j, 16)
-                f0, f1, f2, f3 = f0 + v0 * x, f1 + v1 * x, f2 + v2 * x, f3 + v3 * x
+                some, others = load_tile(W, w + k * N + j, N, 4, 16), load_tile(tape, d + r * stride + j, stride, 4, 16)
+                tile = tile + repeat(some, 4) * repeat_rows(others, 4, 4)
             o = at + r * K + k
-            add_four_sums(y, o, a0, a1, a2, a3)
-            add_four_sums(y, o + K, b0, b1, b2, b3)
-            add_four_sums(y, o + 2 * K, e0, e1, e2, e3)
-            add_four_sums(y, o + 3 * K, f0, f1, f2, f3)
-    for r in range(rows - rows % 4, rows):
-        d0 = d + r * stride
-        for k in range(0, K, 4):
-            w0 = w + k * N
-            w1, w2, w3 = w0 + N, w0 + 2 * N, w0 + 3 * N
-            a0 = a1 = a2 = a3 = splat(ZERO, 16)
+            store_tile(y, o, K, 4, load_tile(y, o, K, 4, 4) + row_sums(tile, 16))
+    for r in range(ones, rows):
+        for step in range(0, K, 4):
+            k = K - 4 - step if turn else step
+            sums = splat(ZERO, 64)
             for j in range(0, N, 16):
-                x = load(tape, d0 + j, 16)
-                a0, a1 = a0 + load(W, w0 + j, 16) * x, a1 + load(W, w1 + j, 16) * x
-                a2, a3 = a2 + load(W, w2 + j, 16) * x, a3 + load(W, w3 + j, 16) * x
-            add_four_sums(y, at + r * K + k, a0, a1, a2, a3)
+                row = load(tape, d + r * stride + j, 16)
+                sums = sums + load_tile(W, w + k * N + j, N, 4, 16) * repeat(row, 4)
+            o = at + r * K + k
+            store(y, o, load(y, o, 4) + row_sums(sums, 4))
 
 
 @kernel
 def outer_products(grad, g, tape, x, d, stride, rows, K, N):
-    """grad[g + k·N : …] = Σ_r x_r[k]·d_r[:], r ascending; 4·64 sums stay in registers for 64 records at a time."""
+    """grad[g + k·N : …] = Σ_r x_r[k]·d_r[:], r ascending; the sums of 16 k stay in registers for 64 records."""
     for first in range(0, rows, 64):
-        for j in range(0, N, 64):
-            for k in range(0, K, 4):
-                g0 = g + k * N + j
-                g1, g2, g3 = g0 + N, g0 + 2 * N, g0 + 3 * N
-                if first == 0:
-                    a0 = a1 = a2 = a3 = splat(ZERO, 64)
-                else:
-                    a0, a1, a2, a3 = load(grad, g0, 64), load(grad, g1, 64), load(grad, g2, 64), load(grad, g3, 64)
+        for k in range(0, K, 16):
+            for j in range(0, N, 16):
+                tile = splat(ZERO, 256) if first == 0 else load_tile(grad, g + k * N + j, N, 16, 16)
                 for r in range(first, min(first + 64, rows)):
-                    row = load(tape, d + r * stride + j, 64)
-                    at = x + r * stride + k
-                    a0 = a0 + tape[at] * row
-                    a1 = a1 + tape[at + 1] * row
-                    a2 = a2 + tape[at + 2] * row
-                    a3 = a3 + tape[at + 3] * row
-                store(grad, g0, a0)
-                store(grad, g1, a1)
-                store(grad, g2, a2)
-                store(grad, g3, a3)
+                    row = load(tape, d + r * stride + j, 16)
+                    tile = tile + spread(tape, x + r * stride + k, 1, 16, 16) * repeat(row, 16)
+                store_tile(grad, g + k * N + j, N, 16, tile)
 
 
 @kernel
@@ -405,14 +379,14 @@ def backward(theta, grad, work, tape, tokens, touched, layout, count, batch):
         clear(work, 0, (rows + batch) * H)
         if skip or layer == L - 1:
             w_out = output + (layer * H * C if skip else 0)
-            add_transposed_product(work, 0, H, tape, slot, record, rows, theta, w_out, C)
+            add_transposed_product(work, 0, H, tape, slot, record, rows, theta, w_out, C, False)
             outer_products(grad, w_out, tape, slot + h, slot, record, rows, H, C)
         if layer < L - 1:
-            add_transposed_product(work, 0, H, tape, z + N, record, rows, theta, w + (H + 1) * N, N)
+            add_transposed_product(work, 0, H, tape, z + N, record, rows, theta, w + (H + 1) * N, N, False)
         for s in range(count - 1, -1, -1):
             dh = s * batch * H
             if s < count - 1:
-                add_transposed_product(work, dh, H, tape, z + (s + 1) * slot, record, batch, theta, w, N)
+                add_transposed_product(work, dh, H, tape, z + (s + 1) * slot, record, batch, theta, w, N, s % 2 == 1)
             for b in range(batch):
                 at = s * slot + b * record
                 cell_backward(tape, at + h, slot + at + h, z + at, work, dh + b * H, dc + b * H, H)

@@ -3,6 +3,8 @@
 Its LLVM value is one vector `<n x float>`, so a kernel written with lanes reads like the equation and LLVM
 splits wide lanes over the registers that the CPU has. Every operation is plain IEEE float32 on each lane, and
 sums over lanes are a fixed tree: the bits do not depend on the CPU.
+
+A tile is lanes too: R rows of n columns each, row after row, which need not be neighbours in memory.
 """
 
 import operator
@@ -40,29 +42,51 @@ def _integers(values: Any) -> ir.Constant:
     return ir.Constant(ir.VectorType(_I32, len(values)), values)
 
 
+def _chosen(builder: Any, value: Any, places: Any) -> Any:
+    """The lanes of `value` at these places."""
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), _integers(places))
+
+
 def _splat(builder: Any, x: Any, n: int) -> Any:
     undefined = ir.Constant(_vector(n), ir.Undefined)
-    first = builder.insert_element(undefined, x, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, undefined, _integers([0] * n))
+    return _chosen(builder, builder.insert_element(undefined, x, ir.Constant(_I32, 0)), [0] * n)
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, n: int) -> Any:
+def _stacked(builder: Any, rows: list[Any]) -> Any:
+    """One vector of all the rows, whose number is a power of two."""
+    while len(rows) > 1:
+        lanes = _integers(range(2 * rows[0].type.count))
+        rows = [builder.shuffle_vector(a, b, lanes) for a, b in zip(rows[::2], rows[1::2], strict=True)]
+    return rows[0]
+
+
+def _pointers(context: Any, builder: Any, array_type: Any, array: Any, places: Any, kind: Any) -> list[Any]:
+    """Where a `kind` lies in the array at index, index + stride, …, for `places` = (index, stride, rows)."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _vector(n).as_pointer())
+    index, stride, rows = places
+    steps = (builder.mul(stride, ir.Constant(stride.type, row)) for row in range(rows))
+    return [builder.bitcast(builder.gep(data, [builder.add(index, step)]), kind.as_pointer()) for step in steps]
+
+
+def _literals(*numbers: Any) -> bool:
+    return all(isinstance(n, types.IntegerLiteral) for n in numbers)
+
+
+ONE_ROW = ir.Constant(ir.IntType(64), 0), 1  # a stride and a number of rows
 
 
 @intrinsic
 def load(typingctx, array, index, n):
     """Lanes(n) from `array[index : index + n]`; `array` is flat float32, `n` a literal."""
-    if not isinstance(n, types.IntegerLiteral):
+    if not _literals(n):
         return None
-    lanes = n.literal_value
+    kind = _vector(n.literal_value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], lanes)
-        return builder.load(pointer, align=4)
+        [place] = _pointers(context, builder, sig.args[0], args[0], (args[1], *ONE_ROW), kind)
+        return builder.load(place, align=4)
 
-    return Lanes(lanes)(array, types.intp, n), codegen
+    return Lanes(kind.count)(array, types.intp, n), codegen
 
 
 @intrinsic
@@ -70,17 +94,90 @@ def store(typingctx, array, index, value):
     """Write the lanes of `value` to `array[index : index + n]`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], value.n)
-        builder.store(args[2], pointer, align=4)
+        [place] = _pointers(context, builder, sig.args[0], args[0], (args[1], *ONE_ROW), args[2].type)
+        builder.store(args[2], place, align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), codegen
 
 
 @intrinsic
+def load_tile(typingctx, array, index, stride, rows, n):
+    """A tile whose row r is `array[index + r·stride :][:n]`; `rows`, a power of two, and `n` are literals."""
+    if not _literals(rows, n):
+        return None
+    kind, count = _vector(n.literal_value), rows.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), kind)
+        return _stacked(builder, [builder.load(place, align=4) for place in places])
+
+    return Lanes(count * kind.count)(array, types.intp, types.intp, rows, n), codegen
+
+
+@intrinsic
+def store_tile(typingctx, array, index, stride, rows, value):
+    """Write row r of the tile `value` to `array[index + r·stride :][:n]`."""
+    if not _literals(rows):
+        return None
+    count = rows.literal_value
+    n = value.n // count
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), _vector(n))
+        for row, place in enumerate(places):
+            builder.store(_chosen(builder, args[4], range(row * n, row * n + n)), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, rows, value), codegen
+
+
+@intrinsic
+def spread(typingctx, array, index, stride, rows, n):
+    """A tile whose row r is n times `array[index + r·stride]`; `rows`, a power of two, and `n` are literals."""
+    if not _literals(rows, n):
+        return None
+    columns, count = n.literal_value, rows.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), ir.FloatType())
+        return _stacked(builder, [_splat(builder, builder.load(place, align=4), columns) for place in places])
+
+    return Lanes(count * columns)(array, types.intp, types.intp, rows, n), codegen
+
+
+@intrinsic
+def repeat(typingctx, a, times):
+    """A tile of all the lanes of `a`, then again, `times` times, a literal."""
+    if not _literals(times):
+        return None
+    count = times.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _chosen(builder, args[0], list(range(a.n)) * count)
+
+    return Lanes(count * a.n)(a, times), codegen
+
+
+@intrinsic
+def repeat_rows(typingctx, a, rows, times):
+    """A tile of the first of the `rows` rows of `a` `times` times, then the second, …; both are literals."""
+    if not _literals(rows, times):
+        return None
+    count, copies = rows.literal_value, times.literal_value
+    n = a.n // count
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = [row * n + j for row in range(count) for _ in range(copies) for j in range(n)]
+        return _chosen(builder, args[0], places)
+
+    return Lanes(copies * a.n)(a, rows, times), codegen
+
+
+@intrinsic
 def splat(typingctx, x, n):
     """Lanes(n) that all hold the float32 `x`; `n` a literal."""
-    if not isinstance(n, types.IntegerLiteral):
+    if not _literals(n):
         return None
     lanes = n.literal_value
 
@@ -193,15 +290,32 @@ def exponent(typingctx, a):
     return a(a), codegen
 
 
-def _tree(builder: Any, value: Any, n: int, combine: Emit) -> Any:
-    """Fold the upper half of the lanes onto the lower half until one is left."""
+def _folded(builder: Any, value: Any, rows: int, combine: Emit) -> Any:
+    """One lane per row: the right half of each row is combined with its left half until one column is left."""
+    n = value.type.count // rows
     while n > 1:
-        n //= 2
-        undefined = ir.Constant(value.type, ir.Undefined)
-        low = builder.shuffle_vector(value, undefined, _integers(range(n)))
-        high = builder.shuffle_vector(value, undefined, _integers(range(n, 2 * n)))
-        value = combine(builder, low, high)
-    return builder.extract_element(value, ir.Constant(_I32, 0))
+        half = n // 2
+        left, right = ([row * n + side + j for row in range(rows) for j in range(half)] for side in (0, half))
+        value = combine(builder, _chosen(builder, value, left), _chosen(builder, value, right))
+        n = half
+    return value
+
+
+def _sum(builder: Any, a: Any, b: Any) -> Any:
+    return builder.fadd(a, b)
+
+
+@intrinsic
+def row_sums(typingctx, a, rows):
+    """Lanes(rows): the sum of each row of a tile of `rows`, a literal; the same tree as in `lane_sum`."""
+    if not _literals(rows):
+        return None
+    count = rows.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _folded(builder, args[0], count, _sum)
+
+    return Lanes(count)(a, rows), codegen
 
 
 @intrinsic
@@ -209,7 +323,7 @@ def lane_sum(typingctx, a):
     """The sum of all lanes: halves are added pairwise, a fixed tree."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _tree(builder, args[0], a.n, lambda b, low, high: b.fadd(low, high))
+        return builder.extract_element(_folded(builder, args[0], 1, _sum), ir.Constant(_I32, 0))
 
     return types.float32(a), codegen
 
@@ -219,7 +333,7 @@ def lane_maximum(typingctx, a):
     """The largest lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _tree(builder, args[0], a.n, _larger)
+        return builder.extract_element(_folded(builder, args[0], 1, _larger), ir.Constant(_I32, 0))
 
     return types.float32(a), codegen
 

@@ -156,8 +156,6 @@ def mix_experts(table, weights, state, scratch, entries, tape, layout, at):
             store_logarithm(scratch, logs + (k - 1) * C, scratch, k * C, C)
     store_logarithm(scratch, logs + NETWORK * C, tape, at, C)
     set_buckets(state, scratch, tape, at, C)
-    for j in range(0, C, 128):
-        store(tape, z + j, splat(ZERO, 128))
     for k in range(EXPERTS):
         scratch[w + k] = ZERO
         if state[BUCKET + k] >= 0:
@@ -165,16 +163,22 @@ def mix_experts(table, weights, state, scratch, entries, tape, layout, at):
             for n in range(ROWS_IN_FORCE):
                 weight += weights[row_in_force(state, n) + k]
             scratch[w + k] = weight
-            for j in range(0, C, 128):
-                store(tape, z + j, load(tape, z + j, 128) + load(scratch, logs + k * C + j, 128) * weight)
+    for j in range(0, C, 128):
+        total = splat(ZERO, 128)
+        for k in range(EXPERTS):
+            if state[BUCKET + k] >= 0:
+                total = total + load(scratch, logs + k * C + j, 128) * scratch[w + k]
+        store(tape, z + j, total)
     if state[GUESS] >= 0:
         tape[z + state[GUESS]] += weights[M + state[MATCH_BUCKET]]
     for k in range(1, CONTEXTS):
         if state[LATEST + k] >= 0:
             tape[z + (state[LATEST + k] >> 4)] += weights[weight_of_latest(state, k)]
     softmax(tape, z, V, C)
-    for v in range(V):
-        tape[z + v] = tape[z + v] * (ONE - f32(V) * FLOOR) + FLOOR
+    for j in range(0, C, 128):
+        store(tape, z + j, load(tape, z + j, 128) * (ONE - f32(V) * FLOOR) + FLOOR)
+    for v in range(V, C):
+        tape[z + v] = ZERO
 
 
 @kernel

@@ -14,7 +14,7 @@ from streamlstm.model import Layout, aligned_zeros
 SHAPES = [
     Config(hidden=7, layers=1, window=1),
     Config(hidden=32, layers=1, window=32),
-    Config(hidden=20, layers=2, window=5),
+    Config(hidden=20, layers=2, window=23),
     Config(hidden=33, layers=3, window=8),
     Config(hidden=16, layers=1, window=6, connections="stacked"),
     Config(hidden=40, layers=2, window=3, connections="stacked"),
