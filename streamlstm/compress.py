@@ -44,6 +44,8 @@ from .vocabulary import Tokens
 MAGIC, VERSION = b"\x89SLZ", 1
 ARITHMETIC = 4
 """Part of every identity: raised when a new version changes a bit of any distribution."""
+ARITHMETIC_OF_RULE = {"adam": 5}
+"""It instead for predictors that learn by this rule: raised when a new version changes a bit only of theirs."""
 
 END, CODED, RAW = range(3)
 FRAME_SYMBOLS = 1 << 21
@@ -136,8 +138,9 @@ def identity(predictor: StreamPredictor) -> bytes:
     optimizer and whether it learns; and ARITHMETIC.
     """
     layout, learned, filled = predictor._layout, predictor._optimizer_state, predictor._filled
+    rule = predictor.optimizer.name if predictor.learning else ""
     values = {
-        "arithmetic": ARITHMETIC,
+        "arithmetic": ARITHMETIC_OF_RULE.get(rule, ARITHMETIC),
         "config": asdict(predictor.config),
         "vocabulary": predictor.vocabulary.describe(),
         "optimizer": learned.describe(),

@@ -254,6 +254,18 @@ _binary(minimum, _smaller)
 
 
 @intrinsic
+def root(typingctx, a):
+    """√a of each lane, correctly rounded."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = args[0].type
+        name = f"llvm.sqrt.v{a.n}f32"
+        return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name), args)
+
+    return a(a), codegen
+
+
+@intrinsic
 def reciprocal_root_guess(typingctx, a):
     """1 / √a within 5 % of each lane, for positive normal numbers: half the exponent, by one shift of the bits."""
 

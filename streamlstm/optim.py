@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .jit import entry, kernel
-from .lanes import lane_sum, load, reciprocal_root_guess, splat, store
+from .lanes import lane_sum, load, reciprocal_root_guess, root, splat, store
 
 F32 = npt.NDArray[np.float32]
 f32 = np.float32
@@ -69,8 +69,7 @@ def adam(theta, slots, grad, at, n, hyper, lr, scale):
         m = hyper[BETA1] * load(slots, theta.size + j, 32) + (ONE - hyper[BETA1]) * g
         store(slots, j, v)
         store(slots, theta.size + j, m)
-        x = v * hyper[CORRECT2]
-        store(theta, j, w - lr * (m * hyper[CORRECT1]) / (x * reciprocal_root(x) + hyper[EPSILON]))
+        store(theta, j, w - lr * (m * hyper[CORRECT1]) / (root(v * hyper[CORRECT2]) + hyper[EPSILON]))
 
 
 @kernel

@@ -120,7 +120,7 @@ class Reference:
             v[on] = b2 * v[on] + (one - b2) * (g * g)
             x = v[on] * c2
             if b2 and b1:
-                w[on] -= rate * (m[on] * c1) / (x * reciprocal_root(x) + epsilon)
+                w[on] -= rate * (m[on] * c1) / (np.sqrt(x) + epsilon)
             elif b2:
                 w[on] -= rate * g * reciprocal_root(x + epsilon * epsilon)
             else:
