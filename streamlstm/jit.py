@@ -55,6 +55,12 @@ def entry(arguments: str) -> Any:
     return decorate
 
 
+def native(dispatcher: Any) -> Any:
+    """The compiled function of an entry; to call it takes half the time, as it trusts the types of its arguments."""
+    dispatcher.compile(dispatcher.arguments)
+    return dispatcher.overloads[dispatcher.arguments].entry_point
+
+
 ENTRIES: list[Any] = []
 """Every entry, in the order of import."""
 

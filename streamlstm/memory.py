@@ -16,6 +16,7 @@ import numpy.typing as npt
 from . import contexts, mixture
 from .counts import CHECK, ENTRIES, PAGE, ROOM, USED
 from .experts import ORDER_LIMIT
+from .jit import native
 from .model import F32, aligned_zeros
 from .vocabulary import Tokens, Vocabulary
 
@@ -87,6 +88,7 @@ class Memory:
         self._entries = np.zeros(len(vocabulary), dtype=np.int32)
         self._scratch = aligned_zeros(2 * contexts.CONTEXTS * columns + contexts.CONTEXTS + 3 * contexts.EXPERTS)
         self._state = _start()
+        self._remember = native(mixture.remember)
         self._holders: WeakSet[Memory] = WeakSet(
             [self]
         )  # table, history and weights are copied before they change if there are more
@@ -107,7 +109,7 @@ class Memory:
         shares: F32,
     ) -> None:
         """Score, learn and remember symbols that have flowed through the network; see `mixture.remember`."""
-        mixture.remember(*self.arrays(learn), tape, tokens, bits, shares, places, first, count, learn)
+        self._remember(*self.arrays(learn), tape, tokens, bits, shares, places, first, count, learn)
 
     def arrays(self, learn: bool) -> tuple[npt.NDArray[Any], ...]:
         """The arrays that `mixture.remember` takes first; if it is to learn, they are this memory's own."""

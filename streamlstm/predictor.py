@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from . import kernels, ranks
 from .checkpoint import Arrays, read_checkpoint, write_checkpoint
+from .jit import native
 from .memory import SHARES, Memory
 from .model import F32, Config, Layout, Start, aligned_empty, aligned_zeros, fresh_theta
 from .optim import Optimizer, OptimizerState, RMSprop, optimizer_from
@@ -29,6 +30,8 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 Places = npt.NDArray[np.int64]
 
 NOTHING = np.zeros(0, dtype=np.float32)
+
+_PLAIN = frozenset((str, bytes, int))
 
 BLOCK = 32
 """How many symbols a frozen predictor runs through the network at once in `observe_many`."""
@@ -149,6 +152,7 @@ class StreamPredictor:
         )  # theta and the slots are copied before they change if there are more
         bits = layout.config.memory_bits
         self._memory = Memory(vocabulary, layout.columns, bits, trained) if layout.config.memory else None
+        self._forward = native(kernels.forward)
         self._n_symbols = 0
         self.about: dict[str, Any] = {}
         self._open_tape(True, aligned_zeros(layout.state))
@@ -253,10 +257,10 @@ class StreamPredictor:
         Returns its surprisal in bits. Over a byte vocabulary a character of several bytes is several symbols, and their
         surprisals add up. Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
-        tokens = self._vocabulary.encode_symbol(symbol)
-        if len(tokens) == 1:
-            return self._observe_token(tokens[0])
-        return sum(self._observe_token(token) for token in tokens)
+        token = self._vocabulary.token_of.get(symbol) if type(symbol) in _PLAIN else None
+        if token is not None:  # the short way, which most symbols take
+            return self._observe_token(token)
+        return sum(self._observe_token(token) for token in self._vocabulary.encode_symbol(symbol))
 
     def _observe_token(self, token: int) -> float:
         at = self._filled
@@ -274,7 +278,7 @@ class StreamPredictor:
         self, tape: F32, tokens: Tokens, bits: F32, places: Places, first: int, count: int, shares: F32 = NOTHING
     ) -> None:
         """Let `count` symbols flow through the network, and then through the memory."""
-        kernels.forward(self._theta, tape, tokens, bits, places, first, count, 1)
+        self._forward(self._theta, tape, tokens, bits, places, first, count, 1)
         if self._memory is not None:
             self._memory.remember(tape, tokens, bits, places, first, count, self._learning, shares)
 
