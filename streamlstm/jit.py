@@ -18,6 +18,7 @@ import llvmlite
 import numba
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.runtime import rtsys
 from numba.core.types.misc import unliteral
 
 try:
@@ -167,7 +168,8 @@ class _KernelCache(FunctionCache):
         found = None
         with suppress(Exception):  # whatever is wrong with a cache file, compiling mends it
             if self._checksum() == self._checksum_file().read_text():
-                found = super().load_overload(sig, target_context)
+                rtsys.initialize(target_context)  # all that machine code needs; numba would also load what compiling
+                found = self._load_overload(sig, target_context)  # needs, which takes longer than all else of a start
             else:
                 self._discard()
         if found is not None:

@@ -39,13 +39,22 @@ def test_a_kernel_is_compiled_once_whatever_literals_it_is_given():
     assert increased.signatures == [(numba.int64, numba.int64)]
 
 
-def start(cache, cwd=None, **environment):
+# The like, which then compiles a function of its own.
+AND_COMPILE = """
+import sys
+import numpy as np, numba
+print("numba.np.linalg" in sys.modules)
+print(numba.njit(lambda x: np.sort(x)[1] + x.sum())(np.array([4.0, 3.0])))
+"""
+
+
+def start(cache, cwd=None, script=STREAM, **environment):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **environment}
     if not cache:
         del environment["NUMBA_CACHE_DIR"]
     environment = {name: value for name, value in environment.items() if value is not None}
     return subprocess.Popen(
-        [sys.executable, "-c", STREAM],
+        [sys.executable, "-c", script],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -74,6 +83,11 @@ def filled(tmp_path_factory):
 def test_a_filled_cache_is_used_without_a_word(filled):
     cache, _, bits = filled
     assert finish(start(cache))[::2] == (bits, "")
+
+
+def test_a_start_from_the_cache_loads_nothing_for_compiling_until_something_is_compiled(filled):
+    output, errors = start(filled[0], script=STREAM + AND_COMPILE).communicate(timeout=300)
+    assert output.split()[2:] == ["False", "11.0"], errors
 
 
 def test_many_processes_that_start_on_an_empty_cache_agree(tmp_path, filled):
