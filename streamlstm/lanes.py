@@ -72,7 +72,7 @@ def _literals(*numbers: Any) -> bool:
     return all(isinstance(n, types.IntegerLiteral) for n in numbers)
 
 
-ONE_ROW = ir.Constant(ir.IntType(64), 0), 1  # a stride and a number of rows
+_ONE_ROW = ir.Constant(ir.IntType(64), 0), 1  # a stride and a number of rows
 
 
 @intrinsic
@@ -83,7 +83,7 @@ def load(typingctx, array, index, n):
     kind = _vector(n.literal_value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        [place] = _pointers(context, builder, sig.args[0], args[0], (args[1], *ONE_ROW), kind)
+        [place] = _pointers(context, builder, sig.args[0], args[0], (args[1], *_ONE_ROW), kind)
         return builder.load(place, align=4)
 
     return Lanes(kind.count)(array, types.intp, n), codegen
@@ -94,7 +94,7 @@ def store(typingctx, array, index, value):
     """Write the lanes of `value` to `array[index : index + n]`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        [place] = _pointers(context, builder, sig.args[0], args[0], (args[1], *ONE_ROW), args[2].type)
+        [place] = _pointers(context, builder, sig.args[0], args[0], (args[1], *_ONE_ROW), args[2].type)
         builder.store(args[2], place, align=4)
         return context.get_dummy_value()
 

@@ -45,8 +45,9 @@ class Config:
             ("memory_bits", 10, 26),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
                 raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+            object.__setattr__(self, name, int(value))
         if not isinstance(self.memory, bool):
             raise ValueError(f"memory must be True or False, not {self.memory!r}")
         if self.connections not in CONNECTIONS:

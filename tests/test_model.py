@@ -25,6 +25,12 @@ def test_a_config_out_of_range_is_refused_by_name_and_value(field, value):
         Config(**{field: value})
 
 
+def test_a_config_takes_whole_numbers_of_numpy_as_its_own():
+    config = Config(hidden=np.int64(32), window=np.uint8(4))
+    assert config == Config(hidden=32, window=4)
+    assert {type(config.hidden), type(config.window)} == {int}
+
+
 @given(configs, st.integers(1, 300))
 def test_every_weight_has_pytorchs_name_and_shape_and_its_own_place(config, n_symbols):
     layout = Layout(config, n_symbols)

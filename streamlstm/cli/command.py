@@ -68,7 +68,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             leave(130)
         except OSError as error:
-            leave(1, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error)
+            what = error.strerror or error
+            leave(1, f"{error.filename}: {what}" if error.filename else what)
         except (ValueError, TypeError, FloatingPointError) as error:
             leave(1, error)
         except MemoryError as error:
