@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from .predictor import StreamPredictor, Trace
 from .units import byte_widths, code_points
@@ -24,6 +23,9 @@ BROKEN = 0x110000
 
 _ESCAPED = 0xDC00
 """Where `surrogateescape` puts the bytes that are no UTF-8."""
+
+_LEADS = range(0xC2, 0xF5)
+"""The bytes that begin a character of several."""
 
 _ANY = range(0x80, 0xC0)
 _CONTINUATIONS = {0xE0: range(0xA0, 0xC0), 0xED: range(0x80, 0xA0), 0xF0: range(0x90, 0xC0), 0xF4: range(0x80, 0x90)}
@@ -88,10 +90,9 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
     root = predictor.fork()
     root.learning = False
     chances = root.predict().astype(np.float64)
-    leads = _is_lead(np.arange(256))
-    alone = np.sort(chances[~leads])
-    bound = float(alone[-k]) if k <= len(alone) else 0.0  # k characters are at least as probable as this
-    heap = [(-float(chances[b]), bytes([b]), root if leads[b] else None) for b in np.flatnonzero(chances >= bound)]
+    best = np.sort(np.delete(chances, _LEADS))[-k:]  # chances of whole characters: what is below all k is of no use
+    bound = best[0] if len(best) == k else 0.0
+    heap = [(-float(chances[b]), bytes([b]), root if b in _LEADS else None) for b in np.flatnonzero(chances >= bound)]
     heapq.heapify(heap)
     found: list[tuple[str | bytes, float]] = []
     while heap and len(found) < k:
@@ -99,29 +100,33 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
         if before is None:
             found.append((_decoded(prefix), -chance))
             continue
-        for branch in _branches(prefix, -chance, before, bound):
+        branches = _branches(prefix, -chance, before, k, bound)
+        best = np.sort(np.append(best, [-chance for chance, _, node in branches if node is None]))[-k:]
+        bound = best[0] if len(best) == k else 0.0
+        for branch in branches:
             heapq.heappush(heap, branch)
     return found
 
 
 def _branches(
-    prefix: bytes, chance: float, before: StreamPredictor, bound: float
-) -> Iterator[tuple[float, bytes, StreamPredictor | None]]:
+    prefix: bytes, chance: float, before: StreamPredictor, k: int, bound: float
+) -> list[tuple[float, bytes, StreamPredictor | None]]:
     """How a character may go on after its first bytes, or break off, where that is as probable as `bound`.
 
-    `before` has seen all the bytes but the last.
+    Of the whole characters among them, the k most probable. `before` has seen all the bytes but the last.
     """
     node = before.fork()
     node.observe(prefix[-1:])
     following = _CONTINUATIONS.get(prefix[0], _ANY) if len(prefix) == 1 else _ANY
     chances = chance * node.predict().astype(np.float64)[following.start : following.stop]
-    n_bytes = 2 + (prefix[0] >= 0xE0) + (prefix[0] >= 0xF0)
-    for at in np.flatnonzero(chances >= bound):
-        byte = bytes([following.start + at])
-        yield -float(chances[at]), prefix + byte, node if len(prefix) + 1 < n_bytes else None
+    is_whole = len(prefix) == 1 + (prefix[0] >= 0xE0) + (prefix[0] >= 0xF0)
+    order = np.argsort(-chances, kind="stable")[: k if is_whole else None]
+    branches: list[tuple[float, bytes, StreamPredictor | None]] = [
+        (-float(chances[at]), prefix + bytes([following.start + at]), None if is_whole else node)
+        for at in order[chances[order] >= bound]
+    ]
     breaks_off = chance - float(chances.sum())
-    if breaks_off >= bound:
-        yield -breaks_off, prefix, None
+    return [*branches, (-breaks_off, prefix, None)] if breaks_off >= bound else branches
 
 
 def _decoded(symbol: bytes) -> str | bytes:
@@ -129,11 +134,6 @@ def _decoded(symbol: bytes) -> str | bytes:
         return symbol.decode()
     except UnicodeDecodeError:
         return symbol
-
-
-def _is_lead(tokens: npt.NDArray[np.int_] | Tokens) -> npt.NDArray[np.bool_]:
-    """Which bytes begin a character of several."""
-    return (tokens >= 0xC2) & (tokens <= 0xF4)
 
 
 def whole_characters(parts: Iterable[Tokens], vocabulary: Vocabulary) -> Iterator[Tokens]:
@@ -172,8 +172,14 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, k: int = 5) -
     points = code_points(text).astype(np.int32)
     widths = byte_widths(code_points(text))
     ends = np.cumsum(widths)
-    explorer = predictor.fork() if len(ends) > 1 else predictor
-    trace = predictor.trace(tokens, k)
+    between = set((ends - 1).tolist())  # two characters: where the last byte of one is
+    found: dict[int, list[tuple[str | bytes, float]]] = {}
+
+    def look_ahead(index: int, next_tokens: Tokens) -> None:
+        if index in between and any(token in _LEADS for token in next_tokens.tolist()):
+            found[index] = top_characters(predictor, len(next_tokens))
+
+    trace = predictor._trace(tokens, k, visit=look_ahead)
     if not len(ends):
         return trace
     regrouped = Trace(
@@ -183,11 +189,8 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, k: int = 5) -
         character_ids(trace.next_tokens[ends - 1], vocabulary),
         trace.next_probabilities[ends - 1],
     )
-    done = 0 if explorer is not predictor else len(tokens)
-    for index in np.flatnonzero(_is_lead(trace.next_tokens[ends - 1]).any(axis=1)):
-        explorer.observe_many(tokens[done : ends[index]])
-        done = ends[index]
-        guesses = top_characters(explorer, regrouped.next_tokens.shape[1])
-        regrouped.next_tokens[index] = [_id(symbol) for symbol, _ in guesses]
-        regrouped.next_probabilities[index] = [chance for _, chance in guesses]
+    for index, guesses in found.items():
+        at = np.searchsorted(ends, index + 1)
+        regrouped.next_tokens[at] = [_id(symbol) for symbol, _ in guesses]
+        regrouped.next_probabilities[at] = [chance for _, chance in guesses]
     return regrouped

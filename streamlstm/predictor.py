@@ -8,7 +8,7 @@ scored, the gradient of those T predictions updates the weights, and the tape re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from .vocabulary import Symbol, Symbols, Tokens, Vocabulary
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 Places = npt.NDArray[np.int64]
+Visit = Callable[[int, Tokens], None]
+"""Told the index of a symbol and the tokens [k] that are the most probable after it."""
 
 NOTHING = np.zeros(0, dtype=np.float32)
 
@@ -268,17 +270,17 @@ class StreamPredictor:
             self._learn(token)
             at = 0
         self._tokens[at] = token
-        self._flow(self._tape, self._tokens, self._bits, self._places, at, 1)
+        self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, 1, 1)
+        self._remember(self._tape, self._tokens, self._bits, self._places, at, 1)
         if self._learning:
             self._filled = at + 1
         self._n_symbols += 1
         return float(self._bits[at])
 
-    def _flow(
+    def _remember(
         self, tape: F32, tokens: Tokens, bits: F32, places: Places, first: int, count: int, shares: F32 = NOTHING
     ) -> None:
-        """Let `count` symbols flow through the network, and then through the memory."""
-        self._forward(self._theta, tape, tokens, bits, places, first, count, 1)
+        """Let symbols that have flowed through the network flow through the memory, if there is one."""
         if self._memory is not None:
             self._memory.remember(tape, tokens, bits, places, first, count, self._learning, shares)
 
@@ -301,6 +303,10 @@ class StreamPredictor:
         """
         if explain and self._memory is None:
             raise ValueError("only a predictor with a memory has experts to explain")
+        return self._trace(symbols, k, explain)
+
+    def _trace(self, symbols: Symbols, k: int, explain: bool = False, visit: Visit | None = None) -> Trace:
+        """The trace; where the predictor stands after each symbol, `visit` may look around, but not change it."""
         _require_count(k)
         tokens = self._vocabulary.encode(symbols)
         n, n_symbols = len(tokens), len(self._vocabulary)
@@ -310,7 +316,7 @@ class StreamPredictor:
         top_tokens = np.empty(n * k, dtype=np.int32)
         top_probabilities = np.empty(n * k, dtype=np.float32)
         shares = np.zeros(n * SHARES if explain else 0, dtype=np.float32)
-        for step in self._steps(tokens, shares):
+        for step in self._steps(tokens, shares, singly=visit is not None):
             first, last = step.start, step.start + step.count
             bits[first:last] = step.bits
             ranks.rank_and_top(
@@ -323,42 +329,56 @@ class StreamPredictor:
                 top_tokens[first * k : last * k],
                 top_probabilities[first * k : last * k],
             )
+            if visit is not None:
+                visit(first, top_tokens[first * k : last * k])
         experts = shares.reshape(n, -1, 2) if explain else None
         return Trace(tokens, bits, places, top_tokens.reshape(n, k), top_probabilities.reshape(n, k), experts)
 
-    def _steps(self, tokens: Tokens, shares: F32 = NOTHING) -> Iterator[_Step]:
+    def _steps(self, tokens: Tokens, shares: F32 = NOTHING, singly: bool = False) -> Iterator[_Step]:
         """Let tokens flow, as many at a time as the tape takes; the predictor is up to date at each yield.
 
         shares  float32 [n · SHARES] or empty: takes what the experts of the memory said of each
+        singly  whether to yield after each token; the network is still run for many at a time
         """
-        return self._learning_steps(tokens, shares) if self._learning else self._frozen_steps(tokens, shares)
+        return (
+            self._learning_steps(tokens, shares, singly)
+            if self._learning
+            else self._frozen_steps(tokens, shares, singly)
+        )
 
-    def _learning_steps(self, tokens: Tokens, shares: F32) -> Iterator[_Step]:
+    def _learning_steps(self, tokens: Tokens, shares: F32, singly: bool) -> Iterator[_Step]:
         window, done = self.config.window, 0
         while done < len(tokens):
             if self._filled == window:
                 self._learn(int(tokens[done]))
             at, count = self._filled, min(window - self._filled, len(tokens) - done)
             self._tokens[at : at + count] = tokens[done : done + count]
-            said = shares[done * SHARES : (done + count) * SHARES]
-            self._flow(self._tape, self._tokens, self._bits, self._places, at, count, said)
-            self._filled += count
-            self._n_symbols += count
-            yield _Step(done, count, self._bits[at : at + count], self._tape, at * self._record)
-            done += count
+            self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, count, 1)
+            part = 1 if singly else count
+            for first in range(at, at + count, part):
+                said = shares[done * SHARES : (done + part) * SHARES]
+                self._remember(self._tape, self._tokens, self._bits, self._places, first, part, said)
+                self._filled += part
+                self._n_symbols += part
+                yield _Step(done, part, self._bits[first : first + part], self._tape, first * self._record)
+                done += part
 
-    def _frozen_steps(self, tokens: Tokens, shares: F32) -> Iterator[_Step]:
+    def _frozen_steps(self, tokens: Tokens, shares: F32, singly: bool) -> Iterator[_Step]:
         record, state, places = self._record, self._layout.state, self._layout.places(learning=False)
         tape = aligned_zeros((BLOCK + 1) * record)
         bits = np.zeros(BLOCK, dtype=np.float32)
-        for done in range(0, len(tokens), BLOCK):
-            block = tokens[done : done + BLOCK]
-            count = len(block)
+        for begin in range(0, len(tokens), BLOCK):
+            block = tokens[begin : begin + BLOCK]
             tape[:state] = self._tape[:state]
-            self._flow(tape, block, bits, places, 0, count, shares[done * SHARES : (done + count) * SHARES])
-            self._tape[:state] = tape[count * record : count * record + state]
-            self._n_symbols += count
-            yield _Step(done, count, bits[:count], tape, 0)
+            self._forward(self._theta, tape, block, bits, places, 0, len(block), 1)
+            part = 1 if singly else len(block)
+            for first in range(0, len(block), part):
+                done, last = begin + first, first + part
+                said = shares[done * SHARES : (done + part) * SHARES]
+                self._remember(tape, block, bits, places, first, part, said)
+                self._tape[:state] = tape[last * record : last * record + state]
+                self._n_symbols += part
+                yield _Step(done, part, bits[first:last], tape, first * record)
 
     def _learn(self, next_token: int) -> None:
         """One update from the full window; `next_token` is what its last distribution had to predict."""
