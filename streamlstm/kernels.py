@@ -32,6 +32,7 @@ from .lanes import (
     lane_sum,
     load,
     load_tile,
+    mantissa,
     maximum,
     minimum,
     repeat,
@@ -58,14 +59,15 @@ ZERO, ONE = f32(0.0), f32(1.0)
 def exp(x):
     """e**x within 1 ulp on [-72, 88], clamped there so that no result is 0, subnormal or infinite (Cephes expf)."""
     x = minimum(maximum(x, f32(-72.0)), f32(88.0))
-    n = (x * f32(1.44269504) + f32(12582912.0)) - f32(12582912.0)  # x / ln 2, rounded: 1.5·2**23 leaves no fraction
+    shifted = x * f32(1.44269504) + f32(12582912.0)  # n = x / ln 2, rounded: 1.5·2**23 leaves no fraction
+    n = shifted - f32(12582912.0)
     r = (x - n * f32(0.693359375)) - n * f32(-2.12194440e-4)
     p = f32(1.9875691500e-4) * r + f32(1.3981999507e-3)
     p = p * r + f32(8.3334519073e-3)
     p = p * r + f32(4.1665795894e-2)
     p = p * r + f32(1.6666665459e-1)
     p = p * r + f32(5.0000001201e-1)
-    return times_power_of_two((p * (r * r) + r) + ONE, n)
+    return times_power_of_two((p * (r * r) + r) + ONE, shifted)
 
 
 @kernel
@@ -117,8 +119,7 @@ def log2(x):
 @kernel
 def ln(x):
     """ln x of positive normal float32 lanes."""
-    n = exponent(x)
-    return n * f32(0.69314718) + ln_near_one(times_power_of_two(x, ZERO - n) - ONE)
+    return exponent(x) * f32(0.69314718) + ln_near_one(mantissa(x) - ONE)
 
 
 @kernel

@@ -279,15 +279,22 @@ def reciprocal_root_guess(typingctx, a):
 
 @intrinsic
 def times_power_of_two(typingctx, a, n):
-    """a * 2**n on each lane, for whole n in [-126, 127] and a result that is a normal number."""
+    """a * 2**n on each lane, for a result that is a normal number; n is whole and given as n + 1.5 * 2**23.
+
+    The last bits of that sum are n, and are added to the exponent's.
+    """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        whole = builder.fptosi(args[1], ir.VectorType(_I32, a.n))
-        biased = builder.add(whole, _integers([127] * a.n))
-        power = builder.bitcast(builder.shl(biased, _integers([23] * a.n)), _vector(a.n))
-        return builder.fmul(args[0], power)
+        bits, last = (builder.bitcast(arg, ir.VectorType(_I32, a.n)) for arg in args)
+        moved = builder.add(bits, builder.shl(last, _integers([23] * a.n)))
+        return builder.bitcast(moved, _vector(a.n))
 
     return a(a, n), codegen
+
+
+def _exponent_bits(builder: Any, bits: Any, n: int) -> Any:
+    """The whole n, as int32, with x / 2**n in [√½, √2), from the bits of each x."""
+    return builder.ashr(builder.sub(bits, _integers([0x3F3504F3] * n)), _integers([23] * n))
 
 
 @intrinsic
@@ -296,8 +303,19 @@ def exponent(typingctx, a):
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         bits = builder.bitcast(args[0], ir.VectorType(_I32, a.n))
-        above = builder.sub(bits, _integers([0x3F3504F3] * a.n))
-        return builder.sitofp(builder.ashr(above, _integers([23] * a.n)), _vector(a.n))
+        return builder.sitofp(_exponent_bits(builder, bits, a.n), _vector(a.n))
+
+    return a(a), codegen
+
+
+@intrinsic
+def mantissa(typingctx, a):
+    """a / 2**n for that n: it lies in [√½, √2)."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], ir.VectorType(_I32, a.n))
+        moved = builder.shl(_exponent_bits(builder, bits, a.n), _integers([23] * a.n))
+        return builder.bitcast(builder.sub(bits, moved), _vector(a.n))
 
     return a(a), codegen
 
