@@ -172,14 +172,14 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, k: int = 5) -
     points = code_points(text).astype(np.int32)
     widths = byte_widths(code_points(text))
     ends = np.cumsum(widths)
-    between = set((ends - 1).tolist())  # two characters: where the last byte of one is
+    last_bytes = set((ends - 1).tolist())
     found: dict[int, list[tuple[str | bytes, float]]] = {}
 
     def look_ahead(index: int, next_tokens: Tokens) -> None:
-        if index in between and any(token in _LEADS for token in next_tokens.tolist()):
+        if index in last_bytes and any(token in _LEADS for token in next_tokens.tolist()):
             found[index] = top_characters(predictor, len(next_tokens))
 
-    trace = predictor._trace(tokens, k, visit=look_ahead)
+    trace = predictor._trace(tokens, k, visit=look_ahead if k else None)
     if not len(ends):
         return trace
     regrouped = Trace(

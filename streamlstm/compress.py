@@ -44,8 +44,8 @@ from .vocabulary import Tokens
 MAGIC, VERSION = b"\x89SLZ", 1
 ARITHMETIC = 4
 """Part of every identity: raised when a new version changes a bit of any distribution."""
-ARITHMETIC_OF_RULE = {"adam": 5}
-"""It instead for predictors that learn by this rule: raised when a new version changes a bit only of theirs."""
+ARITHMETIC_OF_RULE = {"adam": 1}
+"""Added to it for predictors that learn by this rule: raised when a new version changes a bit only of theirs."""
 
 END, CODED, RAW = range(3)
 FRAME_SYMBOLS = 1 << 21
@@ -135,12 +135,12 @@ def identity(predictor: StreamPredictor) -> bytes:
     """16 bytes that differ for predictors that would not predict and learn alike.
 
     From the weights, the context, the memory and what the optimizer remembers; the config, the vocabulary, the
-    optimizer and whether it learns; and ARITHMETIC.
+    optimizer and whether it learns; and the versions of the arithmetic.
     """
     layout, learned, filled = predictor._layout, predictor._optimizer_state, predictor._filled
     rule = predictor.optimizer.name if predictor.learning else ""
     values = {
-        "arithmetic": ARITHMETIC_OF_RULE.get(rule, ARITHMETIC),
+        "arithmetic": ARITHMETIC + ARITHMETIC_OF_RULE.get(rule, 0),
         "config": asdict(predictor.config),
         "vocabulary": predictor.vocabulary.describe(),
         "optimizer": learned.describe(),

@@ -36,7 +36,6 @@ from .lanes import (
     maximum,
     minimum,
     repeat,
-    repeat_rows,
     row_sums,
     splat,
     spread,
@@ -149,20 +148,22 @@ def add_product(tape, y, x, stride, rows, W, w, K, N):
 
     A record alone waits for the reading, which is faster the longer the pieces of a row are.
     """
-    fours, ones = rows - rows % 16, rows - rows % 4
-    for r in range(0, fours, 16):
+    first_of_fours, first_alone = rows - rows % 16, rows - rows % 4
+    for r in range(0, first_of_fours, 16):
         for j in range(0, N, 16):
             tile = load_tile(tape, y + r * stride + j, stride, 16, 16)
             for k in range(K):
-                tile = tile + spread(tape, x + r * stride + k, stride, 16, 16) * repeat(load(W, w + k * N + j, 16), 16)
+                tile = tile + spread(tape, x + r * stride + k, stride, 16, 16) * repeat(
+                    load(W, w + k * N + j, 16), 1, 16
+                )
             store_tile(tape, y + r * stride + j, stride, 16, tile)
-    for r in range(fours, ones, 4):
+    for r in range(first_of_fours, first_alone, 4):
         for j in range(0, N, 64):
             tall = load_tile(tape, y + r * stride + j, stride, 4, 64)
             for k in range(K):
-                tall = tall + spread(tape, x + r * stride + k, stride, 4, 64) * repeat(load(W, w + k * N + j, 64), 4)
+                tall = tall + spread(tape, x + r * stride + k, stride, 4, 64) * repeat(load(W, w + k * N + j, 64), 1, 4)
             store_tile(tape, y + r * stride + j, stride, 4, tall)
-    for r in range(ones, rows):
+    for r in range(first_alone, rows):
         for j in range(0, N - 255, 256):
             long = load(tape, y + r * stride + j, 256)
             for k in range(K):
@@ -277,27 +278,27 @@ def clear(y, at, n):
 
 
 @kernel
-def add_transposed_product(y, at, K, tape, d, stride, rows, W, w, N, turn):
+def add_transposed_product(y, at, K, tape, d, stride, rows, W, w, N, from_the_end):
     """y[at + r·K + k] += W[k, :]·d_r for each of `rows` records: four k at once, and four records while there are.
 
-    For a record alone, `turn` goes from the last k to the first: who alternates begins with what the cache still holds.
+    A record alone may take k from the end on: a caller that alternates finds the rows it read last still in the cache.
     """
-    ones = rows - rows % 4
-    for r in range(0, ones, 4):
+    first_alone = rows - rows % 4
+    for r in range(0, first_alone, 4):
         for k in range(0, K, 4):
             tile = splat(ZERO, 256)  # of 4 records by 4 k, 16 lanes each
             for j in range(0, N, 16):
                 some, others = load_tile(W, w + k * N + j, N, 4, 16), load_tile(tape, d + r * stride + j, stride, 4, 16)
-                tile = tile + repeat(some, 4) * repeat_rows(others, 4, 4)
+                tile = tile + repeat(some, 1, 4) * repeat(others, 4, 4)
             o = at + r * K + k
             store_tile(y, o, K, 4, load_tile(y, o, K, 4, 4) + row_sums(tile, 16))
-    for r in range(ones, rows):
+    for r in range(first_alone, rows):
         for step in range(0, K, 4):
-            k = K - 4 - step if turn else step
+            k = K - 4 - step if from_the_end else step
             sums = splat(ZERO, 64)
             for j in range(0, N, 16):
                 row = load(tape, d + r * stride + j, 16)
-                sums = sums + load_tile(W, w + k * N + j, N, 4, 16) * repeat(row, 4)
+                sums = sums + load_tile(W, w + k * N + j, N, 4, 16) * repeat(row, 1, 4)
             o = at + r * K + k
             store(y, o, load(y, o, 4) + row_sums(sums, 4))
 
@@ -311,7 +312,7 @@ def outer_products(grad, g, tape, x, d, stride, rows, K, N):
                 tile = splat(ZERO, 256) if first == 0 else load_tile(grad, g + k * N + j, N, 16, 16)
                 for r in range(first, min(first + 64, rows)):
                     row = load(tape, d + r * stride + j, 16)
-                    tile = tile + spread(tape, x + r * stride + k, 1, 16, 16) * repeat(row, 16)
+                    tile = tile + spread(tape, x + r * stride + k, 1, 16, 16) * repeat(row, 1, 16)
                 store_tile(grad, g + k * N + j, N, 16, tile)
 
 

@@ -117,7 +117,7 @@ def load_tile(typingctx, array, index, stride, rows, n):
 
 @intrinsic
 def store_tile(typingctx, array, index, stride, rows, value):
-    """Write row r of the tile `value` to `array[index + r·stride :][:n]`."""
+    """Write row r of the tile `value`, n lanes, to `array[index + r·stride :][:n]`; `rows`, how many, is a literal."""
     if not _literals(rows):
         return None
     count = rows.literal_value
@@ -147,20 +147,7 @@ def spread(typingctx, array, index, stride, rows, n):
 
 
 @intrinsic
-def repeat(typingctx, a, times):
-    """A tile of all the lanes of `a`, then again, `times` times, a literal."""
-    if not _literals(times):
-        return None
-    count = times.literal_value
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _chosen(builder, args[0], list(range(a.n)) * count)
-
-    return Lanes(count * a.n)(a, times), codegen
-
-
-@intrinsic
-def repeat_rows(typingctx, a, rows, times):
+def repeat(typingctx, a, rows, times):
     """A tile of the first of the `rows` rows of `a` `times` times, then the second, …; both are literals."""
     if not _literals(rows, times):
         return None

@@ -243,9 +243,9 @@ def widened(weights: dict[str, F32], layout: Layout, wide: Layout, seed: int) ->
 
 def generator(seed: int) -> np.random.PCG64:
     """The one door of randomness: a fixed algorithm, so a seed draws the same on every machine."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be a whole number from 0 on, not {seed!r}")
-    return np.random.PCG64(seed)
+    return np.random.PCG64(int(seed))
 
 
 def aligned_zeros(size: int) -> F32:

@@ -317,6 +317,13 @@ class OptimizerState:
         twin.n_steps, twin.powers = self.n_steps, self.powers
         return twin
 
+    def keep(self, index: int, slot: F32) -> None:
+        """Take up one of its slots, laid out as theta; ValueError where it cannot be that."""
+        if index == 0 and self.optimizer.betas[1] and not slot.min() >= 0:
+            raise ValueError("a mean of squares is below 0")
+        size = len(self.slots) // self.optimizer.n_slots
+        self.slots[index * size : (index + 1) * size] = slot
+
     def describe(self) -> dict[str, Any]:
         """All but the slots, as plain values."""
         return {

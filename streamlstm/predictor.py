@@ -33,7 +33,8 @@ Visit = Callable[[int, Tokens], None]
 
 NOTHING = np.zeros(0, dtype=np.float32)
 
-_PLAIN = frozenset((str, bytes, int))
+_EXACT = frozenset((str, bytes, int))
+"""The types whose symbols are looked up as they are; bool is none of them, though True equals 1."""
 
 BLOCK = 32
 """How many symbols a frozen predictor runs through the network at once in `observe_many`."""
@@ -146,6 +147,7 @@ class StreamPredictor:
 
     def _build(self, vocabulary: Vocabulary, layout: Layout, theta: F32, optimizer: Optimizer, trained: bool) -> None:
         self._vocabulary = vocabulary
+        self._token_of: dict[Symbol, int] = vocabulary._token_of  # type: ignore[attr-defined]
         self._layout = layout
         self._theta = theta
         self._optimizer_state = OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * layout.size))
@@ -259,7 +261,7 @@ class StreamPredictor:
         Returns its surprisal in bits. Over a byte vocabulary a character of several bytes is several symbols, and their
         surprisals add up. Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
-        token = self._vocabulary.token_of.get(symbol) if type(symbol) in _PLAIN else None
+        token = self._token_of.get(symbol) if type(symbol) in _EXACT else None
         if token is not None:  # the short way, which most symbols take
             return self._observe_token(token)
         return sum(self._observe_token(token) for token in self._vocabulary.encode_symbol(symbol))
@@ -338,7 +340,7 @@ class StreamPredictor:
         """Let tokens flow, as many at a time as the tape takes; the predictor is up to date at each yield.
 
         shares  float32 [n · SHARES] or empty: takes what the experts of the memory said of each
-        singly  whether to yield after each token; the network is still run for many at a time
+        singly  whether to yield after each token; the network is still run for many at a time, and ahead on the tape
         """
         return (
             self._learning_steps(tokens, shares, singly)
@@ -353,14 +355,15 @@ class StreamPredictor:
                 self._learn(int(tokens[done]))
             at, count = self._filled, min(window - self._filled, len(tokens) - done)
             self._tokens[at : at + count] = tokens[done : done + count]
-            self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, count, 1)
+            tape, window_tokens, bits, places = self._tape, self._tokens, self._bits, self._places
+            self._forward(self._theta, tape, window_tokens, bits, places, at, count, 1)
             part = 1 if singly else count
             for first in range(at, at + count, part):
                 said = shares[done * SHARES : (done + part) * SHARES]
-                self._remember(self._tape, self._tokens, self._bits, self._places, first, part, said)
+                self._remember(tape, window_tokens, bits, places, first, part, said)
                 self._filled += part
                 self._n_symbols += part
-                yield _Step(done, part, self._bits[first : first + part], self._tape, first * self._record)
+                yield _Step(done, part, bits[first : first + part], tape, first * self._record)
                 done += part
 
     def _frozen_steps(self, tokens: Tokens, shares: F32, singly: bool) -> Iterator[_Step]:
@@ -505,7 +508,7 @@ class StreamPredictor:
         for index in range(optimizer_state.optimizer.n_slots if optimizer_state.n_steps else 0):
             prefix = f"optimizer.{index}."
             slot = layout.flat({name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)})
-            optimizer_state.slots[index * layout.size : (index + 1) * layout.size] = slot
+            optimizer_state.keep(index, slot)
         state = aligned_zeros(layout.state)
         both = state[layout.columns : layout.network_state].reshape(layout.config.layers, 2, layout.hidden)
         for index, name in enumerate("hc"):

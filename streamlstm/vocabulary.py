@@ -1,7 +1,7 @@
 """The vocabulary: an immutable two-way map between symbols (what the user streams) and tokens (their int index)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ class Vocabulary:
 
     characters  the characters of a text vocabulary, sorted; None: the 256 byte values
     unknown     the character that stands for all others, or None: others are refused
-    token_of    the token of each symbol that is one, however it may be given
 
     >>> Vocabulary.from_text("hello").characters
     'ehlo'
@@ -32,7 +31,6 @@ class Vocabulary:
 
     characters: str | None
     unknown: str | None = None
-    token_of: dict[Symbol, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.characters is None:
@@ -51,7 +49,7 @@ class Vocabulary:
         self._keep({symbol: token for token, symbol in enumerate(self.characters)}, map(ord, self.characters))
 
     def _keep(self, tokens: dict[Symbol, int], points: Iterable[int]) -> None:
-        object.__setattr__(self, "token_of", tokens)
+        object.__setattr__(self, "_token_of", tokens)
         object.__setattr__(self, "_points", np.fromiter(points, dtype=np.uint32))
 
     @classmethod
@@ -117,7 +115,7 @@ class Vocabulary:
         """The tokens of one symbol: one, or the UTF-8 bytes of one character over a byte vocabulary."""
         if isinstance(symbol, _PLAIN) and symbol is not True and symbol is not False:
             try:
-                return (self.token_of[symbol],)
+                return (self._token_of[symbol],)  # type: ignore[attr-defined]
             except KeyError:
                 pass
         if not isinstance(symbol, str | _Bytes):
@@ -143,6 +141,7 @@ class Vocabulary:
         return chr(token) if token < 128 else bytes([token])
 
     def _checked(self, tokens: npt.NDArray[Any]) -> Tokens:
+        tokens = np.asarray(tokens)  # the plain data: of a masked array, what is masked as well
         if tokens.size == 0:
             return np.zeros(0, dtype=np.int32)
         if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):

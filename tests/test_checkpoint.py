@@ -141,6 +141,14 @@ def test_a_missing_or_misshapen_array_is_refused(good, tmp_path, name):
         refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
 
 
+def test_a_mean_of_squares_below_0_is_refused(good, tmp_path):
+    (tmp_path / "good.safetensors").write_bytes(good)
+    arrays, values = read_checkpoint(tmp_path / "good.safetensors")
+    arrays["optimizer.0.weight_hh_l1"][2, 3] = -1e-9
+    write_checkpoint(tmp_path / "bent.safetensors", arrays, values)
+    assert "below 0" in refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
+
+
 def test_a_checkpoint_holds_pytorchs_names_and_shapes(good, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(good)
     with safe_open(tmp_path / "model.safetensors", framework="numpy") as file:

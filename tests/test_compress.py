@@ -237,6 +237,19 @@ def test_the_identity_is_that_of_all_that_a_predictor_goes_on_from(tmp_path):
     assert len(identities) == 13
 
 
+def test_another_arithmetic_is_another_identity(monkeypatch):
+    predictors = [tiny(optimizer=optimizer) for optimizer in (SGD(), Adam())]
+    frozen = tiny(optimizer=Adam())
+    frozen.learning = False
+    before = [identity(predictor) for predictor in (*predictors, frozen)]
+    monkeypatch.setattr(module, "ARITHMETIC", module.ARITHMETIC + 1)
+    raised = [identity(predictor) for predictor in (*predictors, frozen)]
+    assert not set(before) & set(raised)
+    monkeypatch.setitem(module.ARITHMETIC_OF_RULE, "adam", 7)
+    of_rule = [identity(predictor) for predictor in (*predictors, frozen)]
+    assert [a == b for a, b in zip(of_rule, raised, strict=True)] == [True, False, True]
+
+
 def test_a_model_of_characters_is_refused():
     predictor = StreamPredictor(Vocabulary.from_text("abc"), config())
     for direction in (compress, decompress):
@@ -347,6 +360,7 @@ def known() -> dict[str, tuple[StreamPredictor, bytes]]:
     frozen.learning = False
     return {
         "learning": (StreamPredictor(config=shape, seed=1), text(2000)),
+        "adam": (StreamPredictor(config=shape, optimizer=Adam(), seed=4), text(1500)),
         "network": (StreamPredictor(config=replace(shape, memory=False)), text(1000)),
         "frozen": (frozen, text(1200)[600:]),
         "raw": (StreamPredictor(config=shape, optimizer=SGD(), seed=3), bytes(range(256)) * 2),
@@ -354,7 +368,7 @@ def known() -> dict[str, tuple[StreamPredictor, bytes]]:
     }
 
 
-@pytest.mark.parametrize("name", ["learning", "network", "frozen", "raw", "empty"])
+@pytest.mark.parametrize("name", ["learning", "adam", "network", "frozen", "raw", "empty"])
 def test_a_known_container_is_read_and_written(name):
     predictor, data = known()[name]
     packed = (KNOWN / f"{name}.slz").read_bytes()

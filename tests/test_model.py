@@ -72,6 +72,11 @@ def test_fresh_weights_are_spread_as_asked_and_the_output_layer_is_zero():
     assert not named["bias_out"].any()
 
 
+def test_a_seed_may_be_numpys_whole_number():
+    layout = Layout(Config(hidden=4), 4)
+    assert np.array_equal(fresh_theta(layout, 7), fresh_theta(layout, np.uint8(7)))
+
+
 @pytest.mark.parametrize("seed", [-1, 0.5, None, True])
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ValueError, match="seed must be a whole number"):

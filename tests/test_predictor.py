@@ -157,7 +157,11 @@ def test_p9_memory_does_not_grow_with_the_stream(learning):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("wrong", ["abcX", "X", "ab\udc80", b"abX", np.array([3, 10]), np.array([0.5]), np.array([-1])])
+@pytest.mark.parametrize(
+    "wrong",
+    ["abcX", "X", "ab\udc80", b"abX", np.array([3, 10]), np.array([0.5]), np.array([-1])]
+    + [np.ma.MaskedArray([1, 2 * 10**8], mask=[False, True])],
+)
 def test_p10_a_bad_input_is_refused_before_anything_changes(wrong):
     predictor, left_alone = random_predictor(SMALL), random_predictor(SMALL)
     with pytest.raises((ValueError, TypeError)):
