@@ -9,7 +9,7 @@ Everything runs on one core, the row with two threads on two. The text is this f
 Inference          Each row makes the distribution after each symbol; ours returns the surprisals as well. The bound is
                    a loop that only reads, with the same wide loads, every weight that a step of a stream needs.
                    "step by step" is what a decoder can reach: compiled, but each step waits for the one before.
-                   Known text, in observe_many and on the command line, needs some weights once for 16 symbols.
+                   Known text, in observe_many and on the command line, needs some weights once for up to 16 symbols.
                    The command line is `streamlstm predict --quiet --freeze` on a pipe, by its own clock, which
                    starts when Python and the kernels are loaded.
 Online learning    Adam (torch: fused), one update per window of T symbols, gradient clipping, the state carried over.

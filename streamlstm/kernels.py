@@ -25,6 +25,7 @@ import numpy as np
 
 from .jit import entry, kernel
 from .lanes import (
+    WIDE,
     bits_float,
     exponent,
     float_bits,
@@ -52,6 +53,9 @@ VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, 
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
+
+SUMS = 16 if WIDE else 4  # how many times 16 sums stay in registers; whatever it is, each sum keeps its order
+TILE = 16 * SUMS
 
 
 @kernel
@@ -144,19 +148,18 @@ def add_row(tape, y, W, w, N):
 
 @kernel
 def add_product(tape, y, x, stride, rows, W, w, K, N):
-    """y_r[:] += Σ_k x_r[k]·W[k, :] for each of `rows` records; 16 records, or 4, share one reading of W.
+    """y_r[:] += Σ_k x_r[k]·W[k, :] for each of `rows` records; SUMS records, or 4, share one reading of W.
 
     A record alone waits for the reading, which is faster the longer the pieces of a row are.
     """
-    first_of_fours, first_alone = rows - rows % 16, rows - rows % 4
-    for r in range(0, first_of_fours, 16):
+    first_of_fours, first_alone = rows - rows % SUMS, rows - rows % 4
+    for r in range(0, first_of_fours, SUMS):
         for j in range(0, N, 16):
-            tile = load_tile(tape, y + r * stride + j, stride, 16, 16)
+            tile = load_tile(tape, y + r * stride + j, stride, SUMS, 16)
             for k in range(K):
-                tile = tile + spread(tape, x + r * stride + k, stride, 16, 16) * repeat(
-                    load(W, w + k * N + j, 16), 1, 16
-                )
-            store_tile(tape, y + r * stride + j, stride, 16, tile)
+                row = load(W, w + k * N + j, 16)
+                tile = tile + spread(tape, x + r * stride + k, stride, SUMS, 16) * repeat(row, 1, SUMS)
+            store_tile(tape, y + r * stride + j, stride, SUMS, tile)
     for r in range(first_of_fours, first_alone, 4):
         for j in range(0, N, 64):
             tall = load_tile(tape, y + r * stride + j, stride, 4, 64)
@@ -279,11 +282,11 @@ def clear(y, at, n):
 
 @kernel
 def add_transposed_product(y, at, K, tape, d, stride, rows, W, w, N, from_the_end):
-    """y[at + r·K + k] += W[k, :]·d_r for each of `rows` records: four k at once, and four records while there are.
+    """y[at + r·K + k] += W[k, :]·d_r for each of `rows` records: four k at once, and four records if WIDE.
 
     A record alone may take k from the end on: a caller that alternates finds the rows it read last still in the cache.
     """
-    first_alone = rows - rows % 4
+    first_alone = rows - rows % 4 if WIDE else 0
     for r in range(0, first_alone, 4):
         for k in range(0, K, 4):
             tile = splat(ZERO, 256)  # of 4 records by 4 k, 16 lanes each
@@ -305,15 +308,15 @@ def add_transposed_product(y, at, K, tape, d, stride, rows, W, w, N, from_the_en
 
 @kernel
 def outer_products(grad, g, tape, x, d, stride, rows, K, N):
-    """grad[g + k·N : …] = Σ_r x_r[k]·d_r[:], r ascending; the sums of 16 k stay in registers for 64 records."""
+    """grad[g + k·N : …] = Σ_r x_r[k]·d_r[:], r ascending; those of SUMS k stay in registers for 64 records."""
     for first in range(0, rows, 64):
-        for k in range(0, K, 16):
+        for k in range(0, K, SUMS):
             for j in range(0, N, 16):
-                tile = splat(ZERO, 256) if first == 0 else load_tile(grad, g + k * N + j, N, 16, 16)
+                tile = splat(ZERO, TILE) if first == 0 else load_tile(grad, g + k * N + j, N, SUMS, 16)
                 for r in range(first, min(first + 64, rows)):
                     row = load(tape, d + r * stride + j, 16)
-                    tile = tile + spread(tape, x + r * stride + k, 1, 16, 16) * repeat(row, 1, 16)
-                store_tile(grad, g + k * N + j, N, 16, tile)
+                    tile = tile + spread(tape, x + r * stride + k, 1, SUMS, 16) * repeat(row, 1, SUMS)
+                store_tile(grad, g + k * N + j, N, SUMS, tile)
 
 
 @kernel

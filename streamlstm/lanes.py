@@ -11,12 +11,23 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 _I32 = ir.IntType(32)
+
+
+def _features() -> str:
+    """Those of the CPU that numba compiles for: this one, unless its settings name another."""
+    if config.CPU_NAME is None and config.CPU_FEATURES is None:
+        return str(binding.get_host_cpu_features().flatten())
+    return config.CPU_FEATURES or ""
+
+
+WIDE = "+avx512f" in _features()
+"""Whether there are 32 registers of 16 lanes each; other CPUs have 16 of 8 lanes, or the like."""
 
 
 class Lanes(types.Type):
