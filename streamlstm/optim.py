@@ -27,7 +27,7 @@ LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2 = ran
 
 @kernel
 def reciprocal_root(x):
-    """1 / √x with a relative error below 7e-7, without the slow root and division; finite for x = 0.
+    """1 / √x with a relative error below 7e-7, without root and division; finite for x = 0.
 
     Two steps of Newton's method from a guess; the first has the constants that Kadlec (2010) fitted to the guess.
     """

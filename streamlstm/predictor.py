@@ -342,11 +342,8 @@ class StreamPredictor:
         shares  float32 [n · SHARES] or empty: takes what the experts of the memory said of each
         singly  whether to yield after each token; the network is still run for many at a time, and ahead on the tape
         """
-        return (
-            self._learning_steps(tokens, shares, singly)
-            if self._learning
-            else self._frozen_steps(tokens, shares, singly)
-        )
+        steps = self._learning_steps if self._learning else self._frozen_steps
+        return steps(tokens, shares, singly)
 
     def _learning_steps(self, tokens: Tokens, shares: F32, singly: bool) -> Iterator[_Step]:
         window, done = self.config.window, 0
@@ -536,7 +533,7 @@ class StreamPredictor:
         kernels.distribution(self._theta, self._tape, self._places, 0, 1)
         self._tokens[: len(tokens)] = tokens
         if len(tokens):
-            kernels.forward(self._theta, self._tape, self._tokens, self._bits, self._places, 0, len(tokens), 1)
+            self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, 0, len(tokens), 1)
         self._filled = len(tokens)
 
 
