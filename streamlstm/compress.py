@@ -125,9 +125,11 @@ def decompress_file(
     def report_frame(n_decoded: int) -> None:
         report(reader.n_read, n_written + n_decoded)
 
-    for data in _content(reader, _fork(predictor), report_frame):
-        target.write(data)
-        n_written += len(data)
+    fork = _fork(predictor)
+    with fork.assisted():
+        for data in _content(reader, fork, report_frame):
+            target.write(data)
+            n_written += len(data)
     return reader.n_read, n_written
 
 
@@ -337,6 +339,7 @@ def _decoded(
             predictor._bits,
             predictor._places,
             memory,
+            predictor._marks,
             code,
             state,
             frequencies,

@@ -147,32 +147,32 @@ def add_row(tape, y, W, w, N):
 
 
 @kernel
-def add_product(tape, y, x, stride, rows, W, w, K, N):
-    """y_r[:] += Σ_k x_r[k]·W[k, :] for each of `rows` records; SUMS records, or 4, share one reading of W.
+def add_product(tape, y, x, stride, rows, W, w, K, N, n):
+    """y_r[:n] += Σ_k x_r[k]·W[k, :n] for each of `rows` records; SUMS records, or 4, share one reading of W [K, N].
 
     A record alone waits for the reading, which is faster the longer the pieces of a row are.
     """
     first_of_fours, first_alone = rows - rows % SUMS, rows - rows % 4
     for r in range(0, first_of_fours, SUMS):
-        for j in range(0, N, 16):
+        for j in range(0, n, 16):
             tile = load_tile(tape, y + r * stride + j, stride, SUMS, 16)
             for k in range(K):
                 row = load(W, w + k * N + j, 16)
                 tile = tile + spread(tape, x + r * stride + k, stride, SUMS, 16) * repeat(row, 1, SUMS)
             store_tile(tape, y + r * stride + j, stride, SUMS, tile)
     for r in range(first_of_fours, first_alone, 4):
-        for j in range(0, N, 64):
+        for j in range(0, n, 64):
             tall = load_tile(tape, y + r * stride + j, stride, 4, 64)
             for k in range(K):
                 tall = tall + spread(tape, x + r * stride + k, stride, 4, 64) * repeat(load(W, w + k * N + j, 64), 1, 4)
             store_tile(tape, y + r * stride + j, stride, 4, tall)
     for r in range(first_alone, rows):
-        for j in range(0, N - 255, 256):
+        for j in range(0, n - 255, 256):
             long = load(tape, y + r * stride + j, 256)
             for k in range(K):
                 long = long + tape[x + r * stride + k] * load(W, w + k * N + j, 256)
             store(tape, y + r * stride + j, long)
-        for j in range(N - N % 256, N, 128):
+        for j in range(n - n % 256, n, 128):
             short = load(tape, y + r * stride + j, 128)
             for k in range(K):
                 short = short + tape[x + r * stride + k] * load(W, w + k * N + j, 128)
@@ -234,7 +234,7 @@ def distribution(theta, tape, layout, at, rows):
     for r in range(rows):
         copy_row(tape, at + r * record, theta, bias, C)
     for layer in range(0 if skip else L - 1, L):
-        add_product(tape, at, at + C + 2 * layer * H, record, rows, theta, w, H, C)
+        add_product(tape, at, at + C + 2 * layer * H, record, rows, theta, w, H, C, C)
         w += H * C
     for r in range(rows):
         softmax(tape, at + r * record, layout[VOCABULARY], C)
@@ -263,9 +263,9 @@ def forward(theta, tape, tokens, bits, layout, first, count, batch):
                 row = layer * V + tokens[first * batch + r]
                 add_row(tape, new + z + r * record, theta, layout[TABLES] + row * N, N)
         if layer > 0:
-            add_product(tape, new + z, new + h - 2 * H, record, rows, theta, w - H * N, H, N)
+            add_product(tape, new + z, new + h - 2 * H, record, rows, theta, w - H * N, H, N, N)
         for s in range(count):
-            add_product(tape, new + s * slot + z, old + s * slot + h, record, batch, theta, w, H, N)
+            add_product(tape, new + s * slot + z, old + s * slot + h, record, batch, theta, w, H, N, N)
             for b in range(batch):
                 at = s * slot + b * record
                 cell(tape, old + at + h, new + at + h, new + at + z, H)

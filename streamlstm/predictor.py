@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels, ranks
+from . import assistant, kernels, ranks
 from .checkpoint import Arrays, read_checkpoint, write_checkpoint
 from .jit import native
 from .memory import SHARES, Memory
@@ -32,6 +33,7 @@ Visit = Callable[[int, Tokens], None]
 """Told the index of a symbol and the tokens [k] that are the most probable after it."""
 
 NOTHING = np.zeros(0, dtype=np.float32)
+NO_MARKS = np.zeros(0, dtype=np.int64)
 
 _EXACT = frozenset((str, bytes, int))
 """The types whose symbols are looked up as they are; bool is none of them, though True equals 1."""
@@ -157,6 +159,7 @@ class StreamPredictor:
         bits = layout.config.memory_bits
         self._memory = Memory(vocabulary, layout.columns, bits, trained) if layout.config.memory else None
         self._forward = native(kernels.forward)
+        self._marks = NO_MARKS
         self._n_symbols = 0
         self.about: dict[str, Any] = {}
         self._open_tape(True, aligned_zeros(layout.state))
@@ -174,6 +177,12 @@ class StreamPredictor:
         self._bits = np.zeros(window + 1, dtype=np.float32)
         self._filled = 0  # how many symbols are on the tape
         self._tape[: self._layout.state] = state
+        self._set_marks(self._marks.size)
+
+    def _set_marks(self, size: int) -> None:
+        """New marks for an assistant, or none: whenever an array that a step reads or writes is another one."""
+        self._marks = np.zeros(size, dtype=np.int64)
+        self._of_step = self._theta, self._tape, self._tokens, self._places, self._marks
 
     def _refresh_distribution(self) -> None:
         kernels.distribution(self._theta, self._tape, self._places, self._filled * self._record, 1)
@@ -272,7 +281,10 @@ class StreamPredictor:
             self._learn(token)
             at = 0
         self._tokens[at] = token
-        self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, 1, 1)
+        if self._marks.size:
+            self._step(self._theta, self._tape, self._tokens, self._bits, self._places, at, self._marks)
+        else:
+            self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, 1, 1)
         self._remember(self._tape, self._tokens, self._bits, self._places, at, 1)
         if self._learning:
             self._filled = at + 1
@@ -403,6 +415,7 @@ class StreamPredictor:
             self._holders.discard(self)
             self._theta, self._holders = _aligned_copy(self._theta), WeakSet([self])
             self._optimizer_state = self._optimizer_state.copy()
+            self._set_marks(self._marks.size)
 
     def fork(self) -> StreamPredictor:
         """A copy to explore with, independent of this one. It shares the weights until one of the two learns."""
@@ -415,7 +428,32 @@ class StreamPredictor:
         twin._tape[:used] = self._tape[:used]
         twin._memory = self._memory.fork() if self._memory is not None else None
         twin._tokens, twin._bits = self._tokens.copy(), self._bits.copy()
+        twin._set_marks(0)
         return twin
+
+    @contextmanager
+    def assisted(self) -> Iterator[None]:
+        """While it lasts, a second core makes half of each step of `observe`: the same bits, in about half the time.
+
+        For symbols that come without a pause: the other core looks for them all the time. Where it would not help,
+        since the net is small or the process may use one core only, nothing happens. Not to be forked by `os.fork`.
+
+        >>> from streamlstm import StreamPredictor
+        >>> predictor = StreamPredictor.pretrained()
+        >>> with predictor.assisted():
+        ...     round(sum(predictor.observe(letter) for letter in "It was the best of times"))
+        71
+        """
+        if self._marks.size or not assistant.helps(self._layout.tables, self._learning):
+            yield
+            return
+        self._step = native(assistant.step)
+        self._set_marks(assistant.WORDS)
+        try:
+            with assistant.Assistant(lambda: self._of_step):
+                yield
+        finally:
+            self._set_marks(0)
 
     def _note_changes(self) -> None:
         """From now on note what changes in the memory, for `_become`."""

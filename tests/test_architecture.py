@@ -9,9 +9,9 @@ import streamlstm
 
 PACKAGE = Path(streamlstm.__file__).parent
 LEVELS = [
-    {"lanes", "jit", "arithmetic"},
+    {"lanes", "atomics", "jit", "arithmetic"},
     {"kernels", "counts", "reference"},
-    {"ranks", "contexts", "optim", "vocabulary", "progress", "baseline", "heat"},
+    {"ranks", "assistant", "contexts", "optim", "vocabulary", "progress", "baseline", "heat"},
     {"model", "experts", "streams", "units"},
     {"checkpoint", "mixture"},
     {"memory", "reference_memory", "coder"},

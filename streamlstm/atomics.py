@@ -1,0 +1,45 @@
+"""Words of an int64 array that two threads share: who acquires a word sees what was written before it was released."""
+
+from typing import Any
+
+from numba import types
+from numba.extending import intrinsic
+
+_WORD = types.Array(types.int64, 1, "C")
+
+
+def _word(context: Any, builder: Any, array: Any, index: Any) -> Any:
+    """Where array[index] lies."""
+    return builder.gep(context.make_array(_WORD)(context, builder, array).data, [index])
+
+
+@intrinsic
+def acquire(typingctx, array, index):
+    """array[index], read before all that follows."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(_word(context, builder, *args), "acquire", 8)
+
+    return types.int64(_WORD, types.intp), codegen
+
+
+@intrinsic
+def release(typingctx, array, index, value):
+    """array[index] = value, written after all that precedes."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store_atomic(args[2], _word(context, builder, *args[:2]), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(_WORD, types.intp, types.int64), codegen
+
+
+@intrinsic
+def exchange(typingctx, array, index, old, new):
+    """Whether array[index] was `old` and is `new` now; no other thread can come between. Acquires and releases."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        both = builder.cmpxchg(_word(context, builder, *args[:2]), args[2], args[3], "acq_rel", "acquire")
+        return builder.extract_value(both, 1)
+
+    return types.boolean(_WORD, types.intp, types.int64, types.int64), codegen
