@@ -5,8 +5,9 @@ of every product, the assistant's the other half, each sum in the order that `ke
 assistant waits in a kernel of its own, and is called only if it is there; without it the step is made alone.
 
 marks  int64 [WORDS]  The words that both threads read, each on a cache line of its own: STATE of the assistant; how
-                      often each of the two has come to a place where they meet; the SLOT from which a step starts; for
-                      how many steps it is left ALONE, since it let the other wait: its core has other work.
+                      often each of the two has come to a place where they meet; the FIRST slot of the step; and if
+                      the assistant's core has other work: for how many steps it is left ALONE now, how long a
+                      PAUSE that was at first, and how many steps were made TOGETHER since.
 """
 
 import os
@@ -40,13 +41,14 @@ from .kernels import (
     softmax,
 )
 
-STATE, CALLER, ASSISTANT, FIRST, ALONE = range(0, 80, 16)
-WORDS = 80
+STATE, CALLER, ASSISTANT, FIRST, ALONE, PAUSE, TOGETHER = range(0, 112, 16)
+WORDS = 112
 AWAY, READY, CALLED = range(3)
 
 PATIENCE = 2_000_000
 """How often the caller looks for the assistant before it thinks that its core is busy: about 1 ms."""
-STEPS_ALONE = 1_000
+SHORTEST_PAUSE, LONGEST_PAUSE = 400, 50_000
+"""For how many steps it does without it then: twice as many as before if it has not helped for longer than that."""
 LONGEST_IDLE = 5_000_000
 """How often the assistant looks for a call before it leaves its core: about 2 ms."""
 SHORTEST_NAP, LONGEST_NAP = 1e-4, 1e-2
@@ -126,6 +128,15 @@ def half_step(theta, tape, tokens, layout, first, marks, is_assistant):
     return longest
 
 
+@kernel
+def pause_assistant(marks):
+    """Send the assistant away, which let the caller wait."""
+    is_steady = marks[TOGETHER] > marks[PAUSE]
+    marks[PAUSE] = SHORTEST_PAUSE if is_steady else min(2 * marks[PAUSE], LONGEST_PAUSE)
+    marks[ALONE], marks[TOGETHER] = marks[PAUSE], 0
+    release(marks, STATE, AWAY)
+
+
 @entry("f4[::1], f4[::1], i4[::1], f4[::1], i8[::1], i8, i8[::1]")
 def step(theta, tape, tokens, bits, layout, first, marks):
     """`forward` for one symbol, by two cores if an assistant is there; for empty marks there is none."""
@@ -138,8 +149,9 @@ def step(theta, tape, tokens, bits, layout, first, marks):
         forward(theta, tape, tokens, bits, layout, first, 1, 1)
         return
     score(tape, tokens, bits, layout, first, 1)
+    marks[TOGETHER] += 1
     if half_step(theta, tape, tokens, layout, first, marks, False) > PATIENCE:
-        marks[ALONE] = STEPS_ALONE
+        pause_assistant(marks)
 
 
 @entry("f4[::1], f4[::1], i4[::1], i8[::1], i8[::1]")
@@ -174,7 +186,9 @@ class Assistant:
     def _work(self) -> None:
         nap = SHORTEST_NAP
         while not self._is_done:
-            nap = SHORTEST_NAP if assist(*self._arrays()) else min(2 * nap, LONGEST_NAP)
+            arrays = self._arrays()
+            has_helped = arrays[-1][ALONE] == 0 and assist(*arrays) > 0
+            nap = SHORTEST_NAP if has_helped else min(2 * nap, LONGEST_NAP)
             time.sleep(nap)
 
     def __enter__(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from nets import random_predictor, random_tokens
 
 from streamlstm import Config, StreamPredictor, Vocabulary, assistant
-from streamlstm.assistant import ALONE, ASSISTANT, CALLER, FIRST, READY, STATE, WORDS, half_step
+from streamlstm.assistant import ALONE, ASSISTANT, AWAY, CALLER, FIRST, READY, STATE, WORDS, half_step
 
 SHAPES = [
     Config(hidden, layers, window=6, connections=connections)
@@ -130,8 +130,8 @@ def test_whoever_lets_the_other_wait_is_left_alone_for_a_while():
     late.start()
     assert predictor.observe(7) == alone.observe(7)  # it waits: it has called
     late.join()
-    assert marks[ALONE] == assistant.STEPS_ALONE
-    assert marks[STATE] == READY
+    assert marks[ALONE] == assistant.SHORTEST_PAUSE
+    assert marks[STATE] == AWAY
     came = int(marks[CALLER])
     for token in random_tokens(10, 256):
         assert predictor.observe(int(token)) == alone.observe(int(token))
