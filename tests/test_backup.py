@@ -31,7 +31,7 @@ def assert_alike(one, other):
         assert all(np.array_equal(array, saved[name]) for name, array in one._memory.save().items())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     moves=st.lists(st.sampled_from(["read", "keep", "go back", "freeze", "learn", "fork", "reset"]), max_size=12),
     which=st.integers(0, 1),

@@ -127,7 +127,7 @@ def escaped(data: bytes) -> list[str | bytes]:
 BYTES = st.lists(st.one_of(st.text(max_size=5).map(str.encode), st.binary(max_size=4)), max_size=8).map(b"".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(BYTES)
 def test_bytes_are_regrouped_as_python_decodes_them_and_their_bits_add_up(data):
     predictor = random_predictor(TINY, Vocabulary.bytes())
@@ -139,7 +139,7 @@ def test_bytes_are_regrouped_as_python_decodes_them_and_their_bits_add_up(data):
     assert len(trace.bits) == len(trace.ranks) == len(trace.next_tokens) == len(trace.next_probabilities)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(BYTES, st.lists(st.integers(1, 5), min_size=1, max_size=30))
 def test_parts_of_a_stream_are_cut_anew_between_characters_with_no_byte_lost(data, sizes):
     cuts = np.cumsum(sizes)

@@ -54,7 +54,7 @@ def test_a_file_cut_anywhere_is_refused(good, tmp_path):
         refusal(tmp_path, good[:length])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_file_with_a_changed_byte_is_refused(good, tmp_path_factory, data):
     position = data.draw(st.integers(0, len(good) - 1))

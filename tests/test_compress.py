@@ -116,7 +116,7 @@ def code_of(symbols: list[tuple[int, np.ndarray]]) -> bytes:
 
 
 @given(st.integers(0, 10**9), st.integers(2, 40), st.sampled_from([0.1, 3.0, 30.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_code_is_that_of_exact_arithmetic(seed, n_symbols, sharpness):
     generator = np.random.default_rng(seed)
     logits = generator.normal(0, sharpness, (200, n_symbols))
@@ -149,7 +149,7 @@ def test_what_is_no_distribution_breaks_nothing():
 
 
 @given(st.binary(max_size=400), st.booleans(), st.booleans(), st.integers(1, 9), st.binary(max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_bytes_come_back(data, learning, memory, window, before):
     predictor = random_predictor(config(layers=2, window=window, memory=memory), Vocabulary.bytes(), SGD())
     predictor.observe_many(before)

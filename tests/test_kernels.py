@@ -120,7 +120,7 @@ def test_every_gradient_agrees_with_the_float64_twin_within_1e_4(config):
         assert error < 1e-4 or np.linalg.norm(ours[name] - gradient) < 1e-6, (name, error)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     layers=st.integers(1, 3),
     hidden=st.integers(1, 40),

@@ -80,7 +80,7 @@ def test_the_table_of_the_twin_overflows_in_the_test_above():
     assert (predictor._memory._table.reshape(-1, 16)[:, 0] != 0).mean() > 0.8
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.binary(max_size=120), cuts=st.lists(st.integers(0, 120), max_size=4), learning=st.booleans())
 def test_observing_one_by_one_or_in_any_blocks_gives_the_same_bits(data, cuts, learning):
     one_by_one, in_blocks = StreamPredictor(None, SMALL), StreamPredictor(None, SMALL)
@@ -94,7 +94,7 @@ def test_observing_one_by_one_or_in_any_blocks_gives_the_same_bits(data, cuts, l
     assert np.array_equal(one_by_one.predict(), in_blocks.predict())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.binary(max_size=200))
 def test_the_distribution_is_positive_and_sums_to_1(data):
     predictor = StreamPredictor(None, SMALL)

@@ -23,7 +23,7 @@ def same(a: StreamPredictor, b: StreamPredictor) -> bool:
     return all(np.array_equal(x, y) for x, y in arrays) and a.n_symbols == b.n_symbols
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(text, st.lists(st.integers(0, 60), max_size=5), st.booleans(), any_optimizer)
 def test_p1_observe_n_times_is_observe_many_for_every_split(symbols, cuts, learning, optimizer):
     one, many = random_predictor(SMALL, optimizer=optimizer), random_predictor(SMALL, optimizer=optimizer)
@@ -35,7 +35,7 @@ def test_p1_observe_n_times_is_observe_many_for_every_split(symbols, cuts, learn
     assert same(one, many)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(text, text, text)
 def test_p2_the_future_changes_nothing_before_it(past, future, other_future):
     a, b = random_predictor(SMALL), random_predictor(SMALL)
@@ -43,7 +43,7 @@ def test_p2_the_future_changes_nothing_before_it(past, future, other_future):
     assert np.array_equal(bits_a[: len(past)], bits_b[: len(past)])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(text, st.integers(1, 300))
 def test_p3_each_distribution_is_positive_and_sums_to_one(symbols, n_symbols):
     vocabulary = Vocabulary.from_text("".join(map(chr, range(97, 97 + max(n_symbols, 10)))))
@@ -66,7 +66,7 @@ def test_p3_holds_when_the_net_is_as_sure_as_it_can_be():
     assert p[0] == 1
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(text.filter(len))
 def test_p4_each_symbol_is_scored_by_the_distribution_held_before_it(symbols):
     predictor = random_predictor(SMALL, optimizer=SGD(lr=5.0))
@@ -75,7 +75,7 @@ def test_p4_each_symbol_is_scored_by_the_distribution_held_before_it(symbols):
         assert abs(predictor.observe(symbol) - expected) < 1e-5 * max(1, expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(text, text, st.booleans())
 def test_p6_queries_change_nothing(past, future, learning):
     asked, left_alone = random_predictor(SMALL), random_predictor(SMALL)
@@ -93,7 +93,7 @@ def test_p6_queries_change_nothing(past, future, learning):
     assert same(asked, left_alone)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(text, text, text, st.booleans())
 def test_p6_a_fork_and_its_parent_go_their_own_ways(past, left, right, learning):
     def fresh(symbols):
@@ -121,7 +121,7 @@ def test_a_fork_of_a_fork_is_independent_too():
     assert not np.array_equal(theta_of(grandchild), before)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(text, text, st.booleans(), any_optimizer)
 def test_p8_save_and_load_go_on_as_if_never_stopped(tmp_path_factory, past, future, learning, optimizer):
     path = tmp_path_factory.mktemp("p8") / "model.safetensors"

@@ -106,7 +106,7 @@ def test_places_lead_back_to_the_text():
 
 
 @given(PIECES, st.sampled_from(BOUNDARIES), st.sampled_from(RESETS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_levels_sum_to_the_same_and_no_split_into_parts_changes_a_unit(pieces, boundary, reset):
     whole = b"".join(pieces)
     totals = []
@@ -122,7 +122,7 @@ def test_the_levels_sum_to_the_same_and_no_split_into_parts_changes_a_unit(piece
 
 
 @given(st.text(st.sampled_from("ab é日\n\t")))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_words_are_those_of_split_and_lines_those_of_a_text_file(text):
     assert [word for word in texts([text], "word") if word] == text.split()
     assert texts([text], "line") == [line.removesuffix("\n") for line in re.findall(r"[^\n]*\n|[^\n]+", text)]

@@ -45,7 +45,7 @@ def log(tmp_path_factory):
 
 
 @given(st.lists(st.floats(0, 40), min_size=1, max_size=60))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_median_and_mad_are_those_of_the_recent_scores(scores):
     baseline = Baseline()
     for score in scores:
@@ -114,7 +114,7 @@ def test_the_spans_show_where_the_surprise_is():
 
 
 @given(st.lists(st.floats(-9, 9), max_size=80))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_spans_are_apart_and_each_sums_to_8_bits_or_more(excess):
     values = np.array(excess, dtype=np.float64)
     spans = surprising_spans(values)
@@ -215,7 +215,7 @@ def test_of_a_very_long_line_the_rest_is_left_out_with_a_note():
 
 
 @given(st.lists(st.binary(max_size=30) | st.just(b"\n")))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lines_are_cut_at_newlines_however_the_blocks_fall(blocks):
     splitter = LineSplitter()
     lines = [line for block in blocks for line in splitter.feed(block)]
