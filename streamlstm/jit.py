@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,6 +57,7 @@ def entry(arguments: str) -> Any:
     return decorate
 
 
+@cache
 def native(dispatcher: Any) -> Any:
     """The compiled function of an entry; to call it takes half the time, as it trusts the types of its arguments."""
     dispatcher.compile(dispatcher.arguments)

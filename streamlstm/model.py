@@ -259,7 +259,7 @@ def aligned_empty(size: int) -> F32:
 
 
 def _aligned(room: F32) -> F32:
-    first = -room.ctypes.data // 4 % CACHE_LINE
+    first = -room.__array_interface__["data"][0] // 4 % CACHE_LINE
     return room[first : first + len(room) - CACHE_LINE]
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from .jit import entry, kernel
+from .jit import entry, kernel, native
 from .lanes import lane_sum, load, reciprocal_root_guess, root, splat, store
 
 F32 = npt.NDArray[np.float32]
@@ -349,12 +349,12 @@ class OptimizerState:
         touched, parts: as `kernels.backward` and the layout give them. Raises FloatingPointError, with theta as it was,
         where the gradient is not finite.
         """
-        rule = self.optimizer
-        powers = (self.powers[0] * rule.betas[0], self.powers[1] * rule.betas[1])
-        rates = [lr, lr * rule.candidate, lr * rule.output]
-        others = [rule.l2, *rule.betas, getattr(rule, "epsilon", 0.0), *(1 / (1 - power) for power in powers)]
+        rule, betas = self.optimizer, self.optimizer.betas
+        powers = (self.powers[0] * betas[0], self.powers[1] * betas[1])
+        rates = (lr, lr * rule.candidate, lr * rule.output)
+        others = (rule.l2, *betas, getattr(rule, "epsilon", 0.0), 1 / (1 - powers[0]), 1 / (1 - powers[1]))
         hyper = np.array(rates + others, dtype=np.float32)
-        norm = descend(
+        norm = native(descend)(
             theta,
             self.slots,
             grad,

@@ -285,11 +285,12 @@ class StreamPredictor:
             self._step(self._theta, self._tape, self._tokens, self._bits, self._places, at, self._marks)
         else:
             self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, 1, 1)
-        self._remember(self._tape, self._tokens, self._bits, self._places, at, 1)
+        if self._memory is not None:
+            self._remember(self._tape, self._tokens, self._bits, self._places, at, 1)
         if self._learning:
             self._filled = at + 1
         self._n_symbols += 1
-        return float(self._bits[at])
+        return self._bits.item(at)
 
     def _remember(
         self, tape: F32, tokens: Tokens, bits: F32, places: Places, first: int, count: int, shares: F32 = NOTHING
@@ -402,7 +403,8 @@ class StreamPredictor:
         work = np.empty((window + 1) * layout.hidden, dtype=np.float32)
         touched = np.empty(len(self._vocabulary), dtype=np.uint8)
         try:
-            kernels.backward(self._theta, grad, work, self._tape, self._tokens, touched, self._places, window, 1)
+            backward = native(kernels.backward)
+            backward(self._theta, grad, work, self._tape, self._tokens, touched, self._places, window, 1)
             lr = optimizer_state.optimizer.lr_after(optimizer_state.n_steps * window)
             optimizer_state.step(self._theta, grad, touched, layout.parts, window, lr)
         finally:
