@@ -14,6 +14,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -51,12 +53,15 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 400, 50_000
 """For how many steps it does without it then: twice as many as before if it has not helped for longer than that."""
 LONGEST_IDLE = 5_000_000
 """How often the assistant looks for a call before it leaves its core: about 2 ms."""
-SHORTEST_NAP, LONGEST_NAP = 1e-4, 1e-2
+SHORTEST_NAP, LONGEST_NAP = 1e-4, 0.1
 """For how many seconds it does: twice as long each time that it was not called since the last."""
 
 LEAST_READ = {False: 125_000, True: 300_000}
 """How many weights a step must read for half of them to be worth the meetings; more if the net learns, since an update
 takes back what lies in the other core's cache."""
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Where Linux tells a container how many µs of how many it may compute."""
 
 Arrays = tuple[npt.NDArray[Any], ...]
 
@@ -89,7 +94,8 @@ def half(n, is_assistant):
 def half_step(theta, tape, tokens, layout, first, marks, is_assistant):
     """One thread's half of `forward` for one symbol; the caller makes alone what takes no reading of weights.
 
-    Returns the longest time, in looks, that it waited for the other.
+    Where each step overwrites the record, too, what is read is whole: h is made anew between two meetings, and p after
+    the last. Returns the longest time, in looks, that it waited for the other.
     """
     V, C, H, L, skip = layout[VOCABULARY], layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
     N, record = 4 * H, layout[RECORD]
@@ -172,32 +178,32 @@ def assist(theta, tape, tokens, layout, marks):
 
 
 class Assistant:
-    """A thread that assists one predictor's steps while the `with` lasts.
+    """A thread that assists one predictor's steps from `start` until `is_done`.
 
     arrays  gives theta, tape, tokens, layout and marks as they are now. Whoever puts another array in the place of one
             takes new marks too: at the old ones nobody is called any more, and the assistant leaves them.
+
+    Nobody waits for its end: what it does not find anew it does not touch.
     """
 
     def __init__(self, arrays: Callable[[], Arrays]) -> None:
         self._arrays = arrays
-        self._thread = threading.Thread(target=self._work, name="streamlstm assistant", daemon=True)
-        self._is_done = False
+        self.is_done = False
+
+    def start(self) -> None:
+        """Begin; where the system gives no more threads, there is no assistant."""
+        with suppress(RuntimeError):
+            threading.Thread(target=self._work, name="streamlstm assistant", daemon=True).start()
 
     def _work(self) -> None:
         nap = SHORTEST_NAP
-        while not self._is_done:
+        while True:
             arrays = self._arrays()
+            if self.is_done:  # looked at last: arrays from before it was set are not called for any more
+                return
             has_helped = arrays[-1][ALONE] == 0 and assist(*arrays) > 0
             nap = SHORTEST_NAP if has_helped else min(2 * nap, LONGEST_NAP)
             time.sleep(nap)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self._is_done = True
-        self._arrays()[-1][STATE] = AWAY  # nobody is in a step: it leaves at once
-        self._thread.join()
 
 
 def helps(n_weights: int, learning: bool) -> bool:
@@ -206,5 +212,9 @@ def helps(n_weights: int, learning: bool) -> bool:
 
 
 def n_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use, by its affinity and, in a container, by its quota."""
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+        quota, period = QUOTA.read_text().split()
+        n = min(n, int(quota) // int(period))
+    return n

@@ -168,21 +168,24 @@ class StreamPredictor:
     def _open_tape(self, learning: bool, state: F32) -> None:
         """Start a new window from `state`: T + 1 records to learn from, or one that each step overwrites."""
         window = self.config.window if learning else 0
+        record = self._layout.record(learning)
+        tape = aligned_zeros((window + 1) * record)
+        tape[: self._layout.state] = state
+        places = self._layout.places(learning, in_place=not learning)
+        tokens, bits = np.zeros(window + 1, dtype=np.int32), np.zeros(window + 1, dtype=np.float32)
+        marks = np.zeros_like(self._marks)
+        arrays = self._theta, tape, tokens, places, marks
         self._window = window if learning else -1  # how many symbols fill the tape; one that is overwritten never is
-        self._learning = learning
-        self._record = self._layout.record(learning)
-        self._places = self._layout.places(learning, in_place=not learning)
-        self._tape = aligned_zeros((window + 1) * self._record)
-        self._tokens = np.zeros(window + 1, dtype=np.int32)
-        self._bits = np.zeros(window + 1, dtype=np.float32)
+        self._learning, self._record, self._places = learning, record, places
+        self._tape, self._tokens, self._bits = tape, tokens, bits
         self._filled = 0  # how many symbols are on the tape
-        self._tape[: self._layout.state] = state
-        self._set_marks(self._marks.size)
+        self._marks, self._arrays_of_step = marks, arrays
 
     def _set_marks(self, size: int) -> None:
-        """New marks for an assistant, or none: whenever an array that a step reads or writes is another one."""
-        self._marks = np.zeros(size, dtype=np.int64)
-        self._of_step = self._theta, self._tape, self._tokens, self._places, self._marks
+        """Marks for an assistant, or none. They are new whenever an array that a step uses is another one."""
+        marks = np.zeros(size, dtype=np.int64)
+        arrays = self._theta, self._tape, self._tokens, self._places, marks
+        self._marks, self._arrays_of_step = marks, arrays
 
     def _refresh_distribution(self) -> None:
         kernels.distribution(self._theta, self._tape, self._places, self._filled * self._record, 1)
@@ -414,10 +417,16 @@ class StreamPredictor:
     def _own_weights(self) -> None:
         """Weights that are shared with a fork are copied."""
         if len(self._holders) > 1:
-            self._holders.discard(self)
-            self._theta, self._holders = _aligned_copy(self._theta), WeakSet([self])
-            self._optimizer_state = self._optimizer_state.copy()
-            self._set_marks(self._marks.size)
+            shared, holders = self._holders, WeakSet([self])
+            theta, optimizer_state, marks = (
+                _aligned_copy(self._theta),
+                self._optimizer_state.copy(),
+                np.zeros_like(self._marks),
+            )
+            arrays = theta, self._tape, self._tokens, self._places, marks
+            self._theta, self._optimizer_state, self._holders = theta, optimizer_state, holders  # nothing can come
+            self._marks, self._arrays_of_step = marks, arrays  # between these lines: no call is in them
+            shared.discard(self)
 
     def fork(self) -> StreamPredictor:
         """A copy to explore with, independent of this one. It shares the weights until one of the two learns."""
@@ -438,7 +447,8 @@ class StreamPredictor:
         """While it lasts, a second core makes half of each step of `observe`: the same bits, in about half the time.
 
         For symbols that come without a pause: the other core looks for them all the time. Where it would not help,
-        since the net is small or the process may use one core only, nothing happens. Not to be forked by `os.fork`.
+        since the net is small or the process may use one core only, nothing happens. Meanwhile the predictor may be
+        copied by `fork`, not by `copy.deepcopy` or `os.fork`.
 
         >>> from streamlstm import StreamPredictor
         >>> predictor = StreamPredictor.pretrained()
@@ -446,15 +456,18 @@ class StreamPredictor:
         ...     round(sum(predictor.observe(letter) for letter in "It was the best of times"))
         71
         """
-        if self._marks.size or not assistant.helps(self._layout.tables, self._learning):
+        n_weights = self._layout.tables  # all that lies before the tables is read in each step
+        if self._marks.size or not assistant.helps(n_weights, self._learning):
             yield
             return
         self._step = native(assistant.step)
-        self._set_marks(assistant.WORDS)
+        helper = assistant.Assistant(lambda: self._arrays_of_step)
         try:
-            with assistant.Assistant(lambda: self._of_step):
-                yield
+            self._set_marks(assistant.WORDS)
+            helper.start()
+            yield
         finally:
+            helper.is_done = True
             self._set_marks(0)
 
     def _note_changes(self) -> None:
