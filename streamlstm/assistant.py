@@ -11,16 +11,19 @@ marks  int64 [WORDS]  The words that both threads read, each on a cache line of 
 """
 
 import os
+import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from .atomics import acquire, exchange, release
+from .atomics import acquire, exchange, pause, release
 from .jit import entry, kernel
 from .kernels import (
     COLUMNS,
@@ -51,14 +54,18 @@ PATIENCE = 2_000_000
 """How often the caller looks for the assistant before it thinks that its core is busy: about 1 ms."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 400, 50_000
 """For how many steps it does without it then: twice as many as before if it has not helped for longer than that."""
-LONGEST_IDLE = 5_000_000
-"""How often the assistant looks for a call before it leaves its core: about 2 ms."""
+LONGEST_IDLE = 100_000
+"""How often the assistant looks for a call before it leaves its core: 2 to 4 ms."""
 SHORTEST_NAP, LONGEST_NAP = 1e-4, 0.1
 """For how many seconds it does: twice as long each time that it was not called since the last."""
 
 LEAST_READ = {False: 125_000, True: 300_000}
 """How many weights a step must read for half of them to be worth the meetings; more if the net learns, since an update
 takes back what lies in the other core's cache."""
+
+MEMORY, WINDOWS_BETWEEN, HARM = 16, 400, 1.15
+"""How many windows of each kind a trial compares; after how many with the assistant it makes some alone, to compare;
+and how many times as long a window with it must take to be thought the slower one."""
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Where Linux tells a container how many µs of how many it may compute."""
@@ -171,6 +178,7 @@ def assist(theta, tape, tokens, layout, marks):
             half_step(theta, tape, tokens, layout, marks[FIRST], marks, True)
             steps += 1
             idle = 0
+        pause()
         if idle >= LONGEST_IDLE:
             exchange(marks, STATE, READY, AWAY)  # not if it has been called meanwhile
         state = acquire(marks, STATE)
@@ -204,6 +212,33 @@ class Assistant:
             has_helped = arrays[-1][ALONE] == 0 and assist(*arrays) > 0
             nap = SHORTEST_NAP if has_helped else min(2 * nap, LONGEST_NAP)
             time.sleep(nap)
+
+
+class Trial:
+    """By the clock, whether an assistant helps: a core that only seems to be free, as some virtual ones do, does not.
+
+    Told how long each window took, it sends the assistant away where the windows with it are the slower ones, each time
+    for longer, and now and then for a moment, to know how fast it goes alone.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[bool, deque[float]] = {helped: deque(maxlen=MEMORY) for helped in (True, False)}
+        self._n_helped = self._n_losses = 0
+
+    def note(self, marks: npt.NDArray[np.int64], helped: bool, seconds: float) -> None:
+        """A window is over that took so many seconds, with some of its steps made together or with none."""
+        self._seconds[helped].append(seconds)
+        self._n_helped += helped
+        if not helped or marks[ALONE] > 0:
+            return
+        with_it, alone = self._seconds[True], self._seconds[False]
+        if len(with_it) == len(alone) == MEMORY and statistics.median(with_it) > HARM * statistics.median(alone):
+            marks[ALONE] = SHORTEST_PAUSE << min(self._n_losses, 5)
+            self._n_losses += 1
+            with_it.clear()
+        elif self._n_helped % WINDOWS_BETWEEN == 0:
+            marks[ALONE] = SHORTEST_PAUSE
+            self._n_losses = 0
 
 
 def helps(n_weights: int, learning: bool) -> bool:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 _WORD = types.Array(types.int64, 1, "C")
@@ -43,3 +45,21 @@ def exchange(typingctx, array, index, old, new):
         return builder.extract_value(both, 1)
 
     return types.boolean(_WORD, types.intp, types.int64, types.int64), codegen
+
+
+_PAUSES = {"x86_64": ("llvm.x86.sse2.pause", []), "aarch64": ("llvm.aarch64.hint", [ir.Constant(ir.IntType(32), 1)])}
+
+
+@intrinsic
+def pause(typingctx):
+    """Some 10 ns of rest for a thread that waits; if two threads share a core, the other has it to itself meanwhile."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        architecture = builder.module.triple.split("-")[0]
+        if architecture in _PAUSES:
+            name, given = _PAUSES[architecture]
+            kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in given])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
+        return context.get_dummy_value()
+
+    return types.void(), codegen

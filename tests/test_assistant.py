@@ -222,3 +222,19 @@ def _idle(predictor):
     marks = np.zeros(WORDS, dtype=np.int64)
     marks[CALLER] = 10**6
     return *predictor.fork()._arrays_of_step[:-1], marks
+
+
+def windows_alone(slower, n=4000):
+    """How many of n windows the caller makes alone if those with the assistant take `slower` times as long."""
+    trial, marks, n_alone = assistant.Trial(), np.zeros(WORDS, dtype=np.int64), 0
+    for _ in range(n):
+        is_alone = bool(marks[ALONE] > 0)
+        trial.note(marks, not is_alone, 1.0 if is_alone else slower)
+        marks[ALONE] = max(0, marks[ALONE] - 32)  # the steps of a window
+        n_alone += is_alone
+    return n_alone
+
+
+def test_an_assistant_that_makes_windows_slower_is_sent_away_and_one_that_helps_is_kept():
+    assert windows_alone(0.9) < 200
+    assert windows_alone(2.0) > 3000
