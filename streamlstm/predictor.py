@@ -417,15 +417,12 @@ class StreamPredictor:
     def _own_weights(self) -> None:
         """Weights that are shared with a fork are copied."""
         if len(self._holders) > 1:
-            shared, holders = self._holders, WeakSet([self])
-            theta, optimizer_state, marks = (
-                _aligned_copy(self._theta),
-                self._optimizer_state.copy(),
-                np.zeros_like(self._marks),
-            )
+            theta, marks = _aligned_copy(self._theta), np.zeros_like(self._marks)
+            optimizer_state, shared, holders = self._optimizer_state.copy(), self._holders, WeakSet([self])
             arrays = theta, self._tape, self._tokens, self._places, marks
-            self._theta, self._optimizer_state, self._holders = theta, optimizer_state, holders  # nothing can come
-            self._marks, self._arrays_of_step = marks, arrays  # between these lines: no call is in them
+            # no call in these two lines: an interrupt cannot leave them half done
+            self._theta, self._optimizer_state, self._holders = theta, optimizer_state, holders
+            self._marks, self._arrays_of_step = marks, arrays
             shared.discard(self)
 
     def fork(self) -> StreamPredictor:
