@@ -13,9 +13,8 @@ code   uint8       The bytes of one frame.
 import numpy as np
 import numpy.typing as npt
 
-from .assistant import step
 from .jit import entry, kernel
-from .kernels import PREDICTION, RECORD, SLOT, VOCABULARY
+from .kernels import GATE_STEP, PREDICTION, RECORD, SLOT, VOCABULARY, forward
 from .mixture import remember
 
 LOW, WIDTH, POSITION = range(3)
@@ -146,14 +145,14 @@ def decode_symbol(p, code, coder, frequencies):
 @entry(
     "f4[::1], f4[::1], i4[::1], f4[::1], i8[::1],"
     "Tuple((i4[::1], i4[::1], i4[::1], f4[::1], i8[::1], f4[::1], i4[::1], i4[::1])),"
-    "i8[::1], u1[::1], i8[::1], i4[::1], u1[::1], i8"
+    "u1[::1], i8[::1], i4[::1], u1[::1], i8"
 )
-def decode(theta, tape, tokens, bits, layout, memory, marks, code, coder, frequencies, decoded, first):
+def decode(theta, tape, tokens, bits, layout, memory, code, coder, frequencies, decoded, first):
     """Fill decoded uint8 [n], the first from the distribution in slot `first`, and let each flow while there is a slot.
 
-    A tape of one record (SLOT is 0) is overwritten and never full; then nothing is learned. memory: the first eight
-    arguments of `mixture.remember`, all empty where there is none; marks: of an `assistant`, or empty. Returns how many
-    were decoded before the code proved too short for what was read from it.
+    A tape of one record (SLOT is 0) is overwritten and never full. memory: the first eight arguments of
+    `mixture.remember`, all empty where there is none. Returns how many were decoded before the code proved too short
+    for what was read from it.
     """
     for n in range(decoded.size):
         if coder[POSITION] - BITS // 8 >= code.size:
@@ -163,7 +162,7 @@ def decode(theta, tape, tokens, bits, layout, memory, marks, code, coder, freque
         decoded[n] = np.uint8(token)
         tokens[s] = token
         if s + 1 < tokens.size or not layout[SLOT]:
-            step(theta, tape, tokens, bits, layout, s, marks)
+            forward(theta, tape, tokens, bits, layout, s, 1, 1)
             if memory[0].size > 0:
-                remember(*memory, tape, tokens, bits, bits[:0], layout, s, 1, layout[SLOT] > 0)
+                remember(*memory, tape, tokens, bits, bits[:0], layout, s, 1, layout[GATE_STEP] > 0)
     return decoded.size

@@ -29,7 +29,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -39,7 +38,6 @@ import numpy as np
 import numpy.typing as npt
 
 from . import coder
-from .assistant import CALLER, Trial
 from .predictor import StreamPredictor
 from .vocabulary import Tokens
 
@@ -129,7 +127,7 @@ def decompress_file(
 
     fork = _fork(predictor)
     with fork.assisted():
-        for data in _content(reader, fork, Trial(), report_frame):
+        for data in _content(reader, fork, report_frame):
             target.write(data)
             n_written += len(data)
     return reader.n_read, n_written
@@ -272,9 +270,7 @@ class _Reader:
             raise ValueError(f"other bytes follow the end of the container, which is {self.n_read:,} bytes long")
 
 
-def _content(
-    reader: _Reader, predictor: StreamPredictor, trial: Trial, report: Callable[[int], None]
-) -> Iterator[bytes]:
+def _content(reader: _Reader, predictor: StreamPredictor, report: Callable[[int], None]) -> Iterator[bytes]:
     """The data, frame by frame as the checksums hold; `report` is told how many bytes of a frame are decoded."""
     _check_head(reader, predictor)
     digest, checksum, index = hashlib.sha256(), 0, 1
@@ -292,7 +288,7 @@ def _content(
                 data = code
                 predictor.observe_many(data)
             else:
-                data = _decoded(np.frombuffer(bytearray(code), dtype=np.uint8), n_symbols, predictor, trial, report)
+                data = _decoded(np.frombuffer(bytearray(code), dtype=np.uint8), n_symbols, predictor, report)
         except FloatingPointError:  # learning diverged, which it did not when this was compressed
             raise damaged from None
         checksum = zlib.crc32(data, checksum)
@@ -329,7 +325,6 @@ def _decoded(
     code: npt.NDArray[np.uint8],
     n_symbols: int,
     predictor: StreamPredictor,
-    trial: Trial,
     report: Callable[[int], None],
 ) -> bytes:
     """n_symbols from a code, which the predictor observes; fewer where the code does not fit."""
@@ -338,10 +333,8 @@ def _decoded(
     frequencies = np.zeros(n_groups * coder.GROUP, dtype=np.int32)
     decoded, done = np.empty(n_symbols, dtype=np.uint8), 0
     while done < n_symbols:
-        marks, started = predictor._marks, time.perf_counter()
-        met = int(marks[CALLER]) if marks.size else 0
-        slots = predictor._window - predictor._filled if predictor.learning else BLOCK
-        part = decoded[done : done + slots + int(predictor.learning)]  # with the target of a window's last prediction
+        slots = predictor._window - predictor._filled if predictor._has_slots else BLOCK
+        part = decoded[done : done + slots + int(predictor._has_slots)]  # with the target of a window's last prediction
         n = coder.decode(
             predictor._theta,
             predictor._tape,
@@ -349,7 +342,6 @@ def _decoded(
             predictor._bits,
             predictor._places,
             memory,
-            marks,
             code,
             state,
             frequencies,
@@ -358,15 +350,13 @@ def _decoded(
         )
         flowed = min(n, slots)
         predictor._n_symbols += flowed
-        if predictor.learning:
+        if predictor._has_slots:
             predictor._filled += flowed
         if n > flowed:
             predictor._observe_token(int(part[-1]))
         if n < len(part):
             return b""
         done += n
-        if marks.size:
-            trial.note(marks, bool(marks[CALLER] > met), time.perf_counter() - started)
         report(done)
     is_read_whole = state[coder.POSITION] - coder.BITS // 8 + 1 == len(code)
     return decoded.tobytes() if is_read_whole else b""

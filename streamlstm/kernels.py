@@ -14,7 +14,7 @@ tape   float32  Records of one stream at one time: p [C], h and c of each layer 
                 distribution of the mixture [C], gates of each layer [L, N]. Slot s holds B records: the state after
                 s symbols of the window. Slot 0 is the carried state.
 tokens int32    [T + 1, B]: the symbol that slot s predicts, which is also the one that leads to slot s + 1.
-layout int64    The numbers named below.
+layout int64    The numbers named below; for a net with an assistant then the marks of `shares`.
 
 Every sum's order is written down and nothing is fused, so all CPUs give the same bits: a product of a vector
 and rows adds k = 0, 1, 2, …; a dot product runs on 16 lanes that are then folded in halves (`row_sums`).
@@ -44,6 +44,7 @@ from .lanes import (
     store_tile,
     times_power_of_two,
 )
+from .shares import BACKWARD, CALLER, FORWARD, WHOLE, call, leave, meet, share
 
 # Places in `layout`: V, C, H, L; 1 if every layer sees the symbol and is read by the output layer (skip
 # connections); where the output layer and the tables begin in theta; sizes of a record and of a slot; where the
@@ -134,49 +135,73 @@ def score(tape, tokens, bits, layout, first, rows):
 
 @kernel
 def copy_row(tape, y, W, w, N):
-    """y[:] = W[w, :]."""
-    for j in range(0, N, 128):
-        store(tape, y + j, load(W, w + j, 128))
+    """y[:] = W[w, :], for N a multiple of 32, as in all these."""
+    for j in range(0, N, 32):
+        store(tape, y + j, load(W, w + j, 32))
 
 
 @kernel
 def add_row(tape, y, W, w, N):
-    """y[:] += W[w, :]; for a one-hot x this is the whole product W·x."""
-    for j in range(0, N, 128):
-        store(tape, y + j, load(tape, y + j, 128) + load(W, w + j, 128))
+    """y[:] += W[w, :]."""
+    for j in range(0, N, 32):
+        store(tape, y + j, load(tape, y + j, 32) + load(W, w + j, 32))
 
 
 @kernel
-def add_product(tape, y, x, stride, rows, W, w, K, N, n):
-    """y_r[:n] += Σ_k x_r[k]·W[k, :n] for each of `rows` records; SUMS records, or 4, share one reading of W [K, N].
+def copy_sum(tape, y, W, v, w, N):
+    """y[:] = W[v, :] + W[w, :]; for a one-hot x a row of W is the whole product W·x."""
+    for j in range(0, N, 32):
+        store(tape, y + j, load(W, v + j, 32) + load(W, w + j, 32))
 
-    A record alone waits for the reading, which is faster the longer the pieces of a row are.
+
+@kernel
+def add_product(tape, y, x, stride, rows, W, w, K, N, begin, n, step):
+    """y_r[j] += Σ_k x_r[k]·W[k, j] for each of `rows` records, and for n columns j from `begin` on, of W [K, N].
+
+    For step = N there is one such run of columns, and n is a multiple of 128; for step = N / 4 there are four, from
+    begin, begin + step, … on: the gates of some units. SUMS records, or 4, share one reading of W; a record alone waits
+    for it, which is faster the longer the pieces of a row are.
     """
     first_of_fours, first_alone = rows - rows % SUMS, rows - rows % 4
     for r in range(0, first_of_fours, SUMS):
-        for j in range(0, n, 16):
-            tile = load_tile(tape, y + r * stride + j, stride, SUMS, 16)
-            for k in range(K):
-                row = load(W, w + k * N + j, 16)
-                tile = tile + spread(tape, x + r * stride + k, stride, SUMS, 16) * repeat(row, 1, SUMS)
-            store_tile(tape, y + r * stride + j, stride, SUMS, tile)
+        for run in range(begin, N, step):
+            for j in range(run, run + n, 16):
+                tile = load_tile(tape, y + r * stride + j, stride, SUMS, 16)
+                for k in range(K):
+                    row = load(W, w + k * N + j, 16)
+                    tile = tile + spread(tape, x + r * stride + k, stride, SUMS, 16) * repeat(row, 1, SUMS)
+                store_tile(tape, y + r * stride + j, stride, SUMS, tile)
     for r in range(first_of_fours, first_alone, 4):
-        for j in range(0, n, 64):
-            tall = load_tile(tape, y + r * stride + j, stride, 4, 64)
-            for k in range(K):
-                tall = tall + spread(tape, x + r * stride + k, stride, 4, 64) * repeat(load(W, w + k * N + j, 64), 1, 4)
-            store_tile(tape, y + r * stride + j, stride, 4, tall)
+        for run in range(begin, N, step):
+            for j in range(run, run + n, 32):
+                tall = load_tile(tape, y + r * stride + j, stride, 4, 32)
+                for k in range(K):
+                    row = load(W, w + k * N + j, 32)
+                    tall = tall + spread(tape, x + r * stride + k, stride, 4, 32) * repeat(row, 1, 4)
+                store_tile(tape, y + r * stride + j, stride, 4, tall)
     for r in range(first_alone, rows):
-        for j in range(0, n - 255, 256):
-            long = load(tape, y + r * stride + j, 256)
-            for k in range(K):
-                long = long + tape[x + r * stride + k] * load(W, w + k * N + j, 256)
-            store(tape, y + r * stride + j, long)
-        for j in range(n - n % 256, n, 128):
-            short = load(tape, y + r * stride + j, 128)
-            for k in range(K):
-                short = short + tape[x + r * stride + k] * load(W, w + k * N + j, 128)
-            store(tape, y + r * stride + j, short)
+        if step == N:
+            for j in range(begin, begin + n - 255, 256):
+                long = load(tape, y + r * stride + j, 256)
+                for k in range(K):
+                    long = long + tape[x + r * stride + k] * load(W, w + k * N + j, 256)
+                store(tape, y + r * stride + j, long)
+            for j in range(begin + n - n % 256, begin + n, 128):
+                short = load(tape, y + r * stride + j, 128)
+                for k in range(K):
+                    short = short + tape[x + r * stride + k] * load(W, w + k * N + j, 128)
+                store(tape, y + r * stride + j, short)
+        else:
+            for j in range(begin, begin + n - 63, 64):
+                four = load_tile(tape, y + r * stride + j, step, 4, 64)
+                for k in range(K):
+                    four = four + tape[x + r * stride + k] * load_tile(W, w + k * N + j, step, 4, 64)
+                store_tile(tape, y + r * stride + j, step, 4, four)
+            for j in range(begin + n - n % 64, begin + n, 32):
+                half = load_tile(tape, y + r * stride + j, step, 4, 32)
+                for k in range(K):
+                    half = half + tape[x + r * stride + k] * load_tile(W, w + k * N + j, step, 4, 32)
+                store_tile(tape, y + r * stride + j, step, 4, half)
 
 
 @kernel
@@ -187,16 +212,21 @@ def sigmoid_all(tape, y, n):
 
 
 @kernel
-def cell(tape, old, new, z, H):
+def cell(tape, old, new, z, H, begin, n):
     """i, f, o = σ(z), g = tanh(z); c = f·c_old + i·g; h = o·tanh(c). Gates replace z; [h, c] are written at `new`.
 
-    One gate after the other: a CPU sees far enough ahead to work on several lanes of one, not on all gates at once.
+    Of H units n are made, from `begin` on. One gate after the other: a CPU sees far enough ahead to work on several
+    lanes of one, not on all gates at once.
     """
-    sigmoid_all(tape, z, 2 * H)
-    for j in range(z + 2 * H, z + 3 * H, 32):
+    if n == H:
+        sigmoid_all(tape, z, 2 * H)
+    else:
+        sigmoid_all(tape, z + begin, n)
+        sigmoid_all(tape, z + H + begin, n)
+    for j in range(z + 2 * H + begin, z + 2 * H + begin + n, 32):
         store(tape, j, tanh(load(tape, j, 32)))
-    sigmoid_all(tape, z + 3 * H, H)
-    for j in range(0, H, 32):
+    sigmoid_all(tape, z + 3 * H + begin, n)
+    for j in range(begin, begin + n, 32):
         i, f = load(tape, z + j, 32), load(tape, z + H + j, 32)
         g, o = load(tape, z + 2 * H + j, 32), load(tape, z + 3 * H + j, 32)
         c = f * load(tape, old + H + j, 32) + i * g
@@ -225,19 +255,64 @@ def softmax(tape, y, V, C):
         store(tape, y + j, load(tape, y + j, 128) / total)
 
 
+@kernel
+def outputs(theta, tape, layout, at, rows, part):
+    """`distribution`, or one thread's part: first of the columns, then of the records."""
+    C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
+    record = layout[RECORD]
+    begin, n = share(C, 128, part)
+    w = layout[OUTPUT]
+    for r in range(rows):
+        copy_row(tape, at + begin + r * record, theta, w + (L if skip else 1) * H * C + begin, n)
+    for layer in range(0 if skip else L - 1, L):
+        add_product(tape, at, at + C + 2 * layer * H, record, rows, theta, w, H, C, begin, n, C)
+        w += H * C
+    meet(layout, part)
+    begin, n = share(rows, 1, part)
+    for r in range(begin, begin + n):
+        softmax(tape, at + r * record, layout[VOCABULARY], C)
+
+
 @entry("f4[::1], f4[::1], i8[::1], i8, i8")
 def distribution(theta, tape, layout, at, rows):
     """p = softmax(W_o·h + b_o) for `rows` records from `at` on; h is that of all layers, or of the top layer."""
+    outputs(theta, tape, layout, at, rows, WHOLE)
+
+
+@kernel
+def flow(theta, tape, tokens, layout, first, count, batch, part):
+    """`forward` but for the scores, or one thread's part: of each layer's units, each with its four gates.
+
+    What does not depend on the recurrence is done for all rows at once; the order of each sum, and so every bit, stays.
+    """
     C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
-    record, w = layout[RECORD], layout[OUTPUT]
-    bias = w + (L if skip else 1) * H * C
-    for r in range(rows):
-        copy_row(tape, at + r * record, theta, bias, C)
-    for layer in range(0 if skip else L - 1, L):
-        add_product(tape, at, at + C + 2 * layer * H, record, rows, theta, w, H, C, C)
-        w += H * C
-    for r in range(rows):
-        softmax(tape, at + r * record, layout[VOCABULARY], C)
+    N, record, slot, rows = 4 * H, layout[RECORD], layout[SLOT], count * batch
+    old = first * slot
+    new = old + slot
+    begin, n = share(H, 32, part)
+    step, length = (N, N) if part == WHOLE else (H, n)  # of a row of gates, those of these units
+    for layer in range(L):
+        w = layer * (2 * H + 1) * N  # recurrent rows; the bias follows, the rows for the layer below precede
+        h = C + 2 * layer * H
+        z = layout[GATES] + layer * layout[GATE_STEP]
+        for r in range(rows):
+            y, bias = new + z + r * record, w + H * N
+            row = layout[TABLES] + (layer * layout[VOCABULARY] + tokens[first * batch + r]) * N
+            for j in range(begin, N, step):
+                if skip or layer == 0:
+                    copy_sum(tape, y + j, theta, bias + j, row + j, length)
+                else:
+                    copy_row(tape, y + j, theta, bias + j, length)
+        if layer > 0:
+            add_product(tape, new + z, new + h - 2 * H, record, rows, theta, w - H * N, H, N, begin, length, step)
+        for s in range(count):
+            y, x = new + s * slot + z, old + s * slot + h
+            add_product(tape, y, x, record, batch, theta, w, H, N, begin, length, step)
+            for b in range(batch):
+                at = s * slot + b * record
+                cell(tape, old + at + h, new + at + h, new + at + z, H, begin, n)
+            meet(layout, part)
+    outputs(theta, tape, layout, new, rows, part)
 
 
 @entry("f4[::1], f4[::1], i4[::1], f4[::1], i8[::1], i8, i8, i8")
@@ -245,31 +320,14 @@ def forward(theta, tape, tokens, bits, layout, first, count, batch):
     """Let `count` symbols flow: score each by the distribution held before it, then make the next slot.
 
     Symbols `first` … `first + count - 1` of each of `batch` streams are read from tokens, their surprisals in
-    bits written to bits [T + 1, B] float32, and slots `first + 1` … `first + count` of the tape are filled. What does
-    not depend on the recurrence is done for all rows at once; the order of each sum, and so every bit, stays.
+    bits written to bits [T + 1, B] float32, and slots `first + 1` … `first + count` of the tape are filled.
+    An assistant makes half, if there is one; then SLOT is not 0, since it reads the old slot while the new is made.
     """
-    V, C, H, L, skip = layout[VOCABULARY], layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
-    N, record, slot, rows = 4 * H, layout[RECORD], layout[SLOT], count * batch
-    old = first * slot
-    new = old + slot
+    rows = count * batch
+    part = call(layout, FORWARD, first, count)
     score(tape, tokens, bits, layout, first * batch, batch)
-    for layer in range(L):
-        w = layer * (2 * H + 1) * N  # recurrent rows; the bias follows, the rows for the layer below precede
-        h = C + 2 * layer * H
-        z = layout[GATES] + layer * layout[GATE_STEP]
-        for r in range(rows):
-            copy_row(tape, new + z + r * record, theta, w + H * N, N)
-            if skip or layer == 0:
-                row = layer * V + tokens[first * batch + r]
-                add_row(tape, new + z + r * record, theta, layout[TABLES] + row * N, N)
-        if layer > 0:
-            add_product(tape, new + z, new + h - 2 * H, record, rows, theta, w - H * N, H, N, N)
-        for s in range(count):
-            add_product(tape, new + s * slot + z, old + s * slot + h, record, batch, theta, w, H, N, N)
-            for b in range(batch):
-                at = s * slot + b * record
-                cell(tape, old + at + h, new + at + h, new + at + z, H)
-    distribution(theta, tape, layout, new, rows)
+    flow(theta, tape, tokens, layout, first, count, batch, part)
+    leave(layout, part)
     score(tape, tokens, bits, layout, (first + 1) * batch, rows - batch)
 
 
@@ -281,14 +339,15 @@ def clear(y, at, n):
 
 
 @kernel
-def add_transposed_product(y, at, K, tape, d, stride, rows, W, w, N, from_the_end):
-    """y[at + r·K + k] += W[k, :]·d_r for each of `rows` records: four k at once, and four records if WIDE.
+def add_transposed_product(y, at, first, n, K, tape, d, stride, rows, W, w, N, from_the_end):
+    """y[at + r·K + k] += W[k, :]·d_r for each of `rows` records and for n rows k of W from `first` on.
 
-    A record alone may take k from the end on: a caller that alternates finds the rows it read last still in the cache.
+    Four k at once, and four records if WIDE. A record alone may take k from the end on: a caller that alternates finds
+    the rows it read last still in the cache.
     """
     first_alone = rows - rows % 4 if WIDE else 0
     for r in range(0, first_alone, 4):
-        for k in range(0, K, 4):
+        for k in range(first, first + n, 4):
             tile = splat(ZERO, 256)  # of 4 records by 4 k, 16 lanes each
             for j in range(0, N, 16):
                 some, others = load_tile(W, w + k * N + j, N, 4, 16), load_tile(tape, d + r * stride + j, stride, 4, 16)
@@ -296,8 +355,8 @@ def add_transposed_product(y, at, K, tape, d, stride, rows, W, w, N, from_the_en
             o = at + r * K + k
             store_tile(y, o, K, 4, load_tile(y, o, K, 4, 4) + row_sums(tile, 16))
     for r in range(first_alone, rows):
-        for step in range(0, K, 4):
-            k = K - 4 - step if from_the_end else step
+        for step in range(0, n, 4):
+            k = first + (n - 4 - step if from_the_end else step)
             sums = splat(ZERO, 64)
             for j in range(0, N, 16):
                 row = load(tape, d + r * stride + j, 16)
@@ -330,22 +389,30 @@ def sum_rows(grad, g, tape, d, stride, rows, N):
 
 
 @kernel
-def sum_rows_by_token(grad, table, tokens, touched, tape, d, stride, rows, N):
-    """grad[table + v·N : …] = Σ_r d_r[:] over the r with tokens[r] = v; rows of symbols not touched stay."""
-    for v in range(touched.size):
-        if touched[v]:
-            clear(grad, table + v * N, N)
-    for r in range(rows):
-        add_row(grad, table + tokens[r] * N, tape, d + r * stride, N)
+def has(v, part):
+    """Whether one thread's part is the row of symbol v in a table: of two threads the caller has the even ones."""
+    return part == WHOLE or (v % 2 == 0) == (part == CALLER)
 
 
 @kernel
-def cell_backward(tape, old, new, z, work, dh, dc, H):
+def sum_rows_by_token(grad, table, tokens, touched, tape, d, stride, rows, N, part):
+    """grad[table + v·N : …] = Σ_r d_r[:] over the r with tokens[r] = v; rows of symbols not touched stay."""
+    for v in range(touched.size):
+        if touched[v] and has(v, part):
+            clear(grad, table + v * N, N)
+    for r in range(rows):
+        if has(tokens[r], part):
+            add_row(grad, table + tokens[r] * N, tape, d + r * stride, N)
+
+
+@kernel
+def cell_backward(tape, old, new, z, work, dh, dc, H, begin, n):
     """From dh and dc to the gradient of z, which replaces the gates, and to that of the cell state before.
 
     δ = dc + dh·o·(1 - tanh²c);  dz = [δ·g·i(1-i), δ·c_old·f(1-f), δ·i·(1-g²), dh·tanh(c)·o(1-o)];  dc_old = δ·f.
+    Of H units n are made, from `begin` on.
     """
-    for j in range(0, H, 32):
+    for j in range(begin, begin + n, 32):
         i, f = load(tape, z + j, 32), load(tape, z + H + j, 32)
         g, o = load(tape, z + 2 * H + j, 32), load(tape, z + 3 * H + j, 32)
         t = tanh(load(tape, new + H + j, 32))
@@ -358,6 +425,49 @@ def cell_backward(tape, old, new, z, work, dh, dc, H):
         store(work, dc + j, delta * f)
 
 
+@kernel
+def flow_back(theta, grad, work, tape, tokens, touched, layout, count, batch, part):
+    """`backward` from p - y on, or one thread's part: of each layer's units, and of the rows of grad that they read."""
+    C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
+    N, record, slot, rows = 4 * H, layout[RECORD], layout[SLOT], count * batch
+    output = layout[OUTPUT]
+    dc = rows * H
+    begin, n = share(H, 32, part)
+    column, columns = share(C, 128, part)
+    sum_rows(grad, output + (L if skip else 1) * H * C + column, tape, slot + column, record, rows, columns)
+    column, columns = share(N, 128, part)
+    for layer in range(L - 1, -1, -1):
+        w = layer * (2 * H + 1) * N
+        h = C + 2 * layer * H
+        z = slot + layout[GATES] + layer * layout[GATE_STEP]
+        for r in range(rows + batch):
+            clear(work, r * H + begin, n)
+        if skip or layer == L - 1:
+            w_out = output + (layer * H * C if skip else 0)
+            add_transposed_product(work, 0, begin, n, H, tape, slot, record, rows, theta, w_out, C, False)
+            outer_products(grad, w_out + begin * C, tape, slot + h + begin, slot, record, rows, n, C)
+        if layer < L - 1:
+            above = w + (H + 1) * N
+            add_transposed_product(work, 0, begin, n, H, tape, z + N, record, rows, theta, above, N, False)
+        for s in range(count - 1, -1, -1):
+            dh, later = s * batch * H, z + (s + 1) * slot
+            if s < count - 1:
+                from_the_end = s % 2 == 1
+                add_transposed_product(work, dh, begin, n, H, tape, later, record, batch, theta, w, N, from_the_end)
+            for b in range(batch):
+                at = s * slot + b * record
+                cell_backward(tape, at + h, slot + at + h, z + at, work, dh + b * H, dc + b * H, H, begin, n)
+            meet(layout, part)
+        outer_products(grad, w + begin * N, tape, h + begin, z, record, rows, n, N)
+        sum_rows(grad, w + H * N + column, tape, z + column, record, rows, columns)
+        if layer > 0:
+            below = slot + h - 2 * H + begin
+            outer_products(grad, w + (begin - H) * N, tape, below, z, record, rows, n, N)
+        if skip or layer == 0:
+            table = layout[TABLES] + layer * touched.size * N
+            sum_rows_by_token(grad, table, tokens, touched, tape, z, record, rows, N, part)
+
+
 @entry("f4[::1], f4[::1], f4[::1], f4[::1], i4[::1], u1[::1], i8[::1], i8, i8")
 def backward(theta, grad, work, tape, tokens, touched, layout, count, batch):
     """The gradient of the window's loss Σ -ln p_s(token s), slots s = 1 … count, by truncated BPTT.
@@ -365,40 +475,14 @@ def backward(theta, grad, work, tape, tokens, touched, layout, count, batch):
     Starts from dlogits = p - y and goes down the layers; within a layer back through time to slot 0, whose state
     counts as given. Writes grad (laid out as theta; a table's rows only where touched), touched [V] uint8 (1 for
     the symbols read in the window), and overwrites p and the gates in slots 1 … count. work: float32
-    [(count + 1)·B·H], for dh of a layer at all times and dc.
+    [(count + 1)·B·H], for dh of a layer at all times and dc. An assistant makes half, if there is one.
     """
-    C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
-    N, record, slot, rows = 4 * H, layout[RECORD], layout[SLOT], count * batch
-    output = layout[OUTPUT]
-    dc = rows * H
+    record, slot = layout[RECORD], layout[SLOT]
     for v in range(touched.size):
         touched[v] = 0
-    for r in range(rows):
+    for r in range(count * batch):
         touched[tokens[r]] = 1
         tape[slot + r * record + tokens[batch + r]] -= ONE
-    sum_rows(grad, output + (L if skip else 1) * H * C, tape, slot, record, rows, C)
-    for layer in range(L - 1, -1, -1):
-        w = layer * (2 * H + 1) * N
-        h = C + 2 * layer * H
-        z = slot + layout[GATES] + layer * layout[GATE_STEP]
-        clear(work, 0, (rows + batch) * H)
-        if skip or layer == L - 1:
-            w_out = output + (layer * H * C if skip else 0)
-            add_transposed_product(work, 0, H, tape, slot, record, rows, theta, w_out, C, False)
-            outer_products(grad, w_out, tape, slot + h, slot, record, rows, H, C)
-        if layer < L - 1:
-            add_transposed_product(work, 0, H, tape, z + N, record, rows, theta, w + (H + 1) * N, N, False)
-        for s in range(count - 1, -1, -1):
-            dh = s * batch * H
-            if s < count - 1:
-                add_transposed_product(work, dh, H, tape, z + (s + 1) * slot, record, batch, theta, w, N, s % 2 == 1)
-            for b in range(batch):
-                at = s * slot + b * record
-                cell_backward(tape, at + h, slot + at + h, z + at, work, dh + b * H, dc + b * H, H)
-        outer_products(grad, w, tape, h, z, record, rows, H, N)
-        sum_rows(grad, w + H * N, tape, z, record, rows, N)
-        if layer > 0:
-            outer_products(grad, w - H * N, tape, slot + h - 2 * H, z, record, rows, H, N)
-        if skip or layer == 0:
-            table = layout[TABLES] + layer * touched.size * N
-            sum_rows_by_token(grad, table, tokens, touched, tape, z, record, rows, N)
+    part = call(layout, BACKWARD, 0, count)
+    flow_back(theta, grad, work, tape, tokens, touched, layout, count, batch, part)
+    leave(layout, part)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .shares import SIZE
+
 F32 = npt.NDArray[np.float32]
 
 CONNECTIONS = ("skip", "stacked")
@@ -104,11 +106,6 @@ class Layout:
         return self.output + (self.n_read * self.hidden + 1) * self.columns
 
     @cached_property
-    def parts(self) -> tuple[int, int, int]:
-        """Where in theta the output layer begins, and the tables; the length of the rows before and after it."""
-        return self.output, self.tables, self.width
-
-    @cached_property
     def size(self) -> int:
         """The length of theta."""
         return self.tables + self.n_read * self.n_symbols * self.width
@@ -136,13 +133,20 @@ class Layout:
         """
         return self.state + (self.config.layers if learning else 1) * self.width + CACHE_LINE
 
-    def places(self, learning: bool, batch: int = 1, in_place: bool = False) -> npt.NDArray[np.int64]:
-        """The `layout` that the kernels read. `in_place`: the tape is one record, and each step overwrites it."""
+    def places(
+        self, learning: bool, batch: int = 1, in_place: bool = False, assisted: bool = False
+    ) -> npt.NDArray[np.int64]:
+        """The `layout` that the kernels read, int64, if `assisted` with the marks of `shares`.
+
+        in_place: the tape is one record, and each step overwrites it.
+        """
         record, skip = self.record(learning), int(self.config.connections == "skip")
         places = [self.n_symbols, self.columns, self.hidden, self.config.layers, skip, self.output, self.tables]
         places += [record, 0 if in_place else record * batch, self.state, self.width if learning else 0]
         places += [self.prediction]
-        return np.array(places, dtype=np.int64)
+        layout = np.zeros(SIZE if assisted else len(places), dtype=np.int64)
+        layout[: len(places)] = places
+        return layout
 
     def blocks(self, flat: F32) -> Iterator[Block]:
         """The weights in `flat`, an array laid out as theta, without padding and in the order of the named weights."""

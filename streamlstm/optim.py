@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .jit import entry, kernel, native
+from .kernels import COLUMNS, HIDDEN, LAYERS, OUTPUT, TABLES, has
 from .lanes import lane_sum, load, reciprocal_root_guess, root, splat, store
+from .shares import ASSISTANT, CALLER, DESCEND, WHOLE, call, leave, meet, share
 
 F32 = npt.NDArray[np.float32]
 f32 = np.float32
@@ -21,8 +23,10 @@ ZERO, ONE = f32(0.0), f32(1.0)
 SMALLEST, TOO_LARGE = 2.0**-126, 2.0**128  # what a normal float32 can hold
 
 # Places in `hyper`: the learning rates of the layers, of their candidates' weights and of the output layer;
-# L2 regularisation, both decays, epsilon, and the two bias corrections 1 / (1 - βᵏ).
-LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2 = range(9)
+# L2 regularisation, both decays, epsilon, the two bias corrections 1 / (1 - βᵏ), the scale and the largest norm of the
+# gradient, and room for 128 lanes of two threads.
+LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2, SCALE, CLIP = range(11)
+ROOM, N_HYPER = 16, 16 + 128
 
 
 @kernel
@@ -99,8 +103,8 @@ def apply_by_gate(rule, theta, slots, grad, at, n, width, hyper, scale):
 
 
 @kernel
-def sum_of_squares(grad, at, n):
-    """Σ grad[at : at + n]² on 128 lanes."""
+def squares(grad, at, n):
+    """Σ grad[at : at + n]² on 128 lanes; n a multiple of 128."""
     total = splat(ZERO, 128)
     for j in range(at, at + n, 128):
         g = load(grad, j, 128)
@@ -108,31 +112,81 @@ def sum_of_squares(grad, at, n):
     return lane_sum(total)
 
 
-@entry("f4[::1], f4[::1], f4[::1], u1[::1], f4[::1], i8, i8, i8, i8, f4, f4")
-def descend(theta, slots, grad, touched, hyper, rule, output, tables, width, scale, clip):
-    """One step down the gradient scale·grad, first shortened to the norm `clip` where it is longer.
+@kernel
+def half_squares(grad, at, n, part):
+    """One thread's half of the 128 lanes of `squares`; what `lane_sum` does first is to add the other half."""
+    total = splat(ZERO, 64)
+    for j in range(at + (0 if part == CALLER else 64), at + n, 128):
+        g = load(grad, j, 64)
+        total = total + g * g
+    return total
 
-    theta, grad float32 [P]; slots float32 [slots of the rule · P]; touched uint8 [V]; where in theta the output layer
-    begins, and the tables, V rows of `width` each, of which only the touched are updated.
+
+@kernel
+def norm_of(grad, touched, hyper, layout, part):
+    """The norm of the sum of gradients; the assistant makes half of what it takes, and has it not."""
+    V, width, output, tables = touched.size, 4 * layout[HIDDEN], layout[OUTPUT], layout[TABLES]
+    if part == WHOLE:
+        total = squares(grad, 0, output) + squares(grad, output, tables - output)
+    else:
+        layers, out = half_squares(grad, 0, output, part), half_squares(grad, output, tables - output, part)
+        if part == ASSISTANT:
+            store(hyper, ROOM, layers)
+            store(hyper, ROOM + 64, out)
+        meet(layout, part)
+        total = lane_sum(layers + load(hyper, ROOM, 64)) + lane_sum(out + load(hyper, ROOM + 64, 64))
+    if part != ASSISTANT:
+        for table in range(tables, grad.size, V * width):
+            for v in range(V):
+                if touched[v]:
+                    total += squares(grad, table + v * width, width)
+    return np.sqrt(total)
+
+
+@kernel
+def descend_by(rule, theta, slots, grad, touched, hyper, layout, part):
+    """`descend`, or one thread's part: the rows of the gradient that it made. Returns the norm to the caller."""
+    V, C, H, L = touched.size, layout[COLUMNS], layout[HIDDEN], layout[LAYERS]
+    N, output, tables = 4 * H, layout[OUTPUT], layout[TABLES]
+    norm = norm_of(grad, touched, hyper, layout, part) * hyper[SCALE]
+    if part != ASSISTANT:
+        if not norm < f32(np.inf):
+            hyper[SCALE] = f32(np.inf)
+        elif norm > hyper[CLIP]:
+            hyper[SCALE] *= hyper[CLIP] / norm
+    meet(layout, part)
+    scale = hyper[SCALE]
+    if not scale < f32(np.inf):
+        return norm
+    begin, n = share(H, 32, part)
+    for layer in range(L):
+        w = layer * (2 * H + 1) * N
+        for at in range(w - H * N if layer > 0 else w, w + 1, H * N):
+            apply_by_gate(rule, theta, slots, grad, at + begin * N, n * N, N, hyper, scale)
+        if part != ASSISTANT:
+            apply_by_gate(rule, theta, slots, grad, w + H * N, N, N, hyper, scale)
+    for at in range(output, tables - C, H * C):
+        apply_rule(rule, theta, slots, grad, at + begin * C, n * C, hyper, hyper[LR_OUTPUT], scale)
+    if part != ASSISTANT:
+        apply_rule(rule, theta, slots, grad, tables - C, C, hyper, hyper[LR_OUTPUT], scale)
+    for table in range(tables, theta.size, V * N):
+        for v in range(V):
+            if touched[v] and has(v, part):
+                apply_by_gate(rule, theta, slots, grad, table + v * N, N, N, hyper, scale)
+    return norm
+
+
+@entry("i8, f4[::1], f4[::1], f4[::1], u1[::1], f4[::1], i8[::1]")
+def descend(rule, theta, slots, grad, touched, hyper, layout):
+    """One step down the gradient SCALE·grad, first shortened to the norm CLIP where it is longer.
+
+    theta, grad float32 [P]; slots float32 [slots of the rule · P]; touched uint8 [V]: of the tables only these rows
+    are updated; hyper float32 [N_HYPER]. An assistant makes half, if there is one.
     Returns the norm before clipping; where that is not finite, nothing is changed.
     """
-    V = touched.size
-    total = sum_of_squares(grad, 0, output) + sum_of_squares(grad, output, tables - output)
-    for table in range(tables, theta.size, V * width):
-        for v in range(V):
-            if touched[v]:
-                total += sum_of_squares(grad, table + v * width, width)
-    norm = scale * np.sqrt(total)
-    if not norm < f32(np.inf):
-        return norm
-    if norm > clip:
-        scale = scale * (clip / norm)
-    apply_by_gate(rule, theta, slots, grad, 0, output, width, hyper, scale)
-    apply_rule(rule, theta, slots, grad, output, tables - output, hyper, hyper[LR_OUTPUT], scale)
-    for table in range(tables, theta.size, V * width):
-        for v in range(V):
-            if touched[v]:
-                apply_by_gate(rule, theta, slots, grad, table + v * width, width, width, hyper, scale)
+    part = call(layout, DESCEND, rule, 0)
+    norm = descend_by(rule, theta, slots, grad, touched, hyper, layout, part)
+    leave(layout, part)
     return norm
 
 
@@ -178,8 +232,8 @@ class Optimizer:
         self._require(SMALLEST <= self.lr < TOO_LARGE, "lr", "a number above 0, in float32")
         self._require(self.half_life > 0, "half_life", "a number of symbols above 0, or inf")
         self._require(0 <= self.floor <= 1, "floor", "between 0 and 1")
-        for share in ("candidate", "output"):
-            self._require(0 <= getattr(self, share) < math.inf, share, "a share from 0 on")
+        for field in ("candidate", "output"):
+            self._require(0 <= getattr(self, field) < math.inf, field, "a share from 0 on")
         self._require(self.clip > 0, "clip", "a norm above 0, or inf")
         self._require(0 <= self.l2 < 1, "l2", "at least 0 and below 1")
         for decay in ("momentum", "beta1", "beta2"):
@@ -342,29 +396,27 @@ class OptimizerState:
         self.n_steps, self.powers = n_steps, (powers[0], powers[1])
 
     def step(
-        self, theta: F32, grad: F32, touched: Any, parts: tuple[int, int, int], n_targets: int, lr: float
+        self,
+        theta: F32,
+        grad: F32,
+        touched: npt.NDArray[np.uint8],
+        places: npt.NDArray[np.int64],
+        n_targets: int,
+        lr: float,
+        hyper: F32 | None = None,
     ) -> float:
         """Update theta in place from `grad`, the sum over `n_targets` losses; returns the norm of the mean.
 
-        touched, parts: as `kernels.backward` and the layout give them. Raises FloatingPointError, with theta as it was,
-        where the gradient is not finite.
+        touched, places: as `kernels.backward` and the layout give them. hyper: room that an assistant knows.
+        Raises FloatingPointError, with theta as it was, where the gradient is not finite.
         """
         rule, betas = self.optimizer, self.optimizer.betas
         powers = (self.powers[0] * betas[0], self.powers[1] * betas[1])
         rates = (lr, lr * rule.candidate, lr * rule.output)
         others = (rule.l2, *betas, getattr(rule, "epsilon", 0.0), 1 / (1 - powers[0]), 1 / (1 - powers[1]))
-        hyper = np.array(rates + others, dtype=np.float32)
-        norm = native(descend)(
-            theta,
-            self.slots,
-            grad,
-            touched,
-            hyper,
-            rule.rule,
-            *parts,
-            f32(1 / n_targets),
-            f32(rule.clip),
-        )
+        hyper = np.empty(N_HYPER, dtype=np.float32) if hyper is None else hyper
+        hyper[: CLIP + 1] = (*rates, *others, 1 / n_targets, rule.clip)
+        norm = native(descend)(rule.rule, theta, self.slots, grad, touched, hyper, places)
         if not math.isfinite(norm):
             raise FloatingPointError(
                 f"learning diverged: the gradient's norm is {norm}; try a learning rate below {rule.lr:g}"

@@ -23,7 +23,7 @@ from .checkpoint import Arrays, read_checkpoint, write_checkpoint
 from .jit import native
 from .memory import SHARES, Memory
 from .model import F32, Config, Layout, Start, aligned_empty, aligned_zeros, fresh_theta
-from .optim import Optimizer, OptimizerState, RMSprop, optimizer_from
+from .optim import N_HYPER, Optimizer, OptimizerState, RMSprop, optimizer_from
 from .vocabulary import Symbol, Symbols, Tokens, Vocabulary
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -33,13 +33,16 @@ Visit = Callable[[int, Tokens], None]
 """Told the index of a symbol and the tokens [k] that are the most probable after it."""
 
 NOTHING = np.zeros(0, dtype=np.float32)
-NO_MARKS = np.zeros(0, dtype=np.int64)
 
 _EXACT = frozenset((str, bytes, int))
 """The types whose symbols are looked up as they are; bool is none of them, though True equals 1."""
 
 BLOCK = 32
 """How many symbols a frozen predictor runs through the network at once in `observe_many`."""
+
+Room = tuple[F32, F32, npt.NDArray[np.uint8], F32]
+"""What an update works in: grad, work and touched of `kernels.backward`, hyper of `optim.descend`."""
+NO_ROOM: Room = NOTHING, NOTHING, np.zeros(0, dtype=np.uint8), NOTHING
 
 
 @dataclass(frozen=True)
@@ -159,33 +162,48 @@ class StreamPredictor:
         bits = layout.config.memory_bits
         self._memory = Memory(vocabulary, layout.columns, bits, trained) if layout.config.memory else None
         self._forward = native(kernels.forward)
-        self._marks = NO_MARKS
+        self._assistant: assistant.Assistant | None = None
         self._n_symbols = 0
         self.about: dict[str, Any] = {}
         self._open_tape(True, aligned_zeros(layout.state))
         self._refresh_distribution()
 
     def _open_tape(self, learning: bool, state: F32) -> None:
-        """Start a new window from `state`: T + 1 records to learn from, or one that each step overwrites."""
-        window = self.config.window if learning else 0
+        """Start a new window from `state`: T + 1 records to learn from, or one that each step overwrites.
+
+        With an assistant there is a window of records in either case: see `kernels.forward`.
+        """
+        is_assisted = self._assistant is not None
+        has_slots = learning or is_assisted
+        window = self.config.window if learning else BLOCK if has_slots else 0
         record = self._layout.record(learning)
         tape = aligned_zeros((window + 1) * record)
         tape[: self._layout.state] = state
-        places = self._layout.places(learning, in_place=not learning)
+        places = self._new_places(learning)
         tokens, bits = np.zeros(window + 1, dtype=np.int32), np.zeros(window + 1, dtype=np.float32)
-        marks = np.zeros_like(self._marks)
-        arrays = self._theta, tape, tokens, places, marks
-        self._window = window if learning else -1  # how many symbols fill the tape; one that is overwritten never is
-        self._learning, self._record, self._places = learning, record, places
+        self._room = self._new_room() if learning and is_assisted else NO_ROOM
+        self._window = window if has_slots else -1  # how many symbols fill the tape; one that is overwritten never is
+        self._learning, self._has_slots, self._record, self._places = learning, has_slots, record, places
         self._tape, self._tokens, self._bits = tape, tokens, bits
         self._filled = 0  # how many symbols are on the tape
-        self._marks, self._arrays_of_step = marks, arrays
+        self._invite()
 
-    def _set_marks(self, size: int) -> None:
-        """Marks for an assistant, or none. They are new whenever an array that a step uses is another one."""
-        marks = np.zeros(size, dtype=np.int64)
-        arrays = self._theta, self._tape, self._tokens, self._places, marks
-        self._marks, self._arrays_of_step = marks, arrays
+    def _invite(self) -> None:
+        """Tell the assistant, if there is one, with which arrays it may be called from now on.
+
+        Whoever replaces an array replaces `places` first, which hold the marks: nobody is called until this.
+        """
+        if self._assistant is not None:
+            grad, work, touched, hyper = self._room
+            slots = self._optimizer_state.slots
+            arrays = self._theta, self._tape, self._tokens, grad, work, touched, slots, hyper, self._places
+            self._assistant.take(arrays)
+
+    def _new_room(self) -> Room:
+        layout, window = self._layout, self.config.window
+        work = np.empty((window + 1) * layout.hidden, dtype=np.float32)
+        touched = np.empty(layout.n_symbols, dtype=np.uint8)
+        return aligned_empty(layout.size), work, touched, np.empty(N_HYPER, dtype=np.float32)
 
     def _refresh_distribution(self) -> None:
         kernels.distribution(self._theta, self._tape, self._places, self._filled * self._record, 1)
@@ -281,16 +299,13 @@ class StreamPredictor:
     def _observe_token(self, token: int) -> float:
         at = self._filled
         if at == self._window:
-            self._learn(token)
+            self._turn(token)
             at = 0
         self._tokens[at] = token
-        if self._marks.size:
-            self._step(self._theta, self._tape, self._tokens, self._bits, self._places, at, self._marks)
-        else:
-            self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, 1, 1)
+        self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, 1, 1)
         if self._memory is not None:
             self._remember(self._tape, self._tokens, self._bits, self._places, at, 1)
-        if self._learning:
+        if self._has_slots:
             self._filled = at + 1
         self._n_symbols += 1
         return self._bits.item(at)
@@ -358,15 +373,15 @@ class StreamPredictor:
         shares  float32 [n · SHARES] or empty: takes what the experts of the memory said of each
         singly  whether to yield after each token; the network is still run for many at a time, and ahead on the tape
         """
-        steps = self._learning_steps if self._learning else self._frozen_steps
+        steps = self._steps_by_window if self._has_slots else self._steps_by_block
         return steps(tokens, shares, singly)
 
-    def _learning_steps(self, tokens: Tokens, shares: F32, singly: bool) -> Iterator[_Step]:
-        window, done = self.config.window, 0
+    def _steps_by_window(self, tokens: Tokens, shares: F32, singly: bool) -> Iterator[_Step]:
+        done = 0
         while done < len(tokens):
-            if self._filled == window:
-                self._learn(int(tokens[done]))
-            at, count = self._filled, min(window - self._filled, len(tokens) - done)
+            if self._filled == self._window:
+                self._turn(int(tokens[done]))
+            at, count = self._filled, min(self._window - self._filled, len(tokens) - done)
             self._tokens[at : at + count] = tokens[done : done + count]
             tape, window_tokens, bits, places = self._tape, self._tokens, self._bits, self._places
             self._forward(self._theta, tape, window_tokens, bits, places, at, count, 1)
@@ -379,7 +394,7 @@ class StreamPredictor:
                 yield _Step(done, part, bits[first : first + part], tape, first * self._record)
                 done += part
 
-    def _frozen_steps(self, tokens: Tokens, shares: F32, singly: bool) -> Iterator[_Step]:
+    def _steps_by_block(self, tokens: Tokens, shares: F32, singly: bool) -> Iterator[_Step]:
         record, state, places = self._record, self._layout.state, self._layout.places(learning=False)
         tape = aligned_zeros((BLOCK + 1) * record)
         bits = np.zeros(BLOCK, dtype=np.float32)
@@ -396,20 +411,33 @@ class StreamPredictor:
                 self._n_symbols += part
                 yield _Step(done, part, bits[first:last], tape, first * record)
 
+    def _turn(self, next_token: int) -> None:
+        """The window is full: learn from it if `learning`, and begin the next one from the carried state."""
+        if self._assistant is not None:
+            self._assistant.note_window()
+        if self._learning:
+            self._learn(next_token)
+        else:
+            self._rewind()
+
+    def _rewind(self) -> None:
+        """Forget the window of a tape that nothing is learned from; the state stays."""
+        self._tape[: self._layout.state] = self._state
+        self._filled = 0
+
     def _learn(self, next_token: int) -> None:
         """One update from the full window; `next_token` is what its last distribution had to predict."""
         self._own_weights()
-        layout, window, optimizer_state = self._layout, self.config.window, self._optimizer_state
+        layout, window, optimizer_state, places = self._layout, self._window, self._optimizer_state, self._places
         self._tokens[window] = next_token
         carried = self._state.copy()
-        grad = aligned_empty(layout.size)  # made anew: a predictor that waits does not hold it
-        work = np.empty((window + 1) * layout.hidden, dtype=np.float32)
-        touched = np.empty(len(self._vocabulary), dtype=np.uint8)
+        # without an assistant the room is made anew: a predictor that waits does not hold it
+        grad, work, touched, hyper = self._new_room() if self._assistant is None else self._room
         try:
             backward = native(kernels.backward)
-            backward(self._theta, grad, work, self._tape, self._tokens, touched, self._places, window, 1)
+            backward(self._theta, grad, work, self._tape, self._tokens, touched, places, window, 1)
             lr = optimizer_state.optimizer.lr_after(optimizer_state.n_steps * window)
-            optimizer_state.step(self._theta, grad, touched, layout.parts, window, lr)
+            optimizer_state.step(self._theta, grad, touched, places, window, lr, hyper)
         finally:
             self._tape[: layout.state] = carried
             self._filled = 0
@@ -417,13 +445,13 @@ class StreamPredictor:
     def _own_weights(self) -> None:
         """Weights that are shared with a fork are copied."""
         if len(self._holders) > 1:
-            theta, marks = _aligned_copy(self._theta), np.zeros_like(self._marks)
+            theta, places = _aligned_copy(self._theta), self._new_places(self._learning)
             optimizer_state, shared, holders = self._optimizer_state.copy(), self._holders, WeakSet([self])
-            arrays = theta, self._tape, self._tokens, self._places, marks
             # no call in these two lines: an interrupt cannot leave them half done
+            self._places = places
             self._theta, self._optimizer_state, self._holders = theta, optimizer_state, holders
-            self._marks, self._arrays_of_step = marks, arrays
             shared.discard(self)
+            self._invite()
 
     def fork(self) -> StreamPredictor:
         """A copy to explore with, independent of this one. It shares the weights until one of the two learns."""
@@ -431,12 +459,14 @@ class StreamPredictor:
         twin.__dict__.update(self.__dict__)
         self._holders.add(twin)
         twin.about = dict(self.about)
-        twin._tape = aligned_zeros(len(self._tape))
-        used = (self._filled + 1) * self._record
-        twin._tape[:used] = self._tape[:used]
         twin._memory = self._memory.fork() if self._memory is not None else None
-        twin._tokens, twin._bits = self._tokens.copy(), self._bits.copy()
-        twin._set_marks(0)
+        if self._assistant is not None:
+            twin._take_assistant(None)
+        if self._has_slots == twin._has_slots:
+            twin._tape = aligned_zeros(len(self._tape))
+            used = (self._filled + 1) * self._record
+            twin._tape[:used] = self._tape[:used]
+            twin._tokens, twin._bits = self._tokens.copy(), self._bits.copy()
         return twin
 
     @contextmanager
@@ -454,18 +484,32 @@ class StreamPredictor:
         71
         """
         n_weights = self._layout.tables  # all that lies before the tables is read in each step
-        if self._marks.size or not assistant.helps(n_weights, self._learning):
+        if self._assistant is not None or not assistant.helps(n_weights):
             yield
             return
-        self._step = native(assistant.step)
-        helper = assistant.Assistant(lambda: self._arrays_of_step)
+        helper = assistant.Assistant()
         try:
-            self._set_marks(assistant.WORDS)
+            self._take_assistant(helper)
             helper.start()
             yield
         finally:
-            helper.is_done = True
-            self._set_marks(0)
+            helper.end()
+            self._take_assistant(None)
+
+    def _take_assistant(self, helper: assistant.Assistant | None) -> None:
+        """Have an assistant from now on, or none; an unfinished window to learn from goes on."""
+        self._assistant = helper
+        if self._learning:
+            self._places = self._new_places(True)
+            self._room = NO_ROOM if helper is None else self._new_room()
+            self._invite()
+        else:
+            self._open_tape(False, self._state.copy())
+
+    def _new_places(self, learning: bool) -> Places:
+        """The layout for the kernels; where none is assisted, a tape that nothing is learned from is one record."""
+        is_assisted = self._assistant is not None
+        return self._layout.places(learning, in_place=not learning and not is_assisted, assisted=is_assisted)
 
     def _note_changes(self) -> None:
         """From now on note what changes in the memory, for `_become`."""
@@ -482,9 +526,14 @@ class StreamPredictor:
             mine.n_steps, mine.powers = theirs.n_steps, theirs.powers
         if self._learning != other._learning:
             self._open_tape(other._learning, other._state)
-        used = (other._filled + 1) * self._record
-        self._tape[:used], self._tokens[:], self._bits[:] = other._tape[:used], other._tokens, other._bits
-        self._filled, self._n_symbols = other._filled, other._n_symbols
+        if self._learning:
+            used = (other._filled + 1) * self._record
+            self._tape[:used], self._tokens[:], self._bits[:] = other._tape[:used], other._tokens, other._bits
+            self._filled = other._filled
+        else:
+            self._rewind()
+            self._tape[: self._layout.state] = other._state
+        self._n_symbols = other._n_symbols
         if self._memory is not None and other._memory is not None:
             self._memory.become(other._memory)
 
@@ -507,6 +556,8 @@ class StreamPredictor:
     def _to_checkpoint(self, half: bool = False) -> tuple[Arrays, dict[str, Any]]:
         """The arrays and values of a checkpoint."""
         layout = self._layout
+        if not self._learning:
+            self._rewind()
         at_start = self._tape[layout.columns : layout.network_state].reshape(self.config.layers, 2, layout.hidden)
         named = layout.named(self._theta)
         arrays: Arrays = {n: w.astype(np.float16) if half else w for n, w in named.items()}

@@ -169,10 +169,9 @@ class Trainer:
 
     def _descend(self, lr: float) -> None:
         first, *others = self._groups
-        parts = self.layout.parts
         for other in others:
-            add_gradient(first.grad, first.touched, other.grad, other.touched, *parts[1:])
-        self.optimizer_state.step(self.theta, first.grad, first.touched, parts, self.symbols_per_step, lr)
+            add_gradient(first.grad, first.touched, other.grad, other.touched, self.layout.tables, self.layout.width)
+        self.optimizer_state.step(self.theta, first.grad, first.touched, first.places, self.symbols_per_step, lr)
 
     @property
     def symbols_per_step(self) -> int:

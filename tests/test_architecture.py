@@ -10,9 +10,10 @@ import streamlstm
 PACKAGE = Path(streamlstm.__file__).parent
 LEVELS = [
     {"lanes", "atomics", "jit", "arithmetic"},
+    {"shares"},
     {"kernels", "counts", "reference"},
-    {"ranks", "assistant", "contexts", "optim", "vocabulary", "progress", "baseline", "heat"},
-    {"model", "experts", "streams", "units"},
+    {"ranks", "contexts", "optim", "vocabulary", "progress", "baseline", "heat"},
+    {"model", "assistant", "experts", "streams", "units"},
     {"checkpoint", "mixture"},
     {"memory", "reference_memory", "coder"},
     {"predictor"},

@@ -1,4 +1,4 @@
-"""A second core that makes half of each step."""
+"""A second core that makes half of what the kernels do."""
 
 import threading
 import time
@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from nets import random_predictor, random_tokens
 
-from streamlstm import Config, StreamPredictor, Vocabulary, assistant, coder
-from streamlstm.assistant import ALONE, ASSISTANT, AWAY, CALLER, FIRST, READY, STATE, WORDS, half_step
+from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary, assistant, coder, shares
+from streamlstm.assistant import Assistant
+from streamlstm.backup import Backup
 from streamlstm.compress import compress, decompress
+from streamlstm.kernels import flow
+from streamlstm.shares import ALONE, ASSISTANT, AWAY, CALLER, COUNT, FROM, READY, SIZE, STATE, leave
 
 SHAPES = [
     Config(hidden, layers, window=6, connections=connections)
@@ -22,15 +25,16 @@ SHAPES = [
 @pytest.fixture(autouse=True)
 def two_cores_for_any_net(monkeypatch):
     """Small nets are assisted too, and on a machine with one core the two threads take turns."""
-    monkeypatch.setattr(assistant, "LEAST_READ", {False: 0, True: 0})
+    monkeypatch.setattr(assistant, "LEAST_READ", 0)
     monkeypatch.setattr(assistant, "n_cores", lambda: 2)
 
 
-def wait_at(marks):
+def wait_at(predictor):
     """Until the assistant is there; a busy machine may have sent it away."""
     started = time.monotonic()
-    while marks[STATE] != READY:
-        marks[ALONE] = 0
+    while predictor._places[STATE] != READY:
+        predictor._places[ALONE] = 0
+        predictor._assistant._wanted.set()
         assert time.monotonic() < started + 60
         time.sleep(0.001)
 
@@ -46,6 +50,12 @@ def wait_until_none_is_left():
         time.sleep(0.001)
 
 
+def assert_alike(one, other):
+    assert one.predict().tobytes() == other.predict().tobytes()
+    for name, weight in one.weights().items():
+        assert weight.tobytes() == other.weights()[name].tobytes()
+
+
 @pytest.mark.parametrize("learning", [True, False])
 @pytest.mark.parametrize("config", SHAPES, ids=str)
 def test_both_cores_give_the_bits_of_one(config, learning):
@@ -56,43 +66,99 @@ def test_both_cores_give_the_bits_of_one(config, learning):
     bits, helped = [], 0
     with predictor.assisted():
         for token in tokens:
-            wait_at(predictor._marks)
+            wait_at(predictor)
             bits.append(predictor.observe(int(token)))
-            assert predictor._marks[ASSISTANT] == predictor._marks[CALLER]
-            helped += predictor._marks[CALLER] > 0
+            assert predictor._places[ASSISTANT] == predictor._places[CALLER]
+            helped += predictor._places[CALLER] > 0
     assert helped >= 18  # the first update makes the weights the predictor's own: the assistant comes anew
     assert np.array_equal(np.float32(bits), alone.observe_many(tokens))
-    assert predictor.predict().tobytes() == alone.predict().tobytes()
-    for name, weight in alone.weights().items():
-        assert weight.tobytes() == predictor.weights()[name].tobytes()
+    assert_alike(predictor, alone)
 
 
-def test_it_follows_a_predictor_whose_arrays_change():
+@pytest.mark.parametrize("optimizer", [SGD(l2=1e-3), RMSprop(), Adam(clip=0.1, candidate=0.5)], ids=str)
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+def test_known_text_and_updates_too(config, optimizer):
+    predictor, tokens = StreamPredictor(config=config, optimizer=optimizer), random_tokens(200, 256)
+    alone = StreamPredictor(config=config, optimizer=optimizer)
+
+    def both(take):
+        """Let both predictors do the same, for which the assistant comes."""
+        wait_at(predictor)
+        n_meetings = predictor._places[CALLER]
+        assert np.array_equal(take(predictor), take(alone))
+        assert predictor._places[CALLER] > n_meetings
+
+    with predictor.assisted():
+        for part in np.split(tokens, [6, 7, 50, 90, 96]):
+            both(lambda each, part=part: each.observe_many(part))
+        both(lambda each: each._learn(65))
+        predictor.learning = alone.learning = False
+        for part in np.split(tokens, [1, 80]):
+            both(lambda each, part=part: each.observe_many(part))
+        assert predictor.fork().observe_many(tokens[:50]).tobytes() == alone.fork().observe_many(tokens[:50]).tobytes()
+    assert_alike(predictor, alone)
+
+
+def test_an_update_that_diverges_leaves_the_weights(tmp_path):
+    predictor, tokens = StreamPredictor(config=Config(64, 2, 8), optimizer=SGD(lr=1.0)), random_tokens(9, 256)
+    with predictor.assisted():
+        wait_at(predictor)
+        predictor.observe_many(tokens[:8])
+        predictor._theta[: predictor._layout.output] = 1e30
+        before = predictor._theta.copy()
+        predictor._tape[predictor._record : predictor._record + 64] = np.float32(1e38)
+        wait_at(predictor)
+        with pytest.raises(FloatingPointError, match="learning diverged"):
+            predictor.observe(int(tokens[8]))
+        assert np.array_equal(predictor._theta, before)
+
+
+def test_it_follows_a_predictor_whose_arrays_change(tmp_path):
     predictor, tokens = random_predictor(Config(64, 2, 8), Vocabulary.bytes(), memory=True), random_tokens(30, 256)
     alone, helped = predictor.fork(), 0
     with predictor.assisted():
-        for change in ("nothing", "freeze", "reset", "fork and learn", "fork"):
+        for change in ("nothing", "freeze", "reset", "save", "fork and learn", "fork"):
             for each in (predictor, alone):
                 each.learning = "learn" in change or change == "nothing"
                 if change == "reset":
                     each.reset()
             twin = predictor.fork() if "fork" in change else predictor
             for token in tokens:
-                wait_at(predictor._marks)
+                wait_at(predictor)
                 assert predictor.observe(int(token)) == alone.observe(int(token)), change
-                helped += predictor._marks[CALLER] > 0
-            assert twin._marks.size == (0 if "fork" in change else WORDS)
+                helped += predictor._places[CALLER] > 0
+            assert (len(twin._places) == SIZE) == ("fork" not in change)
+            predictor.save(tmp_path / "model")
+            loaded = StreamPredictor.load(tmp_path / "model")
+            assert loaded.predict().tobytes() == alone.predict().tobytes()
+            assert loaded.observe(3) == alone.fork().observe(3)
     assert helped > 100
-    assert predictor._marks.size == 0
+    assert len(predictor._places) < SIZE
     assert predictor.observe(3) == alone.observe(3)
+
+
+def test_a_backup_goes_back_whether_or_not_it_is_assisted():
+    predictor, tokens = random_predictor(Config(64, 2, 8), Vocabulary.bytes()), random_tokens(100, 256)
+    for learning in (True, False):
+        predictor.learning = learning
+        with predictor.assisted():
+            predictor.observe_many(tokens[:50])
+            backup, expected = Backup(predictor), predictor.fork().observe_many(tokens[50:])
+            wait_at(predictor)
+            assert predictor.observe_many(tokens[50:]).tobytes() == expected.tobytes()
+            backup.go_back()
+            assert predictor.observe_many(tokens[50:]).tobytes() == expected.tobytes()
+            backup.go_back()
+        assert predictor.observe_many(tokens[50:]).tobytes() == expected.tobytes()
 
 
 def test_without_two_cores_or_with_a_small_net_nothing_happens(monkeypatch):
     wait_until_none_is_left()
     predictor = StreamPredictor(config=Config(32, 1))
-    monkeypatch.setattr(assistant, "LEAST_READ", {False: 10**6, True: 10**6})
+    monkeypatch.setattr(assistant, "LEAST_READ", 10**6)
     with predictor.assisted():
-        assert n_assistants() == predictor._marks.size == 0
+        assert n_assistants() == 0
+        assert len(predictor._places) < SIZE
     monkeypatch.undo()
     monkeypatch.setattr(assistant, "n_cores", lambda: 1)
     with StreamPredictor.pretrained().assisted():
@@ -121,7 +187,7 @@ def test_it_ends_with_the_block_even_after_an_error_and_may_be_asked_for_twice()
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert predictor._marks.size == 0
+    assert len(predictor._places) < SIZE
     wait_until_none_is_left()
 
 
@@ -146,10 +212,10 @@ def test_an_update_that_is_interrupted_leaves_the_two_with_the_same_arrays(monke
             patch.setattr(type(predictor._optimizer_state), "copy", lambda state: interrupt())
             with pytest.raises(KeyboardInterrupt):
                 predictor.observe(int(tokens[4]))
-        assert predictor._theta is twin._theta is predictor._arrays_of_step[0]
-        assert predictor._marks is predictor._arrays_of_step[-1]
+        assert predictor._theta is twin._theta is predictor._assistant._arrays[0]
+        assert predictor._places is predictor._assistant._arrays[-1]
         predictor.observe(int(tokens[4]))
-        assert predictor._theta is predictor._arrays_of_step[0]
+        assert predictor._theta is predictor._assistant._arrays[0]
         assert predictor._theta is not twin._theta
 
 
@@ -165,15 +231,20 @@ def test_what_was_compressed_alone_two_cores_decompress(monkeypatch, learning):
     data += b"that is the question"
 
     def decode(*arguments):
-        (marks,) = (array for array in arguments if getattr(array, "shape", None) == (WORDS,))
+        (layout,) = (array for array in arguments if getattr(array, "shape", None) == (SIZE,))
         if len(met) < 20:
-            wait_at(marks)
+            wait_at(helped[0])
         n = coder_decode(*arguments)
-        met.append(marks[CALLER])
+        met.append(layout[CALLER])
         return n
 
-    coder_decode = coder.decode
+    def take(predictor, helper):
+        helped.append(predictor)
+        take_assistant(predictor, helper)
+
+    coder_decode, take_assistant, helped = coder.decode, StreamPredictor._take_assistant, []
     monkeypatch.setattr(coder, "decode", decode)
+    monkeypatch.setattr(StreamPredictor, "_take_assistant", take)
     assert decompress(compress(data, predictor), predictor) == data
     assert all(met[1:20])  # the first call only completes a window
 
@@ -182,10 +253,7 @@ def with_marks():
     """A predictor that looks for an assistant, which does not exist, and its fork."""
     predictor = random_predictor(Config(32, 2), Vocabulary.bytes())
     alone = predictor.fork()
-    with predictor.assisted():
-        step = predictor._step
-    predictor._set_marks(WORDS)
-    predictor._step = step
+    predictor._take_assistant(Assistant())
     return predictor, alone
 
 
@@ -196,41 +264,44 @@ def test_where_nobody_waits_the_step_is_made_alone():
 
 
 @numba.njit(nogil=True)
-def come_late(theta, tape, tokens, layout, marks):
-    half_step(theta, tape, tokens, layout, marks[FIRST], marks, True)
+def come_late(theta, tape, tokens, layout):
+    flow(theta, tape, tokens, layout, layout[FROM], layout[COUNT], 1, ASSISTANT)
+    leave(layout, ASSISTANT)
 
 
 def test_whoever_lets_the_other_wait_is_left_alone_for_a_while():
     predictor, alone = with_marks()
     come_late(*_idle(predictor))  # compiles it
-    arrays, marks = predictor._arrays_of_step, predictor._marks
-    marks[STATE] = READY
+    layout = predictor._places
+    arrays = predictor._theta, predictor._tape, predictor._tokens, layout
+    layout[STATE] = READY
     late = threading.Timer(0.3, lambda: come_late(*arrays))
     late.start()
     assert predictor.observe(7) == alone.observe(7)  # it waits: it has called
     late.join()
-    assert marks[ALONE] == assistant.SHORTEST_PAUSE
-    assert marks[STATE] == AWAY
-    came = int(marks[CALLER])
+    assert layout[ALONE] == shares.SHORTEST_PAUSE
+    assert layout[STATE] == AWAY
+    came = int(layout[CALLER])
     for token in random_tokens(10, 256):
         assert predictor.observe(int(token)) == alone.observe(int(token))
-    assert marks[CALLER] == came
+    assert layout[CALLER] == came
 
 
 def _idle(predictor):
     """Arrays of a step for an assistant that never has to wait."""
-    marks = np.zeros(WORDS, dtype=np.int64)
-    marks[CALLER] = 10**6
-    return *predictor.fork()._arrays_of_step[:-1], marks
+    twin = predictor.fork()
+    layout = predictor._places.copy()
+    layout[CALLER], layout[COUNT] = 10**6, 1
+    return twin._theta, twin._tape, twin._tokens, layout
 
 
 def windows_alone(slower, n=4000):
     """How many of n windows the caller makes alone if those with the assistant take `slower` times as long."""
-    trial, marks, n_alone = assistant.Trial(), np.zeros(WORDS, dtype=np.int64), 0
+    helper, n_alone = Assistant(), 0
     for _ in range(n):
-        is_alone = bool(marks[ALONE] > 0)
-        trial.note(marks, not is_alone, 1.0 if is_alone else slower)
-        marks[ALONE] = max(0, marks[ALONE] - 32)  # the steps of a window
+        is_alone = bool(helper._layout[ALONE] > 0)
+        helper._judge(not is_alone, 1.0 if is_alone else slower)
+        helper._layout[ALONE] = max(0, helper._layout[ALONE] - 32)  # the symbols of a window
         n_alone += is_alone
     return n_alone
 

@@ -5,16 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from streamlstm import SGD, Adam, RMSprop
+from streamlstm import SGD, Adam, Config, RMSprop
+from streamlstm.model import Layout
 from streamlstm.optim import OPTIMIZERS, OptimizerState, add_gradient, optimizer_from
 
-OUTPUT, TABLES, WIDTH, V = 128, 256, 128, 3
+V = 3
+LAYOUT = Layout(Config(32, 1), V)
+OUTPUT, TABLES, WIDTH = LAYOUT.output, LAYOUT.tables, LAYOUT.width
+PLACES = LAYOUT.places(learning=True)
+N_ROWS = TABLES // WIDTH
 
 
 def step(optimizer, theta, grad, touched=(1, 1, 1), n_targets=1, lr=0.1, state=None):
     state = state or OptimizerState(optimizer, np.zeros(optimizer.n_slots * theta.size, dtype=np.float32))
     touched = np.array(touched, dtype=np.uint8)
-    norm = state.step(theta, grad.astype(np.float32), touched, (OUTPUT, TABLES, WIDTH), n_targets, lr)
+    norm = state.step(theta, grad.astype(np.float32), touched, PLACES, n_targets, lr)
     return state, norm
 
 
@@ -56,7 +61,7 @@ def test_the_candidate_and_the_output_layer_have_their_share_of_the_rate(name):
     moved = (before - theta).reshape(-1, 4, WIDTH // 4)
     expected = np.full(moved.shape, moved[0, 0, 0])
     expected[:, 2] *= 0.25
-    expected[OUTPUT // WIDTH] = 3 * moved[0, 0, 0]
+    expected[OUTPUT // WIDTH : N_ROWS] = 3 * moved[0, 0, 0]
     assert np.allclose(moved, expected, rtol=1e-4)
 
 
@@ -79,7 +84,7 @@ def test_rows_of_symbols_not_seen_keep_their_weights_whatever_their_gradient_hol
     grad[TABLES + WIDTH : TABLES + 2 * WIDTH] = np.nan  # left over from an earlier use of the buffer
     step(optimizer, theta, grad, touched=(1, 0, 1))
     changed = (theta != before).reshape(-1, WIDTH).any(axis=1)
-    assert changed.tolist() == [True, True, True, False, True]
+    assert changed.tolist() == [True] * N_ROWS + [True, False, True]
 
 
 def test_a_long_gradient_is_shortened_to_the_clip():
@@ -130,7 +135,7 @@ def test_gradients_add_row_by_row():
     a, b = np.full(size, 1, dtype=np.float32), np.full(size, 2, dtype=np.float32)
     a_touched, b_touched = np.array([1, 0, 0], np.uint8), np.array([1, 1, 0], np.uint8)
     add_gradient(a, a_touched, b, b_touched, TABLES, WIDTH)
-    assert a.reshape(-1, WIDTH)[:, 0].tolist() == [3, 3, 3, 2, 1]
+    assert a.reshape(-1, WIDTH)[:, 0].tolist() == [3] * N_ROWS + [3, 2, 1]
     assert a_touched.tolist() == [1, 1, 0]
 
 
