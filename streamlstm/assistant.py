@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .atomics import acquire, exchange, pause, release
-from .jit import entry
+from .jit import entry, native
 from .kernels import flow, flow_back
 from .optim import descend_by
 from .shares import (
@@ -100,16 +100,19 @@ class Assistant:
         self._n_helped = self._n_losses = 0
 
     def take(self, arrays: Arrays) -> None:
-        """The arguments of `assist` from now on; with another array of them the layout must be another one too.
+        """Work with these arguments of `assist` from now on.
 
-        At the old layout nobody is called any more, and the assistant leaves it.
+        Where one of them is another array than before, the layout must be another one too: nobody is called at the old
+        one any more, and the assistant is sent away from it.
         """
+        self._layout[STATE] = AWAY
         self._arrays, self._layout = arrays, arrays[-1]
         self._n_meetings, self._since = 0, 0.0
         self._wanted.set()
 
     def start(self) -> None:
         """Begin; where the system gives no more threads, there is no assistant."""
+        native(assist)  # compiled here: a thread that nobody waits for may be in the middle of it at the end
         with suppress(RuntimeError):
             threading.Thread(target=self._work, name="streamlstm assistant", daemon=True).start()
 
@@ -125,7 +128,7 @@ class Assistant:
             arrays = self._arrays
             if self._is_done:  # looked at last: arrays from before it was set are not called for any more
                 return
-            assist(*arrays)
+            native(assist)(*arrays)
 
     def note_window(self) -> None:
         """The caller is done with a window, some of it with the assistant or all alone."""

@@ -541,7 +541,8 @@ class StreamPredictor:
         """Forget the context (state and unfinished window); keep the weights and what learning remembers."""
         if self._memory is not None:
             self._memory.reset()
-        self._open_tape(self._learning, aligned_zeros(self._layout.state))
+        self._filled = 0
+        self._state[:] = 0
         self._refresh_distribution()
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
