@@ -30,7 +30,7 @@ except ImportError:  # Windows: numba's atomic replacement of files has to do
 NOTICE = "streamlstm: compiling kernels once for this CPU, about 10 s…"
 
 
-def _compiled(function: Any, **options: bool) -> Any:
+def _compiled(function: Any, **options: bool | str) -> Any:
     """Numba's dispatcher, which would compile a kernel anew for each literal that a caller gives; ours does not."""
     dispatcher = numba.njit(error_model="numpy", nogil=True, **options)(function)
     templates = dispatcher.get_call_template
@@ -41,6 +41,11 @@ def _compiled(function: Any, **options: bool) -> Any:
 def kernel(function: Any) -> Any:
     """Compile a function that only kernels may call: without the wrapper for Python it takes a third less time."""
     return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def inlined(function: Any) -> Any:
+    """A kernel that becomes a part of each of its callers: a large one with few callers is compiled with them only."""
+    return _compiled(function, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def entry(arguments: str) -> Any:

@@ -23,7 +23,7 @@ and rows adds k = 0, 1, 2, …; a dot product runs on 16 lanes that are then fol
 
 import numpy as np
 
-from .jit import entry, kernel
+from .jit import entry, inlined, kernel
 from .lanes import (
     WIDE,
     bits_float,
@@ -255,7 +255,7 @@ def softmax(tape, y, V, C):
         store(tape, y + j, load(tape, y + j, 128) / total)
 
 
-@kernel
+@inlined
 def outputs(theta, tape, layout, at, rows, part):
     """`distribution`, or one thread's part: first of the columns, then of the records."""
     C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
@@ -279,7 +279,7 @@ def distribution(theta, tape, layout, at, rows):
     outputs(theta, tape, layout, at, rows, WHOLE)
 
 
-@kernel
+@inlined
 def flow(theta, tape, tokens, layout, first, count, batch, part):
     """`forward` but for the scores, or one thread's part: of each layer's units, each with its four gates.
 
@@ -425,7 +425,7 @@ def cell_backward(tape, old, new, z, work, dh, dc, H, begin, n):
         store(work, dc + j, delta * f)
 
 
-@kernel
+@inlined
 def flow_back(theta, grad, work, tape, tokens, touched, layout, count, batch, part):
     """`backward` from p - y on, or one thread's part: of each layer's units, and of the rows of grad that they read."""
     C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
