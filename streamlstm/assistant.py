@@ -140,11 +140,11 @@ class Assistant:
             self._wanted.set()
 
     def _judge(self, helped: bool, seconds: float) -> None:
+        with_it, alone = self._seconds[True], self._seconds[False]
         self._seconds[helped].append(seconds)
         self._n_helped += helped
-        if not helped or self._layout[ALONE] > 0:
+        if not helped or self._n_helped % MEMORY or self._layout[ALONE] > 0:
             return
-        with_it, alone = self._seconds[True], self._seconds[False]
         if len(with_it) == len(alone) == MEMORY and statistics.median(with_it) > HARM * statistics.median(alone):
             self._layout[ALONE] = SHORTEST_PAUSE << min(self._n_losses, 5)
             self._n_losses += 1

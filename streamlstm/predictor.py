@@ -471,11 +471,11 @@ class StreamPredictor:
 
     @contextmanager
     def assisted(self) -> Iterator[None]:
-        """While it lasts, a second core makes half of each step of `observe`: the same bits, in about half the time.
+        """While it lasts, a second core makes half of each step and update, with the same bits, in less time.
 
-        For symbols that come without a pause: the other core looks for them all the time. Where it would not help,
-        since the net is small or the process may use one core only, nothing happens. Meanwhile the predictor may be
-        copied by `fork`, not by `copy.deepcopy` or `os.fork`.
+        While symbols come without a pause, the other core looks for them all the time. Where it would not help, since
+        the net is small or the process may use one core only, nothing happens. Meanwhile the predictor may be copied by
+        `fork`, whose copy is not assisted, but not by `copy.deepcopy` or `os.fork`.
 
         >>> from streamlstm import StreamPredictor
         >>> predictor = StreamPredictor.pretrained()

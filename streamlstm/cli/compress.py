@@ -50,7 +50,7 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
     """Get back what compress made smaller, on any machine.
 
     Reads stdin or FILE, writes stdout or -o. Damaged input gives no output file; on stdout, what precedes the damage.
-    Unlike compress, it cannot look ahead; with the bundled models a second core makes up for that, where there is one.
+    Unlike compress, it cannot look ahead; where there is a second core, that makes up for it.
 
     \b
       streamlstm decompress < folder.slz | tar x

@@ -58,7 +58,7 @@ def predict(
             check_target(save, file)
         live, out = is_live(source), sys.stdout
         start, count, index, total = time.perf_counter(), 0, 0, 0.0
-        with saving(predictor, save):
+        with saving(predictor, save), predictor.assisted():
             if not quiet:
                 header = form.start("stdin" if file == "-" else Path(file).name, by)
                 out.write(header.replace("\n", "\texperts\n") if explain and format == "tsv" else header)

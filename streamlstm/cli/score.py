@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from itertools import repeat, zip_longest
@@ -95,11 +96,12 @@ def score(
                 live = is_live(source)
                 a, b = predictors[0], predictors[-1]
                 pairs = contrast_by(a, b, parts, **how) if contrast else zip(score_by(a, parts, **how))
-                for scores in pairs:
-                    records.write(file, *scores)
-                    progress.show(file, source)
-                    if live:
-                        sys.stdout.flush()
+                with nullcontext() if contrast else a.assisted():
+                    for scores in pairs:
+                        records.write(file, *scores)
+                        progress.show(file, source)
+                        if live:
+                            sys.stdout.flush()
                 records.end(file)
             progress.done(file)
 
