@@ -173,37 +173,44 @@ class StreamPredictor:
 
         With an assistant there is a window of records in either case: see `kernels.forward`.
         """
-        is_assisted = self._assistant is not None
-        has_slots = learning or is_assisted
+        has_slots = learning or self._assistant is not None
         window = self.config.window if learning else BLOCK if has_slots else 0
         record = self._layout.record(learning)
         tape = aligned_zeros((window + 1) * record)
         tape[: self._layout.state] = state
-        places = self._new_places(learning)
         tokens, bits = np.zeros(window + 1, dtype=np.int32), np.zeros(window + 1, dtype=np.float32)
-        self._room = self._new_room() if learning and is_assisted else NO_ROOM
+        places, room = self._new_places(learning, self._assistant), self._new_room(learning, self._assistant)
         self._window = window if has_slots else -1  # how many symbols fill the tape; one that is overwritten never is
         self._learning, self._has_slots, self._record, self._places = learning, has_slots, record, places
-        self._tape, self._tokens, self._bits = tape, tokens, bits
+        self._tape, self._tokens, self._bits, self._room = tape, tokens, bits, room
         self._filled = 0  # how many symbols are on the tape
         self._invite()
 
-    def _invite(self) -> None:
-        """Tell the assistant, if there is one, with which arrays it may be called from now on.
+    def _new_places(self, learning: bool, helper: assistant.Assistant | None) -> Places:
+        """The layout for the kernels; without an assistant, a tape that nothing is learned from is one record."""
+        is_assisted = helper is not None
+        return self._layout.places(learning, in_place=not learning and not is_assisted, assisted=is_assisted)
 
-        Whoever replaces an array replaces `places` first, which hold the marks: nobody is called until this.
-        """
-        if self._assistant is not None:
-            grad, work, touched, hyper = self._room
-            slots = self._optimizer_state.slots
-            arrays = self._theta, self._tape, self._tokens, grad, work, touched, slots, hyper, self._places
-            self._assistant.take(arrays)
+    def _new_room(self, learning: bool, helper: assistant.Assistant | None) -> Room | None:
+        """Room for updates that an assistant knows; None where each makes its own: one that waits does not hold it."""
+        return self._room_of_update() if learning and helper is not None else None
 
-    def _new_room(self) -> Room:
+    def _room_of_update(self) -> Room:
         layout, window = self._layout, self.config.window
         work = np.empty((window + 1) * layout.hidden, dtype=np.float32)
         touched = np.empty(layout.n_symbols, dtype=np.uint8)
         return aligned_empty(layout.size), work, touched, np.empty(N_HYPER, dtype=np.float32)
+
+    def _invite(self) -> None:
+        """Tell the assistant, if there is one, with which arrays it may be called from now on.
+
+        Whoever replaces an array takes new `places` too, which hold the marks: until this, nobody is called.
+        """
+        if self._assistant is not None:
+            grad, work, touched, hyper = self._room or NO_ROOM
+            slots = self._optimizer_state.slots
+            arrays = self._theta, self._tape, self._tokens, grad, work, touched, slots, hyper, self._places
+            self._assistant.take(arrays)
 
     def _refresh_distribution(self) -> None:
         kernels.distribution(self._theta, self._tape, self._places, self._filled * self._record, 1)
@@ -431,8 +438,7 @@ class StreamPredictor:
         layout, window, optimizer_state, places = self._layout, self._window, self._optimizer_state, self._places
         self._tokens[window] = next_token
         carried = self._state.copy()
-        # without an assistant the room is made anew: a predictor that waits does not hold it
-        grad, work, touched, hyper = self._new_room() if self._assistant is None else self._room
+        grad, work, touched, hyper = self._room or self._room_of_update()
         try:
             backward = native(kernels.backward)
             backward(self._theta, grad, work, self._tape, self._tokens, touched, places, window, 1)
@@ -445,7 +451,7 @@ class StreamPredictor:
     def _own_weights(self) -> None:
         """Weights that are shared with a fork are copied."""
         if len(self._holders) > 1:
-            theta, places = _aligned_copy(self._theta), self._new_places(self._learning)
+            theta, places = _aligned_copy(self._theta), self._new_places(self._learning, self._assistant)
             optimizer_state, shared, holders = self._optimizer_state.copy(), self._holders, WeakSet([self])
             # no call in these two lines: an interrupt cannot leave them half done
             self._places = places
@@ -498,18 +504,13 @@ class StreamPredictor:
 
     def _take_assistant(self, helper: assistant.Assistant | None) -> None:
         """Have an assistant from now on, or none; an unfinished window to learn from goes on."""
-        self._assistant = helper
         if self._learning:
-            self._places = self._new_places(True)
-            self._room = NO_ROOM if helper is None else self._new_room()
+            places, room = self._new_places(True, helper), self._new_room(True, helper)
+            self._assistant, self._places, self._room = helper, places, room
             self._invite()
         else:
+            self._assistant = helper
             self._open_tape(False, self._state.copy())
-
-    def _new_places(self, learning: bool) -> Places:
-        """The layout for the kernels; where none is assisted, a tape that nothing is learned from is one record."""
-        is_assisted = self._assistant is not None
-        return self._layout.places(learning, in_place=not learning and not is_assisted, assisted=is_assisted)
 
     def _note_changes(self) -> None:
         """From now on note what changes in the memory, for `_become`."""
