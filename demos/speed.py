@@ -38,7 +38,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -280,17 +280,12 @@ def one_by_one(predictor: StreamPredictor, text: bytes) -> Run:
     return run
 
 
-def by_two_cores(how: Callable[[StreamPredictor, bytes], Run], predictor: StreamPredictor, text: bytes) -> Run:
-    """The run that `how` gives, while a second core assists, which is called and sent away each time."""
-    run_alone = how(predictor, text)
-
-    def run() -> int:
-        pin(2)
-        with predictor.assisted():
-            pin(1)
-            return run_alone()
-
-    return run
+def assisted(stack: ExitStack, predictor: StreamPredictor) -> StreamPredictor:
+    """The predictor, with a second core that assists until the stack closes; it sleeps while others are measured."""
+    pin(2)
+    stack.enter_context(predictor.assisted())
+    pin(1)
+    return predictor
 
 
 forward = kernel(kernels.forward.py_func)
@@ -508,16 +503,15 @@ def inference(shape: Shape, rounds: int) -> dict[str, float]:
     weights, text = random_weights(shape), TEXT[:32]
     witness = frozen(shape, weights)
     witness.observe_many(text)
-    many = TEXT[: min(8, round(1e6 / shape.weights_read)) * 1024]
     contenders = {
         "bound": bound(shape),
         "block": in_a_block(frozen(shape, weights), TEXT[:1024]),
         "steps": step_by_step(shape, weights, TEXT[:1024]),
         "call": one_by_one(frozen(shape, weights), text),
-        "block 2": by_two_cores(in_a_block, frozen(shape, weights), many),
-        "call 2": by_two_cores(one_by_one, frozen(shape, weights), many),
     }
-    with torch.inference_mode() if torch else nullcontext():
+    with ExitStack() as stack, torch.inference_mode() if torch else nullcontext():
+        contenders["block 2"] = in_a_block(assisted(stack, frozen(shape, weights)), TEXT[:1024])
+        contenders["call 2"] = one_by_one(assisted(stack, frozen(shape, weights)), TEXT[:1024])
         for name, (build, installed) in RIVALS.items():
             if installed and shape.connections == "stacked":
                 contenders[name] = stepping(*build(weights, shape), text, witness.predict())
@@ -613,13 +607,15 @@ def online(shape: Shape, rounds: int) -> dict[str, float]:
         contenders = {
             f"learn call {window}": one_by_one(learner(shape, window), TEXT[:window]),
             f"learn block {window}": in_a_block(learner(shape, window), TEXT[: 4 * window]),
-            f"learn call {window} 2": by_two_cores(one_by_one, learner(shape, window), TEXT[: 40 * window]),
-            f"learn block {window} 2": by_two_cores(in_a_block, learner(shape, window), TEXT[: 40 * window]),
         }
         if torch and shape.connections == "stacked":
             contenders[f"learn torch {window}"] = torch_stream_learner(shape, window)
             contenders[f"learn lstm {window}"] = torch_learner(shape, window)
-        times |= race(contenders, rounds)
+        with ExitStack() as stack:
+            call, block = (assisted(stack, learner(shape, window)) for _ in range(2))
+            contenders[f"learn call {window} 2"] = one_by_one(call, TEXT[: 4 * window])
+            contenders[f"learn block {window} 2"] = in_a_block(block, TEXT[: 4 * window])
+            times |= race(contenders, rounds)
     return times
 
 

@@ -31,7 +31,6 @@ from .shares import (
     FORWARD,
     FROM,
     READY,
-    SHORTEST_PAUSE,
     SIZE,
     STATE,
     TASK,
@@ -44,9 +43,12 @@ LONGEST_IDLE = 100_000
 LEAST_READ = 80_000
 """How many weights a step must read for half of them to be worth the meetings."""
 
-MEMORY, WINDOWS_BETWEEN, HARM = 16, 400, 1.15
-"""How many windows of each kind are compared; after how many with the assistant it makes some alone, to compare;
-and how many times as long a window with it must take to be thought the slower one."""
+SPELL, BETWEEN, LONGEST_REST = 16, 400, 512
+"""How many windows are made with the assistant, or alone, to learn how fast that is; after how many with it that is
+learned again; and for how many at most it rests."""
+GAIN = 0.95
+"""At most this part of the time alone must a window take with the assistant: else it rests."""
+FOREVER = 1 << 62
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Where Linux tells a container how many µs of how many it may compute."""
@@ -86,18 +88,18 @@ def assist(theta, tape, tokens, grad, work, touched, slots, hyper, layout):
 class Assistant:
     """A thread that assists one predictor from `start` to `end`. Nobody waits for its end.
 
-    By the clock, it is sent away if it makes windows slower, each time for longer: a core may only seem to be free, as
-    some virtual ones do. Now and then it is for a moment, to know how fast the caller goes alone.
+    By the clock, it rests if it does not make windows faster, each time for longer: a core may only seem to be free, as
+    some virtual ones do. To know how fast the caller goes alone, it rests at first and now and then.
     """
 
     def __init__(self) -> None:
         self._is_done = False
         self._wanted = threading.Event()
-        self._arrays: Arrays = ()
-        self._layout = np.zeros(SIZE, dtype=np.int64)
+        self._arrays: Arrays = (np.zeros(SIZE, dtype=np.int64),)
+        self._layout = self._arrays[-1]
+        self._seconds: dict[bool, deque[float]] = {helped: deque(maxlen=SPELL) for helped in (True, False)}
         self._n_meetings, self._since = 0, 0.0
-        self._seconds: dict[bool, deque[float]] = {helped: deque(maxlen=MEMORY) for helped in (True, False)}
-        self._n_helped = self._n_losses = 0
+        self._rests, self._left, self._worked, self._n_rests = True, SPELL, 0, 0
 
     def take(self, arrays: Arrays) -> None:
         """Work with these arguments of `assist` from now on.
@@ -107,6 +109,7 @@ class Assistant:
         """
         self._layout[STATE] = AWAY
         self._arrays, self._layout = arrays, arrays[-1]
+        self._layout[ALONE] = FOREVER if self._rests else 0
         self._n_meetings, self._since = 0, 0.0
         self._wanted.set()
 
@@ -128,30 +131,38 @@ class Assistant:
             arrays = self._arrays
             if self._is_done:  # looked at last: arrays from before it was set are not called for any more
                 return
-            native(assist)(*arrays)
+            if arrays[-1][ALONE] == 0:
+                native(assist)(*arrays)
 
     def note_window(self) -> None:
         """The caller is done with a window, some of it with the assistant or all alone."""
         now, n_meetings = time.perf_counter(), int(self._layout[CALLER])
         if self._since:
-            self._judge(n_meetings != self._n_meetings, now - self._since)
+            self._seconds[n_meetings != self._n_meetings].append(now - self._since)
         self._since, self._n_meetings = now, n_meetings
+        self._left -= 1
+        if self._left == 0:
+            self._end_spell()
         if self._layout[STATE] == AWAY and self._layout[ALONE] == 0:
             self._wanted.set()
 
-    def _judge(self, helped: bool, seconds: float) -> None:
-        with_it, alone = self._seconds[True], self._seconds[False]
-        self._seconds[helped].append(seconds)
-        self._n_helped += helped
-        if not helped or self._n_helped % MEMORY or self._layout[ALONE] > 0:
+    def _end_spell(self) -> None:
+        """It has rested, or worked, for long enough to judge."""
+        self._left = SPELL
+        if self._rests:
+            self._rests, self._layout[ALONE] = False, 0
             return
-        if len(with_it) == len(alone) == MEMORY and statistics.median(with_it) > HARM * statistics.median(alone):
-            self._layout[ALONE] = SHORTEST_PAUSE << min(self._n_losses, 5)
-            self._n_losses += 1
-            with_it.clear()
-        elif self._n_helped % WINDOWS_BETWEEN == 0:
-            self._layout[ALONE] = SHORTEST_PAUSE
-            self._n_losses = 0
+        self._worked += SPELL
+        with_it, alone = self._seconds[True], self._seconds[False]
+        if with_it and alone and statistics.median(with_it) > GAIN * statistics.median(alone):
+            self._left = min(SPELL << self._n_rests, LONGEST_REST)
+            self._n_rests += 1
+        elif self._worked >= BETWEEN:
+            self._n_rests = 0
+        else:
+            return
+        self._rests, self._worked, self._layout[ALONE], self._layout[STATE] = True, 0, FOREVER, AWAY
+        with_it.clear()
 
 
 def helps(n_weights: int) -> bool:

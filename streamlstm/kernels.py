@@ -162,7 +162,8 @@ def add_product(tape, y, x, stride, rows, W, w, K, N, begin, n, step):
     begin, begin + step, … on: the gates of some units. SUMS records, or 4, share one reading of W; a record alone waits
     for it, which is faster the longer the pieces of a row are.
     """
-    first_of_fours, first_alone = rows - rows % SUMS, rows - rows % 4
+    first_of_fours = rows - rows % SUMS
+    first_alone = rows - rows % 4 if n % 64 == 0 else first_of_fours
     for r in range(0, first_of_fours, SUMS):
         for run in range(begin, N, step):
             for j in range(run, run + n, 16):
@@ -173,11 +174,11 @@ def add_product(tape, y, x, stride, rows, W, w, K, N, begin, n, step):
                 store_tile(tape, y + r * stride + j, stride, SUMS, tile)
     for r in range(first_of_fours, first_alone, 4):
         for run in range(begin, N, step):
-            for j in range(run, run + n, 32):
-                tall = load_tile(tape, y + r * stride + j, stride, 4, 32)
+            for j in range(run, run + n, 64):
+                tall = load_tile(tape, y + r * stride + j, stride, 4, 64)
                 for k in range(K):
-                    row = load(W, w + k * N + j, 32)
-                    tall = tall + spread(tape, x + r * stride + k, stride, 4, 32) * repeat(row, 1, 4)
+                    row = load(W, w + k * N + j, 64)
+                    tall = tall + spread(tape, x + r * stride + k, stride, 4, 64) * repeat(row, 1, 4)
                 store_tile(tape, y + r * stride + j, stride, 4, tall)
     for r in range(first_alone, rows):
         if step == N:

@@ -279,7 +279,7 @@ def test_whoever_lets_the_other_wait_is_left_alone_for_a_while():
     come_late(*_idle(predictor))  # compiles it
     layout = predictor._places
     arrays = predictor._theta, predictor._tape, predictor._tokens, layout
-    layout[STATE] = READY
+    layout[STATE], layout[ALONE] = READY, 0
     late = threading.Timer(0.3, lambda: come_late(*arrays))
     late.start()
     assert predictor.observe(7) == alone.observe(7)  # it waits: it has called
@@ -300,17 +300,21 @@ def _idle(predictor):
     return twin._theta, twin._tape, twin._tokens, layout
 
 
-def windows_alone(slower, n=4000):
-    """How many of n windows the caller makes alone if those with the assistant take `slower` times as long."""
-    helper, n_alone = Assistant(), 0
+def windows_alone(monkeypatch, with_it, n=4000):
+    """How many of n windows the caller makes alone where those with the assistant take `with_it` times as long."""
+    helper, n_alone, now = Assistant(), 0, 1.0
+    helper.take((np.zeros(SIZE, dtype=np.int64),))
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     for _ in range(n):
         is_alone = bool(helper._layout[ALONE] > 0)
-        helper._judge(not is_alone, 1.0 if is_alone else slower)
-        helper._layout[ALONE] = max(0, helper._layout[ALONE] - 32)  # the symbols of a window
+        helper._layout[CALLER] += not is_alone
+        now += 1.0 if is_alone else with_it
+        helper.note_window()
         n_alone += is_alone
     return n_alone
 
 
-def test_an_assistant_that_makes_windows_slower_is_sent_away_and_one_that_helps_is_kept():
-    assert windows_alone(0.9) < 200
-    assert windows_alone(2.0) > 3000
+def test_an_assistant_that_makes_windows_slower_rests_and_one_that_helps_works(monkeypatch):
+    assert windows_alone(monkeypatch, 0.7) < 250
+    assert windows_alone(monkeypatch, 1.0) > 3700
+    assert windows_alone(monkeypatch, 2.0) > 3700
