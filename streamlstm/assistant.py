@@ -50,6 +50,9 @@ GAIN = 0.95
 """At most this part of the time alone must a window take with the assistant: else it rests."""
 FOREVER = 1 << 62
 
+WAKING = 1e-3
+"""For how many seconds the caller waits at most for an assistant that sleeps."""
+
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Where Linux tells a container how many µs of how many it may compute."""
 
@@ -94,7 +97,7 @@ class Assistant:
 
     def __init__(self) -> None:
         self._is_done = False
-        self._wanted = threading.Event()
+        self._wanted, self._here = threading.Event(), threading.Event()
         self._arrays: Arrays = (np.zeros(SIZE, dtype=np.int64),)
         self._layout = self._arrays[-1]
         self._seconds: dict[bool, deque[float]] = {helped: deque(maxlen=SPELL) for helped in (True, False)}
@@ -116,8 +119,10 @@ class Assistant:
     def start(self) -> None:
         """Begin; where the system gives no more threads, there is no assistant."""
         native(assist)  # compiled here: a thread that nobody waits for may be in the middle of it at the end
-        with suppress(RuntimeError):
+        try:
             threading.Thread(target=self._work, name="streamlstm assistant", daemon=True).start()
+        except RuntimeError:
+            self._is_done = True
 
     def end(self) -> None:
         """There is nothing more to do."""
@@ -131,6 +136,7 @@ class Assistant:
             arrays = self._arrays
             if self._is_done:  # looked at last: arrays from before it was set are not called for any more
                 return
+            self._here.set()
             if arrays[-1][ALONE] == 0:
                 native(assist)(*arrays)
 
@@ -143,8 +149,10 @@ class Assistant:
         self._left -= 1
         if self._left == 0:
             self._end_spell()
-        if self._layout[STATE] == AWAY and self._layout[ALONE] == 0:
+        if self._layout[STATE] == AWAY and self._layout[ALONE] == 0 and not self._is_done:
+            self._here.clear()
             self._wanted.set()
+            self._here.wait(WAKING)  # else it could wait for Python's lock, which this thread hardly ever leaves
 
     def _end_spell(self) -> None:
         """It has rested, or worked, for long enough to judge."""
@@ -154,7 +162,9 @@ class Assistant:
             return
         self._worked += SPELL
         with_it, alone = self._seconds[True], self._seconds[False]
-        if with_it and alone and statistics.median(with_it) > GAIN * statistics.median(alone):
+        if len(with_it) < SPELL:
+            return  # it has not come yet, or was sent away
+        if alone and statistics.median(with_it) > GAIN * statistics.median(alone):
             self._left = min(SPELL << self._n_rests, LONGEST_REST)
             self._n_rests += 1
         elif self._worked >= BETWEEN:
