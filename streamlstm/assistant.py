@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .atomics import acquire, exchange, pause, release
+from .gradient import flow_back
 from .jit import entry, native
-from .kernels import flow, flow_back
+from .kernels import flow
 from .optim import descend_by
 from .shares import (
     ALONE,
@@ -63,7 +64,7 @@ Arrays = tuple[npt.NDArray[Any], ...]
 def assist(theta, tape, tokens, grad, work, touched, slots, hyper, layout):
     """Make the assistant's part of every task that is called for, until none was for a while; returns how many were.
 
-    The arrays are those of `kernels.forward`, `kernels.backward` and `optim.descend`; grad, work, touched, slots and
+    The arrays are those of `kernels.forward`, `gradient.backward` and `optim.descend`; grad, work, touched, slots and
     hyper may be empty for a net that does not learn.
     """
     release(layout, STATE, READY)

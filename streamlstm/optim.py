@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from .gradient import has
 from .jit import entry, kernel, native
-from .kernels import COLUMNS, HIDDEN, LAYERS, OUTPUT, TABLES, has
+from .kernels import COLUMNS, HIDDEN, LAYERS, OUTPUT, TABLES
 from .lanes import lane_sum, load, reciprocal_root_guess, root, splat, store
 from .shares import ASSISTANT, CALLER, DESCEND, WHOLE, call, leave, meet, share
 
@@ -192,7 +193,7 @@ def descend(rule, theta, slots, grad, touched, hyper, layout):
 
 @entry("f4[::1], u1[::1], f4[::1], u1[::1], i8, i8")
 def add_gradient(grad, touched, other, other_touched, tables, width):
-    """grad += other and touched |= other_touched, for two gradients as `kernels.backward` writes them."""
+    """grad += other and touched |= other_touched, for two gradients as `gradient.backward` writes them."""
     for j in range(0, tables, 64):
         store(grad, j, load(grad, j, 64) + load(other, j, 64))
     V = touched.size
@@ -407,7 +408,7 @@ class OptimizerState:
     ) -> float:
         """Update theta in place from `grad`, the sum over `n_targets` losses; returns the norm of the mean.
 
-        touched, places: as `kernels.backward` and the layout give them. hyper: room that an assistant knows.
+        touched, places: as `gradient.backward` and the layout give them. hyper: room that an assistant knows.
         Raises FloatingPointError, with theta as it was, where the gradient is not finite.
         """
         rule, betas = self.optimizer, self.optimizer.betas

@@ -18,7 +18,7 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from . import assistant, kernels, ranks
+from . import assistant, gradient, kernels, ranks
 from .checkpoint import Arrays, read_checkpoint, write_checkpoint
 from .jit import native
 from .memory import SHARES, Memory
@@ -41,7 +41,7 @@ BLOCK = 32
 """How many symbols a frozen predictor runs through the network at once in `observe_many`."""
 
 Room = tuple[F32, F32, npt.NDArray[np.uint8], F32]
-"""What an update works in: grad, work and touched of `kernels.backward`, hyper of `optim.descend`."""
+"""What an update works in: grad, work and touched of `gradient.backward`, hyper of `optim.descend`."""
 NO_ROOM: Room = NOTHING, NOTHING, np.zeros(0, dtype=np.uint8), NOTHING
 
 
@@ -440,7 +440,7 @@ class StreamPredictor:
         carried = self._state.copy()
         grad, work, touched, hyper = self._room or self._room_of_update()
         try:
-            backward = native(kernels.backward)
+            backward = native(gradient.backward)
             backward(self._theta, grad, work, self._tape, self._tokens, touched, places, window, 1)
             lr = optimizer_state.optimizer.lr_after(optimizer_state.n_steps * window)
             optimizer_state.step(self._theta, grad, touched, places, window, lr, hyper)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels
+from . import gradient, kernels
 from .checkpoint import read_checkpoint, write_checkpoint
 from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta
 from .optim import Adam, OptimizerState, RMSprop, add_gradient
@@ -99,7 +99,7 @@ class _Group:
         window, flat = len(tokens) - 1, np.ascontiguousarray(tokens).reshape(-1)
         kernels.forward(theta, self.tape, flat, self.bits, self.places, 0, window, self.batch)
         carried = self.tape[window * self.slot :].copy()
-        kernels.backward(theta, self.grad, self.work, self.tape, flat, self.touched, self.places, window, self.batch)
+        gradient.backward(theta, self.grad, self.work, self.tape, flat, self.touched, self.places, window, self.batch)
         self.tape[: self.slot] = carried
 
 
