@@ -103,7 +103,7 @@ class Assistant:
         self._layout = self._arrays[-1]
         self._seconds: dict[bool, deque[float]] = {helped: deque(maxlen=SPELL) for helped in (True, False)}
         self._n_meetings, self._since = 0, 0.0
-        self._rests, self._left, self._worked, self._n_rests = True, SPELL, 0, 0
+        self._rests, self._left, self._worked, self._next_rest = True, SPELL, 0, SPELL
 
     def take(self, arrays: Arrays) -> None:
         """Work with these arguments of `assist` from now on.
@@ -128,6 +128,7 @@ class Assistant:
     def end(self) -> None:
         """There is nothing more to do."""
         self._is_done = True
+        self._layout[STATE] = AWAY
         self._wanted.set()
 
     def _work(self) -> None:
@@ -153,7 +154,9 @@ class Assistant:
         if self._layout[STATE] == AWAY and self._layout[ALONE] == 0 and not self._is_done:
             self._here.clear()
             self._wanted.set()
-            self._here.wait(WAKING)  # else it could wait for Python's lock, which this thread hardly ever leaves
+            # not waited for, it could wait long itself: for Python's lock, which this thread hardly ever leaves
+            if not self._here.wait(WAKING):
+                self._rest()
 
     def _end_spell(self) -> None:
         """It has rested, or worked, for long enough to judge."""
@@ -164,16 +167,18 @@ class Assistant:
         self._worked += SPELL
         with_it, alone = self._seconds[True], self._seconds[False]
         if len(with_it) < SPELL:
-            return  # it has not come yet, or was sent away
+            return  # it was sent away meanwhile
         if alone and statistics.median(with_it) > GAIN * statistics.median(alone):
-            self._left = min(SPELL << self._n_rests, LONGEST_REST)
-            self._n_rests += 1
+            self._rest()
         elif self._worked >= BETWEEN:
-            self._n_rests = 0
-        else:
-            return
+            self._next_rest = SPELL
+            self._rest()
+
+    def _rest(self) -> None:
+        """Do without it for some windows, if that comes to nothing again for twice as many."""
+        self._left, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST_REST)
         self._rests, self._worked, self._layout[ALONE], self._layout[STATE] = True, 0, FOREVER, AWAY
-        with_it.clear()
+        self._seconds[True].clear()
 
 
 def helps(n_weights: int) -> bool:

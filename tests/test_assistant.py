@@ -300,11 +300,12 @@ def _idle(predictor):
     return twin._theta, twin._tape, twin._tokens, layout
 
 
-def windows_alone(monkeypatch, with_it, n=4000):
-    """How many of n windows the caller makes alone where those with the assistant take `with_it` times as long."""
+def windows_alone(monkeypatch, with_it, comes=True, n=4000):
+    """How many of n windows the caller makes alone where those with the assistant, if it comes, take `with_it`."""
     helper, n_alone, now = Assistant(), 0, 1.0
     helper.take((np.zeros(SIZE, dtype=np.int64),))
     monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(helper._here, "wait", lambda seconds: comes)
     for _ in range(n):
         is_alone = bool(helper._layout[ALONE] > 0)
         helper._layout[CALLER] += not is_alone
@@ -318,3 +319,4 @@ def test_an_assistant_that_makes_windows_slower_rests_and_one_that_helps_works(m
     assert windows_alone(monkeypatch, 0.7) < 250
     assert windows_alone(monkeypatch, 1.0) > 3700
     assert windows_alone(monkeypatch, 2.0) > 3700
+    assert windows_alone(monkeypatch, 0.7, comes=False) > 3900
