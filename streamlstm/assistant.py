@@ -12,6 +12,7 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ from .shares import (
     COUNT,
     FORWARD,
     FROM,
+    LONGEST_PAUSE,
     READY,
     SIZE,
     STATE,
@@ -89,21 +91,57 @@ def assist(theta, tape, tokens, grad, work, touched, slots, hyper, layout):
     return tasks
 
 
-class Assistant:
-    """A thread that assists one predictor from `start` to `end`. Nobody waits for its end.
+class Judge:
+    """By the clock, whether an assistant is worth its core: one may only seem to be free, as some virtual ones do.
 
-    By the clock, it rests if it does not make windows faster, each time for longer: a core may only seem to be free, as
-    some virtual ones do. To know how fast the caller goes alone, it rests at first and now and then.
+    While it `rests` the caller goes alone: at first and now and then, to know how fast that is, and whenever windows
+    are not faster with the assistant; then each time for longer.
     """
 
     def __init__(self) -> None:
-        self._is_done = False
-        self._wanted, self._here = threading.Event(), threading.Event()
-        self._arrays: Arrays = (np.zeros(SIZE, dtype=np.int64),)
-        self._layout = self._arrays[-1]
+        self.rests = True
+        self._left, self._worked, self._next_rest = SPELL, 0, SPELL
         self._seconds: dict[bool, deque[float]] = {helped: deque(maxlen=SPELL) for helped in (True, False)}
+
+    def note(self, helped: bool, seconds: float) -> None:
+        """A window took so long, some of it with the assistant or all alone."""
+        self._seconds[helped].append(seconds)
+        self._left -= 1
+        if self._left == 0:
+            self._end_spell()
+
+    def _end_spell(self) -> None:
+        self._left = SPELL
+        if self.rests:
+            self.rests = False
+            return
+        self._worked += SPELL
+        with_it, alone = self._seconds[True], self._seconds[False]
+        if len(with_it) < SPELL:
+            return  # it was sent away meanwhile
+        if alone and statistics.median(with_it) > GAIN * statistics.median(alone):
+            self.rest()
+        elif self._worked >= BETWEEN:
+            self._next_rest = SPELL
+            self.rest()
+
+    def rest(self) -> None:
+        """Do without it for some windows; if it is no gain then either, for twice as many."""
+        self._left, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST_REST)
+        self.rests, self._worked = True, 0
+        self._seconds[True].clear()
+
+
+class Assistant:
+    """A thread that assists one predictor from `start` to `end`."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self.layout = np.zeros(SIZE, dtype=np.int64)
+        self._arrays: Arrays = (self.layout,)
+        self._judge = Judge()
+        self._wanted, self._here = threading.Event(), threading.Event()
         self._n_meetings, self._since = 0, 0.0
-        self._rests, self._left, self._worked, self._next_rest = True, SPELL, 0, SPELL
 
     def take(self, arrays: Arrays) -> None:
         """Work with these arguments of `assist` from now on.
@@ -111,24 +149,24 @@ class Assistant:
         Where one of them is another array than before, the layout must be another one too: nobody is called at the old
         one any more, and the assistant is sent away from it.
         """
-        self._layout[STATE] = AWAY
-        self._arrays, self._layout = arrays, arrays[-1]
-        self._layout[ALONE] = FOREVER if self._rests else 0
+        self.layout[STATE] = AWAY
+        self._arrays, self.layout = arrays, arrays[-1]
+        self.layout[ALONE] = FOREVER if self._judge.rests else 0
         self._n_meetings, self._since = 0, 0.0
-        self._wanted.set()
 
     def start(self) -> None:
         """Begin; where the system gives no more threads, there is no assistant."""
         native(assist)  # compiled here: a thread that nobody waits for may be in the middle of it at the end
         try:
             threading.Thread(target=self._work, name="streamlstm assistant", daemon=True).start()
+            _started.add(self)
         except RuntimeError:
-            self._is_done = True
+            self.is_done = True
 
     def end(self) -> None:
-        """There is nothing more to do."""
-        self._is_done = True
-        self._layout[STATE] = AWAY
+        """There is nothing more to do. Nobody waits for the thread's end."""
+        self.is_done = True
+        self.layout[STATE] = AWAY
         self._wanted.set()
 
     def _work(self) -> None:
@@ -136,49 +174,39 @@ class Assistant:
             self._wanted.wait()
             self._wanted.clear()
             arrays = self._arrays
-            if self._is_done:  # looked at last: arrays from before it was set are not called for any more
+            if self.is_done:  # looked at last: arrays from before it was set are not called for any more
                 return
             self._here.set()
-            if arrays[-1][ALONE] == 0:
-                native(assist)(*arrays)
+            native(assist)(*arrays)
 
     def note_window(self) -> None:
-        """The caller is done with a window, some of it with the assistant or all alone."""
-        now, n_meetings = time.perf_counter(), int(self._layout[CALLER])
+        """The caller is done with a window: judge, and wake the assistant if it sleeps and is wanted."""
+        now, n_meetings, layout = time.perf_counter(), int(self.layout[CALLER]), self.layout
         if self._since:
-            self._seconds[n_meetings != self._n_meetings].append(now - self._since)
+            self._judge.note(n_meetings != self._n_meetings, now - self._since)
         self._since, self._n_meetings = now, n_meetings
-        self._left -= 1
-        if self._left == 0:
-            self._end_spell()
-        if self._layout[STATE] == AWAY and self._layout[ALONE] == 0 and not self._is_done:
+        if layout[STATE] == AWAY and layout[ALONE] == 0 and not self.is_done:
             self._here.clear()
             self._wanted.set()
             # not waited for, it could wait long itself: for Python's lock, which this thread hardly ever leaves
             if not self._here.wait(WAKING):
-                self._rest()
+                self._judge.rest()
+        if self._judge.rests and layout[ALONE] <= LONGEST_PAUSE:
+            layout[ALONE], layout[STATE] = FOREVER, AWAY
+        elif not self._judge.rests and layout[ALONE] > LONGEST_PAUSE:
+            layout[ALONE] = 0
 
-    def _end_spell(self) -> None:
-        """It has rested, or worked, for long enough to judge."""
-        self._left = SPELL
-        if self._rests:
-            self._rests, self._layout[ALONE] = False, 0
-            return
-        self._worked += SPELL
-        with_it, alone = self._seconds[True], self._seconds[False]
-        if len(with_it) < SPELL:
-            return  # it was sent away meanwhile
-        if alone and statistics.median(with_it) > GAIN * statistics.median(alone):
-            self._rest()
-        elif self._worked >= BETWEEN:
-            self._next_rest = SPELL
-            self._rest()
 
-    def _rest(self) -> None:
-        """Do without it for some windows, if that comes to nothing again for twice as many."""
-        self._left, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST_REST)
-        self._rests, self._worked, self._layout[ALONE], self._layout[STATE] = True, 0, FOREVER, AWAY
-        self._seconds[True].clear()
+_started: WeakSet[Assistant] = WeakSet()
+
+
+def _end_all() -> None:
+    for helper in _started:
+        helper.end()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_all)  # a child process has none of its parent's threads
 
 
 def helps(n_weights: int) -> bool:

@@ -63,3 +63,16 @@ def pause(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@intrinsic
+def yield_core(typingctx):
+    """Let another thread that waits for this core have it, where the system is a POSIX one."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if "windows" not in builder.module.triple:
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen

@@ -139,7 +139,8 @@ def identity(predictor: StreamPredictor) -> bytes:
     From the weights, the context, the memory and what the optimizer remembers; the config, the vocabulary, the
     optimizer and whether it learns; and the versions of the arithmetic.
     """
-    layout, learned, filled = predictor._layout, predictor._optimizer_state, predictor._filled
+    layout, learned = predictor._layout, predictor._optimizer_state
+    start, tokens = predictor._window_so_far()
     rule = predictor.optimizer.name if predictor.learning else ""
     values = {
         "arithmetic": ARITHMETIC + ARITHMETIC_OF_RULE.get(rule, 0),
@@ -147,10 +148,10 @@ def identity(predictor: StreamPredictor) -> bytes:
         "vocabulary": predictor.vocabulary.describe(),
         "optimizer": learned.describe(),
         "learning": predictor.learning,
-        "tokens": predictor._tokens[:filled].tolist(),
+        "tokens": tokens.tolist(),
     }
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    context = predictor._tape[layout.columns : layout.network_state].reshape(-1, layout.hidden)
+    context = start[layout.columns : layout.network_state].reshape(-1, layout.hidden)
     arrays: list[npt.NDArray[Any]] = [context[:, : predictor.config.hidden], *layout.named(predictor._theta).values()]
     for index in range(learned.optimizer.n_slots if learned.n_steps else 0):
         arrays += layout.named(learned.slots[index * layout.size : (index + 1) * layout.size]).values()
@@ -333,8 +334,9 @@ def _decoded(
     frequencies = np.zeros(n_groups * coder.GROUP, dtype=np.int32)
     decoded, done = np.empty(n_symbols, dtype=np.uint8), 0
     while done < n_symbols:
-        slots = predictor._window - predictor._filled if predictor._has_slots else BLOCK
-        part = decoded[done : done + slots + int(predictor._has_slots)]  # with the target of a window's last prediction
+        has_slots = predictor._window > 0
+        slots = predictor._window - predictor._filled if has_slots else BLOCK
+        part = decoded[done : done + slots + int(has_slots)]  # with the target of a window's last prediction
         n = coder.decode(
             predictor._theta,
             predictor._tape,
@@ -350,7 +352,7 @@ def _decoded(
         )
         flowed = min(n, slots)
         predictor._n_symbols += flowed
-        if predictor._has_slots:
+        if has_slots:
             predictor._filled += flowed
         if n > flowed:
             predictor._observe_token(int(part[-1]))

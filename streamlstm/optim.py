@@ -125,7 +125,7 @@ def half_squares(grad, at, n, part):
 
 @kernel
 def norm_of(grad, touched, hyper, layout, part):
-    """The norm of the sum of gradients; the assistant makes half of what it takes, and has it not."""
+    """The norm of the sum of gradients; of two threads only the caller gets it."""
     V, width, output, tables = touched.size, 4 * layout[HIDDEN], layout[OUTPUT], layout[TABLES]
     if part == WHOLE:
         total = squares(grad, 0, output) + squares(grad, output, tables - output)
@@ -149,8 +149,9 @@ def descend_by(rule, theta, slots, grad, touched, hyper, layout, part):
     """`descend`, or one thread's part: the rows of the gradient that it made. Returns the norm to the caller."""
     V, C, H, L = touched.size, layout[COLUMNS], layout[HIDDEN], layout[LAYERS]
     N, output, tables = 4 * H, layout[OUTPUT], layout[TABLES]
-    norm = norm_of(grad, touched, hyper, layout, part) * hyper[SCALE]
+    norm = norm_of(grad, touched, hyper, layout, part)
     if part != ASSISTANT:
+        norm *= hyper[SCALE]
         if not norm < f32(np.inf):
             hyper[SCALE] = f32(np.inf)
         elif norm > hyper[CLIP]:

@@ -162,38 +162,29 @@ class StreamPredictor:
         bits = layout.config.memory_bits
         self._memory = Memory(vocabulary, layout.columns, bits, trained) if layout.config.memory else None
         self._forward = native(kernels.forward)
-        self._assistant: assistant.Assistant | None = None
         self._n_symbols = 0
         self.about: dict[str, Any] = {}
-        self._open_tape(True, aligned_zeros(layout.state))
+        self._open_tape(True, aligned_zeros(layout.state), None)
         self._refresh_distribution()
 
-    def _open_tape(self, learning: bool, state: F32) -> None:
+    def _open_tape(self, learning: bool, state: F32, helper: assistant.Assistant | None) -> None:
         """Start a new window from `state`: T + 1 records to learn from, or one that each step overwrites.
 
         With an assistant there is a window of records in either case: see `kernels.forward`.
         """
-        has_slots = learning or self._assistant is not None
-        window = self.config.window if learning else BLOCK if has_slots else 0
+        window = self.config.window if learning else 0 if helper is None else BLOCK
         record = self._layout.record(learning)
         tape = aligned_zeros((window + 1) * record)
         tape[: self._layout.state] = state
+        places = self._layout.places(learning, in_place=window == 0, assisted=helper is not None)
         tokens, bits = np.zeros(window + 1, dtype=np.int32), np.zeros(window + 1, dtype=np.float32)
-        places, room = self._new_places(learning, self._assistant), self._new_room(learning, self._assistant)
-        self._window = window if has_slots else -1  # how many symbols fill the tape; one that is overwritten never is
-        self._learning, self._has_slots, self._record, self._places = learning, has_slots, record, places
+        room = self._room_of_update() if learning and helper is not None else None
+        # no call in these lines: an interrupt cannot leave them half done
+        self._window = window or -1  # how many symbols fill the tape; one record that is overwritten is never full
+        self._learning, self._record, self._places, self._assistant = learning, record, places, helper
         self._tape, self._tokens, self._bits, self._room = tape, tokens, bits, room
         self._filled = 0  # how many symbols are on the tape
         self._invite()
-
-    def _new_places(self, learning: bool, helper: assistant.Assistant | None) -> Places:
-        """The layout for the kernels; without an assistant, a tape that nothing is learned from is one record."""
-        is_assisted = helper is not None
-        return self._layout.places(learning, in_place=not learning and not is_assisted, assisted=is_assisted)
-
-    def _new_room(self, learning: bool, helper: assistant.Assistant | None) -> Room | None:
-        """Room for updates that an assistant knows; None where each makes its own: one that waits does not hold it."""
-        return self._room_of_update() if learning and helper is not None else None
 
     def _room_of_update(self) -> Room:
         layout, window = self._layout, self.config.window
@@ -245,7 +236,7 @@ class StreamPredictor:
     @learning.setter
     def learning(self, learning: bool) -> None:
         if learning != self._learning:
-            self._open_tape(bool(learning), self._state.copy())
+            self._open_tape(bool(learning), self._state.copy(), self._assistant)
 
     def describe(self) -> dict[str, str]:
         """What it is, for people: shape, vocabulary, optimizer, and how much it has seen."""
@@ -312,7 +303,7 @@ class StreamPredictor:
         self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, at, 1, 1)
         if self._memory is not None:
             self._remember(self._tape, self._tokens, self._bits, self._places, at, 1)
-        if self._has_slots:
+        if self._window > 0:
             self._filled = at + 1
         self._n_symbols += 1
         return self._bits.item(at)
@@ -380,7 +371,7 @@ class StreamPredictor:
         shares  float32 [n · SHARES] or empty: takes what the experts of the memory said of each
         singly  whether to yield after each token; the network is still run for many at a time, and ahead on the tape
         """
-        steps = self._steps_by_window if self._has_slots else self._steps_by_block
+        steps = self._steps_by_window if self._window > 0 else self._steps_by_block
         return steps(tokens, shares, singly)
 
     def _steps_by_window(self, tokens: Tokens, shares: F32, singly: bool) -> Iterator[_Step]:
@@ -421,16 +412,20 @@ class StreamPredictor:
     def _turn(self, next_token: int) -> None:
         """The window is full: learn from it if `learning`, and begin the next one from the carried state."""
         if self._assistant is not None:
+            if self._assistant.layout is not self._places:  # an interrupt came before it was told of them
+                self._invite()
             self._assistant.note_window()
         if self._learning:
             self._learn(next_token)
         else:
-            self._rewind()
+            self._tape[: self._layout.state] = self._state
+            self._filled = 0
 
-    def _rewind(self) -> None:
-        """Forget the window of a tape that nothing is learned from; the state stays."""
-        self._tape[: self._layout.state] = self._state
-        self._filled = 0
+    def _window_so_far(self) -> tuple[F32, Tokens]:
+        """The state that the unfinished window began with, and its symbols: none if nothing is learned from them."""
+        if self._learning:
+            return self._tape[: self._layout.state], self._tokens[: self._filled]
+        return self._state, self._tokens[:0]
 
     def _learn(self, next_token: int) -> None:
         """One update from the full window; `next_token` is what its last distribution had to predict."""
@@ -451,9 +446,10 @@ class StreamPredictor:
     def _own_weights(self) -> None:
         """Weights that are shared with a fork are copied."""
         if len(self._holders) > 1:
-            theta, places = _aligned_copy(self._theta), self._new_places(self._learning, self._assistant)
+            theta, is_assisted = _aligned_copy(self._theta), self._assistant is not None
+            places = self._layout.places(self._learning, in_place=self._window < 0, assisted=is_assisted)
             optimizer_state, shared, holders = self._optimizer_state.copy(), self._holders, WeakSet([self])
-            # no call in these two lines: an interrupt cannot leave them half done
+            # no call in these lines either
             self._places = places
             self._theta, self._optimizer_state, self._holders = theta, optimizer_state, holders
             shared.discard(self)
@@ -468,7 +464,7 @@ class StreamPredictor:
         twin._memory = self._memory.fork() if self._memory is not None else None
         if self._assistant is not None:
             twin._take_assistant(None)
-        if self._has_slots == twin._has_slots:
+        if self._window == twin._window:
             twin._tape = aligned_zeros(len(self._tape))
             used = (self._filled + 1) * self._record
             twin._tape[:used] = self._tape[:used]
@@ -481,7 +477,7 @@ class StreamPredictor:
 
         While symbols come without a pause, the other core looks for them all the time. Where it would not help, since
         the net is small or the process may use one core only, nothing happens. Meanwhile the predictor may be copied by
-        `fork`, whose copy is not assisted, but not by `copy.deepcopy` or `os.fork`.
+        `fork`, whose copy is not assisted, but not by `copy.deepcopy`.
 
         >>> from streamlstm import StreamPredictor
         >>> predictor = StreamPredictor.pretrained()
@@ -490,7 +486,8 @@ class StreamPredictor:
         71
         """
         n_weights = self._layout.tables  # all that lies before the tables is read in each step
-        if self._assistant is not None or not assistant.helps(n_weights):
+        has_one = self._assistant is not None and not self._assistant.is_done
+        if has_one or not assistant.helps(n_weights):
             yield
             return
         helper = assistant.Assistant()
@@ -505,12 +502,12 @@ class StreamPredictor:
     def _take_assistant(self, helper: assistant.Assistant | None) -> None:
         """Have an assistant from now on, or none; an unfinished window to learn from goes on."""
         if self._learning:
-            places, room = self._new_places(True, helper), self._new_room(True, helper)
+            places = self._layout.places(True, assisted=helper is not None)
+            room = None if helper is None else self._room_of_update()
             self._assistant, self._places, self._room = helper, places, room
             self._invite()
         else:
-            self._assistant = helper
-            self._open_tape(False, self._state.copy())
+            self._open_tape(False, self._state.copy(), helper)
 
     def _note_changes(self) -> None:
         """From now on note what changes in the memory, for `_become`."""
@@ -526,14 +523,13 @@ class StreamPredictor:
             self._theta[:], mine.slots[:] = other._theta, theirs.slots
             mine.n_steps, mine.powers = theirs.n_steps, theirs.powers
         if self._learning != other._learning:
-            self._open_tape(other._learning, other._state)
+            self._open_tape(other._learning, other._state, self._assistant)
         if self._learning:
             used = (other._filled + 1) * self._record
             self._tape[:used], self._tokens[:], self._bits[:] = other._tape[:used], other._tokens, other._bits
             self._filled = other._filled
         else:
-            self._rewind()
-            self._tape[: self._layout.state] = other._state
+            self._state[:] = other._state
         self._n_symbols = other._n_symbols
         if self._memory is not None and other._memory is not None:
             self._memory.become(other._memory)
@@ -558,9 +554,8 @@ class StreamPredictor:
     def _to_checkpoint(self, half: bool = False) -> tuple[Arrays, dict[str, Any]]:
         """The arrays and values of a checkpoint."""
         layout = self._layout
-        if not self._learning:
-            self._rewind()
-        at_start = self._tape[layout.columns : layout.network_state].reshape(self.config.layers, 2, layout.hidden)
+        start, tokens = self._window_so_far()
+        at_start = start[layout.columns : layout.network_state].reshape(self.config.layers, 2, layout.hidden)
         named = layout.named(self._theta)
         arrays: Arrays = {n: w.astype(np.float16) if half else w for n, w in named.items()}
         for index in range(self.optimizer.n_slots if self._optimizer_state.n_steps else 0):
@@ -568,7 +563,7 @@ class StreamPredictor:
             arrays |= {f"optimizer.{index}.{name}": array for name, array in layout.named(slot).items()}
         arrays["h"] = at_start[:, 0, : self.config.hidden]
         arrays["c"] = at_start[:, 1, : self.config.hidden]
-        arrays["tokens"] = self._tokens[: self._filled]
+        arrays["tokens"] = tokens
         if self._memory is not None and not self._memory.is_new:
             arrays |= self._memory.save()
         values = {
@@ -620,7 +615,7 @@ class StreamPredictor:
             raise ValueError(f"a window of {len(tokens)} symbols, where the config has {layout.config.window}")
         if not isinstance(values["learning"], bool):
             raise ValueError(f"learning must be true or false, not {values['learning']!r}")
-        predictor._open_tape(values["learning"], state)
+        predictor._open_tape(values["learning"], state, None)
         predictor._run_again(tokens)
         n_symbols = values["n_symbols"]
         if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or n_symbols < 0:

@@ -1,5 +1,6 @@
 """A second core that makes half of what the kernels do."""
 
+import os
 import threading
 import time
 
@@ -9,9 +10,9 @@ import pytest
 from nets import random_predictor, random_tokens
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary, assistant, coder, shares
-from streamlstm.assistant import Assistant
+from streamlstm.assistant import Assistant, Judge
 from streamlstm.backup import Backup
-from streamlstm.compress import compress, decompress
+from streamlstm.compress import compress, decompress, identity
 from streamlstm.kernels import flow
 from streamlstm.shares import ALONE, ASSISTANT, AWAY, CALLER, COUNT, FROM, READY, SIZE, STATE, leave
 
@@ -300,23 +301,57 @@ def _idle(predictor):
     return twin._theta, twin._tape, twin._tokens, layout
 
 
-def windows_alone(monkeypatch, with_it, comes=True, n=4000):
-    """How many of n windows the caller makes alone where those with the assistant, if it comes, take `with_it`."""
-    helper, n_alone, now = Assistant(), 0, 1.0
-    helper.take((np.zeros(SIZE, dtype=np.int64),))
-    monkeypatch.setattr(time, "perf_counter", lambda: now)
-    monkeypatch.setattr(helper._here, "wait", lambda seconds: comes)
+def windows_alone(with_it, n=4000):
+    """How many of n windows the caller makes alone where those with the assistant take `with_it` times as long."""
+    judge, n_alone = Judge(), 0
     for _ in range(n):
-        is_alone = bool(helper._layout[ALONE] > 0)
-        helper._layout[CALLER] += not is_alone
-        now += 1.0 if is_alone else with_it
-        helper.note_window()
+        is_alone = judge.rests
+        judge.note(not is_alone, 1.0 if is_alone else with_it)
         n_alone += is_alone
     return n_alone
 
 
-def test_an_assistant_that_makes_windows_slower_rests_and_one_that_helps_works(monkeypatch):
-    assert windows_alone(monkeypatch, 0.7) < 250
-    assert windows_alone(monkeypatch, 1.0) > 3700
-    assert windows_alone(monkeypatch, 2.0) > 3700
-    assert windows_alone(monkeypatch, 0.7, comes=False) > 3900
+def test_an_assistant_that_makes_windows_slower_rests_and_one_that_helps_works():
+    assert windows_alone(0.7) < 250
+    assert windows_alone(1.0) > 3700
+    assert windows_alone(2.0) > 3700
+
+
+def test_one_that_does_not_come_when_it_is_waked_is_not_waited_for_each_time(monkeypatch):
+    helper, waits = Assistant(), []
+    monkeypatch.setattr(helper._here, "wait", lambda seconds: waits.append(seconds))
+    for _ in range(4000):
+        helper.note_window()
+    assert 1 < len(waits) < 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_process_works_alone():
+    predictor, alone = random_predictor(Config(64, 2)), random_predictor(Config(64, 2))
+    with predictor.assisted():
+        wait_at(predictor)
+        child = os.fork()
+        if child == 0:  # with the marks as they are, but no thread
+            os._exit(predictor.observe_many("abab" * 20).tobytes() != alone.observe_many("abab" * 20).tobytes())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_one_that_was_left_behind_by_an_interrupt_is_replaced():
+    predictor = random_predictor(Config(32, 1))
+    predictor._take_assistant(Assistant())
+    predictor._assistant.end()
+    with predictor.assisted():
+        wait_at(predictor)
+    assert predictor._assistant is None
+
+
+def test_to_save_in_the_midst_of_a_step_changes_nothing(tmp_path):
+    predictor, tokens = random_predictor(Config(64, 2, 8), Vocabulary.bytes()), random_tokens(100, 256)
+    predictor.learning = False
+    alone = predictor.fork()
+    with predictor.assisted():
+        for step in predictor._steps(tokens):
+            predictor.save(tmp_path / "model")
+            alone.observe_many(tokens[step.start : step.start + step.count])
+            assert StreamPredictor.load(tmp_path / "model").predict().tobytes() == alone.predict().tobytes()
+            assert identity(predictor) == identity(alone)
