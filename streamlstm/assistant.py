@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .atomics import acquire, exchange, pause, release
+from .descent import descend_by
 from .gradient import flow_back
 from .jit import entry, native
 from .kernels import flow
-from .optim import descend_by
 from .shares import (
     ALONE,
     ASSISTANT,
@@ -66,7 +66,7 @@ Arrays = tuple[npt.NDArray[Any], ...]
 def assist(theta, tape, tokens, grad, work, touched, slots, hyper, layout):
     """Make the assistant's part of every task that is called for, until none was for a while; returns how many were.
 
-    The arrays are those of `kernels.forward`, `gradient.backward` and `optim.descend`; grad, work, touched, slots and
+    The arrays are those of `kernels.forward`, `gradient.backward` and `descent.descend`; grad, work, touched, slots and
     hyper may be empty for a net that does not learn.
     """
     release(layout, STATE, READY)

@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 from . import assistant, gradient, kernels, ranks
 from .checkpoint import Arrays, read_checkpoint, write_checkpoint
+from .descent import N_HYPER
 from .jit import native
 from .memory import SHARES, Memory
 from .model import F32, Config, Layout, Start, aligned_empty, aligned_zeros, fresh_theta
-from .optim import N_HYPER, Optimizer, OptimizerState, RMSprop, optimizer_from
+from .optim import Optimizer, OptimizerState, RMSprop, optimizer_from
 from .vocabulary import Symbol, Symbols, Tokens, Vocabulary
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -41,7 +42,7 @@ BLOCK = 32
 """How many symbols a frozen predictor runs through the network at once in `observe_many`."""
 
 Room = tuple[F32, F32, npt.NDArray[np.uint8], F32]
-"""What an update works in: grad, work and touched of `gradient.backward`, hyper of `optim.descend`."""
+"""What an update works in: grad, work and touched of `gradient.backward`, hyper of `descent.descend`."""
 NO_ROOM: Room = NOTHING, NOTHING, np.zeros(0, dtype=np.uint8), NOTHING
 
 

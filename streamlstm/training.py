@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from . import gradient, kernels
 from .checkpoint import read_checkpoint, write_checkpoint
+from .descent import add_gradient
 from .model import F32, Config, Layout, Start, aligned_zeros, fresh_theta
-from .optim import Adam, OptimizerState, RMSprop, add_gradient
+from .optim import Adam, OptimizerState, RMSprop
 from .predictor import StreamPredictor
 from .streams import open_input
 from .vocabulary import Tokens, Vocabulary

@@ -8,7 +8,7 @@ from . import jit
 
 def compile_all() -> Iterator[tuple[str, str, float]]:
     """Compile or load each kernel, and yield its name, "compiled" or "loaded", and the seconds that it took."""
-    from . import assistant, coder, generate, gradient, kernels, mixture, optim, ranks  # noqa: F401  they register their entries
+    from . import assistant, coder, descent, generate, gradient, kernels, mixture, ranks  # noqa: F401  they register their entries
 
     for entry in jit.ENTRIES:
         started = time.perf_counter()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from streamlstm import SGD, Adam, Config, RMSprop
+from streamlstm.descent import add_gradient
 from streamlstm.model import Layout
-from streamlstm.optim import OPTIMIZERS, OptimizerState, add_gradient, optimizer_from
+from streamlstm.optim import OPTIMIZERS, OptimizerState, optimizer_from
 
 V = 3
 LAYOUT = Layout(Config(32, 1), V)
