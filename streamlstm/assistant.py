@@ -200,13 +200,15 @@ class Assistant:
 _started: WeakSet[Assistant] = WeakSet()
 
 
-def _end_all() -> None:
+def _forget_threads() -> None:
+    """A child process has none of its parent's threads; what they held locked stays so."""
     for helper in _started:
+        helper._wanted = threading.Event()
         helper.end()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_end_all)  # a child process has none of its parent's threads
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def helps(n_weights: int) -> bool:
