@@ -307,7 +307,7 @@ def step_by_step(shape: Shape, weights: dict[str, F32], text: bytes) -> Run:
     layout, bits, tokens = Layout(shape.config(), V), np.zeros(1, np.float32), np.zeros(1, np.int32)
     theta, tape = layout.flat(weights), aligned_zeros(layout.record(learning=False))
     places = layout.places(learning=False, in_place=True)
-    kernels.distribution(theta, tape, places, 0, 1)
+    kernels.forward(theta, tape, tokens, bits, places, 0, 0, 1)
 
     def run() -> int:
         step_through(theta, tape, tokens, bits, places, text)

@@ -256,7 +256,10 @@ def softmax(tape, y, V, C):
 
 @inlined
 def outputs(theta, tape, layout, at, rows, part):
-    """`distribution`, or one thread's part: first of the columns, then of the records."""
+    """p = softmax(W_o·h + b_o) for `rows` records from `at` on; h is that of all layers, or of the top layer.
+
+    Of two threads each makes a part: first of the columns, then of the records.
+    """
     C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
     record = layout[RECORD]
     begin, n = share(C, 128, part)
@@ -270,12 +273,6 @@ def outputs(theta, tape, layout, at, rows, part):
     begin, n = share(rows, 1, part)
     for r in range(begin, begin + n):
         softmax(tape, at + r * record, layout[VOCABULARY], C)
-
-
-@entry("f4[::1], f4[::1], i8[::1], i8, i8")
-def distribution(theta, tape, layout, at, rows):
-    """p = softmax(W_o·h + b_o) for `rows` records from `at` on; h is that of all layers, or of the top layer."""
-    outputs(theta, tape, layout, at, rows, WHOLE)
 
 
 @inlined
@@ -311,6 +308,8 @@ def flow(theta, tape, tokens, layout, first, count, batch, part):
                 at = s * slot + b * record
                 cell(tape, old + at + h, new + at + h, new + at + z, H, begin, n)
             meet(layout, part)
+    if count == 0:
+        new, rows = old, batch
     outputs(theta, tape, layout, new, rows, part)
 
 
@@ -320,11 +319,12 @@ def forward(theta, tape, tokens, bits, layout, first, count, batch):
 
     Symbols `first` … `first + count - 1` of each of `batch` streams are read from tokens, their surprisals in
     bits written to bits [T + 1, B] float32, and slots `first + 1` … `first + count` of the tape are filled.
+    For count = 0 only the distribution in slot `first` is made, of the state that lies there.
     An assistant makes half, if there is one; then SLOT is not 0, since it reads the old slot while the new is made.
     """
     rows = count * batch
     part = call(layout, FORWARD, first, count)
-    score(tape, tokens, bits, layout, first * batch, batch)
+    score(tape, tokens, bits, layout, first * batch, min(rows, batch))
     flow(theta, tape, tokens, layout, first, count, batch, part)
     leave(layout, part)
     score(tape, tokens, bits, layout, (first + 1) * batch, rows - batch)

@@ -205,7 +205,7 @@ class StreamPredictor:
             self._assistant.take(arrays)
 
     def _refresh_distribution(self) -> None:
-        kernels.distribution(self._theta, self._tape, self._places, self._filled * self._record, 1)
+        self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, self._filled, 0, 1)
         if self._memory is not None:
             self._memory.mix(self._tape, self._places, self._filled)
 
@@ -629,10 +629,11 @@ class StreamPredictor:
 
     def _run_again(self, tokens: Tokens) -> None:
         """Put the unfinished window on the tape again; the weights have not changed since it was first there."""
-        kernels.distribution(self._theta, self._tape, self._places, 0, 1)
         self._tokens[: len(tokens)] = tokens
+        arrays = self._theta, self._tape, self._tokens, self._bits, self._places
+        self._forward(*arrays, 0, 0, 1)  # the distribution of the state that the window began with
         if len(tokens):
-            self._forward(self._theta, self._tape, self._tokens, self._bits, self._places, 0, len(tokens), 1)
+            self._forward(*arrays, 0, len(tokens), 1)
         self._filled = len(tokens)
 
 

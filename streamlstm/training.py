@@ -95,6 +95,10 @@ class _Group:
         self.grad = aligned_zeros(layout.size)
         self.touched = np.zeros(layout.n_symbols, dtype=np.uint8)
 
+    def begin(self, theta: F32) -> None:
+        """Make the distributions of the states in slot 0."""
+        kernels.forward(theta, self.tape, np.zeros(0, np.int32), self.bits, self.places, 0, 0, self.batch)
+
     def run(self, theta: F32, tokens: Tokens) -> None:
         """One window of tokens [T + 1, B]: forward, backward, and the carried state into slot 0."""
         window, flat = len(tokens) - 1, np.ascontiguousarray(tokens).reshape(-1)
@@ -150,7 +154,7 @@ class Trainer:
         sizes = [min(GROUP, self.batch - first) for first in range(0, self.batch, GROUP)]
         self._groups = [_Group(self.layout, self.window, size) for size in sizes]
         for group in self._groups:
-            kernels.distribution(self.theta, group.tape, group.places, 0, group.batch)
+            group.begin(self.theta)
         self._threads = threads
         self._epoch, self._shuffled = -1, tokens[:0]
 

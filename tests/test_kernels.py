@@ -213,8 +213,8 @@ def test_a_batch_of_streams_has_the_bits_of_each_stream_alone():
     bits = np.zeros((count + 1, batch), dtype=np.float32)
     tape = aligned_zeros((count + 1) * batch * layout.record(learning=True))
     places = layout.places(learning=True, batch=batch)
-    kernels.distribution(theta, tape, places, 0, batch)
-    kernels.forward(theta, tape, tokens.reshape(-1), bits.reshape(-1), places, 0, count, batch)
+    for n in (0, count):
+        kernels.forward(theta, tape, tokens.reshape(-1), bits.reshape(-1), places, 0, n, batch)
     for stream in range(batch):
         alone = random_predictor(config, vocabulary)
         alone.learning = False
