@@ -27,7 +27,7 @@ try:
 except ImportError:  # Windows: numba's atomic replacement of files has to do
     fcntl = None  # type: ignore[assignment]
 
-NOTICE = "streamlstm: compiling kernels once for this CPU, about 10 s…"
+NOTICE = "streamlstm: compiling kernels once for this CPU, about 12 s…"
 
 
 def _compiled(function: Any, **options: bool | str) -> Any:

@@ -57,8 +57,9 @@ def predict(
         if save is not None:
             check_target(save, file)
         live, out = is_live(source), sys.stdout
-        start, count, index, total = time.perf_counter(), 0, 0, 0.0
+        count, index, total = 0, 0, 0.0
         with saving(predictor, save), predictor.assisted():
+            start = time.perf_counter()
             if not quiet:
                 header = form.start("stdin" if file == "-" else Path(file).name, by)
                 out.write(header.replace("\n", "\texperts\n") if explain and format == "tsv" else header)
