@@ -64,13 +64,13 @@ Arrays = tuple[npt.NDArray[Any], ...]
 
 @entry("f4[::1], f4[::1], i4[::1], f4[::1], f4[::1], u1[::1], f4[::1], f4[::1], i8[::1]")
 def assist(theta, tape, tokens, grad, work, touched, slots, hyper, layout):
-    """Make the assistant's part of every task that is called for, until none was for a while; returns how many were.
+    """Make the assistant's part of every task that is called for, until none was for a while.
 
     The arrays are those of `kernels.forward`, `gradient.backward` and `descent.descend`; grad, work, touched, slots and
     hyper may be empty for a net that does not learn.
     """
     release(layout, STATE, READY)
-    state, tasks, idle = READY, 0, 0
+    state, idle = READY, 0
     while state != AWAY:
         idle += 1
         if state == CALLED:
@@ -82,13 +82,11 @@ def assist(theta, tape, tokens, grad, work, touched, slots, hyper, layout):
             else:
                 descend_by(first, theta, slots, grad, touched, hyper, layout, ASSISTANT)
             leave(layout, ASSISTANT)
-            tasks += 1
             idle = 0
         pause()
         if idle >= LONGEST_IDLE:
             exchange(layout, STATE, READY, AWAY)  # not if it has been called meanwhile
         state = acquire(layout, STATE)
-    return tasks
 
 
 class Judge:
