@@ -18,7 +18,7 @@ import numpy as np
 
 import streamlstm
 from streamlstm import StreamPredictor
-from streamlstm.compress import compress, decompress
+from streamlstm.tasks.compress import compress, decompress
 
 try:
     import pyppmd

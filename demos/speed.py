@@ -50,11 +50,12 @@ import numba
 import numpy as np
 
 import streamlstm.cli
-from streamlstm import Adam, Config, StreamPredictor, Vocabulary, kernels
-from streamlstm.jit import kernel
-from streamlstm.lanes import lane_sum, load
+from streamlstm import Adam, Config, StreamPredictor, Vocabulary
+from streamlstm.kernels import network as kernels
+from streamlstm.kernels.jit import kernel
+from streamlstm.kernels.lanes import lane_sum, load
 from streamlstm.model import F32, Layout, aligned_zeros
-from streamlstm.training import Plan, Trainer
+from streamlstm.tasks.training import Plan, Trainer
 
 try:
     import torch

@@ -6,28 +6,28 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "characters": ("top_characters",),
+    "tasks.characters": ("top_characters",),
     "predictor": ("StreamPredictor", "Trace"),
     "vocabulary": ("Vocabulary",),
     "model": ("Config",),
     "optim": ("SGD", "Adam", "RMSprop"),
-    "score": ("score_by", "score_many"),
-    "watch": ("Watcher",),
+    "tasks.score": ("score_by", "score_many"),
+    "tasks.watch": ("Watcher",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
-    from .characters import top_characters as top_characters
     from .model import Config as Config
     from .optim import SGD as SGD
     from .optim import Adam as Adam
     from .optim import RMSprop as RMSprop
     from .predictor import StreamPredictor as StreamPredictor
     from .predictor import Trace as Trace
-    from .score import score_by as score_by
-    from .score import score_many as score_many
+    from .tasks.characters import top_characters as top_characters
+    from .tasks.score import score_by as score_by
+    from .tasks.score import score_many as score_many
+    from .tasks.watch import Watcher as Watcher
     from .vocabulary import Vocabulary as Vocabulary
-    from .watch import Watcher as Watcher
 
 __all__ = [
     "SGD",

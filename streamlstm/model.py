@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .shares import SIZE
+from .kernels.shares import SIZE
 
 F32 = npt.NDArray[np.float32]
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from .descent import CLIP, N_HYPER, descend
-from .jit import native
+from .kernels.descent import CLIP, N_HYPER, descend
+from .kernels.jit import native
 
 F32 = npt.NDArray[np.float32]
 SMALLEST, TOO_LARGE = 2.0**-126, 2.0**128  # what a normal float32 can hold

@@ -18,11 +18,11 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from . import assistant, gradient, kernels, ranks
 from .checkpoint import Arrays, read_checkpoint, write_checkpoint
-from .descent import N_HYPER
-from .jit import native
-from .memory import SHARES, Memory
+from .kernels import assistant, gradient, network, ranks
+from .kernels.descent import N_HYPER
+from .kernels.jit import native
+from .memory.memory import SHARES, Memory
 from .model import F32, Config, Layout, Start, aligned_empty, aligned_zeros, fresh_theta
 from .optim import Optimizer, OptimizerState, RMSprop, optimizer_from
 from .vocabulary import Symbol, Symbols, Tokens, Vocabulary
@@ -162,7 +162,7 @@ class StreamPredictor:
         )  # theta and the slots are copied before they change if there are more
         bits = layout.config.memory_bits
         self._memory = Memory(vocabulary, layout.columns, bits, trained) if layout.config.memory else None
-        self._forward = native(kernels.forward)
+        self._forward = native(network.forward)
         self._n_symbols = 0
         self.about: dict[str, Any] = {}
         self._open_tape(True, aligned_zeros(layout.state), None)
@@ -171,7 +171,7 @@ class StreamPredictor:
     def _open_tape(self, learning: bool, state: F32, helper: assistant.Assistant | None) -> None:
         """Start a new window from `state`: T + 1 records to learn from, or one that each step overwrites.
 
-        With an assistant there is a window of records in either case: see `kernels.forward`.
+        With an assistant there is a window of records in either case: see `network.forward`.
         """
         window = self.config.window if learning else 0 if helper is None else BLOCK
         record = self._layout.record(learning)

@@ -10,8 +10,8 @@ import json
 import numpy as np
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
-from streamlstm.generate import generate
-from streamlstm.training import Plan, Trainer
+from streamlstm.tasks.generate import generate
+from streamlstm.tasks.training import Plan, Trainer
 
 OPTIMIZERS = (SGD(lr=0.1, l2=1e-3), SGD(lr=0.05, momentum=0.9), RMSprop(), Adam(clip=0.5))
 N_SYMBOLS = 2000

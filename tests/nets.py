@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from streamlstm import RMSprop, StreamPredictor, Vocabulary
-from streamlstm.arithmetic import Array
 from streamlstm.model import Layout
-from streamlstm.reference import Reference
+from streamlstm.reference.arithmetic import Array
+from streamlstm.reference.network import Reference
 
 
 def random_predictor(config, vocabulary=None, optimizer=None, seed=0, memory=False):

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from nets import random_predictor, random_tokens
 
-from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary, assistant, coder, shares
-from streamlstm.assistant import Assistant, Judge
-from streamlstm.backup import Backup
-from streamlstm.compress import compress, decompress, identity
-from streamlstm.kernels import flow
-from streamlstm.shares import ALONE, ASSISTANT, AWAY, CALLER, COUNT, FROM, READY, SIZE, STATE, leave
+from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
+from streamlstm.kernels import assistant, shares
+from streamlstm.kernels.assistant import Assistant, Judge
+from streamlstm.kernels.network import flow
+from streamlstm.kernels.shares import ALONE, ASSISTANT, AWAY, CALLER, COUNT, FROM, READY, SIZE, STATE, leave
+from streamlstm.tasks import coder
+from streamlstm.tasks.compress import compress, decompress, identity
+from streamlstm.tasks.snapshot import Backup
 
 SHAPES = [
     Config(hidden, layers, window=6, connections=connections)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
-from streamlstm.characters import BROKEN, character, trace_characters, whole_characters, written
+from streamlstm.tasks.characters import BROKEN, character, trace_characters, whole_characters, written
 
 TINY = Config(hidden=16, layers=1)
 MANY = "naïve café, 10 € – 日本語のテキスト, привет 😀! "

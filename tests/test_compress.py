@@ -27,9 +27,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import random_predictor
 
-from streamlstm import SGD, Adam, Config, StreamPredictor, Vocabulary, coder
-from streamlstm import compress as module
-from streamlstm.compress import (
+from streamlstm import SGD, Adam, Config, StreamPredictor, Vocabulary
+from streamlstm.tasks import coder
+from streamlstm.tasks import compress as module
+from streamlstm.tasks.compress import (
     FRAME_SYMBOLS,
     MOST_CODE,
     compress,
@@ -381,7 +382,7 @@ ELSEWHERE = """
 import hashlib, sys
 from pathlib import Path
 from streamlstm import Config, StreamPredictor
-from streamlstm.compress import compress, decompress
+from streamlstm.tasks.compress import compress, decompress
 StreamPredictor.fork = lambda self: self  # to see what was learned
 for direction, content in ((decompress, Path(sys.argv[1]).read_bytes()), (compress, Path(sys.argv[2]).read_bytes())):
     predictor = StreamPredictor(config=Config(hidden=12, layers=2, window=5, memory_bits=10), seed=1)
@@ -592,7 +593,7 @@ def test_compressed_bytes_are_not_written_to_a_terminal():
 MEMORY = """
 import re, sys
 from streamlstm import Config, StreamPredictor
-from streamlstm.compress import compress_file, decompress_file
+from streamlstm.tasks.compress import compress_file, decompress_file
 predictor = StreamPredictor(config=Config(hidden=8, layers=1, memory=False))
 predictor.learning = False
 direction = {"compress": compress_file, "decompress": decompress_file}[sys.argv[1]]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlstm import Trace, Vocabulary
-from streamlstm.characters import BROKEN, character
-from streamlstm.formats import FORMATS
+from streamlstm.render.formats import FORMATS
+from streamlstm.tasks.characters import BROKEN, character
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 

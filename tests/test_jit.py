@@ -10,7 +10,7 @@ import numba
 import pytest
 
 import streamlstm
-from streamlstm import jit
+from streamlstm.kernels import jit
 
 # A process that uses every kernel that streaming needs, and says what it got.
 STREAM = """
@@ -19,7 +19,7 @@ predictor = StreamPredictor(config=Config(hidden=8, layers=2, window=4))
 bits = predictor.observe_many(b"the same bits again and again")
 predictor.trace(b"x", 2)
 print(bits.tobytes().hex())
-from streamlstm import jit
+from streamlstm.kernels import jit
 print(jit.FOLDER)
 """
 

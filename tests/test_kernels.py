@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from nets import random_predictor, random_tokens, theta_of, twin_of
 from numba import njit
 
-from streamlstm import SGD, Adam, Config, RMSprop, Vocabulary, arithmetic, kernels
-from streamlstm.lanes import load, store
+from streamlstm import SGD, Adam, Config, RMSprop, Vocabulary
+from streamlstm.kernels import network as kernels
+from streamlstm.kernels.lanes import load, store
 from streamlstm.model import Layout, aligned_zeros
+from streamlstm.reference import arithmetic
 
 SHAPES = [
     Config(hidden=7, layers=1, window=1),

@@ -16,7 +16,7 @@ import pytest
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
-from streamlstm.live import LiveText, continuation
+from streamlstm.render.live import LiveText, continuation
 
 CLI = [sys.executable, "-m", "streamlstm", "live"]
 TINY = Config(hidden=16, layers=1)

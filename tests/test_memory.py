@@ -6,10 +6,11 @@ from golden import text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm import Config, StreamPredictor, Vocabulary, contexts
+from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
-from streamlstm.memory import EXPERTS, Memory
-from streamlstm.reference_memory import ReferenceMemory
+from streamlstm.memory import contexts
+from streamlstm.memory.memory import EXPERTS, Memory
+from streamlstm.reference.memory import ReferenceMemory
 
 SMALL = Config(hidden=16, layers=1, window=8, memory_bits=10)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamlstm import SGD, Adam, Config, RMSprop
-from streamlstm.descent import add_gradient
+from streamlstm.kernels.descent import add_gradient
 from streamlstm.model import Layout
 from streamlstm.optim import OPTIMIZERS, OptimizerState, optimizer_from
 

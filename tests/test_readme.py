@@ -80,6 +80,6 @@ def test_every_demo_runs_and_prints_something(demo, tmp_path):
 def test_the_readme_names_every_demo_and_every_module():
     for demo in DEMOS:
         assert f"demos/{demo}" in README
-    for module in (ROOT / "streamlstm").glob("*.py"):
+    for module in (ROOT / "streamlstm").rglob("*.py"):
         if not module.stem.startswith("__"):
             assert module.stem in README, module

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from test_cli import TINY, assert_refused, next_line, objects, run, start
 
 from streamlstm import Config, StreamPredictor, Vocabulary, score_by, score_many
-from streamlstm.memory import EXPERTS
-from streamlstm.score import BOUNDARIES, LEVELS, RESETS, contrast, score
+from streamlstm.memory.memory import EXPERTS
+from streamlstm.tasks.score import BOUNDARIES, LEVELS, RESETS, contrast, score
 
 TEXT = "  One two,  thréé\n\n  four 日本 x\\\r\n \nend\n \n".encode() + b"\xff\xfe broken \xe3\x81"
 PIECES = st.lists(

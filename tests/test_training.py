@@ -7,7 +7,7 @@ import pytest
 from nets import random_tokens, theta_of
 
 from streamlstm import Config, StreamPredictor, Vocabulary
-from streamlstm.training import GROUP, Plan, Trainer
+from streamlstm.tasks.training import GROUP, Plan, Trainer
 
 LETTERS = Vocabulary.from_text("abcdefghij")
 SMALL = Config(hidden=12, layers=2, window=5)

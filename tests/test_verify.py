@@ -10,9 +10,9 @@ from golden import text
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary
-from streamlstm import verify as module
-from streamlstm.compress import identity
-from streamlstm.verify import verify
+from streamlstm.tasks import verify as module
+from streamlstm.tasks.compress import identity
+from streamlstm.tasks.verify import verify
 
 TINY = ["--hidden", "8", "--layers", "1", "--window", "4", "--memory-bits", "10"]
 CLI = [sys.executable, "-m", "streamlstm", "verify", *TINY]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from test_cli import CLI, TINY, assert_refused, next_line, objects, run, start
 
 from streamlstm import Config, StreamPredictor, Vocabulary, Watcher
-from streamlstm.baseline import FEWEST, RECENT, Baseline
-from streamlstm.watch import GIVE_IN, LONGEST, LineSplitter, surprising_spans
+from streamlstm.tasks.baseline import FEWEST, RECENT, Baseline
+from streamlstm.tasks.watch import GIVE_IN, LONGEST, LineSplitter, surprising_spans
 
 SMALL = Config(hidden=32, layers=1, window=8, memory_bits=10)
 FRESH = ["--hidden", "32", "--layers", "1", "--window", "8", "--memory-bits", "10"]

@@ -16,7 +16,7 @@ from .options import ModelOptions
 
 if TYPE_CHECKING:
     from ..predictor import StreamPredictor
-    from ..watch import Watcher
+    from ..tasks.watch import Watcher
 
 app = typer.Typer(
     no_args_is_help=True,

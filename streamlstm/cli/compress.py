@@ -12,7 +12,7 @@ from .command import command
 from .options import Input, ModelOptions
 
 if TYPE_CHECKING:
-    from ..progress import Bar
+    from ..render.progress import Bar
 
 OutputFile = Annotated[
     Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="The file to write. [stdout]")
@@ -30,8 +30,8 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) 
       streamlstm compress book.txt -o book.slz
       streamlstm compress app.log --model log.safetensors -o app.slz
     """
-    from ..compress import compress_file
-    from ..streams import open_input
+    from ..tasks.compress import compress_file
+    from ..tasks.input import open_input
 
     if output is None and sys.stdout.isatty():
         raise ValueError("compressed bytes are not for a terminal; use -o FILE or a pipe")
@@ -56,9 +56,9 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
       streamlstm decompress < folder.slz | tar x
       streamlstm decompress book.slz -o book.txt
     """
-    from ..compress import decompress_file
-    from ..progress import Bar
-    from ..streams import open_input
+    from ..render.progress import Bar
+    from ..tasks.compress import decompress_file
+    from ..tasks.input import open_input
 
     with open_input(file) as source, _opened(output, file) as target, Bar(None, 0, 1) as bar:
 
@@ -73,8 +73,8 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
 
 def _bar(source: BinaryIO) -> "Bar":
     """A bar that knows the size of a regular file."""
-    from ..progress import Bar
-    from ..streams import is_live
+    from ..render.progress import Bar
+    from ..tasks.input import is_live
 
     size = None if is_live(source) else os.fstat(source.fileno()).st_size
     return Bar(size, 0, 1)

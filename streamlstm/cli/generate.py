@@ -25,7 +25,7 @@ def generate(
       streamlstm generate --model book.safetensors --prompt "Once upon" -n 300
       streamlstm generate --model book.safetensors --temperature 0.7 --seed 1
     """
-    from ..generate import generate as generate_symbols
+    from ..tasks.generate import generate as generate_symbols
 
     predictor = load_model(model)
     symbols = generate_symbols(predictor, length, prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)

@@ -28,10 +28,10 @@ def warmup() -> None:
     \b
       streamlstm warmup
     """
-    from ..warmup import compile_all
+    from ..tasks.warmup import compile_all
 
     for name, how, seconds in compile_all():
         typer.echo(f"{name:<20} {how:<9} {seconds:6.2f} s")
-    from ..jit import FOLDER
+    from ..kernels.jit import FOLDER
 
     typer.echo(f"cache: {FOLDER or 'none: no folder can be written; each start compiles'}")

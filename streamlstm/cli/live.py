@@ -11,7 +11,7 @@ from .command import command, saving
 from .options import ModelOptions, SaveFile
 
 if TYPE_CHECKING:
-    from ..live import LiveText
+    from ..render.live import LiveText
 
 KEYS = " Tab accept   Backspace take back   Ctrl-L learning on/off   Ctrl-D end"
 
@@ -46,7 +46,7 @@ def live(
     if save is not None:
         check_target(save)
 
-    from ..live import LiveText
+    from ..render.live import LiveText
 
     text = LiveText(model.predictor())
     with saving(text.learner, save):
@@ -65,7 +65,7 @@ def _application(text: "LiveText", top: int) -> Any:
     from prompt_toolkit.layout import FormattedTextControl, HSplit, Layout, Window
     from prompt_toolkit.styles import Style
 
-    from ..heat import PALETTES
+    from ..render.heat import PALETTES
 
     def body() -> FormattedText:
         size = get_app().output.get_size()

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from ..optim import Optimizer
     from ..predictor import StreamPredictor
-    from ..streams import Interruptible
+    from ..tasks.input import Interruptible
     from ..vocabulary import Tokens
 
 Input = Annotated[str, typer.Argument(metavar="[FILE]", help="A file, or - for stdin.", show_default=False)]
@@ -49,7 +49,7 @@ class ModelOptions:
 
     def open(self, source: Any, control: "Interruptible") -> "tuple[StreamPredictor, Iterator[Tokens]]":
         """The predictor that the options ask for, and the tokens of the input as they arrive."""
-        from ..streams import blocks, pieces, text_blocks, tokens
+        from ..tasks.input import blocks, pieces, text_blocks, tokens
 
         parts: Iterator[bytes] | Iterator[str]
         if self.vocab == "text":
@@ -109,7 +109,7 @@ def is_saved(model: str) -> bool:
 
 def check_files(files: list[str]) -> None:
     """Raise OSError or ValueError where not all can be read: now, not after the first was."""
-    from ..streams import open_input
+    from ..tasks.input import open_input
 
     if files.count("-") > 1:
         raise ValueError("- is stdin, which can be read once; name it once")

@@ -39,10 +39,10 @@ def predict(
       streamlstm predict book.txt --format html > book.html
       streamlstm predict book.txt --explain | less
     """
-    from ..characters import character, trace_characters, whole_characters
     from ..checkpoint import check_target
-    from ..formats import FORMATS, SymbolOf
-    from ..streams import Interruptible, is_live, open_input
+    from ..render.formats import FORMATS, SymbolOf
+    from ..tasks.characters import character, trace_characters, whole_characters
+    from ..tasks.input import Interruptible, is_live, open_input
 
     _check(format, by, top, explain, quiet)
     form = FORMATS[format]
@@ -91,7 +91,7 @@ def predict(
 
 def _check(format: str, by: str | None, top: int, explain: bool, quiet: bool) -> None:
     """Refuse what makes no sense, with the name of the option."""
-    from ..formats import FORMATS
+    from ..render.formats import FORMATS
 
     if format not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")

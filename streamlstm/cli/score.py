@@ -17,8 +17,8 @@ from .options import ModelOptions, check_experts, check_files
 
 if TYPE_CHECKING:
     from ..predictor import StreamPredictor
-    from ..streams import Interruptible
-    from ..units import Scores
+    from ..tasks.input import Interruptible
+    from ..tasks.units import Scores
 
 FORMATS = ("text", "tsv", "jsonl", "ansi", "html")
 PICTURES = ("ansi", "html")
@@ -63,9 +63,9 @@ def score(
       streamlstm score --explain app.log
       streamlstm score --contrast english.safetensors french.safetensors --freeze letters.txt
     """
-    from ..score import BOUNDARIES, LEVELS, RESETS, UNITS, check_choice, score_by
-    from ..score import contrast as contrast_by
-    from ..streams import Interruptible, is_live, open_input
+    from ..tasks.input import Interruptible, is_live, open_input
+    from ..tasks.score import BOUNDARIES, LEVELS, RESETS, UNITS, check_choice, score_by
+    from ..tasks.score import contrast as contrast_by
 
     level = by or ("line" if contrast else "file")
     check_choice("--by", level, LEVELS)
@@ -108,8 +108,8 @@ def score(
 
 def _explain(files: list[str], readers: "Readers", control: "Interruptible") -> None:
     """A line for each file and each expert: how often it spoke, what it would have paid, and its weight."""
-    from ..score import explained
-    from ..streams import open_input
+    from ..tasks.input import open_input
+    from ..tasks.score import explained
 
     for index, file in enumerate(files):
         with open_input(file) as source:
@@ -124,9 +124,9 @@ def _explain(files: list[str], readers: "Readers", control: "Interruptible") -> 
 
 def _paint(files: list[str], readers: "Readers", control: "Interruptible", format: str) -> None:
     """A heat map of a file's characters."""
-    from ..characters import character, trace_characters, whole_characters
-    from ..formats import FORMATS as PICTURE_FORMATS
-    from ..streams import open_input, tokens
+    from ..render.formats import FORMATS as PICTURE_FORMATS
+    from ..tasks.characters import character, trace_characters, whole_characters
+    from ..tasks.input import open_input, tokens
 
     form, index = PICTURE_FORMATS[format], 0
     sys.stdout.write(form.start(os.path.basename(files[0]), "character"))
@@ -143,7 +143,7 @@ class Records:
     """Scores as they are written down: a record per unit, or one per file, as text, tsv or jsonl."""
 
     def __init__(self, level: str, unit: str, format: str, contrast: bool, several: bool) -> None:
-        from ..score import UNITS
+        from ..tasks.score import UNITS
 
         self._whole_files, self._factor, self._format = level == "file", UNITS[unit], format
         self._titles = several and format == "text" and not self._whole_files
@@ -225,7 +225,7 @@ def _quoted(text: str) -> str:
 @lru_cache(4096)
 def _shown(text: str) -> str:
     """A text as it stands in a table: what does not print is escaped."""
-    from ..characters import written
+    from ..tasks.characters import written
 
     if text.isprintable() and "\\" not in text:
         return text
@@ -256,7 +256,7 @@ class Readers:
 
 def _parts(source: BinaryIO, control: "Interruptible") -> Iterator[bytes]:
     """Blocks of bytes as they arrive; after ctrl-C what is not complete is not scored."""
-    from ..streams import blocks
+    from ..tasks.input import blocks
 
     yield from blocks(source, control)
     if control.interrupted:
@@ -272,7 +272,7 @@ class Progress:
         if not sys.stderr.isatty() or (sys.stdout.isatty() and level != "file"):
             return
         if all(os.path.isfile(file) for file in files):
-            from ..progress import Bar
+            from ..render.progress import Bar
 
             self._sizes = {file: os.path.getsize(file) for file in files}
             self._bar = Bar(sum(self._sizes[file] for file in files), 0, 1)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..model import F32, Config
-    from ..streams import Interruptible
-    from ..training import Trainer
+    from ..tasks.input import Interruptible
+    from ..tasks.training import Trainer
     from ..vocabulary import Vocabulary
 
 
@@ -66,8 +66,8 @@ def train(
       streamlstm train *.txt -o wide.safetensors --model small --hidden 256
     """
     from ..checkpoint import check_target
-    from ..streams import Interruptible
-    from ..training import Plan, Trainer, streams_for
+    from ..tasks.input import Interruptible
+    from ..tasks.training import Plan, Trainer, streams_for
 
     check_files(files)
     state = output.with_name(output.name + ".resume")
@@ -110,7 +110,7 @@ def _start(
     from dataclasses import replace
 
     from ..model import Config, Layout, widened
-    from ..training import WINDOW, read_text
+    from ..tasks.training import WINDOW, read_text
 
     if model in (None, "none"):
         tokens, vocabulary = read_text(files, shape.pop("vocab", "bytes"))
@@ -137,8 +137,8 @@ def _run_training(
     control: "Interruptible",
 ) -> None:
     """Train to the end or to ctrl-C, with a progress bar, a checkpoint now and then, and a row of the curve at each."""
-    from ..progress import Bar
-    from ..score import score as score_text
+    from ..render.progress import Bar
+    from ..tasks.score import score as score_text
 
     started = saved = time.monotonic()
     bits, updates, validation = 0.0, 0, ""

@@ -27,8 +27,8 @@ def verify(
       streamlstm verify book.txt --quick
       streamlstm verify app.log --model log.safetensors --freeze
     """
-    from ..streams import open_input
-    from ..verify import verify as verify_data
+    from ..tasks.input import open_input
+    from ..tasks.verify import verify as verify_data
 
     with open_input(file) as source:
         data = source.read(QUICK if quick else -1)

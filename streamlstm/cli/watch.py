@@ -14,8 +14,8 @@ from .command import command, saving
 from .options import Input, ModelOptions, SaveFile, is_saved
 
 if TYPE_CHECKING:
-    from ..streams import Interruptible
-    from ..watch import Line, Watcher
+    from ..tasks.input import Interruptible
+    from ..tasks.watch import Line, Watcher
 
 FORMATS = ("text", "jsonl")
 HIGHLIGHT, PLAIN = "\x1b[1;31m", "\x1b[0m"
@@ -54,9 +54,9 @@ def watch(
       streamlstm watch syslog --key-regex '^\\S+ +\\S+ \\S+ (\\S+)' --threshold 9 --freeze
     """
     from ..checkpoint import check_target
-    from ..score import check_choice
-    from ..streams import Interruptible, is_live, open_input
-    from ..watch import THRESHOLD, WARMUP, Watcher
+    from ..tasks.input import Interruptible, is_live, open_input
+    from ..tasks.score import check_choice
+    from ..tasks.watch import THRESHOLD, WARMUP, Watcher
 
     check_choice("--format", format, FORMATS)
     if context < 0:
@@ -89,8 +89,8 @@ def watch(
 def _run(
     watcher: "Watcher", source: BinaryIO, control: "Interruptible", printer: "Printer", status: "Status", live: bool
 ) -> None:
-    from ..streams import blocks
-    from ..watch import LineSplitter
+    from ..tasks.input import blocks
+    from ..tasks.watch import LineSplitter
 
     splitter = LineSplitter()
     for block in blocks(source, control):

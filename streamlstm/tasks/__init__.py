@@ -1,0 +1,1 @@
+"""What people do with a predictor: score, generate, compress, watch, train."""
