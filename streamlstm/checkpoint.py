@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 FORMAT = 1
 """Raised when a new version writes what an older one would misread."""
@@ -26,10 +26,15 @@ def write_checkpoint(path: str | os.PathLike[str], arrays: Arrays, values: dict[
     A temporary file in the same folder is filled, synced and renamed, so a crash leaves the old file whole.
     """
     _check_finite(path, arrays)
+    write_atomically(path, dump_checkpoint(arrays, values))
+
+
+def dump_checkpoint(arrays: Arrays, values: dict[str, Any]) -> bytes:
+    """The content of a checkpoint file."""
     values = {"format": FORMAT, **values}
     about = json.dumps({**values, "sha256": _digest(arrays, values)}, sort_keys=True)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_atomically(path, save(contiguous, {"streamlstm": about}))
+    return save(contiguous, {"streamlstm": about})
 
 
 def check_target(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> None:
@@ -85,25 +90,30 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
     """
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path} is a directory, not a model")
-    with open(path, "rb"):
-        pass  # raises the plain OSError: safetensors has messages of its own
+    return parse_checkpoint(Path(path).read_bytes(), os.fspath(path))
+
+
+def parse_checkpoint(content: bytes, name: str) -> tuple[Arrays, dict[str, Any]]:
+    """The arrays and values of the content of a checkpoint file; `name` is what errors call it.
+
+    Raises ValueError as `read_checkpoint` does.
+    """
     try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays: Arrays = load(content)
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is not a model, or it is damaged: {error}") from None
+        raise ValueError(f"{name} is not a model, or it is damaged: {error}") from None
     try:
         values = json.loads(metadata.get("streamlstm", ""))
         checksum, is_known = values.pop("sha256"), values["format"] in range(1, FORMAT + 1)
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise ValueError(f"{path} is a safetensors file, but not one that streamlstm wrote") from None
+        raise ValueError(f"{name} is a safetensors file, but not one that streamlstm wrote") from None
     if checksum != _digest(arrays, values):
-        raise ValueError(f"{path} is damaged: its content does not match its checksum")
+        raise ValueError(f"{name} is damaged: its content does not match its checksum")
     if not is_known:
-        raise ValueError(f"{path} was written by a newer streamlstm; this one reads up to format {FORMAT}")
+        raise ValueError(f"{name} was written by a newer streamlstm; this one reads up to format {FORMAT}")
     del values["format"]
-    _check_finite(path, arrays)
+    _check_finite(name, arrays)
     return arrays, values
 
 

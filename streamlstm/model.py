@@ -7,11 +7,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from .kernels.arrays import F32, I64
 from .kernels.shares import SIZE
-
-F32 = npt.NDArray[np.float32]
 
 CONNECTIONS = ("skip", "stacked")
 
@@ -125,6 +123,11 @@ class Layout:
         """Where the distribution that counts begins in a record: the mixture's, or without a memory p."""
         return self.network_state if self.config.memory else 0
 
+    def hidden_state(self, state: F32) -> tuple[F32, F32]:
+        """Views of h and c of every layer in a state, [L, H] each."""
+        layers = state[self.columns : self.network_state].reshape(self.config.layers, 2, self.hidden)
+        return layers[:, 0, : self.config.hidden], layers[:, 1, : self.config.hidden]
+
     def record(self, learning: bool) -> int:
         """The length of a record: with the gates of all layers to learn from, else with room for those of one.
 
@@ -133,19 +136,13 @@ class Layout:
         """
         return self.state + (self.config.layers if learning else 1) * self.width + CACHE_LINE
 
-    def places(
-        self, learning: bool, batch: int = 1, in_place: bool = False, assisted: bool = False
-    ) -> npt.NDArray[np.int64]:
-        """The `layout` that the kernels read, int64, if `assisted` with the marks of `shares`.
-
-        in_place: the tape is one record, and each step overwrites it.
-        """
+    def describe(self, learning: bool, batch: int = 1, assisted: bool = False) -> I64:
+        """The `layout` that the kernels read, int64; if `assisted`, with the marks of `shares` at its end."""
         record, skip = self.record(learning), int(self.config.connections == "skip")
-        places = [self.n_symbols, self.columns, self.hidden, self.config.layers, skip, self.output, self.tables]
-        places += [record, 0 if in_place else record * batch, self.state, self.width if learning else 0]
-        places += [self.prediction]
-        layout = np.zeros(SIZE if assisted else len(places), dtype=np.int64)
-        layout[: len(places)] = places
+        numbers = [self.n_symbols, self.columns, self.hidden, self.config.layers, skip, self.output, self.tables]
+        numbers += [record, record * batch, self.state, self.width if learning else 0, self.prediction]
+        layout = np.zeros(SIZE if assisted else len(numbers), dtype=np.int64)
+        layout[: len(numbers)] = numbers
         return layout
 
     def blocks(self, flat: F32) -> Iterator[Block]:
@@ -207,7 +204,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Start:
+class InitConfig:
     """How fresh weights are drawn: the spread of the input tables, that of the other weights times √H, forget bias.
 
     The output layer starts at zero, so that a fresh network expects every symbol alike.
@@ -218,16 +215,16 @@ class Start:
     forget_bias: float = 0.0
 
 
-def fresh_theta(layout: Layout, seed: int, start: Start = Start()) -> F32:
+def fresh_theta(layout: Layout, seed: int, init: InitConfig = InitConfig()) -> F32:
     """Random initial weights, the same on every machine: numpy's PCG64 and nothing but sums and products."""
     bits = generator(seed)
     theta = aligned_zeros(layout.size)
-    spread = {"table": start.table, "hidden": start.gain / math.sqrt(layout.config.hidden)}
+    spread = {"table": init.table, "hidden": init.gain / math.sqrt(layout.config.hidden)}
     for _, kind, block in layout.blocks(theta):
         if kind in spread:
             block[:] = _normal(bits, block.shape) * np.float32(spread[kind])
         elif kind == "bias":
-            block[:, 1] = start.forget_bias
+            block[:, 1] = init.forget_bias
     return theta
 
 
@@ -260,6 +257,13 @@ def aligned_zeros(size: int) -> F32:
 def aligned_empty(size: int) -> F32:
     """The like, with anything in it."""
     return _aligned(np.empty(size + CACHE_LINE, dtype=np.float32))
+
+
+def aligned_copy(array: F32) -> F32:
+    """A copy of an array, aligned in the same way."""
+    copy = aligned_empty(len(array))
+    copy[:] = array
+    return copy
 
 
 def _aligned(room: F32) -> F32:

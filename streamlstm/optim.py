@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
+from .kernels.arrays import F32, Gradient, Stream
 from .kernels.descent import CLIP, N_HYPER, descend
 from .kernels.jit import native
 
-F32 = npt.NDArray[np.float32]
 SMALLEST, TOO_LARGE = 2.0**-126, 2.0**128  # what a normal float32 can hold
 
 
@@ -165,32 +164,49 @@ def optimizer_from(description: dict[str, Any]) -> Optimizer:
 
 
 class OptimizerState:
-    """What an optimizer has come to with one theta: its slots, how many steps it took, and β₁ᵏ and β₂ᵏ.
+    """What an optimizer remembers of one theta: its slots, how many steps it has taken, and β₁ᵏ and β₂ᵏ.
 
-    The powers are running products: `**` may differ between machines, products do not.
+    The powers are running products: `**` may differ between machines, products do not. The kernel that changes theta
+    also counts the step, so that no interrupt comes between the two.
+
+    slots     float32 [n_slots · size of theta]
+    progress  float64 [5]: steps, β₁ᵏ, β₂ᵏ, β₁, β₂
     """
 
     def __init__(self, optimizer: Optimizer, slots: F32) -> None:
         self.optimizer = optimizer
         self.slots = slots
-        self.n_steps = 0
-        self.powers = (1.0, 1.0)
+        self.progress = np.array([0.0, 1.0, 1.0, *optimizer.betas])
+
+    @property
+    def n_steps(self) -> int:
+        """How many steps it has taken."""
+        return int(self.progress[0])
+
+    @property
+    def powers(self) -> tuple[float, float]:
+        """β₁ᵏ and β₂ᵏ after k steps."""
+        return float(self.progress[1]), float(self.progress[2])
 
     def copy(self) -> "OptimizerState":
         """An independent copy."""
         twin = OptimizerState(self.optimizer, self.slots.copy())
-        twin.n_steps, twin.powers = self.n_steps, self.powers
+        twin.progress[:] = self.progress
         return twin
 
-    def keep(self, index: int, slot: F32) -> None:
-        """Take up one of its slots, laid out as theta; ValueError where it cannot be that."""
+    def copy_from(self, other: "OptimizerState") -> None:
+        """Take over the slots and the progress of another state of the same optimizer."""
+        self.slots[:], self.progress[:] = other.slots, other.progress
+
+    def set_slot(self, index: int, slot: F32) -> None:
+        """Set one of its slots, laid out as theta; ValueError where a mean of squares is negative."""
         if index == 0 and self.optimizer.betas[1] and not slot.min() >= 0:
             raise ValueError("a mean of squares is below 0")
         size = len(self.slots) // self.optimizer.n_slots
         self.slots[index * size : (index + 1) * size] = slot
 
     def describe(self) -> dict[str, Any]:
-        """All but the slots, as plain values."""
+        """Everything except the slots, as plain values."""
         return {
             "name": self.optimizer.name,
             **asdict(self.optimizer),
@@ -198,27 +214,20 @@ class OptimizerState:
             "powers": list(self.powers),
         }
 
-    def go_on(self, n_steps: int, powers: Sequence[float]) -> None:
-        """Take up what `describe` told; ValueError where it cannot be that."""
+    def load_state(self, n_steps: int, powers: Sequence[float]) -> None:
+        """Take over what `describe` returned; ValueError for values that it cannot have returned."""
         if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 0:
             raise ValueError(f"n_steps must be a whole number from 0 on, not {n_steps!r}")
         if len(powers) != 2 or not all(0 <= power <= 1 for power in powers):
             raise ValueError(f"powers must be two numbers from 0 to 1, not {powers!r}")
-        self.n_steps, self.powers = n_steps, (powers[0], powers[1])
+        self.progress[:3] = (n_steps, *powers)
 
     def step(
-        self,
-        theta: F32,
-        grad: F32,
-        touched: npt.NDArray[np.uint8],
-        places: npt.NDArray[np.int64],
-        n_targets: int,
-        lr: float,
-        hyper: F32 | None = None,
+        self, theta: F32, gradient: Gradient, stream: Stream, n_targets: int, lr: float, hyper: F32 | None = None
     ) -> float:
-        """Update theta in place from `grad`, the sum over `n_targets` losses; returns the norm of the mean.
+        """Update theta in place from the gradient of the sum over `n_targets` losses; returns the norm of the mean.
 
-        touched, places: as `gradient.backward` and the layout give them. hyper: room that an assistant knows.
+        The stream begins a new window. hyper: a buffer that an assistant reads too.
         Raises FloatingPointError, with theta as it was, where the gradient is not finite.
         """
         rule, betas = self.optimizer, self.optimizer.betas
@@ -227,11 +236,9 @@ class OptimizerState:
         others = (rule.l2, *betas, getattr(rule, "epsilon", 0.0), 1 / (1 - powers[0]), 1 / (1 - powers[1]))
         hyper = np.empty(N_HYPER, dtype=np.float32) if hyper is None else hyper
         hyper[: CLIP + 1] = (*rates, *others, 1 / n_targets, rule.clip)
-        norm = native(descend)(rule.rule, theta, self.slots, grad, touched, hyper, places)
+        norm = native(descend)(rule.rule, theta, self.slots, gradient, hyper, self.progress, stream)
         if not math.isfinite(norm):
             raise FloatingPointError(
                 f"learning diverged: the gradient's norm is {norm}; try a learning rate below {rule.lr:g}"
             )
-        self.n_steps += 1
-        self.powers = powers
         return float(norm)

@@ -1,7 +1,7 @@
 """The vocabulary: an immutable two-way map between symbols (what the user streams) and tokens (their int index)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Vocabulary:
 
     characters: str | None
     unknown: str | None = None
+    token_of: dict[Symbol, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.characters is None:
@@ -49,7 +50,7 @@ class Vocabulary:
         self._keep({symbol: token for token, symbol in enumerate(self.characters)}, map(ord, self.characters))
 
     def _keep(self, tokens: dict[Symbol, int], points: Iterable[int]) -> None:
-        object.__setattr__(self, "_token_of", tokens)
+        object.__setattr__(self, "token_of", tokens)
         object.__setattr__(self, "_points", np.fromiter(points, dtype=np.uint32))
 
     @classmethod
@@ -115,7 +116,7 @@ class Vocabulary:
         """The tokens of one symbol: one, or the UTF-8 bytes of one character over a byte vocabulary."""
         if isinstance(symbol, _PLAIN) and symbol is not True and symbol is not False:
             try:
-                return (self._token_of[symbol],)  # type: ignore[attr-defined]
+                return (self.token_of[symbol],)
             except KeyError:
                 pass
         if not isinstance(symbol, str | _Bytes):

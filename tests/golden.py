@@ -53,7 +53,7 @@ def golden() -> dict[str, str]:
     ):
         predictor = StreamPredictor(vocabulary, Config(24, 2, 10, memory_bits=bits))
         surprisals = predictor.observe_many(symbols)
-        arrays = [array for name, array in sorted(predictor._memory.save().items())]
+        arrays = [array for name, array in sorted(predictor.to_checkpoint()[0].items()) if name.startswith("memory.")]
         hashes[f"memory {len(vocabulary)} {bits}"] = digest(surprisals, predictor.predict(), *arrays)
     tokens = np.frombuffer(symbols, dtype=np.uint8)
     config = Config(24, 2, 10, memory=False)

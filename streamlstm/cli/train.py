@@ -13,7 +13,8 @@ from .options import Files, check_files, is_saved, load_model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..model import F32, Config
+    from ..kernels.arrays import F32
+    from ..model import Config
     from ..tasks.input import Interruptible
     from ..tasks.training import Trainer
     from ..vocabulary import Vocabulary

@@ -15,8 +15,8 @@ from typing import Any
 from weakref import WeakSet
 
 import numpy as np
-import numpy.typing as npt
 
+from .arrays import F32, Gradient, Stream
 from .atomics import acquire, exchange, pause, release
 from .descent import descend_by
 from .gradient import flow_back
@@ -59,16 +59,18 @@ WAKING = 1e-3
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """Where Linux tells a container how many µs of how many it may compute."""
 
-Arrays = tuple[npt.NDArray[Any], ...]
+Arguments = tuple[Any, ...]
 
 
-@entry("f4[::1], f4[::1], i4[::1], f4[::1], f4[::1], u1[::1], f4[::1], f4[::1], i8[::1]")
-def assist(theta, tape, tokens, grad, work, touched, slots, hyper, layout):
+@entry
+def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F32):
     """Make the assistant's part of every task that is called for, until none was for a while.
 
-    The arrays are those of `kernels.forward`, `gradient.backward` and `descent.descend`; grad, work, touched, slots and
-    hyper may be empty for a net that does not learn.
+    The arrays are those of `network.forward`, `gradient.backward` and `descent.descend`; gradient, slots and hyper may
+    be empty for a net that does not learn.
     """
+    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
+    grad, work, touched = gradient.grad, gradient.work, gradient.touched
     release(layout, STATE, READY)
     state, idle = READY, 0
     while state != AWAY:
@@ -133,22 +135,23 @@ class Judge:
 class Assistant:
     """A thread that assists one predictor from `start` to `end`."""
 
-    def __init__(self) -> None:
+    def __init__(self, learner: Any) -> None:
         self.is_done = False
+        self.learner = learner  # the buffers of an update, which both threads use
         self.layout = np.zeros(SIZE, dtype=np.int64)
-        self._arrays: Arrays = (self.layout,)
+        self._arrays: Arguments = ()
         self._judge = Judge()
         self._wanted, self._here = threading.Event(), threading.Event()
         self._n_meetings, self._since = 0, 0.0
 
-    def take(self, arrays: Arrays) -> None:
+    def take(self, theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F32) -> None:
         """Work with these arguments of `assist` from now on.
 
         Where one of them is another array than before, the layout must be another one too: nobody is called at the old
         one any more, and the assistant is sent away from it.
         """
         self.layout[STATE] = AWAY
-        self._arrays, self.layout = arrays, arrays[-1]
+        self._arrays, self.layout = (theta, stream, gradient, slots, hyper), stream.layout
         self.layout[ALONE] = FOREVER if self._judge.rests else 0
         self._n_meetings, self._since = 0, 0.0
 

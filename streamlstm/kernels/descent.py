@@ -6,10 +6,11 @@ window, and its slots with it: the other rows' gradients are zero, and reading t
 
 import numpy as np
 
+from .arrays import BASE, F32, F64, FILLED, PENDING, Gradient, Stream
 from .gradient import has
 from .jit import entry, kernel
 from .lanes import lane_sum, load, reciprocal_root_guess, root, splat, store
-from .network import COLUMNS, HIDDEN, LAYERS, OUTPUT, TABLES
+from .network import COLUMNS, HIDDEN, LAYERS, OUTPUT, RECORD, SLOT, TABLES, copy_slot
 from .shares import ASSISTANT, CALLER, DESCEND, WHOLE, call, leave, meet, share
 
 f32 = np.float32
@@ -170,29 +171,48 @@ def descend_by(rule, theta, slots, grad, touched, hyper, layout, part):
     return norm
 
 
-@entry("i8, f4[::1], f4[::1], f4[::1], u1[::1], f4[::1], i8[::1]")
-def descend(rule, theta, slots, grad, touched, hyper, layout):
-    """One step down the gradient SCALE·grad, first shortened to the norm CLIP where it is longer.
+@entry
+def descend(rule: int, theta: F32, slots: F32, gradient: Gradient, hyper: F32, progress: F64, stream: Stream):
+    """One step down the gradient SCALE·grad, first shortened to the norm CLIP where it is longer, and a new window.
 
-    theta, grad float32 [P]; slots float32 [slots of the rule · P]; touched uint8 [V]: of the tables only these rows
-    are updated; hyper float32 [N_HYPER]. An assistant makes half, if there is one.
-    Returns the norm before clipping; where that is not finite, nothing is changed.
+    theta float32 [P]; slots float32 [slots of the rule · P]; of the tables only the rows of symbols that were touched
+    are updated; hyper float32 [N_HYPER]; progress float64: steps so far, β₁ᵏ, β₂ᵏ, β₁, β₂. The carried state moves to
+    slot 0 of the tape. An assistant makes half, if there is one.
+    Returns the norm before clipping; where that is not finite, theta, slots and progress stay as they are.
     """
+    layout = stream.layout
     part = call(layout, DESCEND, rule, 0)
-    norm = descend_by(rule, theta, slots, grad, touched, hyper, layout, part)
+    norm = descend_by(rule, theta, slots, gradient.grad, gradient.touched, hyper, layout, part)
     leave(layout, part)
+    if norm < f32(np.inf):
+        progress[0] += 1.0
+        progress[1] *= progress[3]
+        progress[2] *= progress[4]
+    begin_window(stream)
     return norm
 
 
-@entry("f4[::1], u1[::1], f4[::1], u1[::1], i8, i8")
-def add_gradient(grad, touched, other, other_touched, tables, width):
-    """grad += other and touched |= other_touched, for two gradients as `gradient.backward` writes them."""
+@kernel
+def begin_window(stream):
+    """The carried state becomes that of slot 0; the update is not pending any more."""
+    window = stream.tokens.size * stream.layout[RECORD] // stream.layout[SLOT] - 1
+    copy_slot(stream, 0, window + 1)
+    stream.position[BASE] += stream.position[FILLED]
+    stream.position[FILLED] = stream.position[PENDING] = 0
+
+
+@entry
+def add_gradient(gradient: Gradient, other: Gradient, tables: int, width: int):
+    """grad += other.grad and touched |= other.touched, for two gradients as `gradient.backward` writes them."""
+    grad, touched = gradient.grad, gradient.touched
     for j in range(0, tables, 64):
-        store(grad, j, load(grad, j, 64) + load(other, j, 64))
+        store(grad, j, load(grad, j, 64) + load(other.grad, j, 64))
     V = touched.size
     for v in range(V):
-        if other_touched[v]:
+        if other.touched[v]:
             for row in range(tables + v * width, grad.size, V * width):
                 for j in range(row, row + width, 64):
-                    store(grad, j, load(grad, j, 64) + load(other, j, 64) if touched[v] else load(other, j, 64))
+                    store(
+                        grad, j, load(grad, j, 64) + load(other.grad, j, 64) if touched[v] else load(other.grad, j, 64)
+                    )
             touched[v] = 1

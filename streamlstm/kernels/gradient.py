@@ -3,6 +3,7 @@
 Arrays, sizes and their letters are those of `kernels`; so is the promise that the order of every sum is written down.
 """
 
+from .arrays import F32, PENDING, Gradient, Stream
 from .jit import entry, inlined, kernel
 from .lanes import WIDE, load, load_tile, repeat, row_sums, splat, spread, store, store_tile
 from .network import (
@@ -21,6 +22,7 @@ from .network import (
     TILE,
     ZERO,
     add_row,
+    copy_slot,
     tanh,
 )
 from .shares import BACKWARD, CALLER, WHOLE, call, leave, meet, share
@@ -163,16 +165,20 @@ def flow_back(theta, grad, work, tape, tokens, touched, layout, count, batch, pa
             sum_rows_by_token(grad, table, tokens, touched, tape, z, record, rows, N, part)
 
 
-@entry("f4[::1], f4[::1], f4[::1], f4[::1], i4[::1], u1[::1], i8[::1], i8, i8")
-def backward(theta, grad, work, tape, tokens, touched, layout, count, batch):
+@entry
+def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: int):
     """The gradient of the window's loss Σ -ln p_s(token s), slots s = 1 … count, by truncated BPTT.
 
     Starts from dlogits = p - y and goes down the layers; within a layer back through time to slot 0, whose state
-    counts as given. Writes grad (laid out as theta; a table's rows only where touched), touched [V] uint8 (1 for
-    the symbols read in the window), and overwrites p and the gates in slots 1 … count. work: float32
-    [(count + 1)·B·H], for dh of a layer at all times and dc. An assistant makes half, if there is one.
+    counts as given. Writes grad (a table's rows only where touched) and touched. The state in slot `count` is copied
+    to slot T + 1; then p and the gates in slots 1 … count are overwritten, and the stream's update is PENDING.
+    An assistant makes half, if there is one.
     """
+    grad, work, touched = gradient.grad, gradient.work, gradient.touched
+    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
     record, slot = layout[RECORD], layout[SLOT]
+    copy_slot(stream, tokens.size // batch, count)
+    stream.position[PENDING] = 1
     for v in range(touched.size):
         touched[v] = 0
     for r in range(count * batch):

@@ -13,10 +13,12 @@ import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import llvmlite
 import numba
+import numpy as np
+from numba import types
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.runtime import rtsys
@@ -48,18 +50,27 @@ def inlined(function: Any) -> Any:
     return _compiled(function, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def entry(arguments: str) -> Any:
-    """Compile a kernel that Python calls with these types of arguments, and keep its machine code on disk."""
+def entry(function: Any) -> Any:
+    """Compile a kernel that Python calls, for the types that its parameters are annotated with; cached on disk."""
+    dispatcher = _compiled(function)
+    dispatcher.arguments = tuple(_numba_type(hint) for hint in get_type_hints(function).values())
+    if FOLDER is not None:
+        dispatcher._cache = _KernelCache(function)
+    ENTRIES.append(dispatcher)
+    return dispatcher
 
-    def decorate(function: Any) -> Any:
-        dispatcher = _compiled(function)
-        dispatcher.arguments = numba.core.sigutils.normalize_signature(f"({arguments})")[0]
-        if FOLDER is not None:
-            dispatcher._cache = _KernelCache(function)
-        ENTRIES.append(dispatcher)
-        return dispatcher
 
-    return decorate
+def _numba_type(hint: Any) -> types.Type:
+    """The numba type of a parameter: a number, a contiguous array, or a NamedTuple of these."""
+    if hint in _NUMBERS:
+        return _NUMBERS[hint]
+    if isinstance(hint, type) and issubclass(hint, tuple):
+        return types.NamedTuple(tuple(_numba_type(field) for field in get_type_hints(hint).values()), hint)
+    (number,) = get_args(get_args(hint)[1])
+    return numba.from_dtype(np.dtype(number))[::1]
+
+
+_NUMBERS = {int: types.int64, float: types.float64, bool: types.boolean}
 
 
 @cache

@@ -23,6 +23,7 @@ and rows adds k = 0, 1, 2, …; a dot product runs on 16 lanes that are then fol
 
 import numpy as np
 
+from .arrays import F32, FILLED, Stream
 from .jit import entry, inlined, kernel
 from .lanes import (
     WIDE,
@@ -129,6 +130,14 @@ def score(tape, tokens, bits, layout, first, rows):
     """bits[r] = -log2 p_r[tokens[r]], the surprisal in bits, for the records r = first … first + rows - 1."""
     for r in range(first, first + rows):
         bits[r] = ZERO - log2(tape[r * layout[RECORD] + tokens[r]])
+
+
+@kernel
+def copy_slot(stream, to, source):
+    """Copy one slot of the tape to another."""
+    size = stream.layout[SLOT]
+    for j in range(0, size, 16):
+        store(stream.tape, to * size + j, load(stream.tape, source * size + j, 16))
 
 
 @kernel
@@ -313,18 +322,21 @@ def flow(theta, tape, tokens, layout, first, count, batch, part):
     outputs(theta, tape, layout, new, rows, part)
 
 
-@entry("f4[::1], f4[::1], i4[::1], f4[::1], i8[::1], i8, i8, i8")
-def forward(theta, tape, tokens, bits, layout, first, count, batch):
-    """Let `count` symbols flow: score each by the distribution held before it, then make the next slot.
+@entry
+def forward(theta: F32, stream: Stream, first: int, count: int, batch: int):
+    """Feed `count` symbols to the network: score each by the distribution held before it, then fill the next slot.
 
-    Symbols `first` … `first + count - 1` of each of `batch` streams are read from tokens, their surprisals in
-    bits written to bits [T + 1, B] float32, and slots `first + 1` … `first + count` of the tape are filled.
+    Symbols `first` … `first + count - 1` of each of `batch` streams are read from tokens, and slots `first + 1` …
+    `first + count` of the tape are filled. Without a memory their surprisals are written to bits and the stream's
+    position moves; with one, `mixture.remember` does both.
     For count = 0 only the distribution in slot `first` is made, of the state that lies there.
-    An assistant makes half, if there is one; then SLOT is not 0, since it reads the old slot while the new is made.
+    An assistant makes half, if there is one.
     """
+    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
     rows = count * batch
     part = call(layout, FORWARD, first, count)
-    score(tape, tokens, bits, layout, first * batch, min(rows, batch))
     flow(theta, tape, tokens, layout, first, count, batch, part)
     leave(layout, part)
-    score(tape, tokens, bits, layout, (first + 1) * batch, rows - batch)
+    if layout[PREDICTION] == 0:
+        score(tape, tokens, stream.bits, layout, first * batch, rows)
+        stream.position[FILLED] = first + count

@@ -2,18 +2,46 @@
 
 import numpy as np
 
-from .jit import entry
+from .arrays import F32, I32, U8, Stream
+from .jit import entry, kernel
+from .network import PREDICTION, SLOT, VOCABULARY
 
 
-@entry("f4[::1], i8, i8, i8, i4[::1], i4[::1], i4[::1], f4[::1]")
-def rank_and_top(tape, at, stride, n_symbols, tokens, ranks, top_tokens, top_probabilities):
-    """For the n = tokens.size records of distributions p_r [V] that begin at tape[at + r·stride]:
+@kernel
+def may_be_among_best(tape, p, n_symbols, marked, k):
+    """Whether fewer than k symbols of the distribution at tape[p] are more probable than the best marked one."""
+    best = np.float32(-1.0)
+    for v in range(n_symbols):
+        if marked[v] and tape[p + v] > best:
+            best = tape[p + v]
+    n_better = 0
+    for v in range(n_symbols):
+        if tape[p + v] > best:
+            n_better += 1
+    return n_better < k
+
+
+@entry
+def count_to_marked(stream: Stream, first: int, count: int, marked: U8, k: int):
+    """How many of `count` symbols pass, from slot `first` on, until a marked one may be among the k best; or count."""
+    for n in range(1, count):
+        p = (first + n) * stream.layout[SLOT] + stream.layout[PREDICTION]
+        if may_be_among_best(stream.tape, p, stream.layout[VOCABULARY], marked, k):
+            return n
+    return count
+
+
+@entry
+def rank_and_top(stream: Stream, first: int, tokens: I32, ranks: I32, top_tokens: I32, top_probabilities: F32):
+    """For the n = tokens.size distributions p_r [V] in the slots of the tape from `first` on:
 
     ranks [n] int32            1 + how many symbols p_r gives more than tokens[r]
     top_tokens [n · k] int32   the k most probable tokens after it, from p_{r+1}, the first the most probable
     top_probabilities [n · k]  their probabilities
     Of equal probabilities the lower token comes first. p_n must follow the last record.
     """
+    tape, n_symbols, stride = stream.tape, stream.layout[VOCABULARY], stream.layout[SLOT]
+    at = first * stride + stream.layout[PREDICTION]
     n = tokens.size
     k = top_tokens.size // max(n, 1)
     for r in range(n):

@@ -13,10 +13,12 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
+from ..kernels.arrays import F32, U8, Stream
 from ..kernels.jit import native
-from ..model import F32, aligned_zeros
+from ..model import aligned_zeros
 from ..vocabulary import Tokens, Vocabulary
 from . import contexts, mixture
+from .arrays import MemoryArrays
 from .counts import CHECK, ENTRIES, PAGE, ROOM, USED
 from .experts import ORDER_LIMIT
 
@@ -42,13 +44,15 @@ skipped word      the word so far, and the one before the word before
 network           the LSTM
 """
 
-SHARES = 2 * contexts.EXPERTS
-"""How many numbers tell what the experts said of one symbol."""
+REPORT = 2 * contexts.EXPERTS
+"""How many numbers report what the experts said of one symbol."""
 
 LARGEST_VOCABULARY = 65536
 """An entry of a count has 16 bits for the token."""
 
-_NO_TOKENS, _NO_BITS = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
+_NOTHING_CHANGED = np.zeros(0, dtype=np.int32)
+_NO_REPORT = np.zeros(0, dtype=np.float32)
+_NOTHING_MARKED = np.zeros(0, dtype=np.uint8)
 
 _TRUST = {False: (0.3, 0.4, 0.05), True: (0.6, 0.15, 0.03)}
 """The first weights of the network, of order 6 and of each extra, beside a fresh and beside a trained network."""
@@ -58,7 +62,7 @@ class Memory:
     """Counts of what followed each context, and the mixture that weighs them with the network.
 
     vocabulary  what the tokens mean: letters, digits, gaps and ends of lines are told by it
-    columns     the room of a distribution
+    columns     the length of a distribution, padded
     bits        the table has 2**bits pages of 64 bytes; it never grows
     trained     whether the network beside it is trained: then it is trusted more at the start
     """
@@ -68,133 +72,134 @@ class Memory:
             raise ValueError(
                 f"a memory takes at most {LARGEST_VOCABULARY} symbols, the vocabulary has {len(vocabulary)}"
             )
-        self._table = np.zeros(PAGE << bits, dtype=np.int32)
-        self._changed = np.zeros(0, dtype=np.int32)
-        self._history = np.zeros(contexts.RING + contexts.HEADS, dtype=np.int32)
-        self._weights = np.zeros(mixture.B + (mixture.ROWS + len(vocabulary)) * mixture.WIDTH, dtype=np.float32)
-        trust = self._weights[mixture.A : mixture.M].reshape(contexts.EXPERTS, mixture.BUCKETS)
-        network, longest, extra = _TRUST[trained]
-        trust[contexts.NETWORK], trust[contexts.ORDERS - 2], trust[contexts.ORDERS - 1 : contexts.NETWORK] = (
-            network,
-            longest,
-            extra,
-        )
-        self._weights[mixture.M : mixture.N] = 1
-        spread = self._weights[mixture.H : mixture.B].reshape(2, contexts.EXPERTS, contexts.EXPERTS)
-        for square, scale in zip(spread, (1, 1 / (1 + mixture.DAMPING)), strict=True):
-            np.fill_diagonal(square, scale)
         self._as_made = trained  # what a memory beside trained weights is before it has seen anything
-        self._kinds = _kinds(vocabulary)
-        self._entries = np.zeros(len(vocabulary), dtype=np.int32)
-        self._scratch = aligned_zeros(2 * contexts.CONTEXTS * columns + contexts.CONTEXTS + 3 * contexts.EXPERTS)
-        self._state = _start()
+        self._arrays = MemoryArrays(
+            table=np.zeros(PAGE << bits, dtype=np.int32),
+            changed=_NOTHING_CHANGED,
+            history=np.zeros(contexts.RING + contexts.HEADS, dtype=np.int32),
+            weights=_first_weights(len(vocabulary), trained),
+            state=_start(),
+            scratch=aligned_zeros(2 * contexts.CONTEXTS * columns + contexts.CONTEXTS + 3 * contexts.EXPERTS),
+            entries=np.zeros(len(vocabulary), dtype=np.int32),
+            kinds=_kinds(vocabulary),
+        )
         self._remember = native(mixture.remember)
-        self._holders: WeakSet[Memory] = WeakSet(
-            [self]
-        )  # table, history and weights are copied before they change if there are more
+        self._holders: WeakSet[Memory] = WeakSet([self])  # of table, history and weights, which are copied before
+        # they change if there are more
 
-    def mix(self, tape: F32, places: npt.NDArray[np.int64], first: int) -> None:
-        """Write the mixture's distribution of the next symbol into slot `first` of a tape."""
-        self.remember(tape, _NO_TOKENS, _NO_BITS, places, first, 0, False, _NO_BITS)
+    def mix(self, stream: Stream, slot: int) -> None:
+        """Write the mixture's distribution of the next symbol into a slot of the tape."""
+        self._remember(self._arrays, stream, _NO_REPORT, _NOTHING_MARKED, 0, slot, 0, False)
 
     def remember(
         self,
-        tape: F32,
-        tokens: Tokens,
-        bits: F32,
-        places: npt.NDArray[np.int64],
+        stream: Stream,
         first: int,
         count: int,
         learn: bool,
-        shares: F32,
-    ) -> None:
-        """Score, learn and remember symbols that have flowed through the network; see `mixture.remember`."""
-        self._remember(*self.arrays(learn), tape, tokens, bits, shares, places, first, count, learn)
-
-    def arrays(self, learn: bool) -> tuple[npt.NDArray[Any], ...]:
-        """The arrays that `mixture.remember` takes first; if it is to learn, they are this memory's own."""
+        report: F32 = _NO_REPORT,
+        marked: U8 = _NOTHING_MARKED,
+        k: int = 0,
+    ) -> int:
+        """Score, learn and remember symbols that the network has read; see `mixture.remember`. Returns how many."""
         if learn and len(self._holders) > 1:
-            self._table, self._history = self._table.copy(), self._history.copy()
-            self._weights = self._weights.copy()
-            self._holders.discard(self)
-            self._holders = WeakSet([self])
-        learned = (self._table, self._changed, self._history, self._weights)
-        return (*learned, self._state, self._scratch, self._entries, self._kinds)
+            self._own_arrays()
+        n: int = self._remember(self._arrays, stream, report, marked, k, first, count, learn)
+        return n
+
+    def _own_arrays(self) -> None:
+        """Copy what is shared with forks."""
+        mine, shared = self._arrays, self._holders
+        table, history, weights = mine.table.copy(), mine.history.copy(), mine.weights.copy()
+        self._arrays = mine._replace(table=table, history=history, weights=weights)
+        self._holders = WeakSet([self])
+        shared.discard(self)
 
     def fork(self) -> Memory:
         """An independent copy, which shares the counts until one of the two learns."""
+        mine = self._arrays
+        state, scratch, entries = mine.state.copy(), mine.scratch.copy(), mine.entries.copy()
         twin = object.__new__(Memory)
         twin.__dict__.update(self.__dict__)
+        twin._arrays = mine._replace(changed=_NOTHING_CHANGED, state=state, scratch=scratch, entries=entries)
         self._holders.add(twin)
-        twin._changed = self._changed[:0]
-        twin._state, twin._scratch, twin._entries = self._state.copy(), self._scratch.copy(), self._entries.copy()
         return twin
 
-    def note_changes(self) -> None:
-        """From now on keep a list of the pages that change, for `become`."""
-        self._changed = np.zeros(1 + 2 * (self._table.size // PAGE), dtype=np.int32)
+    def restarted(self) -> Memory:
+        """This memory at the beginning of another stream: it forgets where it is, not what it has counted."""
+        twin = self.fork()
+        state, learned = _start(), self._arrays.state[contexts.LEARNED]
+        state[[contexts.LEARNED, contexts.LINE_LEARNED, contexts.LINE_BEFORE_LEARNED]] = learned
+        twin._arrays = twin._arrays._replace(state=state, changed=self._arrays.changed)
+        return twin
 
-    def become(self, other: Memory) -> None:
-        """Be as `other`: a fork, or what this is a fork of. One of the two has noted its changes since they were alike.
+    def track_changes(self) -> None:
+        """From now on keep a list of the pages that change, for `copy_from`."""
+        changed = np.zeros(1 + 2 * (self._arrays.table.size // PAGE), dtype=np.int32)
+        self._arrays = self._arrays._replace(changed=changed)
 
-        Only what has changed is copied, and the list is empty then.
+    def copy_from(self, other: Memory) -> None:
+        """Become equal to a fork of this memory, or to the memory that this is a fork of.
+
+        One of the two has tracked its changes since they were equal. Only what has changed is copied.
         """
-        table, _, history, weights, state, scratch, *_ = self.arrays(learn=True)
-        changed = self._changed if self._changed.size else other._changed
+        if len(self._holders) > 1:
+            self._own_arrays()
+        mine, theirs = self._arrays, other._arrays
+        changed = mine.changed if mine.changed.size else theirs.changed
         pages = changed[1 : 1 + changed[0]]
-        table.reshape(-1, PAGE)[pages] = other._table.reshape(-1, PAGE)[pages]
+        mine.table.reshape(-1, PAGE)[pages] = theirs.table.reshape(-1, PAGE)[pages]
         changed[1 + changed.size // 2 + pages] = changed[0] = 0
-        learned = sorted(int(memory._state[contexts.LEARNED]) for memory in (self, other))
+        learned = sorted(int(arrays.state[contexts.LEARNED]) for arrays in (mine, theirs))
         recent = np.arange(max(learned[0], learned[1] - contexts.RING), learned[1]) % contexts.RING
-        history[recent] = other._history[recent]
-        history[contexts.RING :] = other._history[contexts.RING :]
-        weights[:], state[:], scratch[:] = other._weights, other._state, other._scratch
-
-    def reset(self) -> None:
-        """Forget where in a stream it is, not what it has counted."""
-        learned = self._state[contexts.LEARNED]
-        self._state = _start()
-        self._state[[contexts.LEARNED, contexts.LINE_LEARNED, contexts.LINE_BEFORE_LEARNED]] = learned
+        mine.history[recent] = theirs.history[recent]
+        mine.history[contexts.RING :] = theirs.history[contexts.RING :]
+        mine.weights[:], mine.state[:], mine.scratch[:] = theirs.weights, theirs.state, theirs.scratch
 
     @property
     def is_new(self) -> bool:
         """Whether it is what a memory beside a trained network starts as: then it need not be saved."""
-        return self._as_made and not self._state[contexts.SEEN] and not self._state[contexts.LEARNED]
+        state = self._arrays.state
+        return self._as_made and not state[contexts.SEEN] and not state[contexts.LEARNED]
 
-    def save(self) -> Arrays:
+    def to_arrays(self) -> Arrays:
         """All of it as arrays: of the table only what is in use."""
-        pages = self._table.reshape(-1, PAGE)
+        pages = self._arrays.table.reshape(-1, PAGE)
         places = np.flatnonzero(pages[:, CHECK]).astype(np.int32)
         pages = pages[places]
-        heads = self._history[contexts.RING :]
+        heads = self._arrays.history[contexts.RING :]
         used = np.flatnonzero(heads).astype(np.int32)
-        learned = min(int(self._state[contexts.LEARNED]), contexts.RING)
+        learned = min(int(self._arrays.state[contexts.LEARNED]), contexts.RING)
         return {
             "memory.pages": places,
             "memory.words": pages[_in_use(pages[:, USED] & 15)],
             "memory.lengths": (pages[:, USED] & 15).astype(np.uint8),
-            "memory.history": self._history[:learned],
+            "memory.history": self._arrays.history[:learned],
             "memory.heads": np.stack([used, heads[used]]),
-            "memory.weights": self._weights,
-            "memory.state": self._state,
+            "memory.weights": self._arrays.weights,
+            "memory.state": self._arrays.state,
         }
 
-    def restore(self, arrays: Arrays) -> None:
-        """Take what `save` gave. Raises ValueError where it does not fit this memory."""
-        mine = self.save()
+    def load_arrays(self, arrays: Arrays) -> None:
+        """Take over what `to_arrays` returned. Raises ValueError where it does not fit this memory."""
+        mine = self.to_arrays()
         if any(arrays[name].dtype != array.dtype or arrays[name].ndim != array.ndim for name, array in mine.items()):
             raise ValueError("its memory has other types of numbers")
         places, words, lengths, history, heads, weights, state = (arrays[name] for name in mine)
-        if weights.shape != self._weights.shape or state.shape != self._state.shape or len(history) > contexts.RING:
+        if (
+            weights.shape != self._arrays.weights.shape
+            or state.shape != self._arrays.state.shape
+            or len(history) > contexts.RING
+        ):
             raise ValueError("its memory is of another vocabulary or version")
         in_use, pages = _in_use(lengths), np.zeros((len(places), PAGE), dtype=np.int32)
         if len(lengths) != len(places) or len(heads) != 2 or words.shape != (int(in_use.sum()),):
             raise ValueError("its memory does not hold together")
         pages[in_use] = words
-        V, used, entries = len(self._entries), pages[:, USED], pages[:, ENTRIES:][in_use[:, ENTRIES:]]
+        V, used, entries = len(self._arrays.entries), pages[:, USED], pages[:, ENTRIES:][in_use[:, ENTRIES:]]
         whole_numbers = state[[contexts.SEEN, contexts.LEARNED, contexts.LENGTH, contexts.FIELD]]
         whole = (
-            _within(places, 0, self._table.size // PAGE - 1),
+            _within(places, 0, self._arrays.table.size // PAGE - 1),
             _within(lengths, 0, ROOM) and np.array_equal(used & 15, lengths) and _within(used >> 8, 0, V - 1),
             _within(entries & 0xFFFF, 0, V - 1) and _within(entries >> 16, 1, ORDER_LIMIT - 1),
             _within(history, 0, V - 1),
@@ -206,11 +211,25 @@ class Memory:
         )
         if not all(whole):
             raise ValueError("its memory points outside of itself")
-        self._table.reshape(-1, PAGE)[places] = pages
-        self._history[: len(history)] = history
-        self._history[contexts.RING + heads[0]] = heads[1]
-        self._weights[:], self._state[:] = weights, state
+        self._arrays.table.reshape(-1, PAGE)[places] = pages
+        self._arrays.history[: len(history)] = history
+        self._arrays.history[contexts.RING + heads[0]] = heads[1]
+        self._arrays.weights[:], self._arrays.state[:] = weights, state
         self._as_made = False
+
+
+def _first_weights(n_symbols: int, trained: bool) -> F32:
+    """The mixture's weights beside a fresh or a trained network."""
+    weights = np.zeros(mixture.B + (mixture.ROWS + n_symbols) * mixture.WIDTH, dtype=np.float32)
+    trust = weights[mixture.A : mixture.M].reshape(contexts.EXPERTS, mixture.BUCKETS)
+    network, longest, extra = _TRUST[trained]
+    trust[contexts.NETWORK], trust[contexts.ORDERS - 2] = network, longest
+    trust[contexts.ORDERS - 1 : contexts.NETWORK] = extra
+    weights[mixture.M : mixture.N] = 1
+    spread = weights[mixture.H : mixture.B].reshape(2, contexts.EXPERTS, contexts.EXPERTS)
+    for square, scale in zip(spread, (1, 1 / (1 + mixture.DAMPING)), strict=True):
+        np.fill_diagonal(square, scale)
+    return weights
 
 
 def _start() -> npt.NDArray[np.int64]:

@@ -22,9 +22,12 @@ state, kinds, history  as in `contexts`; table, changed  as in `counts`
 
 import numpy as np
 
+from ..kernels.arrays import F32, FILLED, U8, Stream
 from ..kernels.jit import entry, kernel
 from ..kernels.lanes import lane_sum, load, splat, store
 from ..kernels.network import COLUMNS, PREDICTION, SLOT, VOCABULARY, ln, log2, softmax
+from ..kernels.ranks import may_be_among_best
+from .arrays import MemoryArrays
 from .contexts import (
     BUCKET,
     CONTEXTS,
@@ -253,34 +256,20 @@ def learn_guesses(weights, state, tape, q, token):
             weights[weight_of_latest(state, k)] += LATEST_RATE * (hit - tape[q + guess])
 
 
-@entry(
-    "i4[::1], i4[::1], i4[::1], f4[::1], i8[::1], f4[::1], i4[::1], i4[::1], f4[::1], i4[::1], f4[::1], f4[::1],"
-    "i8[::1], i8, i8, b1"
-)
+@entry
 def remember(
-    table,
-    changed,
-    history,
-    weights,
-    state,
-    scratch,
-    entries,
-    kinds,
-    tape,
-    tokens,
-    bits,
-    shares,
-    layout,
-    first,
-    count,
-    learn,
+    memory: MemoryArrays, stream: Stream, report: F32, marked: U8, k: int, first: int, count: int, learn: bool
 ):
     """Score symbols `first` … `first + count - 1` by the mixture, learn from each, and mix for the one after it.
 
-    A count of 0 only mixes for symbol `first`.
-    Slots `first + 1` … of the tape hold the network's distributions already. bits float32 [T + 1]: the surprisals.
-    shares float32 [count, K, 2] or empty: for each symbol the bits that each expert would have paid, and its weight.
+    A count of 0 only mixes for symbol `first`. Slots `first + 1` … of the tape hold the network's distributions
+    already. Writes the surprisals to the stream's bits, and moves its position. Stops after a symbol if one of those
+    marked may be among the k most probable next ones; returns how many symbols it took.
+    report float32 [count, K, 2] or empty: for each symbol the bits that each expert would have paid, and its weight.
+    marked uint8 [V] or empty.
     """
+    table, changed, history, weights, state, scratch, entries, kinds = memory
+    tape, tokens, bits, layout = stream.tape, stream.tokens, stream.bits, stream.layout
     C = layout[COLUMNS]
     logs, w = CONTEXTS * C, 2 * CONTEXTS * C + CONTEXTS
     if count == 0:
@@ -290,12 +279,12 @@ def remember(
         q = s * layout[SLOT] + layout[PREDICTION]
         token = tokens[s]
         bits[s] = ZERO - log2(tape[q + token])
-        if shares.size > 0:
+        if report.size > 0:
             for k in range(EXPERTS):
                 at = 2 * ((s - first) * EXPERTS + k)
                 said = state[BUCKET + k] >= 0
-                shares[at] = scratch[logs + k * C + token] * f32(-1.44269504) if said else ZERO
-                shares[at + 1] = scratch[w + k]
+                report[at] = scratch[logs + k * C + token] * f32(-1.44269504) if said else ZERO
+                report[at + 1] = scratch[w + k]
         if learn:
             learn_trust(weights, state, scratch, tape, q, token, C)
             learn_guesses(weights, state, tape, q, token)
@@ -307,3 +296,9 @@ def remember(
             fetch(table, state[HASH + k])
         follow_match(history, state, token, learn)
         mix_experts(table, weights, state, scratch, entries, tape, layout, (s + 1) * layout[SLOT])
+        next_q = q + layout[SLOT]
+        if marked.size > 0 and may_be_among_best(tape, next_q, layout[VOCABULARY], marked, k):
+            count = s + 1 - first
+            break
+    stream.position[FILLED] = first + count
+    return count

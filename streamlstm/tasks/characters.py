@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..predictor import StreamPredictor, Trace
+from ..predictor import StreamPredictor, Trace, TraceRecorder
 from ..vocabulary import Symbols, Tokens, Vocabulary
 from .units import byte_widths, code_points
 
@@ -26,6 +26,8 @@ _ESCAPED = 0xDC00
 
 _LEADS = range(0xC2, 0xF5)
 """The bytes that begin a character of several."""
+
+_IS_LEAD = np.isin(np.arange(256), _LEADS).astype(np.uint8)
 
 _ANY = range(0x80, 0xC0)
 _CONTINUATIONS = {0xE0: range(0xA0, 0xC0), 0xED: range(0x80, 0xA0), 0xF0: range(0x90, 0xC0), 0xF4: range(0x80, 0x90)}
@@ -174,12 +176,14 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, k: int = 5) -
     ends = np.cumsum(widths)
     last_bytes = set((ends - 1).tolist())
     found: dict[int, list[tuple[str | bytes, float]]] = {}
-
-    def look_ahead(index: int, next_tokens: Tokens) -> None:
-        if index in last_bytes and any(token in _LEADS for token in next_tokens.tolist()):
-            found[index] = top_characters(predictor, len(next_tokens))
-
-    trace = predictor._trace(tokens, k, visit=look_ahead if k else None)
+    k = min(k, len(vocabulary))
+    recorder = TraceRecorder(tokens, k)
+    for step in predictor.steps(tokens, marked=_IS_LEAD, k=k):
+        recorder.add(step)
+        index = step.start + step.count - 1
+        if index in last_bytes and any(token in _LEADS for token in recorder.next_tokens[index].tolist()):
+            found[index] = top_characters(predictor, k)
+    trace = recorder.trace()
     if not len(ends):
         return trace
     regrouped = Trace(

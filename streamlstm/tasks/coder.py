@@ -13,9 +13,9 @@ code   uint8       The bytes of one frame.
 import numpy as np
 import numpy.typing as npt
 
+from ..kernels.arrays import F32, I32, I64, U8, Stream
 from ..kernels.jit import entry, kernel
-from ..kernels.network import GATE_STEP, PREDICTION, RECORD, SLOT, VOCABULARY, forward
-from ..memory.mixture import remember
+from ..kernels.network import PREDICTION, SLOT, VOCABULARY
 
 LOW, WIDTH, POSITION = range(3)
 
@@ -40,13 +40,6 @@ def opened(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 
 @kernel
-def prediction(tape, at, layout):
-    """The distribution of the next symbol, float32 [V], in the record that begins at tape[at]."""
-    at += layout[PREDICTION]
-    return tape[at : at + layout[VOCABULARY]]
-
-
-@kernel
 def frequency(p):
     """1 + ⌊p·2³⁰⌋; 1 for what is no probability, so that nothing that a model does can break the coder."""
     x = p * SCALE
@@ -62,15 +55,17 @@ def carry(code, position):
     code[position - 1] += np.uint8(1)
 
 
-@entry("f4[::1], i8, i8[::1], i4[::1], u1[::1], i8[::1]")
-def encode(tape, at, layout, tokens, code, coder):
-    """Append tokens [n], tokens[r] by the distribution in the record that begins at tape[at + r·RECORD].
+@entry
+def encode(stream: Stream, first: int, tokens: I32, code: U8, coder: I64):
+    """Append tokens [n], tokens[r] by the distribution in slot first + r of a stream's tape.
 
     `code` must have room for PER_SYMBOL bytes for each.
     """
+    layout = stream.layout
     low, width, position = coder[LOW], coder[WIDTH], coder[POSITION]
     for r in range(tokens.size):
-        p = prediction(tape, at + r * layout[RECORD], layout)
+        at = (first + r) * layout[SLOT] + layout[PREDICTION]
+        p = stream.tape[at : at + layout[VOCABULARY]]
         token = tokens[r]
         below = total = np.int64(0)
         for v in range(p.size):
@@ -91,8 +86,8 @@ def encode(tape, at, layout, tokens, code, coder):
     coder[LOW], coder[WIDTH], coder[POSITION] = low, width, position
 
 
-@entry("u1[::1], i8[::1]")
-def finish(code, coder):
+@entry
+def finish(code: U8, coder: I64):
     """Append the one byte that, with any bytes after it taken as 0, lies in the interval; returns the code's length."""
     low, position = coder[LOW] + SMALLEST - 1, coder[POSITION]
     if low > MASK:
@@ -107,9 +102,14 @@ def next_byte(code, position):
     return np.int64(code[position]) if position < code.size else np.int64(0)
 
 
-@kernel
-def decode_symbol(p, code, coder, frequencies):
-    """The next token, by the distribution p [V]; frequencies int32 [V rounded up to GROUP], zeros after V."""
+@entry
+def decode_symbol(p: F32, code: U8, coder: I64, frequencies: I32):
+    """The next token, by the distribution p [V]; frequencies int32 [V rounded up to GROUP], zeros after V.
+
+    Returns -1 if the code is too short for what has been read from it.
+    """
+    if coder[POSITION] - BITS // 8 >= code.size:
+        return -1
     total = np.int64(0)
     for v in range(p.size):
         share = frequency(p[v])
@@ -140,29 +140,3 @@ def decode_symbol(p, code, coder, frequencies):
         width <<= 8
     coder[LOW], coder[WIDTH], coder[POSITION] = distance, width, position
     return token
-
-
-@entry(
-    "f4[::1], f4[::1], i4[::1], f4[::1], i8[::1],"
-    "Tuple((i4[::1], i4[::1], i4[::1], f4[::1], i8[::1], f4[::1], i4[::1], i4[::1])),"
-    "u1[::1], i8[::1], i4[::1], u1[::1], i8"
-)
-def decode(theta, tape, tokens, bits, layout, memory, code, coder, frequencies, decoded, first):
-    """Fill decoded uint8 [n], the first from the distribution in slot `first`, and let each flow while there is a slot.
-
-    A tape of one record (SLOT is 0) is overwritten and never full. memory: the first eight arguments of
-    `mixture.remember`, all empty where there is none. Returns how many were decoded before the code proved too short
-    for what was read from it.
-    """
-    for n in range(decoded.size):
-        if coder[POSITION] - BITS // 8 >= code.size:
-            return n
-        s = first + n if layout[SLOT] else first
-        token = decode_symbol(prediction(tape, s * layout[RECORD], layout), code, coder, frequencies)
-        decoded[n] = np.uint8(token)
-        tokens[s] = token
-        if s + 1 < tokens.size or not layout[SLOT]:
-            forward(theta, tape, tokens, bits, layout, s, 1, 1)
-            if memory[0].size > 0:
-                remember(*memory, tape, tokens, bits, bits[:0], layout, s, 1, layout[GATE_STEP] > 0)
-    return decoded.size

@@ -31,13 +31,13 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ..predictor import StreamPredictor
+from ..kernels.jit import native
+from ..predictor import Step, StreamPredictor
 from ..vocabulary import Tokens
 from . import coder
 
@@ -56,6 +56,8 @@ LONGEST_STEP = 4096
 MOST_CODE = FRAME_CODE + coder.PER_SYMBOL * LONGEST_STEP
 BLOCK = 8192
 """Bytes read at once."""
+REPORT_EVERY = 256
+"""Bytes decoded between two reports of progress."""
 
 Bytes = bytes | bytearray | memoryview
 Report = Callable[[int, int], None]
@@ -139,35 +141,22 @@ def identity(predictor: StreamPredictor) -> bytes:
     From the weights, the context, the memory and what the optimizer remembers; the config, the vocabulary, the
     optimizer and whether it learns; and the versions of the arithmetic.
     """
-    layout, learned = predictor._layout, predictor._optimizer_state
-    start, tokens = predictor._window_so_far()
+    arrays, described = predictor.to_checkpoint()
     rule = predictor.optimizer.name if predictor.learning else ""
     values = {
         "arithmetic": ARITHMETIC + ARITHMETIC_OF_RULE.get(rule, 0),
-        "config": asdict(predictor.config),
-        "vocabulary": predictor.vocabulary.describe(),
-        "optimizer": learned.describe(),
-        "learning": predictor.learning,
-        "tokens": tokens.tolist(),
+        "config": described["config"],
+        "vocabulary": described["vocabulary"],
+        "optimizer": described["optimizer"],
+        "learning": described["learning"],
+        "tokens": arrays.pop("tokens").tolist(),
     }
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    context = start[layout.columns : layout.network_state].reshape(-1, layout.hidden)
-    arrays: list[npt.NDArray[Any]] = [context[:, : predictor.config.hidden], *layout.named(predictor._theta).values()]
-    for index in range(learned.optimizer.n_slots if learned.n_steps else 0):
-        arrays += layout.named(learned.slots[index * layout.size : (index + 1) * layout.size]).values()
-    if predictor._memory is not None:
-        arrays += [array for _, array in sorted(predictor._memory.save().items())]
-    for array in arrays:
+    state = np.stack([arrays.pop("h"), arrays.pop("c")], axis=1)
+    memory = [arrays.pop(name) for name in sorted(arrays) if name.startswith("memory.")]
+    for array in [state, *arrays.values(), *memory]:
         digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
     return digest.digest()[:16]
-
-
-def _arrays_of_memory(predictor: StreamPredictor) -> tuple[npt.NDArray[Any], ...]:
-    """What the decoder needs to let symbols flow through the memory: its arrays, owned by it alone if it learns."""
-    memory = predictor._memory
-    if memory is None:
-        return tuple(np.zeros(0, dtype=kind) for kind in ("i4", "i4", "i4", "f4", "i8", "f4", "i4", "i4"))
-    return memory.arrays(predictor.learning)
 
 
 def _fork(predictor: StreamPredictor) -> StreamPredictor:
@@ -195,9 +184,9 @@ def _container(blocks: Iterable[bytes], predictor: StreamPredictor, frame: _Fram
     for block in blocks:
         digest.update(block)
         tokens = predictor.vocabulary.encode(block)
-        for step in predictor._steps(tokens):
+        for step in predictor.steps(tokens):
             last = step.start + step.count
-            frame.add(block[step.start : last], tokens[step.start : last], step.tape, step.at, predictor._places)
+            frame.add(block[step.start : last], tokens[step.start : last], step)
             if frame.is_full:
                 yield frame.close()
     if frame.data:
@@ -214,12 +203,10 @@ class _FrameWriter:
         self._code = np.zeros(MOST_CODE, dtype=np.uint8)
         self._coder = coder.opened(self._code[:0])
 
-    def add(
-        self, data: bytes, tokens: Tokens, tape: npt.NDArray[np.float32], at: int, places: npt.NDArray[np.int64]
-    ) -> None:
-        """Code symbols whose distributions lie on a tape, in the records from `at` on."""
+    def add(self, data: bytes, tokens: Tokens, step: Step) -> None:
+        """Code the symbols of a step by the distributions held before them."""
         self.data += data
-        coder.encode(tape, at, places, tokens, self._code, self._coder)
+        native(coder.encode)(step.stream, step.first, tokens, self._code, self._coder)
 
     @property
     def n_bytes(self) -> int:
@@ -233,7 +220,7 @@ class _FrameWriter:
 
     def close(self) -> bytes:
         """The whole frame; the next one is begun."""
-        length = coder.finish(self._code, self._coder)
+        length = native(coder.finish)(self._code, self._coder)
         kind, code = CODED, self._code[:length].tobytes()
         if length >= len(self.data):
             kind, code = RAW, bytes(self.data)
@@ -329,36 +316,17 @@ def _decoded(
     report: Callable[[int], None],
 ) -> bytes:
     """n_symbols from a code, which the predictor observes; fewer where the code does not fit."""
-    state, memory = coder.opened(code), _arrays_of_memory(predictor)
+    state, decode = coder.opened(code), native(coder.decode_symbol)
     n_groups = -(-len(predictor.vocabulary) // coder.GROUP)
     frequencies = np.zeros(n_groups * coder.GROUP, dtype=np.int32)
-    decoded, done = np.empty(n_symbols, dtype=np.uint8), 0
-    while done < n_symbols:
-        has_slots = predictor._window > 0
-        slots = predictor._window - predictor._filled if has_slots else BLOCK
-        part = decoded[done : done + slots + int(has_slots)]  # with the target of a window's last prediction
-        n = coder.decode(
-            predictor._theta,
-            predictor._tape,
-            predictor._tokens,
-            predictor._bits,
-            predictor._places,
-            memory,
-            code,
-            state,
-            frequencies,
-            part,
-            predictor._filled,
-        )
-        flowed = min(n, slots)
-        predictor._n_symbols += flowed
-        if has_slots:
-            predictor._filled += flowed
-        if n > flowed:
-            predictor._observe_token(int(part[-1]))
-        if n < len(part):
+    decoded = np.empty(n_symbols, dtype=np.uint8)
+    for index in range(n_symbols):
+        token = decode(predictor.distribution, code, state, frequencies)
+        if token < 0:
             return b""
-        done += n
-        report(done)
+        predictor.observe_token(token)
+        decoded[index] = token
+        if index % REPORT_EVERY == 0:
+            report(index)
     is_read_whole = state[coder.POSITION] - coder.BITS // 8 + 1 == len(code)
     return decoded.tobytes() if is_read_whole else b""

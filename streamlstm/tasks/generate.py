@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..kernels.arrays import F64
 from ..kernels.jit import entry
 from ..kernels.lanes import lane_maximum, splat
 from ..kernels.network import exp, log2
@@ -12,8 +13,8 @@ from ..predictor import StreamPredictor
 from ..vocabulary import Symbols
 
 
-@entry("f8[::1], f8")
-def sharpen(p, power):
+@entry
+def sharpen(p: F64, power: float):
     """p[v] = (p[v] / max p)**power in place, float64 [V], by our own exp and log2: the same bits on every machine."""
     top = log2(np.float32(p.max()))
     for v in range(p.size):

@@ -1,31 +1,30 @@
-"""Going back: a predictor is kept as it was; to keep it and to go back cost no more than what changed in between."""
+"""A snapshot of a predictor, to go back to: updating it and restoring it cost no more than what has changed since."""
 
 from ..predictor import StreamPredictor
 
 
-class Backup:
-    """A predictor as it was when this was made or when `keep` was last called.
+class Snapshot:
+    """A predictor as it was when this was made, or when `update` was last called.
 
-    It takes as much memory as the predictor, which may learn, be forked and so on meanwhile; one predictor has at
-    most one backup at a time.
+    The predictor may learn, be forked and so on meanwhile. Make one snapshot of a predictor at a time.
 
     >>> from streamlstm import Config
     >>> predictor = StreamPredictor(config=Config(hidden=16, layers=1, memory=False))
-    >>> backup, before = Backup(predictor), predictor.predict()
+    >>> snapshot, before = Snapshot(predictor), predictor.predict()
     >>> bits = predictor.observe_many(b"never mind")
-    >>> backup.go_back()
+    >>> snapshot.restore()
     >>> bool((predictor.predict() == before).all())
     True
     """
 
     def __init__(self, predictor: StreamPredictor) -> None:
-        self._predictor, self._kept = predictor, predictor.fork()
-        predictor._note_changes()
+        self._predictor, self._copy = predictor, predictor.fork()
+        predictor.track_changes()
 
-    def keep(self) -> None:
-        """From now on it is the predictor as it is now."""
-        self._kept._become(self._predictor)
+    def update(self) -> None:
+        """Take a new snapshot of the predictor as it is now, in the place of the old one."""
+        self._copy.copy_from(self._predictor)
 
-    def go_back(self) -> None:
-        """The predictor becomes what it was."""
-        self._predictor._become(self._kept)
+    def restore(self) -> None:
+        """Take the predictor back to what it was."""
+        self._predictor.copy_from(self._copy)

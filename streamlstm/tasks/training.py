@@ -20,10 +20,13 @@ import numpy.typing as npt
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..kernels import gradient, network
+from ..kernels.arrays import F32, Gradient
 from ..kernels.descent import add_gradient
-from ..model import F32, Config, Layout, Start, aligned_zeros, fresh_theta
+from ..kernels.jit import native
+from ..model import Config, InitConfig, Layout, aligned_zeros, fresh_theta
 from ..optim import Adam, OptimizerState, RMSprop
 from ..predictor import StreamPredictor
+from ..predictor.tape import Tape
 from ..vocabulary import Tokens, Vocabulary
 from .input import open_input
 
@@ -86,26 +89,36 @@ class _Group:
     """The streams of one worker: their tape, gradient and scratch."""
 
     def __init__(self, layout: Layout, window: int, batch: int) -> None:
-        self.places = layout.places(learning=True, batch=batch)
-        self.batch = batch
-        self.slot = layout.record(learning=True) * batch
-        self.tape = aligned_zeros((window + 1) * self.slot)
-        self.bits = np.zeros((window + 1) * batch, dtype=np.float32)
-        self.work = aligned_zeros((window + 1) * batch * layout.hidden)
-        self.grad = aligned_zeros(layout.size)
-        self.touched = np.zeros(layout.n_symbols, dtype=np.uint8)
+        self.batch, self._window = batch, window
+        self._tape = Tape(layout, window, learning=True, batch=batch)
+        self.stream = self._tape.stream
+        self.gradient = Gradient(
+            grad=aligned_zeros(layout.size),
+            work=aligned_zeros((window + 1) * batch * layout.hidden),
+            touched=np.zeros(layout.n_symbols, dtype=np.uint8),
+        )
+
+    @property
+    def carried(self) -> F32:
+        """A view of the states that the next window begins with."""
+        return self.stream.tape[: self._tape.record * self.batch]
+
+    @property
+    def bits(self) -> F32:
+        """A view of the surprisals of the symbols of the window."""
+        return self.stream.bits[: self._window * self.batch]
 
     def begin(self, theta: F32) -> None:
         """Make the distributions of the states in slot 0."""
-        network.forward(theta, self.tape, np.zeros(0, np.int32), self.bits, self.places, 0, 0, self.batch)
+        native(network.forward)(theta, self.stream, 0, 0, self.batch)
 
     def run(self, theta: F32, tokens: Tokens) -> None:
         """One window of tokens [T + 1, B]: forward, backward, and the carried state into slot 0."""
-        window, flat = len(tokens) - 1, np.ascontiguousarray(tokens).reshape(-1)
-        network.forward(theta, self.tape, flat, self.bits, self.places, 0, window, self.batch)
-        carried = self.tape[window * self.slot :].copy()
-        gradient.backward(theta, self.grad, self.work, self.tape, flat, self.touched, self.places, window, self.batch)
-        self.tape[: self.slot] = carried
+        self.stream.tokens[:] = tokens.reshape(-1)
+        native(network.forward)(theta, self.stream, 0, self._window, self.batch)
+        native(gradient.backward)(theta, self.gradient, self.stream, self._window, self.batch)
+        slot = len(self.carried)
+        self.carried[:] = self.stream.tape[(self._window + 1) * slot : (self._window + 2) * slot]
 
 
 class Trainer:
@@ -145,7 +158,7 @@ class Trainer:
         self.n_steps = max(1, round(plan.epochs * self._steps_per_epoch))
         self.step = 0
         if weights is None:
-            self.theta = fresh_theta(self.layout, plan.seed, Start(table=0.7, gain=1.0, forget_bias=0.5))
+            self.theta = fresh_theta(self.layout, plan.seed, InitConfig(table=0.7, gain=1.0, forget_bias=0.5))
         else:
             self.theta = self.layout.flat(weights)
         self._start = hashlib.sha256(self.theta.tobytes()).hexdigest()
@@ -168,15 +181,15 @@ class Trainer:
                 list(pool.map(lambda group, part: group.run(self.theta, part), self._groups, parts))
                 self._descend(lr)
                 self.step += 1
-                bits = np.concatenate([group.bits[: self.window * group.batch] for group in self._groups])
+                bits = np.concatenate([group.bits for group in self._groups])
                 n_symbols = self.step * self.symbols_per_step
                 yield Progress(self.step, self.n_steps, n_symbols, float(bits.mean(dtype=np.float64)), lr)
 
     def _descend(self, lr: float) -> None:
         first, *others = self._groups
         for other in others:
-            add_gradient(first.grad, first.touched, other.grad, other.touched, self.layout.tables, self.layout.width)
-        self.optimizer_state.step(self.theta, first.grad, first.touched, first.places, self.symbols_per_step, lr)
+            native(add_gradient)(first.gradient, other.gradient, self.layout.tables, self.layout.width)
+        self.optimizer_state.step(self.theta, first.gradient, first.stream, self.symbols_per_step, lr)
 
     @property
     def symbols_per_step(self) -> int:
@@ -226,7 +239,7 @@ class Trainer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs, atomically."""
         arrays = {"theta": self.theta, "slots": self.optimizer_state.slots}
-        arrays |= {f"carried.{i}": group.tape[: group.slot] for i, group in enumerate(self._groups)}
+        arrays |= {f"carried.{i}": group.carried for i, group in enumerate(self._groups)}
         write_checkpoint(
             path, arrays, {**self._identity(), "step": self.step, "optimizer": self.optimizer_state.describe()}
         )
@@ -243,10 +256,10 @@ class Trainer:
                 differs = "" if key in ("training text", "start") else f" ({theirs} there, {mine} here)"
                 raise ValueError(f"{path} is of another run, its {key} differs{differs}; give the same, or remove it")
         self.theta[:], self.optimizer_state.slots[:] = arrays["theta"], arrays["slots"]
-        self.optimizer_state.go_on(values["optimizer"]["n_steps"], values["optimizer"]["powers"])
+        self.optimizer_state.load_state(values["optimizer"]["n_steps"], values["optimizer"]["powers"])
         self.step = values["step"]
         for index, group in enumerate(self._groups):
-            group.tape[: group.slot] = arrays[f"carried.{index}"]
+            group.carried[:] = arrays[f"carried.{index}"]
 
     def _identity(self) -> dict[str, Any]:
         text = hashlib.sha256(np.ascontiguousarray(self._text).tobytes()).hexdigest()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..model import F32
+from ..kernels.arrays import F32
 from ..predictor import StreamPredictor
 from ..vocabulary import Tokens
 from .compress import compress, decompress

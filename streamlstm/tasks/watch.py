@@ -38,7 +38,7 @@ from ..predictor import StreamPredictor
 from ..vocabulary import Tokens
 from .baseline import Baseline
 from .score import readable
-from .snapshot import Backup
+from .snapshot import Snapshot
 from .units import F64, byte_widths, code_points
 
 THRESHOLD = 7.0
@@ -84,16 +84,16 @@ class _Stream:
     predictor: StreamPredictor
     baseline: Baseline = field(default_factory=Baseline)
     alarms: int = 0  # how many more were flagged of late than passed
-    backup: Backup | None = None
+    backup: Snapshot | None = None
     since: list[Tokens] = field(default_factory=list)
     calm: int = 0  # lines since the last that was flagged
 
     def read(self, tokens: Tokens) -> F64:
         """Observe a line, so that `go_back` can undo it."""
         if self.backup is None:
-            self.backup = Backup(self.predictor)
+            self.backup = Snapshot(self.predictor)
         elif len(self.since) >= min(math.sqrt(self.calm), FARTHEST):
-            self.backup.keep()
+            self.backup.update()
             self.since = []
         bits = self.predictor.observe_many(tokens).astype(np.float64)
         self.since.append(tokens)
@@ -103,10 +103,10 @@ class _Stream:
     def go_back(self) -> None:
         """Be as if the last line had not been read."""
         assert self.backup is not None
-        self.backup.go_back()
+        self.backup.restore()
         for tokens in self.since[:-1]:
             self.predictor.observe_many(tokens)
-        self.backup.keep()
+        self.backup.update()
         self.since, self.calm = [], 0
 
 
@@ -241,9 +241,9 @@ class Watcher:
         about = [
             {"key": key, "alarms": s.alarms, "baseline": s.baseline.describe()} for key, s in self._streams.items()
         ]
-        arrays, values = plain._to_checkpoint()
+        arrays, values = plain.to_checkpoint()
         for index, stream in enumerate(streams.values()):
-            theirs, about[index]["predictor"] = stream.predictor._to_checkpoint()
+            theirs, about[index]["predictor"] = stream.predictor.to_checkpoint()
             arrays |= {f"stream.{index}.{name}": array for name, array in theirs.items()}
         write_checkpoint(path, arrays, {**values, "watch": {"keyed": keyed, "streams": about}})
 
@@ -271,7 +271,7 @@ class Watcher:
             if keyed:
                 prefix = f"stream.{index}."
                 theirs = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-                predictor = StreamPredictor._from_checkpoint(theirs, about["predictor"])
+                predictor = StreamPredictor.from_checkpoint(theirs, about["predictor"])
                 predictor.learning = self._root.learning
             baseline = Baseline(**about["baseline"])
             self._streams[about["key"]] = _Stream(predictor, baseline, about["alarms"])

@@ -1,0 +1,7 @@
+"""StreamPredictor: a stream, its weights, and its way to and from a checkpoint."""
+
+from .predictor import PRETRAINED as PRETRAINED
+from .predictor import StreamPredictor as StreamPredictor
+from .trace import Step as Step
+from .trace import Trace as Trace
+from .trace import TraceRecorder as TraceRecorder

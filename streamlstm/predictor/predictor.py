@@ -1,0 +1,535 @@
+"""StreamPredictor: what a stream carries from symbol to symbol, and how it learns.
+
+One symbol's way: `observe(symbol)` → token → its surprisal under the distribution held → one step of the network and
+the memory, which makes the next distribution. Each time the window's T symbols are on the tape and the symbol after
+them has been scored, the gradient of those T predictions updates the weights, and the tape restarts from the carried
+state.
+
+All that changes lies in arrays that a kernel changes as its last act, or in `_parts`, which is replaced as a whole: an
+interrupt leaves a predictor before or after a whole block.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint, read_checkpoint, write_checkpoint
+from ..kernels import assistant, network, ranks
+from ..kernels.arrays import F32, FILLED, U8
+from ..kernels.assistant import Assistant
+from ..kernels.jit import native
+from ..memory.memory import REPORT, Memory
+from ..model import Config, InitConfig, Layout, fresh_theta
+from ..optim import Optimizer, RMSprop
+from ..vocabulary import Symbol, Symbols, Tokens, Vocabulary
+from . import saved
+from .tape import FROZEN_WINDOW, LONGEST_FROZEN_WINDOW, Tape
+from .trace import Step, Trace, TraceRecorder
+from .weights import Learner, Weights
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+
+_EXACT = frozenset((str, bytes, int))
+"""The types whose symbols are looked up as they are; bool is none of them, though True equals 1."""
+
+_NO_REPORT = np.zeros(0, dtype=np.float32)
+_NOTHING_MARKED = np.zeros(0, dtype=np.uint8)
+
+
+class _Parts(NamedTuple):
+    """Everything about a predictor that changes."""
+
+    weights: Weights
+    tape: Tape
+    memory: Memory | None
+    helper: Assistant | None = None
+
+
+class StreamPredictor:
+    """A character-level LSTM in a stream: it takes one symbol at a time, predicts the next one, and may learn.
+
+    vocabulary  the symbols; default: bytes
+    config      the network's shape; default: 3 layers of 64
+    optimizer   how it learns; default: RMSprop, tuned for online learning from fresh weights
+    seed        of the initial weights, the same on every machine
+    init        how the initial weights are drawn
+
+    Use one predictor from one thread at a time. Forks, and predictors made or loaded separately, are independent and
+    may be used in different threads at the same time.
+
+    >>> from streamlstm import Config, StreamPredictor, Vocabulary
+    >>> predictor = StreamPredictor(Vocabulary.from_text("hello"), Config(hidden=32, layers=1))
+    >>> predictor.predict().tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    >>> predictor.observe("h")
+    2.0
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary | None = None,
+        config: Config | None = None,
+        optimizer: Optimizer | None = None,
+        seed: int = 0,
+        init: InitConfig | None = None,
+    ) -> None:
+        for name, given, kind in (
+            ("vocabulary", vocabulary, Vocabulary),
+            ("config", config, Config),
+            ("optimizer", optimizer, Optimizer),
+            ("init", init, InitConfig),
+        ):
+            if not isinstance(given, kind | None):
+                raise TypeError(f"{name} must be of type {kind.__name__}, or None, not {given!r}")
+        vocabulary = vocabulary or Vocabulary.bytes()
+        layout = Layout(config or Config(), len(vocabulary))
+        theta = fresh_theta(layout, seed, init or InitConfig())
+        self._build(vocabulary, layout, theta, optimizer or RMSprop(), trained=False)
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: dict[str, F32],
+        vocabulary: Vocabulary,
+        config: Config,
+        optimizer: Optimizer | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> StreamPredictor:
+        """A predictor with given weights, under the names and in the shapes that `weights()` returns.
+
+        The two biases of PyTorch's `nn.LSTM`, `bias_ih_l0` and `bias_hh_l0`, are accepted and added up.
+        Raises ValueError that names the weight which is missing, does not fit the config, or is not finite.
+        """
+        layout = Layout(config, len(vocabulary))
+        predictor = object.__new__(cls)
+        predictor._build(vocabulary, layout, layout.flat(weights), optimizer or RMSprop(), trained=True)
+        predictor.about = dict(about or {})
+        return predictor
+
+    @classmethod
+    def pretrained(cls, name: str = "small", memory: bool = True) -> StreamPredictor:
+        """A bundled model of bytes, trained on text of many kinds, that goes on learning from what it reads.
+
+        memory  whether it counts what it reads and mixes the counts with the network's prediction
+
+        The model card is `pretrained/<name>.md` in the package. Raises ValueError for a name that is not bundled.
+
+        >>> from streamlstm import StreamPredictor
+        >>> StreamPredictor.pretrained().config.hidden
+        128
+        """
+        bundled = {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
+        if name not in bundled:
+            names = ", ".join(bundled)
+            raise ValueError(f"there is neither a file nor a bundled model named {name!r}; bundled models: {names}")
+        predictor = cls.load(bundled[name])
+        if memory:
+            return predictor
+        config = replace(predictor.config, memory=False)
+        return cls.from_weights(predictor.weights(), predictor.vocabulary, config, predictor.optimizer, predictor.about)
+
+    def _build(self, vocabulary: Vocabulary, layout: Layout, theta: F32, optimizer: Optimizer, trained: bool) -> None:
+        self._vocabulary = vocabulary
+        self._token_of = vocabulary.token_of
+        self._layout = layout
+        self._forward = native(network.forward)
+        self.about: dict[str, Any] = {}
+        config = layout.config
+        memory = Memory(vocabulary, layout.columns, config.memory_bits, trained) if config.memory else None
+        tape = Tape(layout, config.window, learning=True)
+        self._parts = self._refreshed(_Parts(Weights.fresh(theta, optimizer, self), tape, memory))
+
+    def _refreshed(self, parts: _Parts) -> _Parts:
+        """The same parts; the distribution of the state that they hold is made."""
+        self._forward(parts.weights.theta, parts.tape.stream, parts.tape.filled, 0, 1)
+        if parts.memory is not None:
+            parts.memory.mix(parts.tape.stream, parts.tape.filled)
+        return parts
+
+    def __repr__(self) -> str:
+        config = self.config
+        options = f"{len(self._vocabulary)} symbols, {config.layers}×{config.hidden}"
+        options += f"{', memory' if config.memory else ''}, {'learning' if self.learning else 'frozen'}"
+        return f"<{type(self).__name__}: {options}, {self.n_symbols:,} symbols seen>"
+
+    # What it is
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols that this predictor knows."""
+        return self._vocabulary
+
+    @property
+    def config(self) -> Config:
+        """The network's shape."""
+        return self._layout.config
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer's hyper-parameters."""
+        return self._parts.weights.optimizer.optimizer
+
+    @property
+    def n_symbols(self) -> int:
+        """How many symbols it has observed, over all its saves and loads."""
+        return self._parts.tape.n_symbols
+
+    @property
+    def learning(self) -> bool:
+        """Whether it learns from what it observes. Setting it drops the unfinished window, not the context."""
+        return self._parts.tape.learning
+
+    @learning.setter
+    def learning(self, learning: bool) -> None:
+        if learning != self.learning:
+            self._parts = self._parts._replace(tape=self._new_tape(bool(learning)))
+
+    def describe(self) -> dict[str, str]:
+        """Shape, vocabulary, optimizer and progress, as text for people."""
+        config, vocabulary, optimizer = self.config, self._vocabulary, self._parts.weights.optimizer
+        n_weights = sum(weight.size for weight in self.weights().values())
+        kind = "bytes" if vocabulary.characters is None else f"text, unknown {vocabulary.unknown!r}"
+        options = ", ".join(f"{name} {value:g}" for name, value in asdict(self.optimizer).items())
+        own = {
+            "network": f"{config.layers} layers of {config.hidden}, {config.connections}, window {config.window}",
+            "weights": f"{n_weights:,}",
+            "memory": f"2**{config.memory_bits} pages of 64 bytes" if config.memory else "none",
+            "vocabulary": f"{len(vocabulary)} symbols ({kind})",
+            "optimizer": f"{self.optimizer.name}: {options}",
+            "learning": f"{'on' if self.learning else 'off'}, {optimizer.n_steps:,} updates so far",
+            "symbols": f"{self.n_symbols:,} seen",
+        }
+        return {**own, **{name: str(value) for name, value in self.about.items() if name not in own}}
+
+    def weights(self) -> dict[str, F32]:
+        """Copies of the weights under PyTorch's names: `weight_ih_l0` [4H, V], `weight_hh_l0` [4H, H], …"""
+        return self._layout.named(self._parts.weights.theta)
+
+    @property
+    def state(self) -> tuple[F32, F32]:
+        """Copies of h and c of every layer, float32 [L, H] each."""
+        h, c = self._layout.hidden_state(self._parts.tape.state)
+        return h.copy(), c.copy()
+
+    # Asking: changes nothing
+
+    def predict(self) -> F32:
+        """The distribution of the next symbol, float32 [V]: above 0 everywhere, sums to 1. Changes nothing."""
+        return self.distribution.copy()
+
+    @property
+    def distribution(self) -> F32:
+        """What `predict` returns as a view, not a copy: do not write to it; the next `observe` changes it."""
+        tape, first = self._parts.tape, self._layout.prediction
+        start = tape.start_of_state + first
+        return tape.stream.tape[start : start + len(self._vocabulary)]
+
+    def top(self, k: int = 5) -> list[tuple[str | bytes, float]]:
+        """The k most probable next symbols with their probabilities, the most probable first. Changes nothing.
+
+        A symbol is a character (str); a byte above 127, which is no character by itself, is `bytes` of length 1.
+        `Vocabulary.decode` and `top_characters` give whole characters.
+        """
+        _require_count(k)
+        probabilities = self.predict()
+        order = np.argsort(-probabilities, kind="stable")[:k]
+        return [(self._vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]
+
+    # Telling: the only thing that changes a predictor
+
+    def observe(self, symbol: Symbol) -> float:
+        """Take the next symbol: score it by the distribution held, then step, and learn if `learning`.
+
+        Returns its surprisal in bits. Over a byte vocabulary a character of several bytes is several symbols, and their
+        surprisals add up. Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        """
+        token = self._token_of.get(symbol) if type(symbol) in _EXACT else None
+        if token is not None:  # the short way, which most symbols take
+            return self.observe_token(token)
+        return float(sum(self.observe_token(token) for token in self._vocabulary.encode_symbol(symbol)))
+
+    def observe_token(self, token: int) -> float:
+        """Take the next symbol by its token, which is not checked; otherwise like `observe`."""
+        parts = self._parts
+        at = parts.tape.stream.position.item(FILLED)
+        if at == parts.tape.window:
+            parts, at = self._begin_window(token), 0
+        weights, tape, memory, _ = parts
+        stream = tape.stream
+        stream.tokens[at] = token
+        self._forward(weights.theta, stream, at, 1, 1)
+        if memory is not None:
+            memory.remember(stream, at, 1, tape.learning)
+        return stream.bits.item(at)
+
+    def observe_many(self, symbols: Symbols) -> F32:
+        """Observe symbols one after the other; the same bits as `observe` on each, at the kernels' speed.
+
+        Returns their surprisals in bits, float32 [n]: one per character of a text vocabulary, one per byte of a byte
+        vocabulary. Raises ValueError, with nothing changed, if the vocabulary lacks one of them.
+        """
+        tokens = self._vocabulary.encode(symbols)
+        bits = np.empty(len(tokens), dtype=np.float32)
+        for step in self.steps(tokens):
+            bits[step.start : step.start + step.count] = step.bits
+        return bits
+
+    def trace(self, symbols: Symbols, top: int = 5, explain: bool = False) -> Trace:
+        """Observe symbols as `observe_many` does, and record each one's rank and the most probable next symbols.
+
+        top      how many of the next symbols to record
+        explain  also record what each expert of the memory predicted
+
+        Raises ValueError if there is no memory to explain.
+        """
+        _require_count(top)
+        if explain and self._parts.memory is None:
+            raise ValueError("explain needs a predictor with a memory; this one was made with memory=False")
+        tokens = self._vocabulary.encode(symbols)
+        recorder = TraceRecorder(tokens, min(top, len(self._vocabulary)), explain)
+        for step in self.steps(tokens, report=recorder.report):
+            recorder.add(step)
+        return recorder.trace()
+
+    def steps(
+        self, tokens: Tokens, *, report: F32 = _NO_REPORT, marked: U8 = _NOTHING_MARKED, k: int = 0
+    ) -> Iterator[Step]:
+        """Observe tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
+
+        tokens  int32 [n], as `Vocabulary.encode` returns them
+        report  float32 [n · REPORT] or empty: filled with what the experts of the memory predicted
+        marked  uint8 [V] or empty: a run ends where a marked symbol may be among the k most probable next ones
+
+        At each yield the predictor has observed the tokens of the step and no others: it may be asked and forked.
+        """
+        done = 0
+        while done < len(tokens):
+            self._make_room(len(tokens) - done)
+            parts = self._parts
+            at = parts.tape.filled
+            if at == parts.tape.window:
+                parts, at = self._begin_window(int(tokens[done])), 0
+            weights, tape, memory, _ = parts
+            stream, end = tape.stream, min(tape.window, at + len(tokens) - done)
+            stream.tokens[at:end] = tokens[done : done + end - at]
+            self._forward(weights.theta, stream, at, end - at, 1)
+            while at < end:
+                if memory is not None:
+                    said = report[done * REPORT : (done + end - at) * REPORT]
+                    count = memory.remember(stream, at, end - at, tape.learning, said, marked, k)
+                else:
+                    count = native(ranks.count_to_marked)(stream, at, end - at, marked, k) if k else end - at
+                    stream.position[FILLED] = at + count
+                yield Step(done, count, stream, at)
+                done, at = done + count, at + count
+
+    def _begin_window(self, next_token: int) -> _Parts:
+        """The tape is full: learn from it if `learning`, and begin the next window from the carried state."""
+        parts = self._parts
+        if parts.tape.learning:
+            if parts.weights.is_shared:
+                parts = self._own_weights()
+            learner = Learner(self._layout, parts.tape.window) if parts.helper is None else parts.helper.learner
+            parts.weights.update(parts.tape, next_token, learner)
+        else:
+            parts.tape.restart()
+        if parts.helper is not None:
+            self._invite(parts)
+            parts.helper.note_window()
+        return parts
+
+    def _make_room(self, n: int) -> None:
+        """Give a frozen predictor that is about to read a block a tape that takes more of it at once."""
+        tape = self._parts.tape
+        if not tape.learning and n > tape.window < LONGEST_FROZEN_WINDOW:
+            self._parts = self._parts._replace(tape=self._new_tape(False, LONGEST_FROZEN_WINDOW))
+
+    def _new_tape(self, learning: bool, frozen_window: int = FROZEN_WINDOW) -> Tape:
+        """A tape whose window begins where the stream stands now."""
+        parts, config = self._parts, self.config
+        assisted = parts.helper is not None
+        window = config.window if learning else LONGEST_FROZEN_WINDOW if assisted else frozen_window
+        tape = Tape.beginning_with(parts.tape.state, self.n_symbols, self._layout, window, learning)
+        return tape.with_layout(assisted) if assisted else tape
+
+    def _own_weights(self) -> _Parts:
+        """Copy the weights that are shared with a fork, so that they may change."""
+        parts, shared = self._parts, self._parts.weights
+        tape = parts.tape if parts.helper is None else parts.tape.with_layout(assisted=True)
+        self._parts = parts._replace(weights=shared.copy(self), tape=tape)
+        shared.release(self)
+        return self._parts
+
+    # Copies
+
+    def fork(self) -> StreamPredictor:
+        """An independent copy, for exploring. It shares weights and counts until one of the two learns."""
+        parts, twin = self._parts, object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.about = dict(self.about)
+        parts.weights.share_with(twin)
+        memory = parts.memory.fork() if parts.memory is not None else None
+        twin._parts = _Parts(parts.weights, parts.tape.copy(), memory)
+        return twin
+
+    __copy__ = fork
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StreamPredictor:
+        return self.fork()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (type(self), dump_checkpoint(*self.to_checkpoint()))
+
+    def track_changes(self) -> None:
+        """From now on keep a list of what changes in the memory, so that `copy_from` need not copy all of it."""
+        if self._parts.memory is not None:
+            self._parts.memory.track_changes()
+
+    def copy_from(self, other: StreamPredictor) -> None:
+        """Become equal to `other`, a fork of this predictor, or the predictor that this is a fork of.
+
+        One of the two has tracked its changes since they were equal: see `track_changes` and `Snapshot`.
+        """
+        theirs = other._parts
+        if self._parts.weights.optimizer.n_steps != theirs.weights.optimizer.n_steps:
+            if self._parts.weights.is_shared:
+                self._own_weights()
+            self._parts.weights.copy_from(theirs.weights)
+        mine = self._parts
+        if theirs.tape.learning and mine.tape.learning:
+            mine.tape.copy_from(theirs.tape)
+        else:
+            tape = theirs.tape.copy()
+            assisted = mine.helper is not None
+            self._parts = mine._replace(tape=tape.with_layout(assisted) if assisted else tape)
+        if mine.memory is not None and theirs.memory is not None:
+            mine.memory.copy_from(theirs.memory)
+
+    def reset(self) -> None:
+        """Forget the context (state and unfinished window); keep the weights and what has been counted."""
+        parts, tape = self._parts, self._new_tape(self.learning)
+        tape.first_state[:] = 0
+        memory = parts.memory.restarted() if parts.memory is not None else None
+        self._parts = self._refreshed(parts._replace(tape=tape, memory=memory))
+
+    # The second core
+
+    @contextmanager
+    def assisted(self) -> Iterator[None]:
+        """While this lasts, a second core makes half of each step and update, with the same bits, in less time.
+
+        While symbols come without a pause, the other core is busy waiting for them. Where it would not help, since the
+        network is small or the process may use one core only, nothing happens. A fork of the predictor is not assisted.
+
+        >>> from streamlstm import StreamPredictor
+        >>> predictor = StreamPredictor.pretrained()
+        >>> with predictor.assisted():
+        ...     round(sum(predictor.observe(letter) for letter in "It was the best of times"))
+        71
+        """
+        n_weights = self._layout.tables  # all that lies before the tables is read in each step
+        helper = self._parts.helper
+        if (helper is not None and not helper.is_done) or not assistant.helps(n_weights):
+            yield
+            return
+        helper = Assistant(Learner(self._layout, self.config.window))
+        try:
+            self._take_assistant(helper)
+            helper.start()
+            yield
+        finally:
+            helper.end()
+            self._take_assistant(None)
+
+    def _take_assistant(self, helper: Assistant | None) -> None:
+        """Have an assistant from now on, or none; an unfinished window goes on."""
+        parts = self._parts
+        tape = parts.tape.with_layout(helper is not None)
+        self._parts = parts = parts._replace(helper=helper, tape=tape)
+        if not tape.learning:
+            self._parts = parts = parts._replace(tape=self._new_tape(False))
+        if helper is not None:
+            self._invite(parts)
+
+    def _invite(self, parts: _Parts) -> None:
+        """Tell the assistant with which arrays it may be called, if they are others than before.
+
+        Whoever replaces an array takes a new layout too, which holds the marks: until this, nobody is called.
+        """
+        weights, tape, _, helper = parts
+        if helper is not None and helper.layout is not tape.stream.layout:
+            learner = helper.learner
+            helper.take(weights.theta, tape.stream, learner.gradient, weights.optimizer.slots, learner.hyper)
+
+    # Checkpoints
+
+    def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
+        """Write everything needed to go on to one .safetensors file, atomically; changes nothing here.
+
+        half  round the weights to float16: half the size, but the loaded predictor is not quite the same
+
+        Raises OSError if `path` cannot be written, ValueError if a number is not finite; an older file of that name
+        is then still whole.
+        """
+        write_checkpoint(path, *self.to_checkpoint(half))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> StreamPredictor:
+        """The predictor that `save` wrote: it goes on as if it had never stopped, to the last bit.
+
+        Raises OSError if the file cannot be read, ValueError with one line if it is not a whole, valid checkpoint.
+        """
+        arrays, values = read_checkpoint(path)
+        try:
+            return cls.from_checkpoint(arrays, values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a usable model: {error}") from None
+
+    def to_checkpoint(self, half: bool = False) -> tuple[Arrays, dict[str, Any]]:
+        """The arrays by name and the JSON-able values of a checkpoint."""
+        weights, tape, memory, _ = self._parts
+        return saved.to_checkpoint(self._layout, self._vocabulary, weights, tape, memory, self.about, half)
+
+    @classmethod
+    def from_checkpoint(cls, arrays: Arrays, values: dict[str, Any]) -> StreamPredictor:
+        """The predictor that `to_checkpoint` described.
+
+        Raises KeyError, TypeError or ValueError if something is missing or inconsistent.
+        """
+        parsed = saved.from_checkpoint(values)
+        predictor = cls.from_weights(arrays, parsed.vocabulary, parsed.config, parsed.optimizer, parsed.about)
+        layout, parts = predictor._layout, predictor._parts
+        saved.load_optimizer(parts.weights.optimizer, layout, arrays, values)
+        window = parsed.config.window if parsed.learning else FROZEN_WINDOW
+        state, tokens = saved.state_of(layout, arrays), saved.tokens_of(parsed, arrays)
+        tape = Tape.beginning_with(state, parsed.n_symbols - len(tokens), layout, window, parsed.learning)
+        predictor._replay(parts.weights, tape, tokens)
+        if parts.memory is not None and "memory.weights" in arrays:
+            parts.memory.load_arrays(arrays)
+        predictor._parts = predictor._refreshed(parts._replace(tape=tape))
+        return predictor
+
+    def _replay(self, weights: Weights, tape: Tape, tokens: Tokens) -> None:
+        """Put an unfinished window on the tape again; the weights have not changed since it was first there."""
+        tape.stream.tokens[: len(tokens)] = tokens
+        self._forward(weights.theta, tape.stream, 0, 0, 1)  # the distribution of the state that the window began with
+        if len(tokens):
+            self._forward(weights.theta, tape.stream, 0, len(tokens), 1)
+        tape.stream.position[FILLED] = len(tokens)
+
+
+def _unpickled(cls: type[StreamPredictor], checkpoint: bytes) -> StreamPredictor:
+    """The predictor that was pickled."""
+    return cls.from_checkpoint(*parse_checkpoint(checkpoint, "the pickled predictor"))
+
+
+def _require_count(k: int) -> None:
+    if k < 0:
+        raise ValueError(f"the number of symbols must be at least 0, not {k}")

@@ -1,0 +1,103 @@
+"""How a predictor is turned into the arrays and values of a checkpoint, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checkpoint import Arrays
+from ..kernels.arrays import F32
+from ..memory.memory import Memory
+from ..model import Config, Layout, aligned_zeros
+from ..optim import Optimizer, OptimizerState, optimizer_from
+from ..vocabulary import Tokens, Vocabulary
+from .tape import Tape
+from .weights import Weights
+
+
+def to_checkpoint(
+    layout: Layout,
+    vocabulary: Vocabulary,
+    weights: Weights,
+    tape: Tape,
+    memory: Memory | None,
+    about: dict[str, Any],
+    half: bool,
+) -> tuple[Arrays, dict[str, Any]]:
+    """The arrays by name and the JSON-able values that hold all of a predictor."""
+    optimizer = weights.optimizer
+    state, tokens = (tape.first_state, tape.tokens) if tape.learning else (tape.state, tape.tokens[:0])
+    named = layout.named(weights.theta)
+    arrays: Arrays = {name: weight.astype(np.float16) if half else weight for name, weight in named.items()}
+    for index in range(optimizer.optimizer.n_slots if optimizer.n_steps else 0):
+        slot = optimizer.slots[index * layout.size : (index + 1) * layout.size]
+        arrays |= {f"optimizer.{index}.{name}": array for name, array in layout.named(slot).items()}
+    arrays["h"], arrays["c"] = layout.hidden_state(state)
+    arrays["tokens"] = tokens
+    if memory is not None and not memory.is_new:
+        arrays |= memory.to_arrays()
+    values = {
+        "config": asdict(layout.config),
+        "vocabulary": vocabulary.describe(),
+        "optimizer": optimizer.describe(),
+        "learning": tape.learning,
+        "n_symbols": tape.n_symbols,
+        "about": about,
+    }
+    return arrays, values
+
+
+class Parsed(NamedTuple):
+    """The values of a checkpoint, checked."""
+
+    vocabulary: Vocabulary
+    config: Config
+    optimizer: Optimizer
+    learning: bool
+    n_symbols: int
+    about: dict[str, Any]
+
+
+def from_checkpoint(values: dict[str, Any]) -> Parsed:
+    """Check the values of a checkpoint. Raises KeyError, TypeError or ValueError."""
+    if "plan" in values:
+        raise ValueError("it is an unfinished training run; continue it with train --resume")
+    learning, n_symbols = values["learning"], values["n_symbols"]
+    if not isinstance(learning, bool):
+        raise ValueError(f"learning must be true or false, not {learning!r}")
+    if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or n_symbols < 0:
+        raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
+    described = {name: value for name, value in values["optimizer"].items() if name not in ("n_steps", "powers")}
+    vocabulary, config = Vocabulary.from_description(values["vocabulary"]), Config(**values["config"])
+    return Parsed(vocabulary, config, optimizer_from(described), learning, n_symbols, values["about"])
+
+
+def load_optimizer(optimizer: OptimizerState, layout: Layout, arrays: Arrays, values: dict[str, Any]) -> None:
+    """Take over the progress and the slots of an optimizer."""
+    optimizer.load_state(values["optimizer"]["n_steps"], values["optimizer"]["powers"])
+    for index in range(optimizer.optimizer.n_slots if optimizer.n_steps else 0):
+        prefix = f"optimizer.{index}."
+        named = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+        optimizer.set_slot(index, layout.flat(named))
+
+
+def state_of(layout: Layout, arrays: Arrays) -> F32:
+    """The state that the unfinished window began with, as it lies in a record."""
+    state = aligned_zeros(layout.state)
+    for name, view in zip("hc", layout.hidden_state(state), strict=True):
+        if arrays[name].shape != view.shape:
+            raise ValueError(f"{name} has the shape {arrays[name].shape}, which does not fit the config")
+        view[:] = arrays[name]
+    return state
+
+
+def tokens_of(parsed: Parsed, arrays: Arrays) -> Tokens:
+    """The tokens of the unfinished window."""
+    tokens = parsed.vocabulary.encode(arrays["tokens"])
+    if len(tokens) > parsed.config.window:
+        raise ValueError(f"a window of {len(tokens)} symbols, where the config has {parsed.config.window}")
+    if len(tokens) and not parsed.learning:
+        raise ValueError("an unfinished window, though it does not learn")
+    return tokens

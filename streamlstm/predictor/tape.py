@@ -1,0 +1,106 @@
+"""The tape: the records of one window of a stream, and where in it the stream stands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kernels.arrays import BASE, F32, FILLED, I32, PENDING, POSITION, Stream
+from ..model import Layout, aligned_zeros
+
+FROZEN_WINDOW, LONGEST_FROZEN_WINDOW = 4, 32
+"""How many symbols the tape of a predictor that does not learn takes: at first, and once a block of symbols came."""
+
+
+class Tape:
+    """The records of a window, as the kernels take them.
+
+    layout    the network's
+    window    how many symbols fill the tape
+    learning  whether the records hold the gates of every layer, for `gradient.backward`
+    batch     parallel streams
+    assisted  whether an assistant may share the kernels' work
+
+    `stream` has the arrays; see `kernels.arrays.Stream`.
+    """
+
+    def __init__(self, layout: Layout, window: int, learning: bool, *, batch: int = 1, assisted: bool = False) -> None:
+        self.layout, self.window, self.learning, self.batch = layout, window, learning, batch
+        self.record = layout.record(learning)
+        self.stream = Stream(
+            tape=aligned_zeros((window + 2) * batch * self.record),
+            tokens=np.zeros((window + 1) * batch, dtype=np.int32),
+            bits=np.zeros((window + 1) * batch, dtype=np.float32),
+            layout=layout.describe(learning, batch, assisted),
+            position=np.zeros(POSITION, dtype=np.int64),
+        )
+
+    @classmethod
+    def beginning_with(cls, state: F32, n_symbols: int, layout: Layout, window: int, learning: bool) -> Tape:
+        """A tape whose window begins with a state, after `n_symbols` symbols."""
+        tape = cls(layout, window, learning)
+        tape.stream.tape[: layout.state] = state
+        tape.stream.position[BASE] = n_symbols
+        return tape
+
+    @property
+    def filled(self) -> int:
+        """How many symbols are on the tape."""
+        return self.stream.position.item(FILLED)
+
+    @property
+    def n_symbols(self) -> int:
+        """How many symbols the stream has seen."""
+        return self.stream.position.item(BASE) + self.stream.position.item(FILLED)
+
+    @property
+    def has_pending_update(self) -> bool:
+        """Whether an update was interrupted after `backward` had used up the records of the window."""
+        return self.stream.position.item(PENDING) == 1
+
+    @property
+    def state(self) -> F32:
+        """A view of what the stream carries from symbol to symbol now: the first part of a record."""
+        start = self.start_of_state
+        return self.stream.tape[start : start + self.layout.state]
+
+    @property
+    def start_of_state(self) -> int:
+        """Where in the tape the record of the stream's state begins."""
+        return (self.window + 1 if self.has_pending_update else self.filled) * self.record
+
+    @property
+    def first_state(self) -> F32:
+        """A view of the state that the window began with."""
+        return self.stream.tape[: self.layout.state]
+
+    @property
+    def tokens(self) -> I32:
+        """A view of the tokens on the tape."""
+        return self.stream.tokens[: self.filled]
+
+    def restart(self) -> None:
+        """Begin a new window without learning from this one."""
+        self.first_state[:] = self.state
+        self.stream.position[: FILLED + 2] = 0, self.n_symbols  # FILLED and BASE in one assignment
+
+    def copy(self) -> Tape:
+        """An independent copy without an assistant. One that does not learn gets room for a few symbols only."""
+        if not self.learning:
+            return Tape.beginning_with(self.state, self.n_symbols, self.layout, FROZEN_WINDOW, learning=False)
+        twin = Tape(self.layout, self.window, learning=True)
+        twin.copy_from(self)
+        return twin
+
+    def copy_from(self, other: Tape) -> None:
+        """Take over the records in use and the position of a tape of the same kind."""
+        used = (self.window + 2 if other.has_pending_update else other.filled + 1) * self.record
+        mine, theirs = self.stream, other.stream
+        mine.tape[:used], mine.tokens[:], mine.bits[:] = theirs.tape[:used], theirs.tokens, theirs.bits
+        mine.position[:] = theirs.position
+
+    def with_layout(self, assisted: bool) -> Tape:
+        """The same records with a layout of their own: an assistant that knows the old one is not called any more."""
+        twin = object.__new__(Tape)
+        twin.__dict__.update(self.__dict__)
+        twin.stream = self.stream._replace(layout=self.layout.describe(self.learning, self.batch, assisted))
+        return twin

@@ -1,0 +1,81 @@
+"""The weights of a predictor and what its optimizer remembers, shared with its forks until one of them learns."""
+
+from __future__ import annotations
+
+from weakref import WeakSet
+
+import numpy as np
+
+from ..kernels import gradient, network
+from ..kernels.arrays import F32, Gradient
+from ..kernels.descent import N_HYPER
+from ..kernels.jit import native
+from ..model import Layout, aligned_copy, aligned_empty, aligned_zeros
+from ..optim import Optimizer, OptimizerState
+from .tape import Tape
+
+
+class Learner:
+    """The buffers of an update; nothing in them outlives it."""
+
+    def __init__(self, layout: Layout, window: int) -> None:
+        self.gradient = Gradient(
+            grad=aligned_empty(layout.size),
+            work=np.empty((window + 1) * layout.hidden, dtype=np.float32),
+            touched=np.empty(layout.n_symbols, dtype=np.uint8),
+        )
+        self.hyper = np.empty(N_HYPER, dtype=np.float32)
+
+
+class Weights:
+    """theta and the optimizer's state.
+
+    theta      float32 [P], see `network`
+    optimizer  the optimizer's state, with slots of the same size
+    """
+
+    def __init__(self, theta: F32, optimizer: OptimizerState, holder: object) -> None:
+        self.theta, self.optimizer = theta, optimizer
+        self._holders: WeakSet[object] = WeakSet([holder])
+
+    @classmethod
+    def fresh(cls, theta: F32, optimizer: Optimizer, holder: object) -> Weights:
+        """Weights that have not learned yet, held by one predictor."""
+        return cls(theta, OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * len(theta))), holder)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether more than one predictor holds them: then they must not change."""
+        return len(self._holders) > 1
+
+    def share_with(self, holder: object) -> None:
+        """Another predictor holds them too, for as long as it lives or until it calls `copy`."""
+        self._holders.add(holder)
+
+    def copy(self, holder: object) -> Weights:
+        """A copy that a predictor holds alone; it must call `release` on these once it uses the copy."""
+        return Weights(aligned_copy(self.theta), self.optimizer.copy(), holder)
+
+    def release(self, holder: object) -> None:
+        """A predictor does not hold them any more."""
+        self._holders.discard(holder)
+
+    def copy_from(self, other: Weights) -> None:
+        """Take over the numbers of weights of the same shape."""
+        if self.optimizer.n_steps != other.optimizer.n_steps:
+            self.theta[:] = other.theta
+            self.optimizer.copy_from(other.optimizer)
+
+    def update(self, tape: Tape, next_token: int, learner: Learner) -> None:
+        """One step down the gradient of the window's predictions; the tape then begins a new window.
+
+        next_token: the symbol that the window's last distribution had to predict. Raises FloatingPointError, with
+        theta as it was, where the gradient is not finite.
+        """
+        stream, window = tape.stream, tape.window
+        if tape.has_pending_update:  # an interrupted one has used up the records: they are made again
+            native(network.forward)(self.theta, stream, 0, window, 1)
+        stream.tokens[window] = next_token
+        native(gradient.backward)(self.theta, learner.gradient, stream, window, 1)
+        lr = self.optimizer.optimizer.lr_after(self.optimizer.n_steps * window)
+        self.optimizer.step(self.theta, learner.gradient, stream, window, lr, learner.hyper)
