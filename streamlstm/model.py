@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .kernels.arrays import F32, I64
-from .kernels.shares import SIZE
 
 CONNECTIONS = ("skip", "stacked")
 
@@ -136,14 +135,25 @@ class Layout:
         """
         return self.state + (self.config.layers if learning else 1) * self.width + CACHE_LINE
 
-    def describe(self, learning: bool, batch: int = 1, assisted: bool = False) -> I64:
-        """The `layout` that the kernels read, int64; if `assisted`, with the marks of `shares` at its end."""
+    def describe(self, learning: bool, batch: int = 1) -> I64:
+        """The `layout` that the kernels read, int64; not to be written to. See `network`."""
+        if batch == 1:
+            return self._of_learner if learning else self._of_reader
+        return self._describe(learning, batch)
+
+    @cached_property
+    def _of_learner(self) -> I64:
+        return self._describe(learning=True, batch=1)
+
+    @cached_property
+    def _of_reader(self) -> I64:
+        return self._describe(learning=False, batch=1)
+
+    def _describe(self, learning: bool, batch: int) -> I64:
         record, skip = self.record(learning), int(self.config.connections == "skip")
         numbers = [self.n_symbols, self.columns, self.hidden, self.config.layers, skip, self.output, self.tables]
         numbers += [record, record * batch, self.state, self.width if learning else 0, self.prediction]
-        layout = np.zeros(SIZE if assisted else len(numbers), dtype=np.int64)
-        layout[: len(numbers)] = numbers
-        return layout
+        return np.array(numbers, dtype=np.int64)
 
     def blocks(self, flat: F32) -> Iterator[Block]:
         """The weights in `flat`, an array laid out as theta, without padding and in the order of the named weights."""

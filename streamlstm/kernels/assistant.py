@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from .arrays import F32, Gradient, Stream
+from .arrays import F32, I64, Gradient, Stream
 from .atomics import acquire, exchange, pause, release
 from .descent import descend_by
 from .gradient import flow_back
@@ -210,6 +210,13 @@ def _forget_threads() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
+
+
+def with_marks(layout: I64) -> I64:
+    """A copy of a layout with room for the marks of `shares`."""
+    marked = np.zeros(SIZE, dtype=np.int64)
+    marked[: len(layout)] = layout
+    return marked
 
 
 def helps(n_weights: int) -> bool:

@@ -58,6 +58,20 @@ _TRUST = {False: (0.3, 0.4, 0.05), True: (0.6, 0.15, 0.03)}
 """The first weights of the network, of order 6 and of each extra, beside a fresh and beside a trained network."""
 
 
+_NO_I32 = np.zeros(0, dtype=np.int32)
+NO_MEMORY = MemoryArrays(
+    table=_NO_I32,
+    changed=_NO_I32,
+    history=_NO_I32,
+    weights=_NO_REPORT,
+    state=np.zeros(0, dtype=np.int64),
+    scratch=_NO_REPORT,
+    entries=_NO_I32,
+    kinds=_NO_I32,
+)
+"""What a kernel takes that may do without a memory."""
+
+
 class Memory:
     """Counts of what followed each context, and the mixture that weighs them with the network.
 
@@ -102,10 +116,14 @@ class Memory:
         k: int = 0,
     ) -> int:
         """Score, learn and remember symbols that the network has read; see `mixture.remember`. Returns how many."""
+        n: int = self._remember(self.arrays(learn), stream, report, marked, k, first, count, learn)
+        return n
+
+    def arrays(self, learn: bool) -> MemoryArrays:
+        """The arrays that the kernels take; if they are to learn, they are this memory's own."""
         if learn and len(self._holders) > 1:
             self._own_arrays()
-        n: int = self._remember(self._arrays, stream, report, marked, k, first, count, learn)
-        return n
+        return self._arrays
 
     def _own_arrays(self) -> None:
         """Copy what is shared with forks."""
@@ -143,9 +161,7 @@ class Memory:
 
         One of the two has tracked its changes since they were equal. Only what has changed is copied.
         """
-        if len(self._holders) > 1:
-            self._own_arrays()
-        mine, theirs = self._arrays, other._arrays
+        mine, theirs = self.arrays(learn=True), other._arrays
         changed = mine.changed if mine.changed.size else theirs.changed
         pages = changed[1 : 1 + changed[0]]
         mine.table.reshape(-1, PAGE)[pages] = theirs.table.reshape(-1, PAGE)[pages]

@@ -2,6 +2,8 @@
 
 from .predictor import PRETRAINED as PRETRAINED
 from .predictor import StreamPredictor as StreamPredictor
+from .sources import KnownTokens as KnownTokens
+from .sources import TokenSource as TokenSource
 from .trace import Step as Step
 from .trace import Trace as Trace
 from .trace import TraceRecorder as TraceRecorder

@@ -16,20 +16,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint, read_checkpoint, write_checkpoint
-from ..kernels import assistant, network, ranks
-from ..kernels.arrays import F32, FILLED, U8
+from ..kernels import assistant, network
+from ..kernels.arrays import F32, FILLED
 from ..kernels.assistant import Assistant
 from ..kernels.jit import native
-from ..memory.memory import REPORT, Memory
+from ..memory.memory import Memory
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..optim import Optimizer, RMSprop
 from ..vocabulary import Symbol, Symbols, Tokens, Vocabulary
 from . import saved
+from .sources import KnownTokens, TokenSource
 from .tape import FROZEN_WINDOW, LONGEST_FROZEN_WINDOW, Tape
 from .trace import Step, Trace, TraceRecorder
 from .weights import Learner, Weights
@@ -38,9 +42,6 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 _EXACT = frozenset((str, bytes, int))
 """The types whose symbols are looked up as they are; bool is none of them, though True equals 1."""
-
-_NO_REPORT = np.zeros(0, dtype=np.float32)
-_NOTHING_MARKED = np.zeros(0, dtype=np.uint8)
 
 
 class _Parts(NamedTuple):
@@ -294,40 +295,37 @@ class StreamPredictor:
             raise ValueError("explain needs a predictor with a memory; this one was made with memory=False")
         tokens = self._vocabulary.encode(symbols)
         recorder = TraceRecorder(tokens, min(top, len(self._vocabulary)), explain)
-        for step in self.steps(tokens, report=recorder.report):
+        for step in self.steps(KnownTokens(tokens, recorder.report), len(tokens)):
             recorder.add(step)
         return recorder.trace()
 
-    def steps(
-        self, tokens: Tokens, *, report: F32 = _NO_REPORT, marked: U8 = _NOTHING_MARKED, k: int = 0
-    ) -> Iterator[Step]:
+    def steps(self, source: TokenSource | Tokens, n: int | None = None) -> Iterator[Step]:
         """Observe tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
 
-        tokens  int32 [n], as `Vocabulary.encode` returns them
-        report  float32 [n · REPORT] or empty: filled with what the experts of the memory predicted
-        marked  uint8 [V] or empty: a run ends where a marked symbol may be among the k most probable next ones
+        source  int32 [n] tokens as `Vocabulary.encode` returns them, or what finds them; see `sources`
+        n       how many to observe at most; default: all of an array
 
         At each yield the predictor has observed the tokens of the step and no others: it may be asked and forked.
+        Stops early if the source has no more tokens.
         """
-        done = 0
-        while done < len(tokens):
-            self._make_room(len(tokens) - done)
+        if isinstance(source, np.ndarray):
+            n = len(source) if n is None else n
+            source = KnownTokens(source)
+        done, n = 0, n or 0
+        while done < n:
+            self._make_room(n - done)
             parts = self._parts
             at = parts.tape.filled
             if at == parts.tape.window:
-                parts, at = self._begin_window(int(tokens[done])), 0
+                parts, at = self._begin_window(source.peek(self.distribution)), 0
             weights, tape, memory, _ = parts
-            stream, end = tape.stream, min(tape.window, at + len(tokens) - done)
-            stream.tokens[at:end] = tokens[done : done + end - at]
-            self._forward(weights.theta, stream, at, end - at, 1)
+            end = min(tape.window, at + n - done)
+            source.prepare(weights, tape, at, end - at)
             while at < end:
-                if memory is not None:
-                    said = report[done * REPORT : (done + end - at) * REPORT]
-                    count = memory.remember(stream, at, end - at, tape.learning, said, marked, k)
-                else:
-                    count = native(ranks.count_to_marked)(stream, at, end - at, marked, k) if k else end - at
-                    stream.position[FILLED] = at + count
-                yield Step(done, count, stream, at)
+                count = source.feed(weights, memory, tape, at, end - at)
+                if not count:
+                    return
+                yield Step(done, count, tape.stream, at)
                 done, at = done + count, at + count
 
     def _begin_window(self, next_token: int) -> _Parts:
@@ -338,6 +336,8 @@ class StreamPredictor:
                 parts = self._own_weights()
             learner = Learner(self._layout, parts.tape.window) if parts.helper is None else parts.helper.learner
             parts.weights.update(parts.tape, next_token, learner)
+        elif parts.tape.window < LONGEST_FROZEN_WINDOW:
+            self._parts = parts = parts._replace(tape=self._new_tape(False, LONGEST_FROZEN_WINDOW))
         else:
             parts.tape.restart()
         if parts.helper is not None:
@@ -357,31 +357,37 @@ class StreamPredictor:
         assisted = parts.helper is not None
         window = config.window if learning else LONGEST_FROZEN_WINDOW if assisted else frozen_window
         tape = Tape.beginning_with(parts.tape.state, self.n_symbols, self._layout, window, learning)
-        return tape.with_layout(assisted) if assisted else tape
+        return tape.with_marks() if assisted else tape
 
     def _own_weights(self) -> _Parts:
         """Copy the weights that are shared with a fork, so that they may change."""
         parts, shared = self._parts, self._parts.weights
-        tape = parts.tape if parts.helper is None else parts.tape.with_layout(assisted=True)
+        tape = parts.tape if parts.helper is None else parts.tape.with_marks()
         self._parts = parts._replace(weights=shared.copy(self), tape=tape)
         shared.release(self)
         return self._parts
 
     # Copies
 
-    def fork(self) -> StreamPredictor:
-        """An independent copy, for exploring. It shares weights and counts until one of the two learns."""
+    def fork(self, *, learning: bool | None = None) -> Self:
+        """An independent copy, for exploring. It shares weights and counts until one of the two learns.
+
+        learning  whether the copy learns; default: as this predictor does
+        """
         parts, twin = self._parts, object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.about = dict(self.about)
         parts.weights.share_with(twin)
         memory = parts.memory.fork() if parts.memory is not None else None
-        twin._parts = _Parts(parts.weights, parts.tape.copy(), memory)
+        is_alike = learning is None or learning == self.learning
+        tape = parts.tape.copy() if is_alike else self._new_tape(bool(learning))
+        twin._parts = _Parts(parts.weights, tape, memory)
         return twin
 
-    __copy__ = fork
+    def __copy__(self) -> Self:
+        return self.fork()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> StreamPredictor:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.fork()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -408,7 +414,7 @@ class StreamPredictor:
         else:
             tape = theirs.tape.copy()
             assisted = mine.helper is not None
-            self._parts = mine._replace(tape=tape.with_layout(assisted) if assisted else tape)
+            self._parts = mine._replace(tape=tape.with_marks() if assisted else tape)
         if mine.memory is not None and theirs.memory is not None:
             mine.memory.copy_from(theirs.memory)
 
@@ -451,7 +457,7 @@ class StreamPredictor:
     def _take_assistant(self, helper: Assistant | None) -> None:
         """Have an assistant from now on, or none; an unfinished window goes on."""
         parts = self._parts
-        tape = parts.tape.with_layout(helper is not None)
+        tape = parts.tape.without_marks() if helper is None else parts.tape.with_marks()
         self._parts = parts = parts._replace(helper=helper, tape=tape)
         if not tape.learning:
             self._parts = parts = parts._replace(tape=self._new_tape(False))

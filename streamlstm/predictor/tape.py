@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels.arrays import BASE, F32, FILLED, I32, PENDING, POSITION, Stream
+from ..kernels import assistant
+from ..kernels.arrays import BASE, F32, FILLED, I32, I64, PENDING, POSITION, Stream
 from ..model import Layout, aligned_zeros
 
 FROZEN_WINDOW, LONGEST_FROZEN_WINDOW = 4, 32
@@ -18,19 +19,18 @@ class Tape:
     window    how many symbols fill the tape
     learning  whether the records hold the gates of every layer, for `gradient.backward`
     batch     parallel streams
-    assisted  whether an assistant may share the kernels' work
 
     `stream` has the arrays; see `kernels.arrays.Stream`.
     """
 
-    def __init__(self, layout: Layout, window: int, learning: bool, *, batch: int = 1, assisted: bool = False) -> None:
+    def __init__(self, layout: Layout, window: int, learning: bool, *, batch: int = 1) -> None:
         self.layout, self.window, self.learning, self.batch = layout, window, learning, batch
         self.record = layout.record(learning)
         self.stream = Stream(
             tape=aligned_zeros((window + 2) * batch * self.record),
             tokens=np.zeros((window + 1) * batch, dtype=np.int32),
             bits=np.zeros((window + 1) * batch, dtype=np.float32),
-            layout=layout.describe(learning, batch, assisted),
+            layout=layout.describe(learning, batch),
             position=np.zeros(POSITION, dtype=np.int64),
         )
 
@@ -98,9 +98,19 @@ class Tape:
         mine.tape[:used], mine.tokens[:], mine.bits[:] = theirs.tape[:used], theirs.tokens, theirs.bits
         mine.position[:] = theirs.position
 
-    def with_layout(self, assisted: bool) -> Tape:
-        """The same records with a layout of their own: an assistant that knows the old one is not called any more."""
+    def with_marks(self) -> Tape:
+        """The same records with a layout of their own that an assistant may write its marks to.
+
+        An assistant that knows the layout of before is not called any more.
+        """
+        return self._with_layout(assistant.with_marks(self.layout.describe(self.learning, self.batch)))
+
+    def without_marks(self) -> Tape:
+        """The same records without an assistant."""
+        return self._with_layout(self.layout.describe(self.learning, self.batch))
+
+    def _with_layout(self, layout: I64) -> Tape:
         twin = object.__new__(Tape)
         twin.__dict__.update(self.__dict__)
-        twin.stream = self.stream._replace(layout=self.layout.describe(self.learning, self.batch, assisted))
+        twin.stream = self.stream._replace(layout=layout)
         return twin

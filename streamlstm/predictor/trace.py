@@ -35,6 +35,11 @@ class Step:
         return self.stream.bits[self.first : self.first + self.count]
 
     @property
+    def tokens(self) -> Tokens:
+        """The tokens themselves, int32 [count]; a view."""
+        return self.stream.tokens[self.first : self.first + self.count]
+
+    @property
     def distributions(self) -> F32:
         """The distribution before each of them and the one after the last, float32 [count + 1, V]; a view."""
         record, n_symbols, column = (self.stream.layout.item(at) for at in (RECORD, VOCABULARY, PREDICTION))

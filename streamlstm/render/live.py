@@ -30,8 +30,7 @@ def continuation(predictor: StreamPredictor, width: int = 3, longest: int = 20) 
     >>> continuation(predictor)
     'cat'
     """
-    root = predictor.fork()
-    root.learning = False
+    root = predictor.fork(learning=False)
     beam = [(1.0, "", root)]
     finished: dict[str, float] = {}
     for _ in range(longest):

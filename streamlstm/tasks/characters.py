@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..predictor import StreamPredictor, Trace, TraceRecorder
+from ..predictor import KnownTokens, StreamPredictor, Trace, TraceRecorder
 from ..vocabulary import Symbols, Tokens, Vocabulary
 from .units import byte_widths, code_points
 
@@ -89,8 +89,7 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
         return predictor.top(k)
     if k < 1:
         return []
-    root = predictor.fork()
-    root.learning = False
+    root = predictor.fork(learning=False)
     chances = root.predict().astype(np.float64)
     best = np.sort(np.delete(chances, _LEADS))[-k:]  # chances of whole characters: what is below all k is of no use
     bound = best[0] if len(best) == k else 0.0
@@ -178,7 +177,7 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, k: int = 5) -
     found: dict[int, list[tuple[str | bytes, float]]] = {}
     k = min(k, len(vocabulary))
     recorder = TraceRecorder(tokens, k)
-    for step in predictor.steps(tokens, marked=_IS_LEAD, k=k):
+    for step in predictor.steps(KnownTokens(tokens, marked=_IS_LEAD, k=k), len(tokens)):
         recorder.add(step)
         index = step.start + step.count - 1
         if index in last_bytes and any(token in _LEADS for token in recorder.next_tokens[index].tolist()):

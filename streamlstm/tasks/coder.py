@@ -10,12 +10,16 @@ coder  int64 [3]   LOW, of which the decoder keeps the distance to the code inst
 code   uint8       The bytes of one frame.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from ..kernels.arrays import F32, I32, I64, U8, Stream
 from ..kernels.jit import entry, kernel
-from ..kernels.network import PREDICTION, SLOT, VOCABULARY
+from ..kernels.network import PREDICTION, SLOT, VOCABULARY, forward
+from ..memory.arrays import MemoryArrays
+from ..memory.mixture import remember
 
 LOW, WIDTH, POSITION = range(3)
 
@@ -27,6 +31,20 @@ PER_SYMBOL = 5
 
 GROUP = 16
 """The decoder skips this many symbols at a time on its way to the right one."""
+
+
+class Decoder(NamedTuple):
+    """What the decoder reads a frame with.
+
+    code         uint8  the bytes of the frame
+    coder        int64  [3], see above
+    frequencies  int32  [V rounded up to GROUP], zeros after V
+    """
+
+    code: U8
+    coder: I64
+    frequencies: I32
+
 
 f32 = np.float32
 SCALE, LIMIT = f32(2.0**30), f32(2.0**31)
@@ -102,12 +120,10 @@ def next_byte(code, position):
     return np.int64(code[position]) if position < code.size else np.int64(0)
 
 
-@entry
-def decode_symbol(p: F32, code: U8, coder: I64, frequencies: I32):
-    """The next token, by the distribution p [V]; frequencies int32 [V rounded up to GROUP], zeros after V.
-
-    Returns -1 if the code is too short for what has been read from it.
-    """
+@kernel
+def decode_symbol(p, decoder):
+    """The next token, by the distribution p [V], or -1 if the code is too short for what has been read from it."""
+    code, coder, frequencies = decoder
     if coder[POSITION] - BITS // 8 >= code.size:
         return -1
     total = np.int64(0)
@@ -140,3 +156,30 @@ def decode_symbol(p: F32, code: U8, coder: I64, frequencies: I32):
         width <<= 8
     coder[LOW], coder[WIDTH], coder[POSITION] = distance, width, position
     return token
+
+
+@entry
+def decode_one(decoder: Decoder, p: F32):
+    """The next token, by the distribution p [V]; -1 if the code is too short."""
+    return decode_symbol(p, decoder)
+
+
+@entry
+def decode(theta: F32, memory: MemoryArrays, stream: Stream, decoder: Decoder, first: int, count: int, learn: bool):
+    """Decode up to `count` tokens, the first by the distribution in slot `first`, and feed each to the network.
+
+    The tokens are written to the stream's; if tokens[first] is not negative, that one is decoded already. The memory's
+    arrays may be empty. Returns how many there were before the code proved too short.
+    """
+    layout = stream.layout
+    for s in range(first, first + count):
+        if s > first or stream.tokens[s] < 0:
+            at = s * layout[SLOT] + layout[PREDICTION]
+            token = decode_symbol(stream.tape[at : at + layout[VOCABULARY]], decoder)
+            if token < 0:
+                return s - first
+            stream.tokens[s] = token
+        forward(theta, stream, s, 1, 1)
+        if memory.table.size > 0:
+            remember(memory, stream, stream.bits[:0], decoder.code[:0], 0, s, 1, learn)
+    return count

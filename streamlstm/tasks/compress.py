@@ -36,8 +36,12 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from ..kernels.arrays import F32
 from ..kernels.jit import native
+from ..memory.memory import NO_MEMORY, Memory
 from ..predictor import Step, StreamPredictor
+from ..predictor.tape import Tape
+from ..predictor.weights import Weights
 from ..vocabulary import Tokens
 from . import coder
 
@@ -56,8 +60,6 @@ LONGEST_STEP = 4096
 MOST_CODE = FRAME_CODE + coder.PER_SYMBOL * LONGEST_STEP
 BLOCK = 8192
 """Bytes read at once."""
-REPORT_EVERY = 256
-"""Bytes decoded between two reports of progress."""
 
 Bytes = bytes | bytearray | memoryview
 Report = Callable[[int, int], None]
@@ -316,17 +318,40 @@ def _decoded(
     report: Callable[[int], None],
 ) -> bytes:
     """n_symbols from a code, which the predictor observes; fewer where the code does not fit."""
-    state, decode = coder.opened(code), native(coder.decode_symbol)
-    n_groups = -(-len(predictor.vocabulary) // coder.GROUP)
-    frequencies = np.zeros(n_groups * coder.GROUP, dtype=np.int32)
-    decoded = np.empty(n_symbols, dtype=np.uint8)
-    for index in range(n_symbols):
-        token = decode(predictor.distribution, code, state, frequencies)
-        if token < 0:
-            return b""
-        predictor.observe_token(token)
-        decoded[index] = token
-        if index % REPORT_EVERY == 0:
-            report(index)
-    is_read_whole = state[coder.POSITION] - coder.BITS // 8 + 1 == len(code)
-    return decoded.tobytes() if is_read_whole else b""
+    source, decoded = _Decoding(code, len(predictor.vocabulary)), np.empty(n_symbols, dtype=np.uint8)
+    for step in predictor.steps(source, n_symbols):
+        last = step.start + step.count
+        decoded[step.start : last] = step.tokens
+        report(last)
+    return decoded.tobytes() if source.is_read_whole else b""
+
+
+class _Decoding:
+    """A `TokenSource` that decodes each token by the distribution held before it."""
+
+    def __init__(self, code: npt.NDArray[np.uint8], n_symbols: int) -> None:
+        groups = -(-n_symbols // coder.GROUP)
+        self._decoder = coder.Decoder(code, coder.opened(code), np.zeros(groups * coder.GROUP, dtype=np.int32))
+        self._peeked = -1
+
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether the symbols decoded so far needed exactly all of the code."""
+        position = int(self._decoder.coder[coder.POSITION])
+        return position - coder.BITS // 8 + 1 == len(self._decoder.code)
+
+    def peek(self, distribution: F32) -> int:
+        """See `TokenSource`."""
+        self._peeked = native(coder.decode_one)(self._decoder, distribution)
+        return max(self._peeked, 0)
+
+    def prepare(self, weights: Weights, tape: Tape, first: int, count: int) -> None:
+        """See `TokenSource`."""
+
+    def feed(self, weights: Weights, memory: Memory | None, tape: Tape, first: int, count: int) -> int:
+        """See `TokenSource`."""
+        arrays = NO_MEMORY if memory is None else memory.arrays(tape.learning)
+        tape.stream.tokens[first], self._peeked = self._peeked, -1
+        decode = native(coder.decode)
+        n: int = decode(weights.theta, arrays, tape.stream, self._decoder, first, count, tape.learning)
+        return n

@@ -50,8 +50,7 @@ def generate(
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
     bits = generator(seed)
-    voice = predictor.fork()
-    voice.learning = False
+    voice = predictor.fork(learning=False)
     voice.observe_many(prompt)
     return _draw(voice, n, temperature, top_k, top_p, bits)
 

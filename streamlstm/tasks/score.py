@@ -98,8 +98,7 @@ def score_many(predictor: StreamPredictor, texts: Sequence[Symbols], prefix: Sym
     >>> bool(cat < dog)
     True
     """
-    shared = predictor.fork()
-    shared.learning = False
+    shared = predictor.fork(learning=False)
     shared.observe_many(prefix)
     return np.array([shared.fork().observe_many(text).sum(dtype=np.float64) for text in texts], dtype=np.float64)
 

@@ -1,0 +1,65 @@
+"""Where the tokens come from that a predictor steps over: from an array, or from whoever implements `TokenSource`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from ..kernels import network, ranks
+from ..kernels.arrays import F32, FILLED, U8
+from ..kernels.jit import native
+from ..memory.memory import REPORT, Memory
+from ..vocabulary import Tokens
+from .tape import Tape
+from .weights import Weights
+
+NO_REPORT = np.zeros(0, dtype=np.float32)
+NOTHING_MARKED = np.zeros(0, dtype=np.uint8)
+
+
+class TokenSource(Protocol):
+    """Feeds tokens to the kernels; `StreamPredictor.steps` tells it when."""
+
+    def peek(self, distribution: F32) -> int:
+        """The next token, given the distribution held before it; called when a full tape needs its last target."""
+
+    def prepare(self, weights: Weights, tape: Tape, first: int, count: int) -> None:
+        """Get ready to feed `count` tokens to the tape from slot `first` on."""
+
+    def feed(self, weights: Weights, memory: Memory | None, tape: Tape, first: int, count: int) -> int:
+        """Feed up to `count` tokens from slot `first` on, with the tape's position moved; returns how many."""
+
+
+class KnownTokens:
+    """Tokens that are known beforehand: the network reads as many at once as the tape takes.
+
+    tokens  int32 [n]
+    report  float32 [n · REPORT] or empty: filled with what the experts of the memory predicted
+    marked  uint8 [V] or empty: `feed` returns where a marked symbol may be among the k most probable next ones
+    """
+
+    def __init__(self, tokens: Tokens, report: F32 = NO_REPORT, marked: U8 = NOTHING_MARKED, k: int = 0) -> None:
+        self._tokens, self._report, self._marked, self._k = tokens, report, marked, k
+        self._done = 0
+
+    def peek(self, distribution: F32) -> int:
+        """See `TokenSource`."""
+        return int(self._tokens[self._done])
+
+    def prepare(self, weights: Weights, tape: Tape, first: int, count: int) -> None:
+        """See `TokenSource`."""
+        tape.stream.tokens[first : first + count] = self._tokens[self._done : self._done + count]
+        native(network.forward)(weights.theta, tape.stream, first, count, 1)
+
+    def feed(self, weights: Weights, memory: Memory | None, tape: Tape, first: int, count: int) -> int:
+        """See `TokenSource`."""
+        stream, marked, k = tape.stream, self._marked, self._k
+        if memory is not None:
+            report = self._report[self._done * REPORT : (self._done + count) * REPORT]
+            count = memory.remember(stream, first, count, tape.learning, report, marked, k)
+        elif k:
+            count = native(ranks.count_to_marked)(stream, first, count, marked, k)
+            stream.position[FILLED] = first + count
+        self._done += count
+        return count
