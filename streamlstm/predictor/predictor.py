@@ -34,7 +34,7 @@ from ..optim import Optimizer, RMSprop
 from ..vocabulary import Symbol, Symbols, Tokens, Vocabulary
 from . import saved
 from .sources import KnownTokens, TokenSource
-from .tape import FROZEN_WINDOW, LONGEST_FROZEN_WINDOW, Tape
+from .tape import FROZEN_WINDOWS, Tape
 from .trace import Step, Trace, TraceRecorder
 from .weights import Learner, Weights
 
@@ -336,8 +336,9 @@ class StreamPredictor:
                 parts = self._own_weights()
             learner = Learner(self._layout, parts.tape.window) if parts.helper is None else parts.helper.learner
             parts.weights.update(parts.tape, next_token, learner)
-        elif parts.tape.window < LONGEST_FROZEN_WINDOW:
-            self._parts = parts = parts._replace(tape=self._new_tape(False, LONGEST_FROZEN_WINDOW))
+        elif parts.tape.window < FROZEN_WINDOWS[-1]:
+            longer = next(window for window in FROZEN_WINDOWS if window > parts.tape.window)
+            self._parts = parts = parts._replace(tape=self._new_tape(False, longer))
         else:
             parts.tape.restart()
         if parts.helper is not None:
@@ -348,14 +349,15 @@ class StreamPredictor:
     def _make_room(self, n: int) -> None:
         """Give a frozen predictor that is about to read a block a tape that takes more of it at once."""
         tape = self._parts.tape
-        if not tape.learning and n > tape.window < LONGEST_FROZEN_WINDOW:
-            self._parts = self._parts._replace(tape=self._new_tape(False, LONGEST_FROZEN_WINDOW))
+        if not tape.learning and n > tape.window < FROZEN_WINDOWS[-1]:
+            longer = next((window for window in FROZEN_WINDOWS if window >= n), FROZEN_WINDOWS[-1])
+            self._parts = self._parts._replace(tape=self._new_tape(False, longer))
 
-    def _new_tape(self, learning: bool, frozen_window: int = FROZEN_WINDOW) -> Tape:
+    def _new_tape(self, learning: bool, frozen_window: int = FROZEN_WINDOWS[0]) -> Tape:
         """A tape whose window begins where the stream stands now."""
         parts, config = self._parts, self.config
         assisted = parts.helper is not None
-        window = config.window if learning else LONGEST_FROZEN_WINDOW if assisted else frozen_window
+        window = config.window if learning else FROZEN_WINDOWS[-1] if assisted else frozen_window
         tape = Tape.beginning_with(parts.tape.state, self.n_symbols, self._layout, window, learning)
         return tape.with_marks() if assisted else tape
 
@@ -513,7 +515,7 @@ class StreamPredictor:
         predictor = cls.from_weights(arrays, parsed.vocabulary, parsed.config, parsed.optimizer, parsed.about)
         layout, parts = predictor._layout, predictor._parts
         saved.load_optimizer(parts.weights.optimizer, layout, arrays, values)
-        window = parsed.config.window if parsed.learning else FROZEN_WINDOW
+        window = parsed.config.window if parsed.learning else FROZEN_WINDOWS[0]
         state, tokens = saved.state_of(layout, arrays), saved.tokens_of(parsed, arrays)
         tape = Tape.beginning_with(state, parsed.n_symbols - len(tokens), layout, window, parsed.learning)
         predictor._replay(parts.weights, tape, tokens)

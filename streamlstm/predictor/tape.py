@@ -8,8 +8,8 @@ from ..kernels import assistant
 from ..kernels.arrays import BASE, F32, FILLED, I32, I64, PENDING, POSITION, Stream
 from ..model import Layout, aligned_zeros
 
-FROZEN_WINDOW, LONGEST_FROZEN_WINDOW = 4, 32
-"""How many symbols the tape of a predictor that does not learn takes: at first, and once a block of symbols came."""
+FROZEN_WINDOWS = (0, 4, 32)
+"""How many symbols the tape of a predictor that does not learn takes: none in a fork that is only asked, more later."""
 
 
 class Tape:
@@ -27,7 +27,7 @@ class Tape:
         self.layout, self.window, self.learning, self.batch = layout, window, learning, batch
         self.record = layout.record(learning)
         self.stream = Stream(
-            tape=aligned_zeros((window + 2) * batch * self.record),
+            tape=aligned_zeros((window + 1 + learning) * batch * self.record),
             tokens=np.zeros((window + 1) * batch, dtype=np.int32),
             bits=np.zeros((window + 1) * batch, dtype=np.float32),
             layout=layout.describe(learning, batch),
@@ -84,9 +84,9 @@ class Tape:
         self.stream.position[: FILLED + 2] = 0, self.n_symbols  # FILLED and BASE in one assignment
 
     def copy(self) -> Tape:
-        """An independent copy without an assistant. One that does not learn gets room for a few symbols only."""
+        """An independent copy without an assistant; if it does not learn, of the state only."""
         if not self.learning:
-            return Tape.beginning_with(self.state, self.n_symbols, self.layout, FROZEN_WINDOW, learning=False)
+            return Tape.beginning_with(self.state, self.n_symbols, self.layout, FROZEN_WINDOWS[0], learning=False)
         twin = Tape(self.layout, self.window, learning=True)
         twin.copy_from(self)
         return twin
