@@ -10,6 +10,8 @@ import numpy as np
 
 from .kernels.arrays import F32, I64
 
+MAX_WINDOW = 4096
+
 CONNECTIONS = ("skip", "stacked")
 
 CACHE_LINE = 16
@@ -40,7 +42,7 @@ class Config:
         for name, least, most in (
             ("hidden", 1, 4096),
             ("layers", 1, 16),
-            ("window", 1, 4096),
+            ("window", 1, MAX_WINDOW),
             ("memory_bits", 10, 26),
         ):
             value = getattr(self, name)
