@@ -105,7 +105,7 @@ def test_a_glance_at_the_future_is_found(monkeypatch):
         return bits
 
     monkeypatch.setattr(StreamPredictor, "observe_many", looks_ahead)
-    monkeypatch.setattr(module, "PIECE", 1)
+    monkeypatch.setattr(module, "LARGEST_BLOCK", 1)
     *_, last = verify(text(SIZE), predictor)
     assert last.check == "causal"
     assert "symbol 0 has" in last.counterexample

@@ -97,7 +97,7 @@ class _OneByOne:
         return Row("normalised", figures, found)
 
     def scored_first(self) -> Row:
-        """Each surprisal is -log2 of the distribution held before the symbol, within 1e-5 bits and 1e-6 of its value."""
+        """Each surprisal is -log2 of the probability held before, within 1e-5 bits and 1e-6 of its value."""
         expected = -np.log2(self._chances.astype(np.float64))
         errors = np.abs(self.bits - expected)
         wrong = _first(~(errors <= 1e-5 + 1e-6 * expected))
