@@ -9,24 +9,17 @@ import numpy as np
 
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32
-from ..memory.memory import Memory
 from ..model import Config, Layout, aligned_zeros
 from ..optim import Optimizer, OptimizerState, optimizer_from
 from ..vocabulary import Tokens, Vocabulary
-from .tape import Tape
-from .weights import Weights
+from .stream import TokenStream
 
 
 def to_checkpoint(
-    layout: Layout,
-    vocabulary: Vocabulary,
-    weights: Weights,
-    tape: Tape,
-    memory: Memory | None,
-    about: dict[str, Any],
-    half: bool,
+    stream: TokenStream, vocabulary: Vocabulary, about: dict[str, Any], half: bool
 ) -> tuple[Arrays, dict[str, Any]]:
     """The arrays by name and the JSON-able values that hold all of a predictor."""
+    layout, weights, tape, memory = stream.layout, stream.weights, stream.tape, stream.memory
     optimizer = weights.optimizer
     state, tokens = (tape.first_state, tape.tokens) if tape.learning else (tape.state, tape.tokens[:0])
     named = layout.named(weights.theta)
