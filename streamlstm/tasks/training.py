@@ -279,7 +279,7 @@ def adaptation(hidden: int) -> RMSprop:
     (0.0045, 0.00225)
     """
     wider = max(1.0, hidden / 128)
-    rates = {"lr": 0.0045 / wider, "output": 5 * math.sqrt(wider), "candidate": 1.0}
+    rates = {"lr": 0.0045 / wider, "output_lr_scale": 5 * math.sqrt(wider), "candidate_lr_scale": 1.0}
     return RMSprop(**rates, half_life=2e4, floor=0.3, beta2=0.9999)
 
 
