@@ -248,7 +248,7 @@ class Layout:
             if not np.isfinite(weights[name]).all():
                 raise ValueError(f"the weight {' + '.join(parts)} holds a number that is not finite in float32")
         if given:
-            raise ValueError(f"unknown weight {min(given)}; this network has {', '.join(self.shapes)}")
+            raise ValueError(f"unknown weight {min(given)!r}; this network has {', '.join(self.shapes)}")
         return weights
 
 

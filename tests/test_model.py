@@ -94,7 +94,7 @@ def test_half_of_the_biases_of_pytorch_or_both_forms_are_refused():
 
 @pytest.mark.parametrize("name", ["weight_ih_l2", "bias_ih", "weight_hh_l0_reverse", "bias_ih_out", "Weight_out", "hh"])
 def test_an_unknown_weight_is_refused_by_name(name):
-    with pytest.raises(ValueError, match=f"unknown weight {name}; this network has weight_ih_l0, .*bias_out"):
+    with pytest.raises(ValueError, match=f"unknown weight '{name}'; this network has weight_ih_l0, .*bias_out"):
         WEIGHTS.flat(weights(**{name: np.zeros(3)}))
 
 
