@@ -1,4 +1,4 @@
-"""Checkpoints: named arrays and JSON-able values in one .safetensors file, which is written completely or not at all."""
+"""Checkpoints: named arrays and JSON-able values in one .safetensors file, written completely or not at all."""
 
 import contextlib
 import hashlib
