@@ -34,7 +34,8 @@ def generate(
     Raises ValueError for a value out of its range, and for a prompt with a symbol that is not in the vocabulary.
 
     >>> predictor = StreamPredictor.pretrained()
-    >>> "".join(generate(predictor, 14, "one two three " * 9, temperature=0))
+    >>> bits = predictor.observe_many("one two three " * 9)
+    >>> "".join(generate(predictor, 14, temperature=0))
     'one two three '
     """
     if length < 0:

@@ -150,7 +150,7 @@ class Trainer:
     Raises ValueError for a text that is too short, and for weights that do not fit the config.
 
     >>> tokens, vocabulary = Vocabulary.bytes().encode("to be or not to be " * 20), Vocabulary.bytes()
-    >>> trainer = Trainer(tokens, vocabulary, Config(hidden=16, layers=1), TrainingPlan(batch=4, window=16))
+    >>> trainer = Trainer(tokens, vocabulary, Config(hidden=16, layers=1), TrainingPlan(batch=4, window=16, warmup=2))
     >>> bits = [progress.bits for progress in trainer.run()]
     >>> bits[0] == 8.0 and bits[-1] < 6
     True
