@@ -44,6 +44,7 @@ class Vocabulary:
     characters: str | None
     unknown: str | None = None
     token_of: Mapping[Symbol, int] = field(init=False, compare=False)
+    _code_points: npt.NDArray[np.uint32] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.characters is None:
@@ -135,7 +136,7 @@ class Vocabulary:
     def _encode_text(self, text: str, position: int) -> Tokens:
         assert self.characters is not None
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        known: npt.NDArray[np.uint32] = self._code_points  # type: ignore[attr-defined]
+        known = self._code_points
         tokens = np.minimum(np.searchsorted(known, points), len(known) - 1)
         missing = known[tokens] != points
         if missing.any():
