@@ -119,7 +119,7 @@ def test_a_sequence_of_ints_is_taken_as_tokens(vocabulary, tokens):
 @pytest.mark.parametrize(
     "symbols",
     [["h", "i"], [b"h"], [1, True], [1.0], [[1, 2]], {1, 2}, 7, None, iter([1]), memoryview(np.array([1], np.int32))],
-    ids=repr,
+    ids=lambda symbols: type(symbols).__name__,
 )
 @pytest.mark.parametrize("vocabulary", BOTH, ids=repr)
 def test_what_is_neither_text_nor_bytes_nor_tokens_is_a_type_error(vocabulary, symbols):
