@@ -43,7 +43,7 @@ def check_target(path: str | os.PathLike[str], *others: str | os.PathLike[str]) 
     """Raise OSError, before any work is done, if `path` cannot be written or is the same file as one of `others`."""
     target = Path(path).resolve()
     if target in [Path(name).resolve() for name in others]:
-        raise OSError(f"{path} is given twice and would be overwritten; name another file to write")
+        raise OSError(f"{path} is named twice and would be overwritten; name another file to write")
     if target.is_dir():
         raise IsADirectoryError(f"{path} is a directory; name a file in it")
     if target.exists() and not target.is_file():
