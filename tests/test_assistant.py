@@ -78,7 +78,7 @@ def test_both_cores_give_the_bits_of_one(config, learning):
     assert_alike(predictor, alone)
 
 
-@pytest.mark.parametrize("optimizer", [SGD(l2=1e-3), RMSprop(), Adam(clip=0.1, candidate=0.5)], ids=str)
+@pytest.mark.parametrize("optimizer", [SGD(l2=1e-3), RMSprop(), Adam(clip=0.1, candidate_lr_scale=0.5)], ids=str)
 @pytest.mark.parametrize("config", SHAPES, ids=str)
 def test_known_text_and_updates_too(config, optimizer):
     predictor, tokens = StreamPredictor(config=config, optimizer=optimizer), random_tokens(198, 256)
