@@ -69,8 +69,7 @@ def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F3
     The arrays are those of `network.forward`, `gradient.backward` and `descent.descend`; gradient, slots and hyper may
     be empty for a net that does not learn.
     """
-    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
-    grad, work, touched = gradient.grad, gradient.work, gradient.touched
+    layout = stream.layout
     release(layout, STATE, READY)
     state, idle = READY, 0
     while state != AWAY:
@@ -78,11 +77,11 @@ def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F3
         if state == CALLED:
             task, first, count = layout[TASK], layout[FROM], layout[COUNT]
             if task == FORWARD:
-                flow(theta, tape, tokens, layout, first, count, 1, ASSISTANT)
+                flow(theta, stream, first, count, 1, ASSISTANT)
             elif task == BACKWARD:
-                flow_back(theta, grad, work, tape, tokens, touched, layout, count, 1, ASSISTANT)
+                flow_back(theta, gradient, stream, count, 1, ASSISTANT)
             else:
-                descend_by(first, theta, slots, grad, touched, hyper, layout, ASSISTANT)
+                descend_by(first, theta, slots, gradient, hyper, layout, ASSISTANT)
             leave(layout, ASSISTANT)
             idle = 0
         pause()
