@@ -7,11 +7,31 @@ window, and its slots with it: the other rows' gradients are zero, and reading t
 import numpy as np
 
 from .arrays import BASE, F32, F64, FILLED, PENDING, Gradient, Stream
-from .gradient import has
+from .atomics import acquire, exchange, pause, release
+from .gradient import flow_back, has
 from .jit import entry, kernel
 from .lanes import lane_sum, load, reciprocal_root_guess, root, splat, store
-from .network import COLUMNS, HIDDEN, LAYERS, OUTPUT, RECORD, SLOT, TABLES, copy_slot
-from .shares import ASSISTANT, CALLER, DESCEND, WHOLE, call, leave, meet, share
+from .network import COLUMNS, HIDDEN, LAYERS, OUTPUT, RECORD, SLOT, TABLES, copy_slot, flow
+from .second_core import (
+    ASSISTANT,
+    AWAY,
+    BACKWARD,
+    CALLED,
+    CALLER,
+    COUNT,
+    DESCEND,
+    FIRST,
+    FORWARD,
+    READY,
+    SPINS_BEFORE_SLEEP,
+    STATE,
+    TASK,
+    WHOLE,
+    call,
+    leave,
+    meet,
+    share,
+)
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
@@ -216,3 +236,31 @@ def add_gradient(gradient: Gradient, other: Gradient, tables: int, width: int):
                         grad, j, load(grad, j, 64) + load(other.grad, j, 64) if touched[v] else load(other.grad, j, 64)
                     )
             touched[v] = 1
+
+
+@entry
+def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F32):
+    """Compute the assistant's part of each task that it is called for, until there was none for a while.
+
+    The arrays are those of `network.forward`, `gradient.backward` and `descend`. The protocol is `second_core`'s.
+    """
+    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
+    grad, work, touched = gradient.grad, gradient.work, gradient.touched
+    release(layout, STATE, READY)
+    state, spins = READY, 0
+    while state != AWAY:
+        spins += 1
+        if state == CALLED:
+            task, first, count = layout[TASK], layout[FIRST], layout[COUNT]
+            if task == FORWARD:
+                flow(theta, tape, tokens, layout, first, count, 1, ASSISTANT)
+            elif task == BACKWARD:
+                flow_back(theta, grad, work, tape, tokens, touched, layout, count, 1, ASSISTANT)
+            else:
+                descend_by(first, theta, slots, grad, touched, hyper, layout, ASSISTANT)
+            leave(layout, ASSISTANT)
+            spins = 0
+        pause()
+        if spins >= SPINS_BEFORE_SLEEP:
+            exchange(layout, STATE, READY, AWAY)  # unless it has just been called
+        state = acquire(layout, STATE)

@@ -25,7 +25,7 @@ from .network import (
     copy_slot,
     tanh,
 )
-from .shares import BACKWARD, CALLER, WHOLE, call, leave, meet, share
+from .second_core import BACKWARD, CALLER, WHOLE, call, leave, meet, share
 
 
 @kernel

@@ -14,7 +14,7 @@ tape   float32  Records of one stream at one time: p [C], h and c of each layer 
                 distribution of the mixture [C], gates of each layer [L, N]. Slot s holds B records: the state after
                 s symbols of the window. Slot 0 is the carried state.
 tokens int32    [T + 1, B]: the symbol that slot s predicts, which is also the one that leads to slot s + 1.
-layout int64    The numbers named below; for a net with an assistant then the marks of `shares`.
+layout int64    The numbers named below; for a net with an assistant then the words of `second_core`.
 
 Every sum's order is written down and nothing is fused, so all CPUs give the same bits: a product of a vector
 and rows adds k = 0, 1, 2, …; a dot product runs on 16 lanes that are then folded in halves (`row_sums`).
@@ -43,7 +43,7 @@ from .lanes import (
     store_tile,
     times_power_of_two,
 )
-from .shares import FORWARD, WHOLE, call, leave, meet, share
+from .second_core import FORWARD, WHOLE, call, leave, meet, share
 
 # Places in `layout`: V, C, H, L; 1 if every layer sees the symbol and is read by the output layer (skip
 # connections); where the output layer and the tables begin in theta; sizes of a record and of a slot; where the
