@@ -9,11 +9,31 @@ from typing import NamedTuple
 import numpy as np
 
 from .arrays import BASE, F32, F64, FILLED, PENDING, Gradient, Stream
-from .gradient import has
+from .atomics import acquire, exchange, pause, release
+from .gradient import flow_back, has
 from .jit import entry, kernel
 from .lanes import lane_sum, load, reciprocal_root_guess, root, splat, store
-from .network import ONE, RECORD, SLOT, ZERO, below, bias_of, copy_slot, output, recurrent, shape_of
-from .shares import ASSISTANT, CALLER, DESCEND, WHOLE, call, leave, meet, share
+from .network import ONE, RECORD, SLOT, ZERO, copy_slot, flow, layer_of, shape_of
+from .second_core import (
+    ASSISTANT,
+    AWAY,
+    BACKWARD,
+    CALLED,
+    CALLER,
+    COUNT,
+    DESCEND,
+    FIRST,
+    FORWARD,
+    READY,
+    SPINS_BEFORE_SLEEP,
+    STATE,
+    TASK,
+    WHOLE,
+    call,
+    leave,
+    meet,
+    share,
+)
 
 f32 = np.float32
 
@@ -33,7 +53,6 @@ SUMS_OF_ASSISTANT            128 sums of squares that the assistant passes to th
 class Update(NamedTuple):
     """What a rule reads and writes: theta [P], slots [slots of the rule · P], grad [P], and hyper [N_HYPER]."""
 
-    rule: int
     theta: F32
     slots: F32
     grad: F32
@@ -54,7 +73,7 @@ def reciprocal_root(x):
 @kernel
 def sgd(update, start, n, lr):
     """m = β₁·m + (scale·g + λ·θ);  θ -= lr·m.  Without momentum (β₁ = 0) there is no slot m."""
-    rule, theta, slots, grad, hyper = update
+    theta, slots, grad, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
         g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
@@ -67,7 +86,7 @@ def sgd(update, start, n, lr):
 @kernel
 def rmsprop(update, start, n, lr):
     """v = β₂·v + (1 - β₂)·g²;  θ -= lr·g / √(v / (1 - β₂ᵏ) + ε²);  g = scale·grad + λ·θ  (Tieleman & Hinton 2012)."""
-    rule, theta, slots, grad, hyper = update
+    theta, slots, grad, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
         g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
@@ -79,7 +98,7 @@ def rmsprop(update, start, n, lr):
 @kernel
 def adam(update, start, n, lr):
     """θ -= lr·m̂ / (√v̂ + ε);  m = β₁·m + (1 - β₁)·g;  v and g as above;  m̂, v̂ over 1 - βᵏ  (Kingma & Ba 2015)."""
-    rule, theta, slots, grad, hyper = update
+    theta, slots, grad, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
         g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
@@ -91,29 +110,29 @@ def adam(update, start, n, lr):
 
 
 @kernel
-def apply_rule(update, start, n, lr):
+def apply_rule(rule, update, start, n, lr):
     """Apply the rule to theta[start : start + n], n a multiple of 32."""
-    if update.rule == 0:
+    if rule == 0:
         sgd(update, start, n, lr)
-    elif update.rule == 1:
+    elif rule == 1:
         rmsprop(update, start, n, lr)
     else:
         adam(update, start, n, lr)
 
 
 @kernel
-def apply_to_gates(update, start, n_rows, G):
+def apply_to_gates(rule, update, start, n_rows, G):
     """Apply the rule to rows of gates i, f, g, o, the first at theta[start]; the candidate g may have its own rate."""
     lr, lr_candidate, end = update.hyper[LR], update.hyper[LR_CANDIDATE], start + n_rows * G
     if lr_candidate == lr:
-        apply_rule(update, start, end - start, lr)
+        apply_rule(rule, update, start, end - start, lr)
         return
     H = G // 4
     for candidate in range(start + 2 * H, end, G):
-        apply_rule(update, start, candidate - start, lr)
-        apply_rule(update, candidate, H, lr_candidate)
+        apply_rule(rule, update, start, candidate - start, lr)
+        apply_rule(rule, update, candidate, H, lr_candidate)
         start = candidate + H
-    apply_rule(update, start, end - start, lr)
+    apply_rule(rule, update, start, end - start, lr)
 
 
 @kernel
@@ -181,22 +200,23 @@ def descend_by(rule, theta, slots, gradient, hyper, layout, part):
     meet(layout, part)
     if not hyper[SCALE] < f32(np.inf):
         return norm
-    update = Update(rule, theta, slots, gradient.grad, hyper)
+    update = Update(theta, slots, gradient.grad, hyper)
     begin, n = share(H, 32, part)
     for l in range(shape.L):
+        layer = layer_of(shape, l)
         if l > 0:
-            apply_to_gates(update, below(theta, shape, l).start + begin * G, n, G)
-        apply_to_gates(update, recurrent(theta, shape, l).start + begin * G, n, G)
+            apply_to_gates(rule, update, layer.below + begin * G, n, G)
+        apply_to_gates(rule, update, layer.recurrent + begin * G, n, G)
         if part != ASSISTANT:
-            apply_to_gates(update, bias_of(shape, l), 1, G)
+            apply_to_gates(rule, update, layer.bias, 1, G)
     for matrix in range(shape.output, shape.tables - C, H * C):
-        apply_rule(update, matrix + begin * C, n * C, hyper[LR_OUTPUT])
+        apply_rule(rule, update, matrix + begin * C, n * C, hyper[LR_OUTPUT])
     if part != ASSISTANT:
-        apply_rule(update, shape.tables - C, C, hyper[LR_OUTPUT])
+        apply_rule(rule, update, shape.tables - C, C, hyper[LR_OUTPUT])
     for table in range(shape.tables, theta.size, shape.V * G):
         for v in range(shape.V):
             if touched[v] and has(v, part):
-                apply_to_gates(update, table + v * G, 1, G)
+                apply_to_gates(rule, update, table + v * G, 1, G)
     return norm
 
 
@@ -250,3 +270,30 @@ def add_gradient(gradient: Gradient, other: Gradient, tables: int, G: int):
                     g = load(other.grad, j, 64)
                     store(grad, j, load(grad, j, 64) + g if touched[v] else g)
             touched[v] = 1
+
+
+@entry
+def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F32):
+    """Compute the assistant's part of each task that it is called for, until there was none for a while.
+
+    The arrays are those of `network.forward`, `gradient.backward` and `descend`. The protocol is `second_core`'s.
+    """
+    layout = stream.layout
+    release(layout, STATE, READY)
+    state, spins = READY, 0
+    while state != AWAY:
+        spins += 1
+        if state == CALLED:
+            task, first, count = layout[TASK], layout[FIRST], layout[COUNT]
+            if task == FORWARD:
+                flow(theta, stream, first, count, ASSISTANT)
+            elif task == BACKWARD:
+                flow_back(theta, gradient, stream, count, ASSISTANT)
+            else:
+                descend_by(first, theta, slots, gradient, hyper, layout, ASSISTANT)
+            leave(layout, ASSISTANT)
+            spins = 0
+        pause()
+        if spins >= SPINS_BEFORE_SLEEP:
+            exchange(layout, STATE, READY, AWAY)  # unless it has just been called
+        state = acquire(layout, STATE)

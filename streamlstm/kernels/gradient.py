@@ -4,7 +4,7 @@ Truncated backpropagation through time (Williams & Peng 1990; Graves 2013). Arra
 and as there the order of every sum is written down.
 """
 
-from .arrays import F32, PENDING, Gradient, Matrix, Stream
+from .arrays import F32, PENDING, Gradient, Matrix, Stream, Vectors
 from .jit import entry, inlined, kernel
 from .lanes import WIDE, load, load_tile, repeat, row_sums, splat, spread, store, store_tile
 from .network import (
@@ -16,20 +16,12 @@ from .network import (
     ZERO,
     Cell,
     add_row,
-    below,
-    bias_of,
     copy_slot,
-    gates_of,
-    hidden_of,
-    output,
-    output_bias_of,
-    recurrent,
+    layer_of,
     shape_of,
-    table,
     tanh,
-    vectors,
 )
-from .shares import BACKWARD, CALLER, WHOLE, call, leave, meet, share
+from .second_core import BACKWARD, CALLER, WHOLE, call, leave, meet, share
 
 
 @kernel
@@ -37,12 +29,6 @@ def clear(y, at, n):
     """y[at : at + n] = 0, for n a multiple of 32."""
     for j in range(at, at + n, 32):
         store(y, j, splat(ZERO, 32))
-
-
-@kernel
-def rows_of(W, begin, n):
-    """W[begin : begin + n, :]."""
-    return Matrix(W.data, W.start + begin * W.columns, n, W.columns)
 
 
 @kernel
@@ -137,52 +123,53 @@ def cell_backward(cell, work, dh, dc, begin, n):
 
 
 @inlined
-def flow_back(theta, gradient, stream, count, batch, part):
+def flow_back(theta, gradient, stream, count, part):
     """`backward` from dy = p - onehot(token) on; of two threads each computes half of every layer's units.
 
     A thread computes dh, dc and dz of its units, and the rows of the gradient that multiply its units.
     """
     grad, work, tape, layout = gradient.grad, gradient.work, stream.tape, stream.layout
     shape = shape_of(layout)
-    H, record, slot, rows = shape.H, shape.record, shape.slot, count * batch
+    H, C, G, B, record, slot = shape.H, shape.C, shape.G, shape.B, shape.record, shape.slot
+    rows = count * B
     begin, n = share(H, 32, part)
-    first_gate, n_gates = share(shape.G, 128, part)
-    first_column, n_columns = share(shape.C, 128, part)
-    dy = vectors(tape, slot, record, rows)
-    bias = output_bias_of(shape) + first_column
-    sum_vectors(grad, bias, vectors(tape, slot + first_column, record, rows), n_columns)
-    dh, dc = vectors(work, begin, H, rows), rows * H
+    first_column, n_columns = share(C, 128, part)
+    sum_vectors(grad, shape.tables - C + first_column, Vectors(tape, slot + first_column, record, rows), n_columns)
+    first_column, n_columns = share(G, 128, part)
+    dy, dh, dc = Vectors(tape, slot, record, rows), Vectors(work, begin, H, rows), rows * H
     for l in range(shape.L - 1, -1, -1):
-        h, z = hidden_of(shape, l), slot + gates_of(shape, l)
-        dz = vectors(tape, z, record, rows)
-        for r in range(rows + batch):
+        layer = layer_of(shape, l)
+        h, z = layer.h + begin, slot + layer.z
+        dz = Vectors(tape, z, record, rows)
+        for r in range(rows + B):
             clear(work, r * H + begin, n)
         if shape.skip or l == shape.L - 1:
-            add_transposed_product(dh, rows_of(output(theta, shape, l), begin, n), dy, False)
-            h_after = vectors(tape, slot + h + begin, record, rows)
-            outer_products(rows_of(output(grad, shape, l), begin, n), h_after, dy)
+            W_output = layer.output + begin * C
+            add_transposed_product(dh, Matrix(theta, W_output, n, C), dy, False)
+            outer_products(Matrix(grad, W_output, n, C), Vectors(tape, slot + h, record, rows), dy)
         if l < shape.L - 1:
-            dz_above = vectors(tape, slot + gates_of(shape, l + 1), record, rows)
-            add_transposed_product(dh, rows_of(below(theta, shape, l + 1), begin, n), dz_above, False)
-        W = rows_of(recurrent(theta, shape, l), begin, n)
+            above = layer_of(shape, l + 1)
+            dz_above = Vectors(tape, slot + above.z, record, rows)
+            add_transposed_product(dh, Matrix(theta, above.below + begin * G, n, G), dz_above, False)
+        W_recurrent = layer.recurrent + begin * G
         for s in range(count - 1, -1, -1):
+            dh_now = s * B * H
             if s < count - 1:
-                dz_later = vectors(tape, z + (s + 1) * slot, record, batch)
-                dh_now = vectors(work, s * batch * H + begin, H, batch)
-                add_transposed_product(dh_now, W, dz_later, s % 2 == 1)
-            for b in range(batch):
+                dz_next = Vectors(tape, z + (s + 1) * slot, record, B)
+                y, W = Vectors(work, dh_now + begin, H, B), Matrix(theta, W_recurrent, n, G)
+                add_transposed_product(y, W, dz_next, s % 2 == 1)
+            for b in range(B):
                 at = s * slot + b * record
-                cell = Cell(tape, at + h, slot + at + h, at + z, H)
-                cell_backward(cell, work, (s * batch + b) * H, dc + b * H, begin, n)
+                cell = Cell(tape, at + layer.h, slot + at + layer.h, at + z, H)
+                cell_backward(cell, work, dh_now + b * H, dc + b * H, begin, n)
             meet(layout, part)
-        outer_products(rows_of(recurrent(grad, shape, l), begin, n), vectors(tape, h + begin, record, rows), dz)
-        bias = bias_of(shape, l) + first_gate
-        sum_vectors(grad, bias, vectors(tape, z + first_gate, record, rows), n_gates)
+        outer_products(Matrix(grad, W_recurrent, n, G), Vectors(tape, h, record, rows), dz)
+        sum_vectors(grad, layer.bias + first_column, Vectors(tape, z + first_column, record, rows), n_columns)
         if l > 0:
-            h_below = vectors(tape, slot + hidden_of(shape, l - 1) + begin, record, rows)
-            outer_products(rows_of(below(grad, shape, l), begin, n), h_below, dz)
+            h_below = Vectors(tape, slot + layer_of(shape, l - 1).h + begin, record, rows)
+            outer_products(Matrix(grad, layer.below + begin * G, n, G), h_below, dz)
         if shape.skip or l == 0:
-            sum_by_token(table(grad, shape, l), dz, stream.tokens, gradient.touched, part)
+            sum_by_token(Matrix(grad, layer.table, shape.V, G), dz, stream.tokens, gradient.touched, part)
 
 
 @entry
@@ -204,5 +191,5 @@ def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: 
         touched[tokens[r]] = 1
         tape[slot + r * record + tokens[batch + r]] -= ONE
     part = call(layout, BACKWARD, 0, count)
-    flow_back(theta, gradient, stream, count, batch, part)
+    flow_back(theta, gradient, stream, count, part)
     leave(layout, part)

@@ -22,7 +22,7 @@ tape    float32  [slots, B] records. A record: p [C], h and c of each layer [L, 
                  of the mixture [C], then z or the gates of each layer [L, G]. Slot s is the state after s symbols of
                  the window.
 tokens  int32    [T + 1, B]: the symbol that slot s predicts, which is also the input that leads to slot s + 1.
-layout  int64    the numbers whose indices are named below; with an assistant, its marks follow (see `shares`).
+layout  int64    the numbers whose indices are named below; with an assistant, the words of `second_core` follow.
 
 All CPUs give the same bits: the order of every sum is written down, and no multiplication is fused with an addition.
 A product of a vector and a matrix adds the rows k = 0, 1, 2, …; a dot product sums on 16 lanes, which `row_sums` then
@@ -53,7 +53,7 @@ from .lanes import (
     store_tile,
     times_power_of_two,
 )
-from .shares import FORWARD, WHOLE, call, leave, meet, share
+from .second_core import FORWARD, WHOLE, call, leave, meet, share
 
 VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP, PREDICTION = range(12)
 """Indices in `layout`.
@@ -70,7 +70,7 @@ PREDICTION                           start of the distribution that the predicto
 
 
 class Shape(NamedTuple):
-    """What `layout` says, read once."""
+    """The sizes and offsets of a layout, see above; `gates` is that of layer 0."""
 
     V: int
     C: int
@@ -84,6 +84,27 @@ class Shape(NamedTuple):
     gates: int
     gate_step: int
     G: int
+    B: int
+
+
+class Layer(NamedTuple):
+    """Where the parts of one layer start.
+
+    h, z       in a record: h [H], which c [H] follows, and the gates [G]
+    below      in theta: W_below [H, G], if it is not layer 0
+    recurrent  W_recurrent [H, G]
+    bias       [G]
+    output     W_output [H, C], if the output layer reads the layer
+    table      [V, G], if the layer sees the input symbol
+    """
+
+    h: int
+    z: int
+    below: int
+    recurrent: int
+    bias: int
+    output: int
+    table: int
 
 
 class Cell(NamedTuple):
@@ -190,84 +211,39 @@ def shape_of(layout):
         layout[GATES],
         layout[GATE_STEP],
         4 * layout[HIDDEN],
+        layout[SLOT] // layout[RECORD],
     )
 
 
 @kernel
-def hidden_of(shape, l):
-    """Where h of layer l starts in a record; c follows."""
-    return shape.C + 2 * l * shape.H
-
-
-@kernel
-def gates_of(shape, l):
-    """Where the gates of layer l start in a record."""
-    return shape.gates + l * shape.gate_step
-
-
-@kernel
-def recurrent(flat, shape, l):
-    """W_recurrent of layer l, [H, G], in `flat`: theta or an array that is laid out as theta."""
-    return Matrix(flat, l * (2 * shape.H + 1) * shape.G, shape.H, shape.G)
-
-
-@kernel
-def below(flat, shape, l):
-    """W_below of layer l > 0, [H, G]: the rows before its W_recurrent."""
-    return Matrix(flat, (l * (2 * shape.H + 1) - shape.H) * shape.G, shape.H, shape.G)
-
-
-@kernel
-def bias_of(shape, l):
-    """Where the bias of layer l starts in theta: after its W_recurrent."""
-    return (l * (2 * shape.H + 1) + shape.H) * shape.G
-
-
-@kernel
-def table(flat, shape, l):
-    """The table of layer l, [V, G]."""
-    return Matrix(flat, shape.tables + l * shape.V * shape.G, shape.V, shape.G)
-
-
-@kernel
-def output(flat, shape, l):
-    """W_output of layer l, [H, C]; without skip connections only the last layer has one."""
-    return Matrix(flat, shape.output + l * shape.skip * shape.H * shape.C, shape.H, shape.C)
-
-
-@kernel
-def output_bias_of(shape):
-    """Where the bias of the output layer starts in theta."""
-    return shape.tables - shape.C
-
-
-@kernel
-def vectors(data, start, stride, count):
-    """Vectors, with the same type for literal arguments, so that kernels are compiled for one type."""
-    return Vectors(data, start, stride, count)
-
-
-@kernel
-def gate_columns(H, part):
-    """The columns of the gates that one thread computes: all, or for each gate those of the thread's units."""
-    begin, n = share(H, 32, part)
-    return Columns(begin, 4 * n, 4 * H) if part == WHOLE else Columns(begin, n, H)
+def layer_of(shape, l):
+    """Where the parts of layer l start."""
+    recurrent = l * (2 * shape.H + 1) * shape.G
+    return Layer(
+        shape.C + 2 * l * shape.H,
+        shape.gates + l * shape.gate_step,
+        recurrent - shape.H * shape.G,
+        recurrent,
+        recurrent + shape.H * shape.G,
+        shape.output + shape.skip * l * shape.H * shape.C,
+        shape.tables + l * shape.V * shape.G,
+    )
 
 
 @kernel
 def score(stream, first, rows):
     """bits[r] = -log2 p_r[tokens[r]], the surprisal in bits, for the records r = first … first + rows - 1."""
-    record = stream.layout[RECORD]
+    tape, tokens, bits, record = stream.tape, stream.tokens, stream.bits, stream.layout[RECORD]
     for r in range(first, first + rows):
-        stream.bits[r] = ZERO - log2(stream.tape[r * record + stream.tokens[r]])
+        bits[r] = ZERO - log2(tape[r * record + tokens[r]])
 
 
 @kernel
 def copy_slot(stream, to, source):
     """Copy one slot of the tape to another."""
-    size = stream.layout[SLOT]
+    tape, size = stream.tape, stream.layout[SLOT]
     for j in range(0, size, 16):
-        store(stream.tape, to * size + j, load(stream.tape, source * size + j, 16))
+        store(tape, to * size + j, load(tape, source * size + j, 16))
 
 
 @kernel
@@ -403,14 +379,15 @@ def output_layer(theta, stream, start, rows, part):
     """
     tape, layout = stream.tape, stream.layout
     shape = shape_of(layout)
-    C, record = shape.C, shape.record
+    H, C, record = shape.H, shape.C, shape.record
     begin, n = share(C, 128, part)
-    bias = output_bias_of(shape)
     for r in range(rows):
-        copy_row(tape, start + r * record + begin, theta, bias + begin, n)
+        copy_row(tape, start + r * record + begin, theta, shape.tables - C + begin, n)
+    y = Vectors(tape, start, record, rows)
     for l in range(0 if shape.skip else shape.L - 1, shape.L):
-        h = vectors(tape, start + hidden_of(shape, l), record, rows)
-        add_product(vectors(tape, start, record, rows), h, output(theta, shape, l), Columns(begin, n, C))
+        layer = layer_of(shape, l)
+        h = Vectors(tape, start + layer.h, record, rows)
+        add_product(y, h, Matrix(theta, layer.output, H, C), Columns(begin, n, C))
     meet(layout, part)
     begin, n = share(rows, 1, part)
     for r in range(begin, begin + n):
@@ -418,39 +395,41 @@ def output_layer(theta, stream, start, rows, part):
 
 
 @inlined
-def flow(theta, stream, first, count, batch, part):
+def flow(theta, stream, first, count, part):
     """`forward` without the scores; of two threads each computes half of every layer's units.
 
     What does not depend on the recurrence is computed for all records at once.
     """
     tape, tokens, layout = stream.tape, stream.tokens, stream.layout
     shape = shape_of(layout)
-    H, G, record, slot, rows = shape.H, shape.G, shape.record, shape.slot, count * batch
-    before = first * slot
+    H, G, B, record, slot = shape.H, shape.G, shape.B, shape.record, shape.slot
+    before, rows = first * slot, count * B
     after = before + slot
     begin, n = share(H, 32, part)
-    columns = gate_columns(H, part)
+    columns = Columns(begin, G, G) if part == WHOLE else Columns(begin, n, H)
     for l in range(shape.L):
-        h, z, bias = hidden_of(shape, l), gates_of(shape, l), bias_of(shape, l)
+        layer = layer_of(shape, l)
+        h, z, bias = layer.h, layer.z, layer.bias
         for r in range(rows):
-            y, row = after + z + r * record, table(theta, shape, l).start + tokens[first * batch + r] * G
-            for j in range(columns.start, G, columns.step):
+            at, row = after + z + r * record, layer.table + tokens[first * B + r] * G
+            for j in range(begin, G, columns.step):
                 if shape.skip or l == 0:
-                    copy_sum(tape, y + j, theta, bias + j, row + j, columns.n)
+                    copy_sum(tape, at + j, theta, bias + j, row + j, columns.n)
                 else:
-                    copy_row(tape, y + j, theta, bias + j, columns.n)
+                    copy_row(tape, at + j, theta, bias + j, columns.n)
         if l > 0:
-            h_below = vectors(tape, after + hidden_of(shape, l - 1), record, rows)
-            add_product(vectors(tape, after + z, record, rows), h_below, below(theta, shape, l), columns)
+            h_below = Vectors(tape, after + layer_of(shape, l - 1).h, record, rows)
+            add_product(Vectors(tape, after + z, record, rows), h_below, Matrix(theta, layer.below, H, G), columns)
+        W_recurrent = Matrix(theta, layer.recurrent, H, G)
         for s in range(count):
-            start, end = before + s * slot, after + s * slot
-            h_before = vectors(tape, start + h, record, batch)
-            add_product(vectors(tape, end + z, record, batch), h_before, recurrent(theta, shape, l), columns)
-            for b in range(batch):
-                cell_forward(Cell(tape, start + b * record + h, end + b * record + h, end + b * record + z, H), begin, n)
+            old, new = before + s * slot, after + s * slot
+            add_product(Vectors(tape, new + z, record, B), Vectors(tape, old + h, record, B), W_recurrent, columns)
+            for b in range(B):
+                at = b * record
+                cell_forward(Cell(tape, old + at + h, new + at + h, new + at + z, H), begin, n)
             meet(layout, part)
     if count == 0:
-        after, rows = before, batch
+        after, rows = before, B
     output_layer(theta, stream, after, rows, part)
 
 
@@ -464,7 +443,7 @@ def forward(theta: F32, stream: Stream, first: int, count: int, batch: int):
     An assistant, if there is one, computes half.
     """
     part = call(stream.layout, FORWARD, first, count)
-    flow(theta, stream, first, count, batch, part)
+    flow(theta, stream, first, count, part)
     leave(stream.layout, part)
     if stream.layout[PREDICTION] == 0:
         score(stream, first * batch, count * batch)

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint, read_checkpoint, write_checkpoint
-from ..kernels import assistant, network
+from ..kernels import network, second_core
 from ..kernels.arrays import F32, FILLED
-from ..kernels.assistant import Assistant
+from ..kernels.descent import assist
 from ..kernels.jit import native
+from ..kernels.second_core import Assistant
 from ..memory.memory import Memory
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..optim import Optimizer, RMSprop
@@ -341,8 +342,8 @@ class StreamPredictor:
         else:
             parts.tape.restart()
         if parts.helper is not None:
-            self._invite(parts)
-            parts.helper.note_window()
+            self._publish_arrays(parts)
+            parts.helper.window_done()
         return parts
 
     def _make_room(self, n: int) -> None:
@@ -423,16 +424,17 @@ class StreamPredictor:
         parts, tape = self._parts, self._new_tape(self.learning)
         tape.first_state[:] = 0
         memory = parts.memory.restarted() if parts.memory is not None else None
-        self._parts = self._refreshed(parts._replace(tape=tape, memory=memory))
+        self._parts = parts = self._refreshed(parts._replace(tape=tape, memory=memory))
+        self._publish_arrays(parts)
 
     # The second core
 
     @contextmanager
     def assisted(self) -> Iterator[None]:
-        """While this lasts, a second core makes half of each step and update, with the same bits, in less time.
+        """Within this context a second core computes half of each step and update: the same bits in less time.
 
-        While symbols come without a pause, the other core is busy waiting for them. Where it would not help, since the
-        network is small or the process may use one core only, nothing happens. A fork of the predictor is not assisted.
+        While symbols come without a pause, the second core is kept busy. Where it would not help, because the network
+        is small or the process may use only one core, nothing changes. A fork of the predictor is not assisted.
 
         >>> from streamlstm import StreamPredictor
         >>> predictor = StreamPredictor.pretrained()
@@ -442,37 +444,37 @@ class StreamPredictor:
         """
         n_weights = self._layout.tables  # all that lies before the tables is read in each step
         helper = self._parts.helper
-        if (helper is not None and not helper.is_done) or not assistant.helps(n_weights):
+        if (helper is not None and not helper.is_done) or not second_core.helps(n_weights):
             yield
             return
-        helper = Assistant(Learner(self._layout, self.config.window))
+        helper = Assistant(assist, Learner(self._layout, self.config.window))
         try:
-            self._take_assistant(helper)
+            self._set_helper(helper)
             helper.start()
             yield
         finally:
             helper.end()
-            self._take_assistant(None)
+            self._set_helper(None)
 
-    def _take_assistant(self, helper: Assistant | None) -> None:
-        """Have an assistant from now on, or none; an unfinished window goes on."""
+    def _set_helper(self, helper: Assistant | None) -> None:
+        """Work with an assistant from now on, or without; an unfinished window goes on."""
         parts = self._parts
         tape = parts.tape.without_marks() if helper is None else parts.tape.with_marks()
         self._parts = parts = parts._replace(helper=helper, tape=tape)
         if not tape.learning:
             self._parts = parts = parts._replace(tape=self._new_tape(False))
         if helper is not None:
-            self._invite(parts)
+            self._publish_arrays(parts)
 
-    def _invite(self, parts: _Parts) -> None:
-        """Tell the assistant with which arrays it may be called, if they are others than before.
+    def _publish_arrays(self, parts: _Parts) -> None:
+        """Give the assistant the arrays of these parts, if they are not those that it has.
 
-        Whoever replaces an array takes a new layout too, which holds the marks: until this, nobody is called.
+        Where an array was replaced, the layout was too: until this, the assistant is not called.
         """
         weights, tape, _, helper = parts
         if helper is not None and helper.layout is not tape.stream.layout:
             learner = helper.learner
-            helper.take(weights.theta, tape.stream, learner.gradient, weights.optimizer.slots, learner.hyper)
+            helper.set_arrays(weights.theta, tape.stream, learner.gradient, weights.optimizer.slots, learner.hyper)
 
     # Checkpoints
 
