@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from .command import app, leave
+from .command import app, leave, show_log
 from . import predict, score, watch, live, train, generate, compress, verify, info
 
 
@@ -18,6 +18,7 @@ def main() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:
         leave(1, "stdout is closed")
+    show_log()
     encoding = sys.stdout.encoding
     sys.stdout = open(1, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
     app(prog_name="streamlstm")

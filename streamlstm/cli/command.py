@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -38,6 +39,15 @@ def saving(model: "StreamPredictor | Watcher", path: Path | None) -> Iterator[No
     finally:
         if path is not None:
             model.save(path)
+
+
+def show_log() -> None:
+    """Show the library's messages on stderr, each after the program's name."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("streamlstm: %(message)s"))
+    logger = logging.getLogger("streamlstm")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def leave(code: int, message: object = "") -> NoReturn:

@@ -306,10 +306,10 @@ class StreamPredictor:
         self._stream.reset()
 
     def assisted(self) -> AbstractContextManager[None]:
-        """While this lasts, a second core makes half of each step and update, with the same bits, in less time.
+        """Within this context a second core computes half of each step and update: the same bits in less time.
 
-        While symbols come without a pause, the other core is busy waiting for them. Where it would not help, since the
-        network is small or the process may use one core only, nothing happens. A fork of the predictor is not assisted.
+        While symbols come without a pause, the second core is kept busy. Where it would not help, because the network
+        is small or the process may use only one core, nothing changes. A fork of the predictor is not assisted.
 
         >>> from streamlstm import StreamPredictor
         >>> predictor = StreamPredictor.pretrained()

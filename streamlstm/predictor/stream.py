@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels import assistant, network
+from ..kernels import network, second_core
 from ..kernels.arrays import F32, FILLED
-from ..kernels.assistant import Assistant
+from ..kernels.descent import assist
 from ..kernels.jit import native
+from ..kernels.second_core import Assistant
 from ..memory.memory import Memory
 from ..model import Layout
 from ..optim import Optimizer
@@ -158,7 +159,8 @@ class TokenStream:
         parts, tape = self._parts, self._new_tape(self.learning)
         tape.first_state[:] = 0
         memory = parts.memory.restarted() if parts.memory is not None else None
-        self._parts = self._refreshed(parts._replace(tape=tape, memory=memory))
+        self._parts = parts = self._refreshed(parts._replace(tape=tape, memory=memory))
+        self._publish_arrays(parts)
 
     def track_changes(self) -> None:
         """From now on keep a list of what changes in the memory, for `copy_from`."""
@@ -202,8 +204,8 @@ class TokenStream:
         else:
             parts.tape.restart()
         if parts.helper is not None:
-            self._invite(parts)
-            parts.helper.note_window()
+            self._publish_arrays(parts)
+            parts.helper.window_done()
         return parts
 
     def _make_room(self, n: int) -> None:
@@ -236,47 +238,37 @@ class TokenStream:
 
     @contextmanager
     def assisted(self) -> Iterator[None]:
-        """While this lasts, a second core makes half of each step and update, with the same bits, in less time.
-
-        While symbols come without a pause, the other core is busy waiting for them. Where it would not help, since the
-        network is small or the process may use one core only, nothing happens. A fork of the predictor is not assisted.
-
-        >>> from streamlstm import StreamPredictor
-        >>> predictor = StreamPredictor.pretrained()
-        >>> with predictor.assisted():
-        ...     round(sum(predictor.observe(letter) for letter in "It was the best of times"))
-        71
-        """
+        """See `StreamPredictor.assisted`."""
         n_weights = self.layout.tables  # all that lies before the tables is read in each step
         helper = self._parts.helper
-        if (helper is not None and not helper.is_done) or not assistant.helps(n_weights):
+        if (helper is not None and not helper.is_done) or not second_core.helps(n_weights):
             yield
             return
-        helper = Assistant(Learner(self.layout, self.layout.config.window))
+        helper = Assistant(assist, Learner(self.layout, self.layout.config.window))
         try:
-            self._take_assistant(helper)
+            self._set_helper(helper)
             helper.start()
             yield
         finally:
             helper.end()
-            self._take_assistant(None)
+            self._set_helper(None)
 
-    def _take_assistant(self, helper: Assistant | None) -> None:
-        """Have an assistant from now on, or none; an unfinished window goes on."""
+    def _set_helper(self, helper: Assistant | None) -> None:
+        """Work with an assistant from now on, or without; an unfinished window goes on."""
         parts = self._parts
         tape = parts.tape.without_marks() if helper is None else parts.tape.with_marks()
         self._parts = parts = parts._replace(helper=helper, tape=tape)
         if not tape.learning:
             self._parts = parts = parts._replace(tape=self._new_tape(False))
         if helper is not None:
-            self._invite(parts)
+            self._publish_arrays(parts)
 
-    def _invite(self, parts: _Parts) -> None:
-        """Tell the assistant with which arrays it may be called, if they are others than before.
+    def _publish_arrays(self, parts: _Parts) -> None:
+        """Give the assistant the arrays of these parts, if they are not those that it has.
 
-        Whoever replaces an array takes a new layout too, which holds the marks: until this, nobody is called.
+        Where an array was replaced, the layout was too: until this, the assistant is not called.
         """
         weights, tape, _, helper = parts
         if helper is not None and helper.layout is not tape.stream.layout:
             learner = helper.learner
-            helper.take(weights.theta, tape.stream, learner.gradient, weights.optimizer.slots, learner.hyper)
+            helper.set_arrays(weights.theta, tape.stream, learner.gradient, weights.optimizer.slots, learner.hyper)

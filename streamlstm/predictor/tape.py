@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import assistant
 from ..kernels.arrays import BASE, F32, FILLED, I32, I64, PENDING, POSITION, Stream
+from ..kernels.second_core import with_marks
 from ..model import Layout, aligned_zeros
 
 FROZEN_WINDOWS = (0, 4, 32)
@@ -99,11 +99,8 @@ class Tape:
         mine.position[:] = theirs.position
 
     def with_marks(self) -> Tape:
-        """The same records with a layout of their own that an assistant may write its marks to.
-
-        An assistant that knows the layout of before is not called any more.
-        """
-        return self._with_layout(assistant.with_marks(self.layout.describe(self.learning, self.batch)))
+        """The same records with a layout for an assistant. One that works with another layout is not called any more."""
+        return self._with_layout(with_marks(self.layout.describe(self.learning, self.batch)))
 
     def without_marks(self) -> Tape:
         """The same records without an assistant."""

@@ -17,7 +17,7 @@ def warmup() -> None:
 
 def compile_all() -> Iterator[tuple[str, str, float]]:
     """Compile or load each kernel, and yield its name, "compiled" or "loaded", and the seconds that it took."""
-    from ..kernels import assistant, descent, gradient, network, ranks  # noqa: F401  they register their entries
+    from ..kernels import descent, gradient, network, ranks  # noqa: F401  they register their entries
     from ..memory import mixture  # noqa: F401  they register their entries
     from . import coder  # noqa: F401  they register their entries
 
