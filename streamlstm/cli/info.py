@@ -32,6 +32,6 @@ def warmup() -> None:
 
     for name, how, seconds in compile_all():
         typer.echo(f"{name:<20} {how:<9} {seconds:6.2f} s")
-    from ..kernels.jit import FOLDER
+    from ..kernels.cache import cache_folder
 
-    typer.echo(f"cache: {FOLDER or 'none: no folder can be written; each start compiles'}")
+    typer.echo(f"cache: {cache_folder() or 'none: no folder can be written; each start compiles'}")
