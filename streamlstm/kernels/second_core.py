@@ -31,7 +31,7 @@ from .jit import kernel, native
 MIN_WEIGHTS = 80_000
 """How many weights a step must read for an assistant to be worth the synchronisation."""
 
-TRIAL, PERIOD = 8, 1000
+TRIAL, PERIOD = 16, 4000
 """How many windows are timed with the assistant and without it; how many windows later that is done again."""
 
 SPINS_BEFORE_YIELD = 20_000
@@ -102,33 +102,34 @@ def leave(layout, part):
 
 
 class Trial:
-    """Which is faster, with the assistant or without: TRIAL windows of each are timed, every PERIOD windows.
+    """Which is faster, with the assistant or alone: TRIAL windows of each are timed, and the faster way is kept.
 
-    The other core may be busy, or may share its execution units with this one.
+    After PERIOD windows there is another trial, or sooner if the windows with the assistant become slower. The other
+    core may be busy, or may share its execution units with this one.
     """
 
     def __init__(self) -> None:
         self.is_assisted = False
-        self._left = TRIAL
-        self._seconds: deque[float] = deque(maxlen=TRIAL)
-        self._alone = 0.0
+        self._alone = 0.0  # seconds of a window
+        self._switch(False, TRIAL)
 
     def window_done(self, seconds: float) -> None:
         """Record how long a window took, and decide about the next one."""
-        self._seconds.append(seconds)
-        self._left -= 1
+        self._n += 1
+        if not self.is_assisted or self._n > TRIAL:  # the system needs a moment to give the assistant a core
+            self._seconds.append(seconds)
         if not self.is_assisted:
-            if self._left == 0:
+            if self._n == self._end:
                 self._alone = sorted(self._seconds)[TRIAL // 2]
-                self._go_on(True, PERIOD)
+                self._switch(True, PERIOD)
         elif 2 * sum(seconds > self._alone for seconds in self._seconds) > TRIAL:
-            self._go_on(False, PERIOD)
-        elif self._left == 0:
-            self._go_on(False, TRIAL)
+            self._switch(False, PERIOD if self._n <= 2 * TRIAL else TRIAL)
+        elif self._n == self._end:
+            self._switch(False, TRIAL)
 
-    def _go_on(self, is_assisted: bool, n_windows: int) -> None:
-        self.is_assisted, self._left = is_assisted, n_windows
-        self._seconds.clear()
+    def _switch(self, is_assisted: bool, end: int) -> None:
+        self.is_assisted, self._n, self._end = is_assisted, 0, end
+        self._seconds: deque[float] = deque(maxlen=TRIAL)
 
 
 class Assistant:

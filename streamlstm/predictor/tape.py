@@ -99,7 +99,7 @@ class Tape:
         mine.position[:] = theirs.position
 
     def with_marks(self) -> Tape:
-        """The same records with a layout for an assistant. One that works with another layout is not called any more."""
+        """The same records with a layout for an assistant; one that works on another layout is not called any more."""
         return self._with_layout(with_marks(self.layout.describe(self.learning, self.batch)))
 
     def without_marks(self) -> Tape:
