@@ -105,6 +105,7 @@ def _run(
                 return
         if live:
             printer.flush()
+            status.show(printer.summary())
     rest = splitter.rest()
     if rest and not control.interrupted:
         _show(watcher.observe(rest), printer, status)

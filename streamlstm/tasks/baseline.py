@@ -17,6 +17,9 @@ MIN_RECENT, MAX_RECENT = 50, 500
 """A baseline keeps the latter half of the scores, within these bounds: the model learns most from the first lines, so
 their scores say little about later ones."""
 
+MAX_RECENT_BY_AGE = 100
+"""A baseline of `BaselinesByAge` keeps at most so many scores."""
+
 MIN_DEVIATION = 0.3
 """The smallest robust standard deviation, in bits per character."""
 
@@ -29,8 +32,9 @@ class Baseline:
     recent       the scores kept, oldest first, in steps of 1/512 bit and below 32 bits
     n_scores     the number of scores added, including those no longer kept
     mean_length  in characters, weighted towards recent lines
+    max_recent   the most scores to keep; each takes 4 bytes
 
-    It takes about 2 kB. Raises ValueError, TypeError or OverflowError for values out of range.
+    Raises ValueError, TypeError or OverflowError for values out of range.
 
     >>> baseline = Baseline()
     >>> for score in (1.0, 2.0, 4.0):
@@ -41,11 +45,14 @@ class Baseline:
 
     STEPS, MAX_STEP = 512, 2**14 - 1
 
-    def __init__(self, recent: Iterable[int] = (), n_scores: int = 0, mean_length: float = 1.0) -> None:
+    def __init__(
+        self, recent: Iterable[int] = (), n_scores: int = 0, mean_length: float = 1.0, max_recent: int = MAX_RECENT
+    ) -> None:
         self.recent = array("H", recent)
         self._sorted = array("H", sorted(self.recent))
         self.n_scores = n_scores
         self.mean_length = mean_length
+        self._max_recent = max_recent
         if self._sorted and self._sorted[-1] > self.MAX_STEP:
             raise ValueError(f"a score must be at most {self.MAX_STEP} steps, not {self._sorted[-1]}")
         if not len(self.recent) <= n_scores:
@@ -54,7 +61,7 @@ class Baseline:
             raise ValueError(f"mean_length must be at least 1, not {mean_length}")
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able arguments that make an equal baseline."""
+        """The JSON-able arguments `recent`, `n_scores` and `mean_length` that make an equal baseline."""
         return {"recent": self.recent.tolist(), "n_scores": self.n_scores, "mean_length": self.mean_length}
 
     def add(self, score: float, length: int) -> None:
@@ -64,7 +71,7 @@ class Baseline:
         insort(self._sorted, step)
         self.n_scores += 1
         self.mean_length += (max(length, 1) - self.mean_length) / min(self.n_scores, MAX_RECENT)
-        if len(self.recent) > min(max(self.n_scores // 2, MIN_RECENT), MAX_RECENT):
+        if len(self.recent) > min(max(self.n_scores // 2, MIN_RECENT), self._max_recent):
             del self._sorted[bisect_left(self._sorted, self.recent.pop(0))]
 
     def median_and_mad(self) -> tuple[float, float]:
@@ -91,3 +98,35 @@ class Baseline:
     def _within(self, step: int, distance: int) -> int:
         """The number of recent scores that differ from `step` by at most `distance`."""
         return bisect_right(self._sorted, step + distance) - bisect_left(self._sorted, step - distance)
+
+
+class BaselinesByAge:
+    """A baseline for each age of a model, which is the number of lines that it has read: for 0, 1, 2–3, 4–7, 8–15, …
+
+    described  what `describe` returned; default: all are empty
+
+    >>> baselines = BaselinesByAge()
+    >>> for score in (1.0, 2.0, 4.0):
+    ...     baselines.add(score, length=80, age=6)
+    >>> baselines.latest(7, n_scores=3).median_and_mad()
+    (2.0, 1.0)
+    """
+
+    def __init__(self, described: Iterable[dict[str, Any]] = ()) -> None:
+        self._baselines = [Baseline(**values, max_recent=MAX_RECENT_BY_AGE) for values in described]
+
+    def add(self, score: float, length: int, age: int) -> None:
+        """Add the score of a line as `Baseline.add` does; `age` is that of the model before it."""
+        index = age.bit_length()
+        while index >= len(self._baselines):
+            self._baselines.append(Baseline(max_recent=MAX_RECENT_BY_AGE))
+        self._baselines[index].add(score, length)
+
+    def latest(self, age: int, n_scores: int) -> Baseline | None:
+        """The baseline for the greatest age, up to this one, with at least so many scores; None if none has."""
+        candidates = self._baselines[: age.bit_length() + 1]
+        return next((baseline for baseline in reversed(candidates) if baseline.n_scores >= n_scores), None)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The JSON-able argument that makes equal baselines."""
+        return [baseline.describe() for baseline in self._baselines]

@@ -17,9 +17,8 @@ If recently BURST_LINES more lines were flagged than were not, the stream has ch
 flagged lines too, until lines pass again. Otherwise a burst of a new kind of line would be flagged for ever.
 
 With a key there is a model per key, and the least recently used one is dropped when there are too many. A key that
-comes back gets a new model, which has to learn again and gives higher scores at first. So of each key a second, small
-baseline is kept when its model is dropped: that of the first lines that each of its models read. The first lines of the
-new model, as many as the warm-up, are compared with that one.
+comes back gets a new model, which gives higher scores until it has learned. So its first lines, as many as the warm-up,
+are compared with those that earlier models of the key read at about the same age; the baselines for that are kept.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ import numpy as np
 
 from ..checkpoint import Arrays, check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
-from .baseline import Baseline
+from .baseline import Baseline, BaselinesByAge
 from .line_reader import LineReader
 from .score import readable
 from .units import F64, byte_widths, code_points
@@ -51,8 +50,8 @@ MAX_LINE_BYTES = 16384
 MAX_KEY_LENGTH = 256
 """Only so many characters of a key count."""
 
-MAX_BASELINES = 10_000
-"""The number of keys whose baseline is kept after their model was dropped."""
+MAX_DROPPED_KEYS = 5_000
+"""The number of keys whose baselines are kept after their model was dropped."""
 
 BURST_LINES = 3
 """If so many more lines were flagged than were not, flagged lines are learned from."""
@@ -86,13 +85,13 @@ class WatchedLine:
 
 @dataclass
 class _History:
-    """What is kept of a key after its model was dropped.
+    """What is kept of a key when its model is dropped.
 
     early   the scores of the first lines that each of its models read
     excess  recently flagged lines minus lines not flagged, from 0 to BURST_LINES
     """
 
-    early: Baseline = field(default_factory=Baseline)
+    early: BaselinesByAge = field(default_factory=BaselinesByAge)
     excess: int = 0
 
     def describe(self, key: str) -> dict[str, Any]:
@@ -103,7 +102,7 @@ class _History:
         excess = values["alarms"]
         if excess not in range(BURST_LINES + 1):
             raise ValueError(f"alarms must be from 0 to {BURST_LINES}, not {excess!r}")
-        return cls(Baseline(**values.get("early", {})), excess)  # version 0.1 wrote no "early"
+        return cls(BaselinesByAge(values.get("early", ())), excess)  # version 0.1 wrote no "early"
 
 
 @dataclass
@@ -116,13 +115,15 @@ class _Stream:
 
     def reference(self, warmup: int) -> Baseline:
         """The baseline that the next line is compared with."""
-        is_settled = self.baseline.n_scores >= min(warmup, self.history.early.n_scores)
-        return self.baseline if is_settled else self.history.early
+        age = self.baseline.n_scores
+        early = self.history.early.latest(age, warmup) if age < warmup else None
+        return early or self.baseline
 
     def add_score(self, score: float, length: int, warmup: int) -> None:
         """Add the score of a line to the baselines."""
-        if self.baseline.n_scores < warmup:
-            self.history.early.add(score, length)
+        age = self.baseline.n_scores
+        if age < warmup:
+            self.history.early.add(score, length, age)
         self.baseline.add(score, length)
 
 
@@ -138,7 +139,7 @@ class Watcher:
                    learns, with a predictor of the default size.
     learn_flagged  also learn from flagged lines
 
-    Memory is bounded: of a key whose model was dropped a baseline of about 2 kB is kept, for MAX_BASELINES keys.
+    Memory is bounded: when a model is dropped, baselines of at most 8 kB are kept, for the last MAX_DROPPED_KEYS keys.
     Raises ValueError for an option that is out of range or not a valid regular expression.
 
     >>> from streamlstm import Config, StreamPredictor
@@ -249,7 +250,7 @@ class Watcher:
 
     def _keep_history(self, key: str, history: _History) -> None:
         self._dropped[key] = history
-        if len(self._dropped) > MAX_BASELINES:
+        if len(self._dropped) > MAX_DROPPED_KEYS:
             self._dropped.popitem(last=False)
 
     def _spans(self, text: str, bits: F64, median: float) -> list[tuple[int, int]]:
