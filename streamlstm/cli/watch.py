@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Optional
 
 import typer
@@ -12,7 +13,7 @@ from .options import Input, ModelOptions, SaveFile, is_saved
 if TYPE_CHECKING:
     from ..render.lines import LinePrinter, StatusLine
     from ..tasks.input import Interruptible
-    from ..tasks.watch import WatchedLine, Watcher
+    from ..tasks.watch import WatchedLine
 
 
 @command
@@ -83,24 +84,23 @@ def watch(
     )
     with Interruptible() as control, open_input(file) as source, saving(watcher, save), status:
         printer.write_header()
-        _run(watcher, source, control, printer, status)
+        for data in _lines(source, control, printer, status):
+            _show(watcher.observe(data), printer, status)
     printer.flush()
     typer.echo(printer.summary(), err=True)
     if control.interrupted:
         raise SystemExit(getattr(control, "exit_code", 130))
 
 
-def _run(
-    watcher: "Watcher", source: BinaryIO, control: "Interruptible", printer: "LinePrinter", status: "StatusLine"
-) -> None:
-    """Watch the lines of the source until its end or an interrupt."""
+def _lines(source: BinaryIO, control: "Interruptible", printer: "LinePrinter", status: "StatusLine") -> Iterator[bytes]:
+    """The lines of the source, until its end or an interrupt. Before waiting for more, shows what there is."""
     from ..tasks.input import blocks, is_live
     from ..tasks.watch import LineSplitter
 
     live, splitter = is_live(source), LineSplitter()
     for block in blocks(source, control):
         for data in splitter.feed(block):
-            _show(watcher.observe(data), printer, status)
+            yield data
             if control.interrupted:
                 return
         if live:
@@ -108,7 +108,7 @@ def _run(
             status.show(printer.summary())
     rest = splitter.rest()
     if rest and not control.interrupted:
-        _show(watcher.observe(rest), printer, status)
+        yield rest
 
 
 def _show(line: "WatchedLine", printer: "LinePrinter", status: "StatusLine") -> None:
