@@ -250,18 +250,18 @@ def adapted():
 
 
 def test_a_strange_line_is_flagged_though_there_are_more_keys_than_models():
-    watcher = Watcher(adapted(), key_regex=r"^host-\d", max_keys=2)
-    assert not any(watcher.observe(line).flagged for line in in_turn(150))
+    watcher = Watcher(adapted(), key_regex=r"^host-\d", max_keys=2, warmup=30)
+    assert not any(watcher.observe(line).flagged for line in in_turn(35))
     assert all(watcher.observe(b"host-%d " % key + STRANGE).flagged for key in (0, 1, 2))
     assert not any(watcher.observe(line).flagged for line in in_turn(10))
 
 
 def test_a_key_that_comes_back_is_compared_with_what_its_earlier_models_read_at_the_same_age():
-    watcher = Watcher(adapted(), key_regex=r"^host-\d", max_keys=1, warmup=50)
-    lines = [watcher.observe(b"host-%d " % (at // 150 % 2) + CALM[at]) for at in range(900)]
-    assert lines[-150].bits_per_char > lines[-1].bits_per_char + 2
+    watcher = Watcher(adapted(), key_regex=r"^host-\d", max_keys=1, warmup=40)
+    lines = [watcher.observe(b"host-%d " % (at // 100 % 2) + CALM[at]) for at in range(600)]
+    assert lines[-100].bits_per_char > lines[-1].bits_per_char + 2
     assert not any(line.flagged for line in lines)
-    for line in CALM[:40]:
+    for line in CALM[:20]:
         watcher.observe(b"host-0 " + line)
     assert watcher.observe(b"host-0 " + STRANGE).flagged
 
