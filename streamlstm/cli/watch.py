@@ -33,7 +33,7 @@ def watch(
     ] = None,
     max_keys: Annotated[
         Optional[int],
-        typer.Option(metavar="N", help="Keep at most N models; each that learns takes about 80 MB. [8]"),
+        typer.Option(metavar="N", help="Keep at most N models; each that learns takes about 90 MB. [8]"),
     ] = None,
     warmup: Annotated[
         Optional[int], typer.Option(metavar="N", help="Lines to read, per key, before any is flagged. [100]")

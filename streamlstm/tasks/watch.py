@@ -135,7 +135,7 @@ class Watcher:
     warmup         lines to read, per key, before any is flagged
     key_regex      keep a separate model per match of this regular expression (per match of its first group, if it has
                    one); each begins as a fork of the predictor. Default: one model for all lines.
-    max_keys       the number of models to keep; the least recently used is dropped. Each takes about 80 MB if it
+    max_keys       the number of models to keep; the least recently used is dropped. Each takes about 90 MB if it
                    learns, with a predictor of the default size.
     learn_flagged  also learn from flagged lines
 
