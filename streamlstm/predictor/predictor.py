@@ -29,10 +29,12 @@ from ..kernels.arrays import F32, FILLED
 from ..kernels.assistant import Assistant
 from ..kernels.jit import native
 from ..memory.memory import Memory
+from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..optim import Optimizer, RMSprop
 from ..vocabulary import Symbol, Symbols, Tokens, Vocabulary
 from . import saved
+from .captured import Captured
 from .sources import KnownTokens, TokenSource
 from .tape import FROZEN_WINDOW, LONGEST_FROZEN_WINDOW, Tape
 from .trace import Step, Trace, TraceRecorder
@@ -393,30 +395,36 @@ class StreamPredictor:
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (type(self), dump_checkpoint(*self.to_checkpoint()))
 
-    def track_changes(self) -> None:
-        """From now on keep a list of what changes in the memory, so that `copy_from` need not copy all of it."""
-        if self._parts.memory is not None:
-            self._parts.memory.track_changes()
+    def log_changes(self) -> UndoLog:
+        """Log all changes of the memory from now on, for `restore`; an earlier log ends. Used by `Snapshot`."""
+        memory = self._parts.memory
+        return UndoLog(0) if memory is None else memory.log_changes()
 
-    def copy_from(self, other: StreamPredictor) -> None:
-        """Become equal to `other`, a fork of this predictor, or the predictor that this is a fork of.
+    def capture(self, log: UndoLog) -> Captured:
+        """What `restore` needs beside the log, if the log begins an epoch now.
 
-        One of the two has tracked its changes since they were equal: see `track_changes` and `Snapshot`.
+        Raises ValueError if the log has ended.
         """
-        theirs = other._parts
-        if self._parts.weights.optimizer.n_steps != theirs.weights.optimizer.n_steps:
-            if self._parts.weights.is_shared:
-                self._own_weights()
-            self._parts.weights.copy_from(theirs.weights)
-        mine = self._parts
-        if theirs.tape.learning and mine.tape.learning:
-            mine.tape.copy_from(theirs.tape)
-        else:
-            tape = theirs.tape.copy()
-            assisted = mine.helper is not None
-            self._parts = mine._replace(tape=tape.with_marks() if assisted else tape)
-        if mine.memory is not None and theirs.memory is not None:
-            mine.memory.copy_from(theirs.memory)
+        weights, tape, memory, _ = self._parts
+        return Captured(weights, tape.copy(), None if memory is None else memory.captured(log))
+
+    def restore(self, captured: Captured, log: UndoLog) -> None:
+        """Become equal to what this predictor was when `capture` was called and the log's epoch began.
+
+        Raises ValueError if the log has ended.
+        """
+        parts, memory = self._parts, None
+        if parts.memory is not None and captured.memory is not None:
+            memory = parts.memory.restored(captured.memory, log)
+        tape = captured.tape.copy()
+        captured.weights.share_with(self)
+        restored = _Parts(captured.weights, tape if parts.helper is None else tape.with_marks(), memory, parts.helper)
+        self._parts = restored
+        if parts.weights is not captured.weights:
+            parts.weights.release(self)
+        if memory is not None:
+            memory.finish_restore()
+        self._invite(restored)
 
     def reset(self) -> None:
         """Forget the context (state and unfinished window); keep the weights and what has been counted."""
