@@ -12,14 +12,20 @@ from streamlstm.memory import contexts, layout
 from streamlstm.memory.classes import classify
 from streamlstm.memory.memory import EXPERTS
 from streamlstm.memory.saved import INCONSISTENT, OTHER_SHAPE, OTHER_TYPES, OUT_OF_RANGE
+from streamlstm.model import Layout
 from streamlstm.reference.memory import ReferenceMemory
 
 SMALL = Config(hidden=16, layers=1, window=8, memory_bits=10)
 
 
+def columns_of(predictor):
+    """The padded length of a distribution."""
+    return Layout(predictor.config, len(predictor.vocabulary)).columns
+
+
 def network_distribution(predictor):
     """The distribution of the network alone, with padding."""
-    return predictor._parts.tape.state[:256].copy()
+    return predictor._parts.tape.state[: columns_of(predictor)].copy()
 
 
 def arrays_of(predictor):
@@ -49,7 +55,8 @@ def test_the_mixture_has_the_bits_of_the_twin(bits, characters):
     symbols = VARIED.encode() if characters is None else VARIED
     vocabulary = Vocabulary(characters)
     predictor = StreamPredictor(vocabulary, Config(hidden=16, layers=1, window=8, memory_bits=bits))
-    twin = ReferenceMemory(saved_memory(predictor)["weights"], classify(vocabulary), 2**bits, 256)
+    weights, columns = saved_memory(predictor)["weights"], columns_of(predictor)
+    twin = ReferenceMemory(weights, classify(vocabulary), 2**bits, columns)
     for token in vocabulary.encode(symbols):
         expected = twin.predict(network_distribution(predictor))[: len(vocabulary)]
         assert np.array_equal(predictor.predict(), expected)

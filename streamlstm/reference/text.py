@@ -1,5 +1,7 @@
 """What the contexts of the next symbol are, in plain Python; the readable twin of `memory.contexts`."""
 
+from itertools import accumulate
+
 from ..memory import contexts as c
 from ..memory import layout as at
 from ..memory.counts import HASH_FACTOR, HASH_MASK
@@ -41,7 +43,7 @@ class Text:
 
     def contexts(self) -> list[int]:
         """The hashes of the contexts of the next symbol: the orders 0 to 6, then the extras."""
-        orders = [combine(c.FAMILY, *map(self.last, range(1, order + 1))) for order in range(at.N_ORDERS)]
+        orders = accumulate(map(self.last, range(1, at.N_ORDERS)), combine, initial=c.FAMILY)
         position = self.previous_line_start + self.column
         near = position < self.line_start and len(self.seen) - position <= at.N_RECENT
         above = self.seen[position] if near else -1
@@ -82,7 +84,8 @@ class Text:
         """The match continues if it predicted the token; else the last occurrence of the last symbols is tried."""
         hit = self.match_token == token
         self.match, self.match_length = self.match + 1 if hit else -1, self.match_length + hit
-        head = (combine(9 * c.FAMILY, self.contexts()[c.MATCH_ORDER]) >> 31) % c.HEADS
+        last_symbols = combine(c.FAMILY, *map(self.last, range(1, c.MATCH_ORDER + 1)))
+        head = (combine(9 * c.FAMILY, last_symbols) >> 31) % c.HEADS
         if self.match < 0 and head in self.heads:
             end, length = self.heads[head], 0
             while length < min(c.MAX_CHECKED, end) and self.seen[end - 1 - length] == self.last(length + 1):
