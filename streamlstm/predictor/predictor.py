@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint, read_checkpoint, write_checkpoint
 from ..kernels.arrays import F32
 from ..memory.memory import Memory
+from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..optim import Optimizer, RMSprop
 from ..vocabulary import Symbol, Symbols, Tokens, Vocabulary
 from . import saved
+from .captured import Captured
 from .sources import KnownTokens, TokenSource
 from .stream import TokenStream
 from .trace import Step, Trace, TraceRecorder
@@ -290,16 +289,20 @@ class StreamPredictor:
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (type(self), dump_checkpoint(*self.to_checkpoint()))
 
-    def track_changes(self) -> None:
-        """From now on keep a list of what changes in the memory, so that `copy_from` need not copy all of it."""
-        self._stream.track_changes()
+    def log_changes(self) -> UndoLog:
+        """Log all changes of the memory from now on, for `restore`; an earlier log ends. Used by `Snapshot`."""
+        return self._stream.log_changes()
 
-    def copy_from(self, other: StreamPredictor) -> None:
-        """Become equal to `other`, a fork of this predictor, or the predictor that this is a fork of.
+    def capture(self, log: UndoLog) -> Captured:
+        """What `restore` needs beside the log, if the log begins an epoch now. Raises ValueError if the log has ended."""
+        return self._stream.capture(log)
 
-        One of the two has tracked its changes since they were equal: see `track_changes` and `Snapshot`.
+    def restore(self, captured: Captured, log: UndoLog) -> None:
+        """Become equal to what this predictor was when `capture` was called and the log's epoch began.
+
+        Raises ValueError if the log has ended.
         """
-        self._stream.copy_from(other._stream)
+        self._stream.restore(captured, log)
 
     def reset(self) -> None:
         """Forget the context (state and unfinished window); keep the weights and what has been counted."""

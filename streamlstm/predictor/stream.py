@@ -22,9 +22,11 @@ from ..kernels.descent import assist
 from ..kernels.jit import native
 from ..kernels.second_core import Assistant
 from ..memory.memory import Memory
+from ..memory.undo import UndoLog
 from ..model import Layout
 from ..optim import Optimizer
 from ..vocabulary import Tokens
+from .captured import Captured
 from .sources import KnownTokens, TokenSource
 from .tape import FROZEN_WINDOWS, Tape
 from .trace import Step
@@ -162,26 +164,30 @@ class TokenStream:
         self._parts = parts = self._refreshed(parts._replace(tape=tape, memory=memory))
         self._publish_arrays(parts)
 
-    def track_changes(self) -> None:
-        """From now on keep a list of what changes in the memory, for `copy_from`."""
-        if self._parts.memory is not None:
-            self._parts.memory.track_changes()
+    def log_changes(self) -> UndoLog:
+        """Log all changes of the memory from now on; an earlier log ends."""
+        memory = self._parts.memory
+        return UndoLog(0) if memory is None else memory.log_changes()
 
-    def copy_from(self, other: TokenStream) -> None:
-        """Become equal to a fork of this stream, or to the stream that this is a fork of; see `Memory.copy_from`."""
-        theirs = other._parts
-        if self._parts.weights.optimizer.n_steps != theirs.weights.optimizer.n_steps:
-            if self._parts.weights.is_shared:
-                self._own_weights()
-            self._parts.weights.copy_from(theirs.weights)
-        mine = self._parts
-        if theirs.tape.learning and mine.tape.learning:
-            mine.tape.copy_from(theirs.tape)
-        else:
-            tape = theirs.tape.copy()
-            self._parts = mine._replace(tape=tape if mine.helper is None else tape.with_marks())
-        if mine.memory is not None and theirs.memory is not None:
-            mine.memory.copy_from(theirs.memory)
+    def capture(self, log: UndoLog) -> Captured:
+        """What `restore` needs beside the log, if the log begins an epoch now. Raises ValueError if the log has ended."""
+        weights, tape, memory, _ = self._parts
+        return Captured(weights, tape.copy(), None if memory is None else memory.captured(log))
+
+    def restore(self, captured: Captured, log: UndoLog) -> None:
+        """Become equal to what this stream was when `capture` was called; see `StreamPredictor.restore`."""
+        parts, memory = self._parts, None
+        if parts.memory is not None and captured.memory is not None:
+            memory = parts.memory.restored(captured.memory, log)
+        tape = captured.tape.copy()
+        captured.weights.share_with(self)
+        restored = _Parts(captured.weights, tape if parts.helper is None else tape.with_marks(), memory, parts.helper)
+        self._parts = restored
+        if parts.weights is not captured.weights:
+            parts.weights.release(self)
+        if memory is not None:
+            memory.finish_restore()
+        self._publish_arrays(restored)
 
     def _refreshed(self, parts: _Parts) -> _Parts:
         """The same parts, with the distribution of the state that they hold computed."""

@@ -60,12 +60,6 @@ class Weights:
         """A predictor does not hold them any more."""
         self._holders.discard(holder)
 
-    def copy_from(self, other: Weights) -> None:
-        """Take over the numbers of weights of the same shape."""
-        if self.optimizer.n_steps != other.optimizer.n_steps:
-            self.theta[:] = other.theta
-            self.optimizer.copy_from(other.optimizer)
-
     def update(self, tape: Tape, next_token: int, learner: Learner) -> None:
         """One step down the gradient of the window's predictions; the tape then begins a new window.
 
