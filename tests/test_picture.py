@@ -179,12 +179,24 @@ def test_a_title_is_text_not_markup():
     assert "<h1>&lt;i&gt;.txt</h1>" in page(traced("a", [1.0]), "<i>.txt")
 
 
-def test_a_picture_shows_itself_in_a_notebook():
+@pytest.mark.parametrize("title", ["{edges}", "{unit}", "{title}", "/* light palette */"])
+def test_a_title_may_contain_a_placeholder_of_the_page(title):
+    assert f"<h1>{title}</h1>" in page(traced("a", [1.0]), title)
+
+
+def test_a_picture_is_displayed_by_a_notebook():
     shown = picture(StreamPredictor(config=Config(hidden=16, layers=1)), TEXT)
     inner = re.fullmatch(r'<iframe srcdoc="([^"]*)" sandbox="allow-scripts"[^>]*></iframe>', shown._repr_html_())
     assert inner
     assert html.unescape(inner[1]) == shown.html()
     assert ESCAPE.sub("", shown.ansi()).partition("\n")[2].replace("↵", "") == TEXT
+
+
+def test_a_picture_of_bytes_is_that_of_their_text():
+    one, other = (
+        picture(StreamPredictor(config=Config(hidden=16, layers=1)), text, top=2) for text in (TEXT, TEXT.encode())
+    )
+    assert one.html() == other.html()
 
 
 # The page in a browser

@@ -37,9 +37,8 @@ from ..checkpoint import check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
 from ..vocabulary import Tokens
 from .baseline import Baseline
-from .score import readable
 from .snapshot import Snapshot
-from .units import F64, byte_widths, code_points
+from .units import F64, byte_widths, code_points, readable
 
 THRESHOLD = 7.0
 WARMUP = 100
@@ -165,7 +164,7 @@ class Watcher:
         data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
         is_whole = len(data.removesuffix(b"\n")) <= LONGEST
         text = (data if is_whole else data[:LONGEST]).decode("utf-8", "surrogateescape")
-        key, tokens = self._key_of(text), self._root.vocabulary.encode(readable(text, self._root))
+        key, tokens = self._key_of(text), self._root.vocabulary.encode(readable(text, self._root.vocabulary))
         self._n_lines += 1
         if not is_whole:
             self._note_cut(notes)
