@@ -41,7 +41,7 @@ def predict(
     """
     from ..checkpoint import check_target
     from ..render.formats import FORMATS, SymbolOf
-    from ..tasks.characters import character, trace_characters, whole_characters
+    from ..tasks.characters import character, split_characters, trace_characters
     from ..tasks.input import Interruptible, is_live, open_input
 
     _check(format, by, top, explain, quiet)
@@ -51,13 +51,15 @@ def predict(
         predictor, parts = model.open(source, control)
         symbol: SymbolOf = predictor.vocabulary.symbol
         if by == "character" and not quiet:
-            symbol, parts = character, whole_characters(parts, predictor.vocabulary)
+            symbol = character
+            if predictor.vocabulary.characters is None:
+                parts = split_characters(part.astype("uint8").tobytes() for part in parts)  # type: ignore[assignment]
         if explain:
             check_experts(predictor)
         if save is not None:
             check_target(save, file)
         live, out = is_live(source), sys.stdout
-        count, index, total = 0, 0, 0.0
+        count, index, total = predictor.n_symbols, 0, 0.0
         with saving(predictor, save), predictor.assisted():
             start = time.perf_counter()
             if not quiet:
@@ -76,11 +78,11 @@ def predict(
                     index += len(bits)
                     if live:
                         out.flush()
-                count += len(part)
                 total += float(bits.sum(dtype="float64"))
             if not quiet:
                 out.write(form.end())
             out.flush()
+        count = predictor.n_symbols - count
     seconds = time.perf_counter() - start
     typer.echo(
         f"{count:,} symbols, {total / max(count, 1):.4f} bits per symbol, {count / seconds:,.0f} symbols/s", err=True

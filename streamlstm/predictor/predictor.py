@@ -294,7 +294,7 @@ class StreamPredictor:
         return self._stream.log_changes()
 
     def capture(self, log: UndoLog) -> Captured:
-        """What `restore` needs beside the log, if the log begins an epoch now. Raises ValueError if the log has ended."""
+        """What `restore` needs beside the log, whose epoch begins now. Raises ValueError if the log has ended."""
         return self._stream.capture(log)
 
     def restore(self, captured: Captured, log: UndoLog) -> None:

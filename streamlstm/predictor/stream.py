@@ -170,7 +170,7 @@ class TokenStream:
         return UndoLog(0) if memory is None else memory.log_changes()
 
     def capture(self, log: UndoLog) -> Captured:
-        """What `restore` needs beside the log, if the log begins an epoch now. Raises ValueError if the log has ended."""
+        """What `restore` needs beside the log, whose epoch begins now. Raises ValueError if the log has ended."""
         weights, tape, memory, _ = self._parts
         return Captured(weights, tape.copy(), None if memory is None else memory.captured(log))
 

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from ..predictor import StreamPredictor
-from ..tasks.characters import top_characters, written
+from ..tasks.characters import escaped, top_characters
 from .heat import levels
 
 UNDO = 500
@@ -127,7 +127,7 @@ class LiveText:
             try:
                 bits = reader.observe(sign)
             except ValueError:
-                self.note = f"the model does not know {written(sign)}"
+                self.note = f"the model does not know {escaped(sign)}"
                 return
             self._before.append(self.reader)
             self._move(reader)
@@ -188,7 +188,7 @@ class LiveText:
         fragments: Fragments = []
         room = max(columns - 20, 8)
         for symbol, chance in top_characters(self.reader, k):
-            name = "space" if symbol == " " else written(symbol)
+            name = "space" if symbol == " " else escaped(symbol)
             fragments += [("class:sign", f"{name:>8}  "), ("class:bar", _bar(chance, room)), ("", f" {chance:6.1%}\n")]
         return fragments
 
@@ -197,7 +197,7 @@ class LiveText:
         fragments: Fragments = [("", f" {len(self.typed)} characters, {self.bits_per_character:.2f} bits each")]
         if self.typed:
             last = self.typed[-1]
-            fragments.append(("", f"; last {written(last.sign)}: {last.bits:.2f} bits"))
+            fragments.append(("", f"; last {escaped(last.sign)}: {last.bits:.2f} bits"))
         fragments.append(("class:strong", f"; learning {'on' if self.learner.learning else 'off'}"))
         if self.note:
             fragments.append(("class:note", f"; {self.note}"))
@@ -206,7 +206,7 @@ class LiveText:
 
 def _drawn(sign: str) -> str:
     """A character as it stands in the text: what a terminal would obey is written as an escape."""
-    return sign if sign in "\n\\" else written(sign)
+    return sign if sign in "\n\\" else escaped(sign)
 
 
 def _bar(chance: float, room: int) -> str:

@@ -1,8 +1,10 @@
 """A progress bar on stderr: only on a terminal, and only for work of more than a second."""
 
+import os
 import sys
 import time
 from types import TracebackType
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -49,3 +51,35 @@ class Bar:
             self._progress.start()
         rate = (step - self._done) * self._symbols / seconds
         self._progress.update(self._task, completed=step, description=f"{rate:,.0f} symbols/s, {note}")
+
+
+class FilesBar:
+    """A progress bar over the bytes of files that are read one after the other.
+
+    visible  whether to show it at all; it is not shown either if one of them is not a regular file
+    """
+
+    def __init__(self, files: list[str], visible: bool) -> None:
+        self._done, self._bar = 0, None
+        if visible and sys.stderr.isatty() and all(os.path.isfile(file) for file in files):
+            self._sizes = {file: os.path.getsize(file) for file in files}
+            self._bar = Bar(sum(self._sizes[file] for file in files), 0, 1)
+
+    def __enter__(self) -> "FilesBar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(kind, error, trace)
+
+    def show(self, file: str, source: BinaryIO) -> None:
+        """Show that a file has been read up to the position of its source."""
+        if self._bar is not None:
+            self._bar.show(self._done + source.tell(), file)
+
+    def done(self, file: str) -> None:
+        """Show that a file has been read."""
+        if self._bar is not None:
+            self._done += self._sizes[file]

@@ -37,8 +37,7 @@ from ..checkpoint import Arrays, check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
 from .baseline import Baseline, BaselinesByAge
 from .line_reader import LineReader
-from .score import readable
-from .units import F64, byte_widths, code_points
+from .units import F64, byte_widths, code_points, readable
 
 THRESHOLD = 7.0
 WARMUP = 100
@@ -191,7 +190,7 @@ class Watcher:
         data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
         is_truncated = len(data.removesuffix(b"\n")) > MAX_LINE_BYTES
         text = (data[:MAX_LINE_BYTES] if is_truncated else data).decode("utf-8", "surrogateescape")
-        tokens = self._predictor.vocabulary.encode(readable(text, self._predictor))
+        tokens = self._predictor.vocabulary.encode(readable(text, self._predictor.vocabulary))
         self._n_lines += 1
         if is_truncated:
             self._note_truncated(notes)
