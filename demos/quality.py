@@ -1,4 +1,4 @@
-"""Measure how well streamlstm predicts: bits per byte of whole files in one pass, each byte scored before it is learned.
+"""Measure prediction quality: bits per byte of whole files in one pass, each byte scored before it is learned.
 
     python demos/quality.py FILE… [--model NAME] [--curve IMAGE.svg] [--limit BYTES]
 

@@ -161,7 +161,7 @@ Results = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Target:
-    """A target of the project: an upper limit per shape (lower, if `least`) for `row`, divided by `over`, minus `less`."""
+    """A target of the project: for `row` / `over` - `less`, an upper limit per shape, or a lower one if `least`."""
 
     text: str
     row: str
