@@ -2,7 +2,7 @@
 
 A fork shares the weights with its parent and copies only the state, a few kilobytes.
 
-python demos/fork.py [FILE]         (without a file: the sources of this package)
+python demos/fork.py [FILE]         (without a file: some sources of this package)
 """
 
 import pathlib
@@ -14,9 +14,9 @@ from streamlstm import StreamPredictor
 
 
 def own_text() -> bytes:
-    """The sources of this package."""
+    """The sources of the predictor and the modules below it."""
     folder = pathlib.Path(streamlstm.__file__).parent
-    return b"\n".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))
+    return b"\n".join(path.read_bytes() for path in sorted([*folder.glob("*.py"), *folder.glob("predictor/*.py")]))
 
 
 def completions(predictor: StreamPredictor, width: int = 3, length: int = 12) -> list[tuple[str, float]]:

@@ -26,7 +26,7 @@ def standard_library(n_bytes: int) -> bytes:
 parser = argparse.ArgumentParser(description="Print bits per byte while a fresh network learns from a text.")
 parser.add_argument("file", nargs="?", type=pathlib.Path)
 file = parser.parse_args().file
-text = file.read_bytes()[:600_000] if file else standard_library(600_000)
+text = file.read_bytes()[:600_000] if file else standard_library(240_000)
 
 predictor = StreamPredictor()
 print(
