@@ -1,9 +1,9 @@
-"""Lossless compression against gzip, bz2, xz and PPMd: sizes and speeds on your files.
+"""Compare lossless compression with gzip, bz2, xz and PPMd: sizes and speeds on your files.
 
-python demos/compression.py [--model NAME|FILE] [FILE…]   (without a file: some sources of this package)
+python demos/compression.py [--model NAME|FILE] [FILE…]   (without a file: three sources of this package)
 
-"over" is what a container costs above the sum of the model's surprisals, in bytes; at most 0.05 % + 64 are promised.
-"observe" is the speed of observe_many, for which no coder runs. PPMd (order 8) is there if pyppmd is installed.
+"over" is the size of the container minus the sum of the model's surprisals, in bytes; the limit is 0.05 % + 64 bytes.
+"observe" is the speed of observe_many, without the coder. PPMd (order 8) is included if pyppmd is installed.
 """
 
 import argparse
@@ -17,8 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 import streamlstm
-from streamlstm import StreamPredictor
-from streamlstm.tasks.compress import compress, decompress
+from streamlstm import StreamPredictor, compress, decompress
 
 try:
     import pyppmd
@@ -30,13 +29,13 @@ Coder = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
 
 
 def own_files() -> list[pathlib.Path]:
-    """A few small sources of the package itself."""
+    """Three sources of this package."""
     folder = pathlib.Path(streamlstm.__file__).parent
-    return [folder / name for name in ("kernels.py", "predictor.py", "compress.py")]
+    return [folder / name for name in ("kernels/network.py", "predictor/predictor.py", "tasks/compress.py")]
 
 
 def coders(predictor: StreamPredictor) -> dict[str, Coder]:
-    """Ways to compress and to get back, by name."""
+    """The functions that compress and decompress, by name."""
     found: dict[str, Coder] = {
         "gzip -9": (lambda data: gzip.compress(data, 9), gzip.decompress),
         "bz2": (bz2.compress, bz2.decompress),
@@ -56,9 +55,9 @@ def speed(n: int, started: float) -> str:
     return f"{n / 1000 / (time.perf_counter() - started):>9,.1f}"
 
 
-parser = argparse.ArgumentParser(description="Sizes and speeds of lossless compression.")
+parser = argparse.ArgumentParser(description="Compare sizes and speeds of lossless compression.")
 parser.add_argument("files", nargs="*", type=pathlib.Path)
-parser.add_argument("--model", default="small", help="a bundled model, or a file")
+parser.add_argument("--model", default="small", help="a bundled model, or a checkpoint file")
 options = parser.parse_args()
 files = options.files or own_files()
 is_file = pathlib.Path(options.model).exists()
@@ -66,25 +65,27 @@ predictor = StreamPredictor.load(options.model) if is_file else StreamPredictor.
 decompress(compress(b"compile", predictor), predictor)
 totals: dict[str, int] = {}
 print(
-    f"{'coder':<12} {'bytes':>11} {'percent':>8} {'bits/byte':>10} {'kB/s':>9} {'back kB/s':>9}   over   observe kB/s"
+    f"{'coder':<12} {'bytes':>11} {'percent':>8} {'bits/byte':>10} {'pack kB/s':>9} {'unpack':>9}   over   observe kB/s"
 )
 for file in files:
     data = file.read_bytes()
     print(f"\n{file}, {len(data):,} bytes")
-    totals["nothing"] = totals.get("nothing", 0) + len(data)
+    totals["uncompressed"] = totals.get("uncompressed", 0) + len(data)
     for name, (pack, unpack) in coders(predictor).items():
         started = time.perf_counter()
         packed = pack(data)
-        there, started = speed(len(data), started), time.perf_counter()
-        assert unpack(packed) == data, f"{name} lost something"
-        back, extra = speed(len(data), started), ""
+        packing, started = speed(len(data), started), time.perf_counter()
+        assert unpack(packed) == data, f"{name} is not lossless"
+        unpacking, extra = speed(len(data), started), ""
         if name == OURS:
             reader, started = predictor.fork(), time.perf_counter()
             bits = float(reader.observe_many(data).sum(dtype=np.float64))
             extra = f" {len(packed) - bits / 8:>6.1f}   {speed(len(data), started)}"
-            assert len(packed) <= bits / 8 * 1.0005 + 64 or len(packed) <= len(data) * 1.001 + 64, "a broken promise"
+            assert len(packed) <= bits / 8 * 1.0005 + 64 or len(packed) <= len(data) * 1.001 + 64, (
+                "the container is too long"
+            )
         n = max(len(data), 1)
         rate = f"{100 * len(packed) / n:>8.2f} {8 * len(packed) / n:>10.4f}"
-        print(f"{name:<12} {len(packed):>11,} {rate} {there} {back} {extra}", flush=True)
+        print(f"{name:<12} {len(packed):>11,} {rate} {packing} {unpacking} {extra}", flush=True)
         totals[name] = totals.get(name, 0) + len(packed)
-print("\nin all       " + ", ".join(f"{name} {total:,}" for name, total in totals.items()))
+print("\ntotal        " + ", ".join(f"{name} {total:,}" for name, total in totals.items()))

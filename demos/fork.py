@@ -1,6 +1,8 @@
-"""Text entry: what if the user types …? A fork of the predictor tries each continuation, and costs a few kilobytes.
+"""Text entry: forks of a predictor try several continuations of what the user has typed.
 
-python demos/fork.py [FILE]         (without a file: this package's own README and sources)
+A fork shares the weights with its parent and copies only the state, a few kilobytes.
+
+python demos/fork.py [FILE]         (without a file: some sources of this package)
 """
 
 import pathlib
@@ -12,15 +14,15 @@ from streamlstm import StreamPredictor
 
 
 def own_text() -> bytes:
-    """Our own sources."""
+    """The sources of the predictor and the modules below it."""
     folder = pathlib.Path(streamlstm.__file__).parent
-    return b"\n".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return b"\n".join(path.read_bytes() for path in sorted([*folder.glob("*.py"), *folder.glob("predictor/*.py")]))
 
 
 def completions(predictor: StreamPredictor, width: int = 3, length: int = 12) -> list[tuple[str, float]]:
-    """The best ways to go on: a fork for each of `width` first symbols, each then takes its most probable path."""
+    """Greedy continuations: from each of the `width` most probable next symbols on, always the most probable one."""
     found = []
-    for first, chance in predictor.top(width):
+    for first, probability in predictor.top(width):
         branch, text = predictor.fork(), first
         branch.observe(first)
         while len(text) < length and not str(text[-1:]).isspace():
@@ -28,8 +30,8 @@ def completions(predictor: StreamPredictor, width: int = 3, length: int = 12) ->
             if not isinstance(symbol, str) or not isinstance(text, str):
                 break
             branch.observe(symbol)
-            text, chance = text + symbol, chance * p
-        found.append((str(text), chance))
+            text, probability = text + symbol, probability * p
+        found.append((str(text), probability))
     return found
 
 
@@ -37,15 +39,15 @@ text = pathlib.Path(sys.argv[1]).read_bytes()[:800_000] if len(sys.argv) > 1 els
 predictor = StreamPredictor.pretrained()
 predictor.observe_many(text)
 predictor.learning = False
-print(f"The bundled model has read {len(text):,} bytes. Now somebody types:\n")
+print(f"The bundled model has read {len(text):,} bytes. The user types, and it completes:\n")
 
 before = predictor.predict()
 for typed in ["def ", "import ", "    return ", "the weigh", "raise Val"]:
     branch = predictor.fork()
     branch.observe_many("\n" + typed)
-    shown = "   ".join(f"{ending!r} {chance:.2f}" for ending, chance in completions(branch))
+    shown = "   ".join(f"{ending!r} {probability:.2f}" for ending, probability in completions(branch))
     print(f"  {typed!r:<16} {shown}")
-assert (predictor.predict() == before).all(), "exploring changed the predictor"
+assert (predictor.predict() == before).all(), "a fork changed its parent"
 
 started = time.perf_counter()
 forks = [predictor.fork() for _ in range(1000)]

@@ -1,4 +1,4 @@
-"""Learning while a text streams by: the bits per symbol fall from 8 as the net reads.
+"""Online learning: a fresh network reads a text once, and its bits per byte fall from 8 as it learns.
 
 python demos/online.py [FILE]       (without a file: the sources of Python's standard library)
 """
@@ -23,14 +23,14 @@ def standard_library(n_bytes: int) -> bytes:
     return text[:n_bytes]
 
 
-parser = argparse.ArgumentParser(description="Bits per symbol while a text streams by.")
+parser = argparse.ArgumentParser(description="Print bits per byte while a fresh network learns from a text.")
 parser.add_argument("file", nargs="?", type=pathlib.Path)
 file = parser.parse_args().file
-text = file.read_bytes()[:600_000] if file else standard_library(600_000)
+text = file.read_bytes()[:600_000] if file else standard_library(240_000)
 
 predictor = StreamPredictor()
 print(
-    f"A fresh net of {predictor.config.layers} layers of {predictor.config.hidden} with a memory reads"
+    f"A fresh network of {predictor.config.layers} layers of {predictor.config.hidden} units with a memory reads"
     f" {len(text):,} bytes.\n"
 )
 started, total = time.perf_counter(), 0.0
@@ -42,7 +42,7 @@ for part in range(POINTS):
     print(f"{predictor.n_symbols:>9,} bytes  {mean:5.2f} bits  {'█' * round(WIDTH * mean / 8)}")
 seconds = time.perf_counter() - started
 print(f"\n{total / max(len(text), 1):.3f} bits per byte in one pass, {len(text) / seconds:,.0f} bytes/s with learning.")
-print("What comes after 'def __init__(self'?  ", end="")
+print("Most probable after 'def __init__(self':  ", end="")
 reader = predictor.fork()
 reader.observe_many("\n    def __init__(self")
-print(*(f"{symbol!r} {chance:.2f}" for symbol, chance in reader.top(5)), sep="   ")
+print(*(f"{symbol!r} {probability:.2f}" for symbol, probability in reader.top(5)), sep="   ")

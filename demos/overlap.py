@@ -1,8 +1,9 @@
-"""How much of a text occurs, word for word, in training text: the share of its places where 48 bytes stand there too.
+"""Measure how much of a text occurs verbatim in training text.
 
     python demos/overlap.py FILE… --in FOLDER…
 
-Every place of every file counts. Without arguments this page is looked for in the folder where it lies.
+The overlap is the fraction of positions of a file at which the next 48 bytes also occur somewhere in the folders.
+Every position of every file counts. Without arguments the script compares itself with the folder that holds it.
 """
 
 import argparse
@@ -15,7 +16,7 @@ FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
 def window_hashes(data: bytes) -> np.ndarray:
-    """A hash of each run of 48 bytes, uint64: runs of 2, 4, … 32 are hashed first, then 32 with 16."""
+    """A uint64 hash of each run of 48 bytes: first of runs of 2, 4, … 32, then of 32 joined with 16."""
     hashes = np.frombuffer(data, dtype=np.uint8).astype(np.uint64) + np.uint64(1)
     if len(hashes) < WINDOW:
         return hashes[:0]
@@ -27,6 +28,7 @@ def window_hashes(data: bytes) -> np.ndarray:
 
 
 def join(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The hashes of runs, from those of their first and second parts."""
     mixed = (a * FACTOR) ^ (b + (a >> np.uint64(7)))
     return mixed ^ (mixed >> np.uint64(29))
 
@@ -43,12 +45,12 @@ def main() -> None:
     for folder in options.folders:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             hashes = window_hashes(file.read_bytes())
-            places = np.minimum(np.searchsorted(everything, hashes), len(everything) - 1)
-            found[places[everything[places] == hashes]] = True
+            indices = np.minimum(np.searchsorted(everything, hashes), len(everything) - 1)
+            found[indices[everything[indices] == hashes]] = True
     print(f"{'bytes':>10} {'overlap':>9}  file")
     for file, hashes in wanted.items():
-        share = found[np.searchsorted(everything, hashes)].mean() if len(hashes) else 0.0
-        print(f"{file.stat().st_size:>10,} {share:>9.4%}  {file.name}")
+        overlap = found[np.searchsorted(everything, hashes)].mean() if len(hashes) else 0.0
+        print(f"{file.stat().st_size:>10,} {overlap:>9.4%}  {file.name}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How well streamlstm predicts: bits per byte of whole files, in one pass, each byte scored before it is learned from.
+"""Measure prediction quality: bits per byte of whole files in one pass, each byte scored before it is learned.
 
     python demos/quality.py FILE… [--model NAME] [--curve IMAGE.svg] [--limit BYTES]
 
-Ours: a fresh net, the bundled one frozen, and the bundled one that adapts; then fresh and adapting with the memory.
-Theirs: the entropy of the bytes' own frequencies (order 0), gzip, bz2 and xz, and the best of several orders of PPMd
-(where pyppmd is installed). `/PPMd` is the adapting one with the memory, over PPMd. Under each: µs per byte.
-Without a FILE this page is taken.
+Ours: a fresh network, the bundled model frozen, and the bundled model learning; then fresh and learning with the memory
+(+m). Theirs: the order-0 entropy of the bytes, gzip, bz2 and xz, and the best of seven settings of PPMd (if pyppmd is
+installed). `/PPMd` is adapting+m divided by PPMd. The row below each file has µs per byte.
+Without a FILE the script reads itself.
 """
 
 import argparse
@@ -26,11 +26,11 @@ except ImportError:
     pyppmd = None
 
 Bits = np.ndarray
-"""Bits per byte: of each byte of the file, or of all of them in one number."""
+"""Bits per byte: one number for each byte of the file, or one for the whole file."""
 
 
 def ours(model: str) -> dict[str, Callable[[], StreamPredictor]]:
-    """Our contenders: a fresh net, and a bundled model as it is and as it adapts; both also with a memory (+m)."""
+    """Our contenders: a fresh network, and a bundled model frozen and learning; two of them also with a memory (+m)."""
 
     def frozen() -> StreamPredictor:
         predictor = StreamPredictor.pretrained(model, memory=False)
@@ -48,8 +48,8 @@ def ours(model: str) -> dict[str, Callable[[], StreamPredictor]]:
 
 def order_0(data: bytes) -> Bits:
     counts = np.bincount(np.frombuffer(data, dtype=np.uint8))
-    shares = counts[counts > 0] / len(data)
-    return np.array([-(shares * np.log2(shares)).sum()])
+    p = counts[counts > 0] / len(data)
+    return np.array([-(p * np.log2(p)).sum()])
 
 
 def compressed(compress: Callable[[bytes], bytes]) -> Callable[[bytes], Bits]:
@@ -91,13 +91,13 @@ def row(name: str, cells: Sequence[str]) -> str:
 
 
 def curve_text(name: str, bits: Bits, width: int = 64) -> str:
-    """A line of bars: the mean bits of `width` equal parts, 0 … 8."""
+    """A line of bars: the mean bits per byte of each of `width` equal parts, from 0 to 8."""
     means = [part.mean() for part in np.array_split(bits, min(width, len(bits)))]
     return f"{name:<12}" + "".join("▁▂▃▄▅▆▇█"[min(7, int(mean))] for mean in means) + f"  {means[-1]:.2f} at the end"
 
 
 def curve_image(curves: dict[str, Bits]) -> str:
-    """An SVG picture: bits per byte so far, over the position, one line per contender."""
+    """An SVG image: bits per byte up to each position, one line per contender."""
     colours = ("#888888", "#b07aa1", "#4e79a7", "#f28e2b", "#e15759")
     width, height, most = 720, 360, 8
     parts = [
@@ -117,16 +117,18 @@ def curve_image(curves: dict[str, Bits]) -> str:
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         y = 14 + 18 * list(curves).index(name)
         parts.append(f'<text x="{width + 10}" y="{y}" fill="{colour}">{name} {so_far[-1]:.3f}</text>')
-    parts.append(f'<text x="{width / 2}" y="{height + 30}" text-anchor="middle">bits per byte so far</text></svg>')
+    parts.append(
+        f'<text x="{width / 2}" y="{height + 30}" text-anchor="middle">bits per byte up to this position</text></svg>'
+    )
     return "\n".join(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", default=[Path(__file__)])
-    parser.add_argument("--curve", type=Path, metavar="IMAGE.svg", help="draw the first file's bits over its length")
-    parser.add_argument("--model", default="small", metavar="NAME", help="the bundled model that competes")
-    parser.add_argument("--limit", type=int, metavar="BYTES", help="read only so much of each file")
+    parser.add_argument("--curve", type=Path, metavar="IMAGE.svg", help="plot bits per byte over the first file")
+    parser.add_argument("--model", default="small", metavar="NAME", help="the bundled model to measure")
+    parser.add_argument("--limit", type=int, metavar="BYTES", help="read at most BYTES of each file")
     options = parser.parse_args()
     ratios = []
     for index, file in enumerate(options.files):

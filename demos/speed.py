@@ -1,28 +1,29 @@
-"""How fast streamlstm is: against the speed of memory, and against other ways to run the same network.
+"""Measure the speed of streamlstm, of the machine's memory, and of other ways to run the same network.
 
     python demos/speed.py [--full] [--json FILE]
 
-One run, one table. All contenders of a shape hold the same weights, and their distributions are compared before the
-clock starts. They take short turns in rotation, so that all meet the same disturbances; the fastest turn counts. Each
-shape has its turns twice, minutes apart: virtual cores can be slow, or share a real one, for half a minute.
-Everything runs on one core, but where two cores or threads are named. The text is this file. 256 symbols.
+One run prints one table. All contenders of a shape hold the same weights, and the script compares their distributions
+before it starts the clock. The contenders take short turns in rotation, so that a disturbance of the machine affects
+all of them; the fastest turn counts. Each shape is measured twice, minutes apart, because a virtual core can be slow
+for half a minute or share a physical core. Everything runs on one core unless a row says otherwise. The text is this
+file; the vocabulary is the 256 byte values.
 
-Inference          Each row makes the distribution after each symbol; ours returns the surprisals as well. The bound is
-                   a loop that only reads, with the same wide loads, every weight that a step of a stream needs.
-                   "step by step" is what a decoder can reach: compiled, but each step waits for the one before.
-                   Known text, in observe_many and on the command line, needs some weights once for up to 16 symbols.
-                   "two cores" is what happens within `assisted()`; a net that it would not help is not assisted.
+Inference          Each row computes the distribution after each symbol; ours also returns the surprisals. The bound is
+                   a loop that only reads, with the same wide loads, every weight that one step needs.
+                   "step by step" is a compiled loop in which each step waits for the one before, as in a decoder.
+                   observe_many and the command line know the text, so they read some weights once for up to 16 symbols.
+                   "two cores" runs within `assisted()`, which does nothing for a network that is too small.
                    The command line is `streamlstm predict --quiet --freeze` on a pipe, by its own clock, which
-                   starts when Python and the kernels are loaded.
-Online learning    Adam (torch: fused), one update per window of T symbols, gradient clipping, the state carried over.
-                   observe, and torch by hand, give the distribution before they are told the symbol; observe_many, and
-                   torch's nn.LSTM over the whole window at once, know the symbols beforehand.
-Offline training   Adam on 32 streams, windows of 64.
-Worst observe      The call that makes the update: the largest of a window's T = 20 calls, the least over windows.
-Memory             Of one predictor that learns, T = 20, without weights and optimizer slots: what it keeps, and the
-                   most it holds during an update, as multiples of the tape. The bytes of a fork that does not learn.
+                   starts after Python and the kernels are loaded.
+Online learning    Adam (torch: fused), one update per window of T symbols, gradient clipping, state carried over.
+                   observe and "torch, by hand" return the distribution before they get the symbol. observe_many and
+                   nn.LSTM, which runs over the whole window at once, know the symbols in advance.
+Offline training   Adam on 32 streams with windows of 64 symbols.
+Worst observe      The slowest call of a window with T = 20, the one that updates the weights; the minimum over windows.
+Memory             One learning predictor with T = 20, without weights and optimizer slots: what it keeps, and its peak
+                   during an update, as multiples of the tape. Also the size of a frozen fork, in bytes.
 
-torch and onnxruntime (with onnx) are measured where they are installed.
+torch and onnxruntime (with onnx) are measured if they are installed.
 """
 
 import os
@@ -51,10 +52,11 @@ import numpy as np
 
 import streamlstm.cli
 from streamlstm import Adam, Config, StreamPredictor, Vocabulary
-from streamlstm.kernels import network as kernels
+from streamlstm.kernels import network
+from streamlstm.kernels.arrays import F32, POSITION, Stream
 from streamlstm.kernels.jit import kernel
 from streamlstm.kernels.lanes import lane_sum, load
-from streamlstm.model import F32, Layout, aligned_zeros
+from streamlstm.model import Layout, aligned_zeros
 from streamlstm.tasks.training import Trainer, TrainingPlan
 
 try:
@@ -100,12 +102,12 @@ OFFLINE = [Shape(1, 256), Shape(2, 256)]
 WINDOWS = [10, 20, 32]
 
 Run = Callable[[], int]
-"""A piece of a contender's work; returns how many symbols it did."""
+"""One run of a contender; returns how many symbols it processed."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `against`: the row by which it is divided for the ratio beside each number."""
+    """A line of the table; each number is also shown divided by that of the row `against`."""
 
     key: str
     label: str
@@ -114,7 +116,7 @@ class Row:
 
 SECTIONS: dict[str, list[Row]] = {
     "INFERENCE, µs per symbol": [
-        Row("bound", "bound: read the weights once"),
+        Row("bound", "bound: reading the weights once"),
         Row("block", "ours, observe_many (× bound)", "bound"),
         Row("steps", "ours, step by step (× bound)", "bound"),
         Row("call", "ours, observe (× bound)", "bound"),
@@ -148,18 +150,18 @@ SECTIONS: dict[str, list[Row]] = {
         Row("worst", "worst observe, ms"),
         Row("tape", "tape, kB"),
         Row("kept", "kept beyond weights, × tape"),
-        Row("peak", "most during an update, × tape"),
+        Row("peak", "peak during an update, × tape"),
         Row("fork", "frozen fork, kB"),
     ],
 }
 
 Results = dict[str, dict[str, float]]
-"""By row's key, then by shape."""
+"""Numbers by the key of their row, then by shape."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the project set itself: row (÷ `over`, − `less`) at most, or with `least` at least, a limit per shape."""
+    """A target of the project: for `row` / `over` - `less`, an upper limit per shape, or a lower one if `least`."""
 
     text: str
     row: str
@@ -231,7 +233,7 @@ CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else
 
 
 def pin(n: int) -> None:
-    """Keep this thread, and the threads and processes that it starts from now on, on `n` cores."""
+    """Pin this thread, and the threads and processes that it starts from now on, to `n` cores."""
     if CORES:
         os.sched_setaffinity(0, CORES[-n:])
 
@@ -241,7 +243,7 @@ def pin(n: int) -> None:
 
 @numba.njit(error_model="numpy", nogil=True)
 def read_all(weights, times):
-    """Read all weights `times` times, 128 at once; the sum keeps the compiler from leaving it out."""
+    """Read all weights `times` times, 128 at once; the sum keeps the compiler from removing the loop."""
     total = load(weights, 0, 128)
     for _ in range(times):
         for at in range(0, weights.size, 128):
@@ -260,7 +262,7 @@ def bound(shape: Shape) -> Run:
 
 
 def random_weights(shape: Shape) -> dict[str, F32]:
-    """Weights under PyTorch's names, as large as in a trained net."""
+    """Random weights under PyTorch's names, of the size that trained weights have."""
     rng = np.random.default_rng(0)
     fresh = StreamPredictor(BYTES, shape.config()).weights()
     return {name: rng.normal(0, 0.1, weight.shape).astype(np.float32) for name, weight in fresh.items()}
@@ -283,9 +285,10 @@ def one_by_one(predictor: StreamPredictor, text: bytes) -> Run:
 
 
 def assisted(stack: ExitStack, predictor: StreamPredictor) -> StreamPredictor:
-    """The predictor, with a second core that assists until the stack closes.
+    """The predictor, assisted by a second core until the stack closes.
 
-    It sleeps while others are measured, but not at once: two that are assisted should not follow each other.
+    The assistant sleeps while others are measured, but only after some milliseconds: never measure two assisted
+    predictors in direct succession.
     """
     pin(2)
     stack.enter_context(predictor.assisted())
@@ -293,25 +296,28 @@ def assisted(stack: ExitStack, predictor: StreamPredictor) -> StreamPredictor:
     return predictor
 
 
-forward = kernel(kernels.forward.py_func)
+forward = kernel(network.forward.py_func)
 
 
 @numba.njit(error_model="numpy", nogil=True)
-def step_through(theta, tape, tokens, bits, places, text):
-    """Let `text` flow in steps of one symbol; the tape is one record that each step overwrites."""
+def step_through(theta, stream, text):
+    """Read `text` in steps of one symbol; the tape is one record that each step overwrites."""
     for token in text:
-        tokens[0] = token
-        forward(theta, tape, tokens, bits, places, 0, 1, 1)
+        stream.tokens[0] = token
+        forward(theta, stream, 0, 1, 1)
 
 
 def step_by_step(shape: Shape, weights: dict[str, F32], text: bytes) -> Run:
-    layout, bits, tokens = Layout(shape.config(), V), np.zeros(1, np.float32), np.zeros(1, np.int32)
+    layout = Layout(shape.config(), V)
+    sizes = layout.describe(learning=False).copy()
+    sizes[network.SLOT] = 0  # so that each step writes where it reads
     theta, tape = layout.flat(weights), aligned_zeros(layout.record(learning=False))
-    places = layout.places(learning=False, in_place=True)
-    kernels.forward(theta, tape, tokens, bits, places, 0, 0, 1)
+    bits, tokens = np.zeros(1, np.float32), np.zeros(1, np.int32)
+    stream = Stream(tape, tokens, bits, sizes, position=np.zeros(POSITION, np.int64))
+    network.forward(theta, stream, 0, 0, 1)  # the distribution before the first symbol
 
     def run() -> int:
-        step_through(theta, tape, tokens, bits, places, text)
+        step_through(theta, stream, text)
         return len(text)
 
     return run
@@ -326,7 +332,7 @@ def in_a_block(predictor: StreamPredictor, text: bytes) -> Run:
 
 
 Step = Callable[[int, Any], tuple[Any, Any]]
-"""Token and state to the next distribution and the next state."""
+"""From token and state to the next distribution and the next state."""
 
 
 def numpy_stream(weights: dict[str, F32], shape: Shape) -> tuple[Step, Any]:
@@ -485,11 +491,11 @@ RIVALS: dict[str, tuple[Callable[[dict[str, F32], Shape], tuple[Step, Any]], boo
     "lstm": (lstm_stream, torch is not None),
     "onnx": (onnx_stream, onnxruntime is not None),
 }
-"""By row: what builds a step, and whether its library is installed."""
+"""For each row the function that builds a step, and whether its library is installed."""
 
 
 def stepping(step: Step, state: Any, text: bytes, expected: F32) -> Run:
-    """Step through the text, again and again; ValueError if the first time does not end in our distribution."""
+    """Read the text repeatedly. Raises ValueError if the first pass does not end in our distribution."""
 
     def run() -> int:
         nonlocal state, p
@@ -526,7 +532,7 @@ def inference(shape: Shape, rounds: int) -> dict[str, float]:
 
 
 def command_line(shape: Shape) -> float:
-    """µs per symbol by the account of `streamlstm predict`, which runs in this process and reads a pipe."""
+    """µs per symbol as reported by `streamlstm predict`, which runs in this process and reads from a pipe."""
     arguments = ["predict", "--quiet", "--freeze", "--no-memory", "--connections", shape.connections]
     arguments += ["--hidden", str(shape.hidden), "--layers", str(shape.layers)]
     read, write = os.pipe()
@@ -569,7 +575,7 @@ def torch_learner(shape: Shape, window: int, batch: int = 1) -> Run:
 
 
 def torch_stream_learner(shape: Shape, window: int) -> Run:
-    """One update per run, the window's distributions made one by one, each before its symbol is told."""
+    """One update per run; each distribution of the window is computed before its symbol is given."""
     weights = random_weights(shape)
     _, state = torch_stream(weights, shape)
     rows = torch.tensor(weights["weight_ih_l0"].T + weights["bias_l0"]).requires_grad_()
@@ -648,7 +654,7 @@ def offline(shape: Shape, rounds: int) -> dict[str, float]:
 
 
 def worst_observe(shape: Shape, rounds: int) -> float:
-    """Milliseconds of the call that updates."""
+    """Duration of the call that updates the weights, in milliseconds."""
     predictor, window = learner(shape, 20), TEXT[:20]
     predictor.observe_many(window)  # the next call makes the first update
     return min(max(1e3 * _seconds(lambda s=s: predictor.observe(s)) for s in window) for _ in range(rounds + 2))
@@ -656,7 +662,7 @@ def worst_observe(shape: Shape, rounds: int) -> float:
 
 @contextmanager
 def traced() -> Iterator[Callable[[], tuple[int, int]]]:
-    """Count what is allocated from here on: calls give (bytes held now, most bytes held)."""
+    """Count allocations from here on; the function that this yields returns (bytes now, peak bytes)."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -673,7 +679,7 @@ def memory(shape: Shape) -> dict[str, float]:
     with traced() as held:
         predictor = learner(shape, window)
         predictor.observe(TEXT[0])
-        tracemalloc.reset_peak()  # forget what building took
+        tracemalloc.reset_peak()  # the peak of the construction does not count
         for symbol in TEXT[1:50]:
             predictor.observe(symbol)
         kept, peak = held()
@@ -724,12 +730,12 @@ def machine() -> str:
 
 
 def number(value: float) -> str:
-    """Three digits."""
+    """A number with three significant digits."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def cell_text(results: Results, row: Row, shape: Shape) -> str:
-    """The number and, where the row has one, its ratio."""
+    """The number and, if the row has one, its ratio."""
     value, other = results[row.key].get(str(shape)), results.get(row.against, {}).get(str(shape))
     if value is None:
         return "–" + " " * 6
@@ -751,7 +757,7 @@ def table(results: Results) -> str:
 
 
 def targets(results: Results) -> str:
-    """What was set as a target, and what was reached."""
+    """Each target, and the number that was measured."""
     lines = ["TARGETS"]
     for target in TARGETS:
         parts = []
@@ -771,8 +777,10 @@ def targets(results: Results) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="ten times as many turns, and the project's targets")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the numbers to FILE as well")
+    parser.add_argument(
+        "--full", action="store_true", help="take ten times as many turns, and check the project's targets"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the numbers to FILE")
     options = parser.parse_args()
     pin(1)
     if torch:

@@ -1,0 +1,88 @@
+"""The code blocks of the documentation run, and print what the documentation shows.
+
+The `sh` and `python` blocks of a page run in order, in a folder with `lighthouse.txt`. A `text` block with the title
+"Output" shows what the block before it prints. Blocks of other languages are not run.
+"""
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+import streamlstm
+
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "docs" / "pages"
+SLOW = {"how-to/compress.md", "how-to/generate.md", "how-to/score.md", "how-to/train.md"}
+BLOCK = re.compile(r'^```(sh|python|text title="Output")\n(.*?)^```', re.DOTALL | re.MULTILINE)
+NAMES = sorted(str(path.relative_to(PAGES)) for path in PAGES.rglob("*.md"))
+
+
+def blocks_of(name):
+    """The blocks of a page that run, as (kind, code, expected output or None)."""
+    found = []
+    for kind, code in BLOCK.findall((PAGES / name).read_text()):
+        if kind.startswith("text"):
+            found[-1][2] = code
+        else:
+            found.append([kind, code, None])
+    return found
+
+
+def run_shell(code, folder):
+    """What shell commands print on stdout; a failure of any of them fails the test."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        ["bash", "-e", "-c", code],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert result.returncode == 0, f"{code}\n{result.stderr}"
+    return result.stdout
+
+
+def run_python(code, variables):
+    """What Python code prints."""
+    with redirect_stdout(io.StringIO()) as out:
+        exec(compile(code, "<docs>", "exec"), variables)
+    return out.getvalue()
+
+
+def is_slow(name):
+    return pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+
+
+@pytest.mark.parametrize("name", [is_slow(name) for name in NAMES if blocks_of(name)])
+def test_the_blocks_of_a_page_print_what_it_shows(name, tmp_path, monkeypatch):
+    shutil.copy(ROOT / "tests" / "samples" / "lighthouse.txt", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    variables = {"__name__": "__main__"}
+    for kind, code, expected in blocks_of(name):
+        printed = run_python(code, variables) if kind == "python" else run_shell(code, tmp_path)
+        if expected is not None:
+            assert printed == expected, code
+
+
+def test_every_task_page_has_blocks_that_run():
+    for path in (PAGES / "how-to").glob("*.md"):
+        assert path.name == "index.md" or blocks_of(f"how-to/{path.name}"), path
+
+
+def test_every_public_name_is_in_the_api_reference():
+    reference = "".join(path.read_text() for path in (PAGES / "api").glob("*.md"))
+    documented = set(re.findall(r"^::: streamlstm\.(\w+)$", reference, re.MULTILINE))
+    assert documented == set(streamlstm.__all__) - {"__version__"}
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r"([\w/-]+\.md)$", (ROOT / "docs" / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(listed) == NAMES
