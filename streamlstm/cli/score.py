@@ -125,14 +125,14 @@ def _explain(files: list[str], readers: "Readers", control: "Interruptible") -> 
 def _paint(files: list[str], readers: "Readers", control: "Interruptible", format: str) -> None:
     """A heat map of a file's characters."""
     from ..render.formats import FORMATS as PICTURE_FORMATS
-    from ..tasks.characters import character, trace_characters, whole_characters
-    from ..tasks.input import open_input, tokens
+    from ..tasks.characters import character, split_characters, trace_characters
+    from ..tasks.input import open_input
 
     form, index = PICTURE_FORMATS[format], 0
     sys.stdout.write(form.start(os.path.basename(files[0]), "character"))
     with open_input(files[0]) as source:
         (predictor,), parts = readers.open(source, control)
-        for part in whole_characters(tokens(iter(parts), predictor.vocabulary), predictor.vocabulary):
+        for part in split_characters(parts):
             trace = trace_characters(predictor, part)
             sys.stdout.write(form.lines(trace, character, index))
             index += len(trace.bits)
@@ -259,8 +259,7 @@ def _parts(source: BinaryIO, control: "Interruptible") -> Iterator[bytes]:
     from ..tasks.input import blocks
 
     yield from blocks(source, control)
-    if control.interrupted:
-        raise KeyboardInterrupt
+    control.raise_if_interrupted()
 
 
 class Progress:

@@ -83,7 +83,7 @@ def watch(
             _run(watcher, source, control, printer, status, is_live(source))
     status.end()
     if control.interrupted:
-        raise SystemExit(130)
+        raise SystemExit(control.exit_code)
 
 
 def _run(

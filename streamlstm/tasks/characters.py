@@ -137,26 +137,28 @@ def _decoded(symbol: bytes) -> str | bytes:
         return symbol
 
 
-def whole_characters(parts: Iterable[Tokens], vocabulary: Vocabulary) -> Iterator[Tokens]:
-    """The parts of a stream, cut anew so that each ends with a character; what never becomes one comes at the end."""
-    if vocabulary.characters is not None:
-        yield from parts
-        return
+def split_characters(parts: Iterable[bytes | str]) -> Iterator[str]:
+    """The text of a stream, cut so that each part ends with a whole character.
+
+    Bytes that are not valid UTF-8 become lone surrogates, as Python's error handler `surrogateescape` makes them.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     for part in parts:
-        if text := decoder.decode(part.astype(np.uint8).tobytes()):
-            yield vocabulary.encode(text)
+        if text := part if isinstance(part, str) else decoder.decode(part):
+            yield text
     if text := decoder.decode(b"", final=True):
-        yield vocabulary.encode(text)
+        yield text
 
 
-def trace_characters(predictor: StreamPredictor, symbols: Symbols, k: int = 5) -> Trace:
+def trace_characters(predictor: StreamPredictor, symbols: Symbols, top: int = 5, position: int = 0) -> Trace:
     """Observe whole characters as `predictor.trace` does, and tell of each character instead of each byte.
 
     tokens         the characters' ids, and so are `next_tokens`
     bits           the sum of the surprisals of a character's bytes
     ranks          the largest of its bytes' ranks: 1 where each of them was thought the most probable
     next_tokens    those of `top_characters` after each
+
+    An error names the position of an unknown character, counted from `position` on.
 
     >>> from streamlstm import StreamPredictor
     >>> trace = trace_characters(StreamPredictor(), "né", 2)
@@ -165,17 +167,20 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, k: int = 5) -
     """
     vocabulary = predictor.vocabulary
     if vocabulary.characters is not None:
-        trace = predictor.trace(symbols, k)
+        trace = predictor.trace(vocabulary.encode(symbols, position), top)
         ids, next_ids = (character_ids(tokens, vocabulary) for tokens in (trace.tokens, trace.next_tokens))
         return replace(trace, tokens=ids, next_tokens=next_ids)
     tokens = vocabulary.encode(symbols)
-    text = tokens.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
+    if isinstance(symbols, str):
+        text = symbols
+    else:
+        text = tokens.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
     points = code_points(text).astype(np.int32)
     widths = byte_widths(code_points(text))
     ends = np.cumsum(widths)
     last_bytes = set((ends - 1).tolist())
     found: dict[int, list[tuple[str | bytes, float]]] = {}
-    k = min(k, len(vocabulary))
+    k = min(top, len(vocabulary))
     recorder = TraceRecorder(tokens, k)
     for step in predictor.steps(KnownTokens(tokens, marked=_IS_LEAD, k=k), len(tokens)):
         recorder.add(step)
