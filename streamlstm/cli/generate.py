@@ -14,10 +14,22 @@ def generate(
     model: Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="A bundled or a saved model.")] = "small",
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="The text to continue.")] = "",
     length: Annotated[int, typer.Option("--length", "-n", metavar="N", help="How many symbols to generate.")] = 500,
-    temperature: Annotated[float, typer.Option(metavar="T", help="Below 1: more predictable. Above 1: more varied. 0: the most probable symbol.")] = 1.0,
-    top_k: Annotated[int, typer.Option(metavar="K", help="Draw only from the K most probable symbols. 0: from all.")] = 0,
-    top_p: Annotated[float, typer.Option(metavar="P", help="Draw only from the most probable symbols whose probabilities sum to P. 1: from all.")] = 1.0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random draws: the same seed gives the same text.")] = 0,
+    temperature: Annotated[
+        float,
+        typer.Option(metavar="T", help="Below 1: more predictable. Above 1: more varied. 0: the most probable symbol."),
+    ] = 1.0,
+    top_k: Annotated[
+        int, typer.Option(metavar="K", help="Draw only from the K most probable symbols. 0: from all.")
+    ] = 0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            metavar="P", help="Draw only from the most probable symbols whose probabilities sum to P. 1: from all."
+        ),
+    ] = 1.0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of the random draws: the same seed gives the same text.")
+    ] = 0,
 ) -> None:
     """Generate text that continues a prompt.
 

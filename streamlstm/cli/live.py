@@ -1,6 +1,6 @@
 """The command `live`."""
 
-import contextlib
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -59,9 +59,12 @@ def live(
         with saving(text.learner, save) as save_if_due:
             _run(text, top, control, save_if_due)
             text.finish_line()
-        with contextlib.suppress(OSError) if control.interrupted else contextlib.nullcontext():  # it may be closed
+        try:
             typer.echo(text.text)
             typer.echo(f"{len(text.typed):,} characters, {text.bits_per_character:.4f} bits per character", err=True)
+        except OSError:
+            control.raise_if_interrupted()  # the terminal was closed
+            raise
     control.raise_if_interrupted()
 
 
@@ -78,7 +81,8 @@ def _run(text: "LiveText", top: int, control: "Interruptible", save_if_due: Call
             while not control.interrupted:
                 await asyncio.sleep(POLL_SECONDS)
                 save_if_due()
-            application.exit()
+            if not application.is_done:
+                application.exit()
         except OSError as error:  # it could not be saved
             application.exit(exception=error)
 
@@ -87,8 +91,10 @@ def _run(text: "LiveText", top: int, control: "Interruptible", save_if_due: Call
 
     try:
         application.run(pre_run, handle_sigint=False)
-    except EOFError:  # the terminal was closed
-        if not control.interrupted:
+    except (EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EIO:
+            raise
+        if not control.interrupted:  # the terminal was closed
             control.interrupt(STOP_SIGNALS[-1])
 
 
@@ -121,7 +127,7 @@ def _application(text: "LiveText", top: int, control: "Interruptible") -> Any:
     )
     levels = {f"level-{n}": f"bg:{back} {ink}" for n, (back, ink) in enumerate(PALETTES["dark"], 1)}
     names = {"ghost": "#888888 italic", "status": "reverse", "keys": "#888888", "strong": "bold", "note": "bold"}
-    style = Style.from_dict({**levels, **names, "bar": PALETTES["dark"][5][0], "sign": "bold"})
+    style = Style.from_dict({**levels, **names, "bar": PALETTES["dark"][5][0], "name": "bold"})
     return Application(layout=Layout(screen), key_bindings=_keys(text, control), style=style, full_screen=True)
 
 
@@ -146,7 +152,7 @@ def _keys(text: "LiveText", control: "Interruptible") -> Any:
     keys.add(Keys.BracketedPaste)(lambda event: text.add(event.data.replace("\r\n", "\n").replace("\r", "\n")))
     keys.add("enter")(enter)
     keys.add("tab")(lambda event: text.accept())
-    keys.add("backspace")(lambda event: text.take_back())
+    keys.add("backspace")(lambda event: text.delete_last())
     keys.add("c-l")(lambda event: text.switch_learning())
     keys.add("c-d")(lambda event: event.app.exit())
     keys.add("c-c")(lambda event: control.interrupt(signal.SIGINT))

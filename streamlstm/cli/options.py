@@ -30,7 +30,9 @@ class ModelOptions:
 
     model: Annotated[
         Optional[str],
-        typer.Option(metavar="NAME|FILE", help="small or large (bundled), a saved model, or none for a fresh network. [small]"),
+        typer.Option(
+            metavar="NAME|FILE", help="small or large (bundled), a saved model, or none for a fresh network. [small]"
+        ),
     ] = None
     learn: Annotated[
         Optional[bool],
@@ -40,7 +42,8 @@ class ModelOptions:
     layers: Annotated[Optional[int], _fresh("N", "layers. [3]")] = None
     window: Annotated[Optional[int], _fresh("N", "symbols between two updates of the weights. [16]")] = None
     memory: Annotated[
-        Optional[bool], typer.Option("--memory/--no-memory", help="Mix in counts of what followed similar contexts. [memory]")
+        Optional[bool],
+        typer.Option("--memory/--no-memory", help="Mix in counts of what followed similar contexts. [memory]"),
     ] = None
     memory_bits: Annotated[Optional[int], _fresh("N", "2^N pages of 64 bytes in the memory. [20]")] = None
     connections: Annotated[Optional[str], _fresh("KIND", "skip or stacked. [skip]")] = None
@@ -134,7 +137,9 @@ def load_model(model: str, memory: bool | None = None) -> "StreamPredictor":
     from ..predictor import StreamPredictor
 
     if model == "none":
-        raise ValueError("--model none is a fresh network, which has learned nothing yet; name a bundled or a saved model")
+        raise ValueError(
+            "--model none is a fresh network, which has learned nothing yet; name a bundled or a saved model"
+        )
     if is_saved(model):
         predictor = StreamPredictor.load(model)
         if memory not in (None, predictor.config.memory):

@@ -28,9 +28,7 @@ def predict(
     format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv or jsonl; heat maps: ansi, html.")] = "text",
     by: Annotated[
         Optional[str],
-        typer.Option(
-            metavar="UNIT", help="A record per character, or per symbol (a byte). [symbol for tsv and jsonl]"
-        ),
+        typer.Option(metavar="UNIT", help="A record per character, or per symbol (a byte). [symbol for tsv and jsonl]"),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what each expert of the memory predicted, in bits, and its weight.")

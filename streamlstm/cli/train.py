@@ -54,7 +54,8 @@ def train(
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the initial weights and of the shuffling.")] = 0,
     val: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Score this file at each checkpoint.")] = None,
     curve: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Append a row of the learning curve (tsv) at each checkpoint.")
+        Optional[Path],
+        typer.Option(metavar="FILE", help="Append a row of the learning curve (tsv) at each checkpoint."),
     ] = None,
     checkpoint_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between checkpoints.")] = 120.0,
 ) -> None:

@@ -171,10 +171,7 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, top: int = 5,
         ids, next_ids = (character_ids(tokens, vocabulary) for tokens in (trace.tokens, trace.next_tokens))
         return replace(trace, tokens=ids, next_tokens=next_ids)
     tokens = vocabulary.encode(symbols)
-    if isinstance(symbols, str):
-        text = symbols
-    else:
-        text = tokens.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
+    text = symbols if isinstance(symbols, str) else bytes(tokens.tolist()).decode("utf-8", "surrogateescape")
     points = code_points(text).astype(np.int32)
     widths = byte_widths(code_points(text))
     ends = np.cumsum(widths)
