@@ -260,9 +260,7 @@ def test_ctrl_c_saves_what_was_read_and_exits_130(toolkit, tmp_path):
     assert np.array_equal(saved.predict(), twin.predict())
 
 
-@pytest.mark.parametrize(
-    ("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_what_was_read(toolkit, tmp_path, number, expected):
     with Terminal(*FRESH, "--save", tmp_path / "m") as terminal:
         terminal.press("ab\rc")
@@ -307,4 +305,6 @@ def test_without_its_extra_live_says_how_to_install_it():
     code = "import sys; sys.modules['prompt_toolkit'] = None; from streamlstm.cli import main; main()"
     result = subprocess.run([sys.executable, "-c", code, "live"], capture_output=True)
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr == b"streamlstm: live requires prompt_toolkit; install it with: pip install 'streamlstm[live]'\n"
+    assert (
+        result.stderr == b"streamlstm: live requires prompt_toolkit; install it with: pip install 'streamlstm[live]'\n"
+    )
