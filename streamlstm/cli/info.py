@@ -10,7 +10,7 @@ from .options import load_model
 
 @command
 def info(
-    model: Annotated[str, typer.Argument(metavar="[NAME|FILE]", help="A bundled or a saved model.")] = "small",
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A bundled or a saved model.")] = "small",
 ) -> None:
     """Describe a model: shape, optimizer, and symbols seen.
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ..predictor import StreamPredictor
     from ..tasks.input import Interruptible
 
-Input = Annotated[str, typer.Argument(metavar="[FILE]", help="A file, or - for stdin.", show_default=False)]
-Files = Annotated[list[str], typer.Argument(metavar="FILE…", help="Files; - is stdin.")]
+Input = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stdin.", show_default=False)]
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Files; - is stdin.")]
 SaveFile = Annotated[
     Optional[Path],
     typer.Option("--save", metavar="FILE", help="Save the model at the end, and every 10 minutes until then."),
