@@ -124,8 +124,7 @@ def _parts(source: BinaryIO, control: "Interruptible") -> Iterator[bytes]:
     from ..tasks.input import blocks
 
     yield from blocks(source, control)
-    if control.interrupted:
-        raise KeyboardInterrupt
+    control.raise_if_interrupted()
 
 
 def _score(inputs: Iterator[Input], table: "ScoreTable", bar: "FilesBar", **options: str) -> None:

@@ -88,8 +88,7 @@ def watch(
             _show(watcher.observe(data), printer, status)
     printer.flush()
     typer.echo(printer.summary(), err=True)
-    if control.interrupted:
-        raise SystemExit(getattr(control, "exit_code", 130))
+    control.raise_if_interrupted()
 
 
 def _lines(source: BinaryIO, control: "Interruptible", printer: "LinePrinter", status: "StatusLine") -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""A progress bar on stderr: only on a terminal, and only for work of more than a second."""
+"""A progress bar on stderr. It appears only on a terminal, and after a second of work."""
 
 import os
 import sys
@@ -11,18 +11,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Bar:
-    """Steps done of `total`, their rate in symbols, the time left, and a note.
+    """A progress bar: steps done, symbols per second, a note, and the times elapsed and left.
 
-    total             all steps, or None where nobody knows
-    done              steps done before (a resumed run)
-    symbols_per_step  what a step counts for in the rate
+    total             the number of all steps, or None if it is not known
+    done              the number of steps done by an earlier run
+    symbols_per_step  the symbols in a step, for the rate
     """
 
     def __init__(self, total: int | None, done: int, symbols_per_step: int) -> None:
         self._total, self._done, self._symbols = total, done, symbols_per_step
         self._started = time.monotonic()
         self._progress: Progress | None = None
-        self._possible = sys.stderr.isatty()
+        self._is_terminal = sys.stderr.isatty()
 
     def __enter__(self) -> "Bar":
         return self
@@ -34,9 +34,9 @@ class Bar:
             self._progress.stop()
 
     def show(self, step: int, note: str) -> None:
-        """Say that `step` steps are done."""
+        """Show that `step` steps are done."""
         seconds = time.monotonic() - self._started
-        if not self._possible or seconds < 1:
+        if not self._is_terminal or seconds < 1:
             return
         if self._progress is None:
             self._progress = Progress(

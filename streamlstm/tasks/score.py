@@ -17,9 +17,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..memory.memory import EXPERTS
 from ..predictor import StreamPredictor
@@ -29,6 +30,9 @@ from .units import F64, Chunk, Position, ResetPoints, Scores, Units, byte_widths
 
 Parts = str | bytes | Iterable[str | bytes]
 """A text: in one part, or in several as they arrive. Text in bytes is UTF-8."""
+
+Part = str | bytes | bytearray | memoryview | npt.NDArray[Any]
+"""A text, or a part of one: characters, bytes, or an array of tokens."""
 
 LEVELS = ("symbol", "character", "word", "line", "file")
 ALIASES = {"char": "character"}
@@ -66,7 +70,7 @@ class ExpertReport(NamedTuple):
     weight: float
 
 
-def score(predictor: StreamPredictor, text: Symbols | Iterable[Symbols]) -> Score:
+def score(predictor: StreamPredictor, text: Part | Iterable[Part]) -> Score:
     """Observe a text, in one part or in several, and return its surprisal.
 
     >>> from streamlstm import StreamPredictor
@@ -81,7 +85,7 @@ def score(predictor: StreamPredictor, text: Symbols | Iterable[Symbols]) -> Scor
     return Score(n_symbols, total)
 
 
-def expert_report(predictor: StreamPredictor, text: Symbols | Iterable[Symbols]) -> list[ExpertReport]:
+def expert_report(predictor: StreamPredictor, text: Part | Iterable[Part]) -> list[ExpertReport]:
     """Observe a text, and report on each expert of the memory and, last, on the mixture of all.
 
     Raises ValueError for a predictor without a memory.
@@ -217,7 +221,7 @@ def check_level(name: str, level: str) -> str:
     return level
 
 
-def _parts_of(text: Symbols | Iterable[Symbols]) -> Iterable[Symbols]:
+def _parts_of(text: Part | Iterable[Part]) -> Iterable[Part]:
     """The parts of a text that may be given in one part."""
     return [text] if isinstance(text, str | bytes | bytearray | memoryview | np.ndarray) else text
 
