@@ -127,7 +127,8 @@ def _reported(error: Exception) -> tuple[int, str]:
 def _is_from_this_package(error: Exception) -> bool:
     """Whether the error was raised in a function of this package, not in one of another library."""
     frames = list(traceback.walk_tb(error.__traceback__))
-    return frames[-1][0].f_globals.get("__name__", "").startswith("streamlstm.")
+    module: str = frames[-1][0].f_globals.get("__name__", "")
+    return module.startswith("streamlstm.")
 
 
 def _show_log() -> None:

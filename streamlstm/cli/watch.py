@@ -82,10 +82,11 @@ def watch(
         colour=colour,
         status=status,
     )
-    with Interruptible() as control, open_input(file) as source, saving(watcher, save), status:
+    with Interruptible() as control, open_input(file) as source, saving(watcher, save) as save_if_due, status:
         printer.write_header()
         for data in _lines(source, control, printer, status):
             _show(watcher.observe(data), printer, status)
+            save_if_due()
     printer.flush()
     typer.echo(printer.summary(), err=True)
     control.raise_if_interrupted()
