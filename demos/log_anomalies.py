@@ -1,13 +1,14 @@
-"""Strange lines in logs: the area under the ROC curve of `watch`, beside a trigram of characters and line templates.
+"""Find unusual lines in logs: `watch` compared with a trigram model of characters and with line templates.
 
     python demos/log_anomalies.py FOLDER [--lines 2000] [--seed 0] [--first 500]
 
-FOLDER holds the logs as *.log, a system each (Loghub's samples of 2,000 lines: https://github.com/logpai/loghub).
-1 % of each log's lines are replaced: by lines of another log (`other`), or in one token by random characters of the
-same shape (`token`); `own` are the labels that BGL brings along. Scored in stream order, the first 500 lines aside;
-they are left as they are, for what was there from the beginning is normal to whoever learns (--first 0: they are not).
-Without a folder a small made-up example runs. drain3, if it is installed, makes the templates, else a regular
-expression does.
+FOLDER holds one log per system as *.log (Loghub's samples of 2,000 lines: https://github.com/logpai/loghub). In each
+log 1 % of the lines are made anomalous: replaced by a line of another log (`other`), or in one token by random
+characters of the same classes (`token`). `own` uses the labels that come with BGL.
+The table gives the area under the ROC curve. All lines are read in order; the first 500 lines are not evaluated, and
+they are left unchanged, because a model takes for normal what it has seen from the beginning (--first 0 changes them
+too). Without FOLDER a small made-up example runs. The templates are those of drain3 if it is installed, and of a
+regular expression otherwise.
 """
 
 import argparse
@@ -23,54 +24,53 @@ import numpy as np
 from streamlstm import StreamPredictor, Watcher
 
 WARMUP = 500
-KINDS = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
+CHAR_CLASSES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 
 
 def made_up() -> dict[str, list[str]]:
-    """Two small systems."""
-    chance = random.Random(1)
+    """The logs of two small systems."""
+    rng = random.Random(1)
     users, hosts = ["ada", "bob", "eve"], ["10.0.0.1", "10.0.0.7", "192.168.1.4"]
     web = [
-        f"10:{n // 20 % 60:02d} GET /item/{chance.randint(1, 99)} {chance.choice([200, 200, 304])} "
-        f"from {chance.choice(hosts)}"
+        f"10:{n // 20 % 60:02d} GET /item/{rng.randint(1, 99)} {rng.choice([200, 200, 304])} from {rng.choice(hosts)}"
         for n in range(580)
     ]
-    door = [f"door[{chance.randint(100, 999)}]: {chance.choice(users)} entered room {n % 9}" for n in range(580)]
+    door = [f"door[{rng.randint(100, 999)}]: {rng.choice(users)} entered room {n % 9}" for n in range(580)]
     return {"web": web, "door": door}
 
 
-def same_shape(token: str, chance: random.Random) -> str:
-    """Random characters, each of the kind that stood there."""
-    return "".join(next((chance.choice(kind) for kind in KINDS if c in kind), c) for c in token)
+def randomised(token: str, rng: random.Random) -> str:
+    """Random characters of the same classes as those of a token."""
+    return "".join(next((rng.choice(chars) for chars in CHAR_CLASSES if c in chars), c) for c in token)
 
 
 def corrupted(logs: dict[str, list[str]], name: str, kind: str, seed: int, first: int) -> tuple[list[str], np.ndarray]:
-    """A log with strange lines, from a first place on, and which they are."""
-    chance = random.Random(f"{name} {kind} {seed}")
-    lines, strange = list(logs[name]), np.zeros(len(logs[name]), dtype=bool)
+    """A log in which some lines from `first` on are anomalous, and which ones are, bool [n]."""
+    rng = random.Random(f"{name} {kind} {seed}")
+    lines, anomalous = list(logs[name]), np.zeros(len(logs[name]), dtype=bool)
     others = [other for other in logs if other != name]
-    for index in chance.sample(range(first, len(lines)), (len(lines) - first) // 100):
-        strange[index] = True
+    for index in rng.sample(range(first, len(lines)), (len(lines) - first) // 100):
+        anomalous[index] = True
         if kind == "other":
-            lines[index] = chance.choice(logs[chance.choice(others)])
+            lines[index] = rng.choice(logs[rng.choice(others)])
         else:
             tokens = lines[index].split(" ")
-            words = [place for place, token in enumerate(tokens) if any(map(str.isalpha, token))] or [0]
-            place = chance.choice(words)
-            tokens[place] = same_shape(tokens[place], chance)
+            words = [at for at, token in enumerate(tokens) if any(map(str.isalpha, token))] or [0]
+            at = rng.choice(words)
+            tokens[at] = randomised(tokens[at], rng)
             lines[index] = " ".join(tokens)
-    return lines, strange
+    return lines, anomalous
 
 
 def by_watch(lines: list[str]) -> tuple[list[float], list[bool]]:
-    """z, and whether the line is flagged, with the defaults."""
+    """The z of each line, and whether it is flagged, with the default options."""
     watcher = Watcher(StreamPredictor.pretrained())
     watched = [watcher.observe(line + "\n") for line in lines]
     return [line.z for line in watched], [line.flagged for line in watched]
 
 
 def by_trigrams(lines: list[str]) -> list[float]:
-    """Mean bits per character of an online model of order 3, which falls back to shorter contexts (Witten-Bell)."""
+    """Mean bits per character under an online model of order 3 with Witten-Bell smoothing."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     scores = []
     for line in lines:
@@ -89,7 +89,7 @@ def by_trigrams(lines: list[str]) -> list[float]:
 
 
 def by_templates(lines: list[str]) -> list[float]:
-    """How rare a line's template has been so far."""
+    """The rarity of each line's template so far: minus the logarithm of its count."""
     try:
         from drain3 import TemplateMiner
         from drain3.template_miner_config import TemplateMinerConfig
@@ -106,9 +106,9 @@ def by_templates(lines: list[str]) -> list[float]:
         return scores
 
 
-def auc(scores: list[float], strange: np.ndarray) -> float:
-    """The chance that a strange line scores higher than another; ties count half."""
-    values, labels = np.array(scores)[WARMUP:], strange[WARMUP:]
+def auc(scores: list[float], anomalous: np.ndarray) -> float:
+    """The area under the ROC curve: the probability that an anomalous line scores higher; ties count half."""
+    values, labels = np.array(scores)[WARMUP:], anomalous[WARMUP:]
     if labels.all() or not labels.any():
         return math.nan
     _, ranks, sizes = np.unique(values, return_inverse=True, return_counts=True)
@@ -117,14 +117,14 @@ def auc(scores: list[float], strange: np.ndarray) -> float:
     return float((places[labels].sum() - n * (n + 1) / 2) / (n * m))
 
 
-parser = argparse.ArgumentParser(description="Strange lines in logs.")
+parser = argparse.ArgumentParser(description="Find unusual lines in logs.")
 parser.add_argument("folder", nargs="?", type=Path)
 parser.add_argument("--lines", type=int, default=2000)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--first", type=int, default=WARMUP)
 arguments = parser.parse_args()
 if arguments.folder is None:
-    print("Give a folder of logs (*.log) for the real table; this is a small made-up example.")
+    print("This is a small made-up example; name a folder of logs (*.log) for the real table.")
     logs = made_up()
 else:
     paths = sorted(arguments.folder.glob("*.log"))
@@ -132,22 +132,24 @@ else:
 if len(logs) < 2 or min(map(len, logs.values())) <= WARMUP:
     raise SystemExit(f"needs at least two logs of more than {WARMUP} lines")
 
-print(f"\n{'':<16}{'kind':<7}{'strange':>8}   {'area under the ROC curve':^33}   {'flagged by watch, of the':^25}")
-print(f"{'log':<16}{'':<7}{'lines':>8}   {'watch':>9}{'trigrams':>12}{'templates':>12}   {'strange':>11}{'others':>14}")
+print(f"\n{'':<16}{'kind':<7}{'anomalous':>10}   {'area under the ROC curve':^33}   {'flagged by watch, of the':^25}")
+print(
+    f"{'log':<16}{'':<7}{'lines':>10}   {'watch':>9}{'trigrams':>12}{'templates':>12}   {'anomalous':>11}{'others':>14}"
+)
 for kind in ("other", "token", "own"):
     for name in logs:
         if kind == "own":
             if not name.startswith("BGL"):
                 continue
-            strange = np.array([not line.startswith("- ") for line in logs[name]])
-            lines = [line.split(" ", 1)[1] for line in logs[name]]  # without the label
+            anomalous = np.array([not line.startswith("- ") for line in logs[name]])
+            lines = [line.split(" ", 1)[1] for line in logs[name]]  # without their labels
         else:
-            lines, strange = corrupted(logs, name, kind, arguments.seed, arguments.first)
+            lines, anomalous = corrupted(logs, name, kind, arguments.seed, arguments.first)
         z, flagged = by_watch(lines)
-        areas = [auc(scores, strange) for scores in (z, by_trigrams(lines), by_templates(lines))]
-        alarms, labels = np.array(flagged)[WARMUP:], strange[WARMUP:]
+        areas = [auc(scores, anomalous) for scores in (z, by_trigrams(lines), by_templates(lines))]
+        alarms, labels = np.array(flagged)[WARMUP:], anomalous[WARMUP:]
         print(
-            f"{name:<16}{kind:<7}{labels.sum():>8}   {areas[0]:>9.4f}{areas[1]:>12.4f}{areas[2]:>12.4f}"
+            f"{name:<16}{kind:<7}{labels.sum():>10}   {areas[0]:>9.4f}{areas[1]:>12.4f}{areas[2]:>12.4f}"
             f"   {alarms[labels].sum():>5} of {labels.sum():<4}{alarms[~labels].sum():>6} of {(~labels).sum()}",
             flush=True,
         )

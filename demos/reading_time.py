@@ -1,15 +1,16 @@
-"""Does surprisal tell how long people read a word? Natural Stories, beside the published surprisal of GPT-3.
+"""Reading times and surprisal: Natural Stories, compared with the published surprisal of GPT-3.
 
     python demos/reading_time.py FOLDER [--freeze]
 
-FOLDER holds `naturalstories_words.tsv`: a word a row, with the columns story, word, mean_rt_ms, gpt3_surprisal_bits
-and log2_count_google1gram (words and times: https://github.com/languageMIT/naturalstories; Futrell et al. 2021).
+FOLDER contains `naturalstories_words.tsv`, one word per row, with the columns story, word, mean_rt_ms,
+gpt3_surprisal_bits and log2_count_google1gram (words and times: https://github.com/languageMIT/naturalstories;
+Futrell et al. 2021).
 
-Each story is read from a fresh state. Of each word: Pearson's r of its surprisal with its mean reading time; and what
-surprisal adds to a linear regression on length, frequency, their product, the place in the story, and length and
-frequency of the word before (spillover): the gain in R² and in log-likelihood per word, and its t-value. Surprisal
-enters with that of the word before it. The first two words of a story are left out, as they have no surprisal before.
-Without a folder a few made-up words show how it is computed.
+Each story is read from a fresh state. The demo prints Pearson's r between the surprisal of a word and its mean reading
+time. It also prints what surprisal adds to a linear regression on length, frequency, their product, the position in the
+story, and length and frequency of the word before (spillover): the gain in R² and in log-likelihood per word, and the
+t-value. The regression uses the surprisal of the word and that of the word before it. The first two words of a story
+are skipped, because they lack earlier words. Without a folder the demo uses made-up words and times.
 """
 
 import argparse
@@ -27,7 +28,7 @@ Values = NDArray[np.float64]
 
 
 def made_up() -> list[dict[str, str]]:
-    """Words whose reading times were drawn from their lengths."""
+    """Words with random reading times that depend on their lengths."""
     chance = random.Random(3)
     text = "The children walked to the river in the morning and saw a heron that stood quite still in the reeds. " * 2
     return [
@@ -42,16 +43,15 @@ def made_up() -> list[dict[str, str]]:
     ]
 
 
-def surprisals(words: list[str], boundary: str, learn: bool) -> list[float]:
-    """The surprisal in bits of each word of a story, read by the bundled model."""
+def surprisals(words: list[str], word_boundary: str, learn: bool) -> list[float]:
+    """The surprisal in bits of each word of a story under the bundled model."""
     predictor = StreamPredictor.pretrained()
     predictor.learning = learn
     predictor.observe_many("\n\n")
-    bits = [
-        float(b) for scores in score_by(predictor, [" ".join(words)], "word", boundary=boundary) for b in scores.bits
-    ]
+    tables = score_by(predictor, " ".join(words), "word", word_boundary=word_boundary)
+    bits = [float(each) for scores in tables for each in scores.bits]
     if len(bits) != len(words):
-        raise SystemExit("a word holds white space")
+        raise SystemExit("a word contains white space")
     return bits
 
 

@@ -27,8 +27,8 @@ def random_tokens(n, n_symbols, seed=0):
 
 
 def theta_of(predictor) -> Array:
-    """The predictor's flat, padded weights."""
-    return predictor._theta
+    """The predictor's weights, flat and padded as the kernels read them."""
+    return Layout(predictor.config, len(predictor.vocabulary)).flat(predictor.weights())
 
 
 def twin_of(predictor, dtype=np.float64) -> Reference:

@@ -1,4 +1,6 @@
-"""Characters over bytes: guesses, regrouping, sums."""
+"""Characters of byte models: guesses, grouping, sums; and their text form."""
+
+import json
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
-from streamlstm.tasks.characters import BROKEN, character, trace_characters, whole_characters, written
+from streamlstm.tasks.characters import BYTES_ID, character, escaped, json_string, split_characters, trace_characters
 
 TINY = Config(hidden=16, layers=1)
 MANY = "naïve café, 10 € – 日本語のテキスト, привет 😀! "
@@ -64,7 +66,7 @@ def all_characters(predictor: StreamPredictor, least: float) -> dict[str | bytes
     ],
     ids=["random", "trained", "fresh"],
 )
-def test_the_best_characters_are_those_of_following_every_byte(make, k):
+def test_the_best_characters_are_those_of_an_exhaustive_search(make, k):
     predictor = make()
     guesses = top_characters(predictor, k)
     truth = all_characters(predictor, least=1e-6)
@@ -75,16 +77,16 @@ def test_the_best_characters_are_those_of_following_every_byte(make, k):
     np.testing.assert_allclose([truth[symbol] for symbol, _ in guesses], best, rtol=1e-5)
 
 
-def test_characters_of_all_lengths_are_guessed_after_text_that_has_them():
-    for sign in "aé€😀":
+def test_characters_of_one_to_four_bytes_are_guessed():
+    for letter in "aé€😀":
         predictor = StreamPredictor(config=TINY)
-        predictor.observe_many(sign * 1500)
+        predictor.observe_many(letter * 1500)
         ((best, chance),) = top_characters(predictor, 1)
-        assert best == sign
+        assert best == letter
         assert 0.5 < chance <= 1
 
 
-def test_a_byte_that_never_goes_on_to_a_character_is_guessed_as_that_byte():
+def test_a_byte_that_is_never_continued_to_a_character_is_guessed_as_that_byte():
     predictor = StreamPredictor(config=TINY)
     predictor.observe_many(b"caf\xe9 " * 200 + b"caf")
     ((best, chance),) = top_characters(predictor, 1)
@@ -92,7 +94,7 @@ def test_a_byte_that_never_goes_on_to_a_character_is_guessed_as_that_byte():
     assert chance > 0.5
 
 
-def test_asking_for_characters_changes_nothing():
+def test_top_characters_changes_nothing():
     predictor, twin = reader(), reader()
     top_characters(predictor, 20)
     assert np.array_equal(predictor.predict(), twin.predict())
@@ -100,17 +102,17 @@ def test_asking_for_characters_changes_nothing():
     assert np.array_equal(predictor.observe_many(MANY * 3), twin.observe_many(MANY * 3))
 
 
-def test_over_a_text_vocabulary_the_best_characters_are_the_best_symbols():
+def test_with_a_text_vocabulary_the_best_characters_are_the_best_symbols():
     predictor = random_predictor(TINY)
     assert top_characters(predictor, 4) == predictor.top(4)
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_no_characters_are_guessed_where_none_are_asked_for(k):
+def test_a_k_below_one_returns_no_characters(k):
     assert top_characters(StreamPredictor(config=TINY), k) == []
 
 
-def test_more_guesses_than_bytes_may_be_asked_for():
+def test_k_may_be_larger_than_the_number_of_bytes():
     guesses = top_characters(reader(), 400)
     chances = [chance for _, chance in guesses]
     assert len(guesses) == 400
@@ -118,10 +120,10 @@ def test_more_guesses_than_bytes_may_be_asked_for():
     assert sum(chances) <= 1 + 1e-6
 
 
-def escaped(data: bytes) -> list[str | bytes]:
-    """The characters of bytes, and alone each byte that is none, by Python's own decoder."""
+def split_by_python(data: bytes) -> list[str | bytes]:
+    """The characters of bytes, and each byte that is not valid UTF-8, by Python's own decoder."""
     text = data.decode("utf-8", "surrogateescape")
-    return [bytes([ord(sign) - 0xDC00]) if 0xDC80 <= ord(sign) <= 0xDCFF else sign for sign in text]
+    return [bytes([ord(c) - 0xDC00]) if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text]
 
 
 BYTES = st.lists(st.one_of(st.text(max_size=5).map(str.encode), st.binary(max_size=4)), max_size=8).map(b"".join)
@@ -129,24 +131,30 @@ BYTES = st.lists(st.one_of(st.text(max_size=5).map(str.encode), st.binary(max_si
 
 @settings(max_examples=60)
 @given(BYTES)
-def test_bytes_are_regrouped_as_python_decodes_them_and_their_bits_add_up(data):
+def test_bytes_are_grouped_as_python_decodes_them_and_their_bits_add_up(data):
     predictor = random_predictor(TINY, Vocabulary.bytes())
     predictor.learning = False
     twin = predictor.fork()
     trace, bits = trace_characters(predictor, data, 3), twin.observe_many(data)
-    assert [character(token) for token in trace.tokens.tolist()] == escaped(data)
+    assert [character(token) for token in trace.tokens.tolist()] == split_by_python(data)
     assert trace.bits.sum() == pytest.approx(bits.sum(), rel=1e-5)
     assert len(trace.bits) == len(trace.ranks) == len(trace.next_tokens) == len(trace.next_probabilities)
 
 
 @settings(max_examples=60)
 @given(BYTES, st.lists(st.integers(1, 5), min_size=1, max_size=30))
-def test_parts_of_a_stream_are_cut_anew_between_characters_with_no_byte_lost(data, sizes):
-    cuts = np.cumsum(sizes)
-    parts = [part for part in np.split(Vocabulary.bytes().encode(data), cuts[cuts < len(data)]) if len(part)]
-    whole = [part.astype(np.uint8).tobytes() for part in whole_characters(parts, Vocabulary.bytes())]
-    assert b"".join(whole) == data
-    assert [sign for part in whole for sign in escaped(part)] == escaped(data)
+def test_a_stream_is_split_between_characters_without_losing_a_byte(data, sizes):
+    cuts = [0, *np.cumsum(sizes).tolist(), len(data)]
+    parts = [data[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    assert b"".join(parts) == data
+    texts = list(split_characters(parts))
+    assert all(texts)
+    assert "".join(texts) == data.decode("utf-8", "surrogateescape")
+
+
+def test_text_passes_through_split_characters_after_the_incomplete_bytes_before_it():
+    assert list(split_characters(["né", "日"])) == ["né", "日"]
+    assert list(split_characters([b"a\xe2\x82", "b", b"\xe2\x82\xac"])) == ["a", "\udce2\udc82b", "€"]
 
 
 @pytest.mark.parametrize("learning", [True, False])
@@ -155,8 +163,8 @@ def test_the_guesses_after_each_character_are_its_best_characters(learning):
     predictor.learning = twin.learning = learning
     text = MANY * 2
     trace = trace_characters(predictor, text, k)
-    for index, sign in enumerate(text):
-        bits = twin.observe(sign)
+    for index, letter in enumerate(text):
+        bits = twin.observe(letter)
         guesses = top_characters(twin, k)
         assert trace.bits[index] == pytest.approx(bits, rel=1e-5)
         assert [character(token) for token in trace.next_tokens[index].tolist()] == [symbol for symbol, _ in guesses]
@@ -164,10 +172,10 @@ def test_the_guesses_after_each_character_are_its_best_characters(learning):
     assert np.array_equal(predictor.predict(), twin.predict())
 
 
-def test_a_text_has_the_same_trace_in_one_piece_and_character_by_character():
+def test_a_text_has_the_same_trace_at_once_and_character_by_character():
     whole = trace_characters(reader(), MANY, 3)
     predictor = reader()
-    parts = [trace_characters(predictor, sign, 3) for sign in MANY]
+    parts = [trace_characters(predictor, letter, 3) for letter in MANY]
     for name in ("tokens", "bits", "ranks", "next_tokens", "next_probabilities"):
         assert np.array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in parts]))
 
@@ -188,7 +196,7 @@ def test_a_trace_of_ascii_is_that_of_its_bytes():
         assert np.array_equal(getattr(one, name)[late], getattr(other, name)[late])
 
 
-def test_over_a_text_vocabulary_a_trace_of_characters_has_code_points_for_tokens():
+def test_with_a_text_vocabulary_the_tokens_of_a_trace_are_code_points():
     predictor = random_predictor(TINY, Vocabulary.from_text("aé€"))
     trace = trace_characters(predictor, "€aé", 2)
     assert trace.tokens.tolist() == [ord("€"), ord("a"), ord("é")]
@@ -198,10 +206,48 @@ def test_over_a_text_vocabulary_a_trace_of_characters_has_code_points_for_tokens
 def test_no_bytes_have_no_characters():
     trace = trace_characters(StreamPredictor(config=TINY), b"", 3)
     assert trace.next_tokens.shape == (0, 3)
-    assert list(whole_characters([], Vocabulary.bytes())) == []
+    assert list(split_characters([])) == []
 
 
 @given(st.binary(min_size=1, max_size=3).filter(lambda data: data[0] > 127))
-def test_broken_bytes_come_back_from_their_id_and_are_written_as_escapes(data):
-    assert character(BROKEN + int.from_bytes(data, "big")) == data
-    assert written(data) == "".join(f"\\x{byte:02x}" for byte in data)
+def test_invalid_bytes_are_recovered_from_their_id_and_escaped(data):
+    assert character(BYTES_ID + int.from_bytes(data, "big")) == data
+    assert escaped(data) == "".join(f"\\x{byte:02x}" for byte in data)
+
+
+@pytest.mark.parametrize("text", [MANY, "a\udcff b"])
+def test_a_text_has_the_same_trace_as_str_as_bytes_and_as_tokens(text):
+    data = text.encode("utf-8", "surrogateescape")
+    of_str, *others = (trace_characters(reader(), each, 3) for each in (text, data, Vocabulary.bytes().encode(data)))
+    for other in others:
+        for name in ("tokens", "bits", "ranks", "next_tokens", "next_probabilities"):
+            assert np.array_equal(getattr(of_str, name), getattr(other, name))
+
+
+def test_an_unknown_character_is_refused_with_its_position_in_the_stream():
+    predictor = random_predictor(TINY, Vocabulary.from_text("ab"))
+    for text in ("abx", b"abx"):
+        with pytest.raises(ValueError, match=r"no symbol 'x' \(position 1002\)"):
+            trace_characters(predictor, text, position=1000)
+    assert predictor.n_symbols == 0
+
+
+def test_a_text_model_traces_invalid_bytes_as_the_replacement_character():
+    predictor = random_predictor(TINY, Vocabulary.from_text("a\ufffd"))
+    assert trace_characters(predictor, b"a\xff", 1).tokens.tolist() == [ord("a"), 0xFFFD]
+
+
+def test_a_negative_number_of_guesses_is_refused():
+    for vocabulary in (Vocabulary.bytes(), Vocabulary.from_text("a")):
+        with pytest.raises(ValueError, match="must be at least 0, not -1"):
+            trace_characters(StreamPredictor(vocabulary, TINY), "a", top=-1)
+
+
+@given(st.text())
+def test_a_json_string_is_printable_and_means_the_text(text):
+    assert json_string(text).isprintable()
+    assert json.loads(json_string(text)) == text
+
+
+def test_the_controls_of_a_terminal_are_escaped_in_a_json_string():
+    assert json_string("\x9b2J \x1b é\u202e\udcff") == r'"\u009b2J \u001b é\u202e\udcff"'

@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from typer.testing import CliRunner
 
 from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
+from streamlstm.cli.app import app
 
 CLI = [sys.executable, "-m", "streamlstm"]
 TINY = ["--hidden", "16", "--layers", "1"]
@@ -39,6 +41,7 @@ COMMANDS = [
     "info",
     "warmup",
 ]
+STOP = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 TEXT = b"".join(b"%d green bottles hanging on the wall\n" % (n % 97) for n in range(120))
 
 
@@ -69,6 +72,21 @@ def assert_refused(result: subprocess.CompletedProcess, *words: str) -> None:
     assert re.fullmatch(r"streamlstm: [^\n]+\n", message), message
     for word in words:
         assert word in message
+
+
+def run_broken(error: str, *arguments: object) -> subprocess.CompletedProcess:
+    """A process of `predict` in which opening the input has a bug: it evaluates `error`."""
+    code = f"""
+import sys
+import streamlstm.tasks.input
+def open_input(path):
+    {error}
+streamlstm.tasks.input.open_input = open_input
+sys.argv = ["streamlstm", *{[*map(str, arguments)]}]
+from streamlstm.cli import main
+main()
+"""
+    return subprocess.run([sys.executable, "-c", code], input=b"abc", capture_output=True, timeout=100)
 
 
 def tiny(text: str | None = None) -> StreamPredictor:
@@ -249,6 +267,12 @@ def test_people_get_a_record_per_character_and_machines_one_per_byte():
     assert len(objects(run("predict", *TINY, "--format", "jsonl", stdin=text).stdout)) == len(text)
 
 
+def test_by_accepts_char_for_character():
+    long, short = (run("predict", *TINY, "--by", by, stdin="né€".encode()).stdout for by in ("character", "char"))
+    assert long == short
+    assert len(long.splitlines()) == 4
+
+
 def test_the_bits_of_a_character_are_the_sum_of_those_of_its_bytes():
     text = "10 €, 日本 😀".encode()
     arguments = ["predict", *TINY, "--freeze", "--format", "jsonl", "--by"]
@@ -342,14 +366,15 @@ def test_a_reader_that_has_enough_ends_generate_with_141_and_without_a_word(trai
     assert process.returncode == 141
 
 
-def test_ctrl_c_at_a_waiting_pipe_saves_what_was_seen_and_exits_130(tmp_path):
+@pytest.mark.parametrize(("number", "code"), STOP)
+def test_a_signal_at_a_waiting_pipe_saves_what_was_seen(tmp_path, number, code):
     with start("predict", *TINY, "--save", tmp_path / "m", "--format", "jsonl") as process:
         process.stdin.write(b"abc")
         lines = [next_line(process) for _ in range(3)]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.stdout.read() == b""
         assert re.fullmatch(rb"3 symbols, [^\n]+\n", process.stderr.read())
-    assert process.returncode == 130
+    assert process.returncode == code
     assert [json.loads(line)["symbol"] for line in lines] == ["a", "b", "c"]
     twin = tiny()
     twin.observe_many("abc")
@@ -358,32 +383,129 @@ def test_ctrl_c_at_a_waiting_pipe_saves_what_was_seen_and_exits_130(tmp_path):
     assert np.array_equal(saved.predict(), twin.predict())
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("vocab", ["bytes", "text"])
-def test_ctrl_c_in_the_middle_of_a_file_saves_as_many_symbols_as_have_whole_records(tmp_path, vocab, unbuffered):
+@pytest.mark.parametrize(
+    ("number", "code", "vocab", "unbuffered"),
+    [(*STOP[0], "bytes", "1"), (*STOP[0], "text", ""), (*STOP[1], "bytes", ""), (*STOP[1], "text", "1")],
+)
+def test_a_signal_in_the_middle_of_a_file_saves_as_many_symbols_as_have_whole_records(
+    tmp_path, number, code, vocab, unbuffered
+):
     """PYTHONUNBUFFERED is set in many containers; a write that a signal interrupts is then cut short."""
     (tmp_path / "text").write_bytes(TEXT * 20)
     arguments = ["predict", tmp_path / "text", *TINY, "--vocab", vocab, "--save", tmp_path / "m", "--format", "jsonl"]
     with start(*arguments, env={**os.environ, "PYTHONUNBUFFERED": unbuffered}) as process:
         first = next_line(process)
         time.sleep(0.1)  # by now the pipe is full, and a write waits
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         output = first + process.stdout.read()
         process.stderr.read()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert output.endswith(b"\n")
     indices = [record["index"] for record in objects(output)]
     assert indices == list(range(len(indices)))
     assert StreamPredictor.load(tmp_path / "m").n_symbols == len(indices) < len(TEXT) * 20
 
 
-def test_ctrl_c_ends_score_with_130_and_without_a_word():
+def test_a_second_signal_ends_predict_though_nobody_reads_its_records(tmp_path):
+    (tmp_path / "text").write_bytes(TEXT * 20)
+    arguments = ["predict", tmp_path / "text", *TINY, "--save", tmp_path / "m", "--format", "jsonl"]
+    with start(*arguments) as process:
+        next_line(process)
+        time.sleep(0.2)  # by now the pipe is full, and a write waits
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+        assert process.stderr.read() == b""
+    assert StreamPredictor.load(tmp_path / "m").n_symbols > 0
+
+
+@pytest.mark.parametrize(("number", "code"), STOP)
+def test_a_signal_ends_watch_and_saves_what_was_seen(tmp_path, number, code):
+    with start("watch", *TINY, "--all", "--save", tmp_path / "m") as process:
+        process.stdin.write(TEXT[:200])
+        for _ in range(4):
+            next_line(process)
+        process.send_signal(number)
+        process.stdout.read()
+        assert re.fullmatch(rb"[\d,]+ lines, [^\n]+\n", process.stderr.read())
+    assert process.returncode == code
+    assert StreamPredictor.load(tmp_path / "m").n_symbols > 90
+
+
+@pytest.mark.parametrize(("number", "code"), STOP)
+def test_a_signal_ends_score_without_a_message(number, code):
     with start("score", "-", *TINY) as process:
         next_line(process)
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
-    assert process.returncode == 130
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize(("number", "code"), STOP)
+def test_a_signal_ends_generate_after_a_whole_symbol(trained, number, code):
+    with start("generate", "--model", trained, "-n", 10**9) as process:
+        process.stdout.read(100)
+        process.send_signal(number)
+        assert process.stdout.read().endswith(b"\n")
+        assert process.stderr.read() == b""
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize(("number", "code"), STOP)
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_a_signal_ends_compress_and_decompress_and_leaves_no_part_of_a_file(tmp_path, command, number, code):
+    data = TEXT * 8 if command == "compress" else run("compress", *TINY, stdin=TEXT * 8).stdout
+    with start(command, *TINY, "-o", tmp_path / "out") as process:
+        process.stdin.write(data[:1000])
+        while not list(tmp_path.glob(".out.*.part")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(number)
+        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+    assert process.returncode == code
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), STOP)
+def test_a_signal_ends_verify_without_a_message(tmp_path, number, code):
+    (tmp_path / "text").write_bytes(TEXT * 10)
+    with start("verify", tmp_path / "text", *TINY) as process:
+        assert next_line(process).startswith(b"normalised ")
+        process.send_signal(number)
+        process.stdout.read()
+        assert process.stderr.read() == b""
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize(("number", "code"), STOP)
+def test_a_signal_ends_warmup_while_it_compiles(tmp_path, number, code):
+    with start("warmup", env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}) as process:
+        assert b"compiling" in process.stderr.readline()
+        process.send_signal(number)
+        process.stdout.read()
+        assert process.stderr.read() == b""
+    assert process.returncode == code
+
+
+def test_a_hangup_that_nohup_ignores_does_not_end_predict():
+    ignore = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*ignore, *CLI, "predict", *TINY], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+    ) as process:
+        process.stdin.write(b"a")
+        assert b"symbol" in next_line(process)
+        next_line(process)
+        process.send_signal(signal.SIGHUP)
+        process.stdin.write(b"b")
+        assert next_line(process).split()[:2] == [b"1", b"b"]
+        process.stdin.close()
+        process.stderr.read()
+    assert process.returncode == 0
 
 
 def save_forever(predictor: StreamPredictor, path: Path) -> None:
@@ -559,6 +681,59 @@ def test_a_symbol_that_a_text_model_does_not_know_is_refused_with_its_place_in_t
     assert re.fullmatch(r"streamlstm: [^\n]*'x'[^\n]*position 5\b[^\n]*\n", message), message
 
 
+# What is our own fault
+
+
+BUGS = {
+    "{}['name']": "KeyError: 'name'",
+    "[][1]": "IndexError: list index out of range",
+    "1 / 0": "ZeroDivisionError: division by zero",
+    "assert path is None": "AssertionError",
+    "len(path, 1)": "TypeError: len() takes exactly one argument (2 given)",
+    "path.missing": "AttributeError: 'str' object has no attribute 'missing'",
+    "int('x')": "ValueError: invalid literal for int() with base 10: 'x'",
+    "import numpy; numpy.zeros(2) + numpy.zeros(3)": "ValueError: operands could not be broadcast",
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_is_one_line_that_says_so_and_debug_shows_the_traceback(bug):
+    result = run_broken(bug, "predict", *TINY)
+    message = result.stderr.decode()
+    assert result.returncode == 70
+    assert re.fullmatch(r"streamlstm: internal error: [^\n]+; please report it, with the output of --debug\n", message)
+    assert BUGS[bug] in message
+    assert result.stdout == b""
+
+
+def test_debug_shows_the_traceback_of_a_bug_and_of_an_error_in_the_input():
+    for result, code, last in (
+        (run_broken("1 / 0", "--debug", "predict", *TINY), 70, "internal error"),
+        (run("--debug", "predict", "no-such-file"), 1, "no-such-file: No such file"),
+        (run("--debug", "predict", "--top", "-1"), 1, "--top must be at least 0"),
+    ):
+        lines = result.stderr.decode().splitlines()
+        assert result.returncode == code
+        assert lines[0] == "Traceback (most recent call last):"
+        assert lines[-1].startswith(f"streamlstm: {last}")
+
+
+def test_train_uses_as_many_threads_as_there_are_cores_for_the_process(trained, tmp_path, monkeypatch):
+    threads = []
+
+    class Trainer:
+        def __init__(self, *arguments: object) -> None:
+            threads.append(arguments[4])
+            raise OSError("enough")
+
+    monkeypatch.setattr("streamlstm.tasks.training.Trainer", Trainer)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    result = CliRunner().invoke(app, ["train", str(trained.with_name("text")), "-o", str(tmp_path / "m")])
+    assert result.exit_code == 1
+    assert threads == [1]
+
+
 # The other commands
 
 
@@ -584,7 +759,7 @@ def test_train_widens_a_model_but_does_not_make_it_narrower(trained, tmp_path):
     for predictor in (wide, narrow):
         predictor.learning = False
     assert np.allclose(wide.observe_many(TEXT), narrow.observe_many(TEXT), atol=1e-3)
-    assert_refused(run("train", text, "-o", model, "--model", trained, "--hidden", 8), "from 16 units on")
+    assert_refused(run("train", text, "-o", model, "--model", trained, "--hidden", 8), "at least 16")
 
 
 def test_train_gives_the_same_weights_for_one_and_for_two_threads(trained, tmp_path):
@@ -593,7 +768,7 @@ def test_train_gives_the_same_weights_for_one_and_for_two_threads(trained, tmp_p
     assert model.read_bytes() == trained.read_bytes()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_training_run_that_was_stopped_and_resumed_gives_the_bytes_of_one_that_was_not(trained, tmp_path, stop):
     model, state = tmp_path / "m", tmp_path / "m.resume"
     training = ["train", trained.with_name("text"), *TWO_GROUPS, "-o", model]
@@ -601,9 +776,9 @@ def test_a_training_run_that_was_stopped_and_resumed_gives_the_bytes_of_one_that
         wait_for(model, process)
         process.send_signal(stop)
         message = process.stderr.read()
-    if stop == signal.SIGINT:
-        assert process.returncode == 130
-        assert re.search(rb"stopped at update \d+ of \d+; go on with --resume\n$", message)
+    if stop != signal.SIGKILL:
+        assert process.returncode == 128 + stop
+        assert re.search(rb"stopped at update \d+ of \d+; continue with --resume\n$", message)
     assert state.exists()
     assert not np.array_equal(StreamPredictor.load(model).predict(), StreamPredictor.load(trained).predict())
     resumed = run(*training, "--resume")
@@ -615,7 +790,7 @@ def test_a_training_run_that_was_stopped_and_resumed_gives_the_bytes_of_one_that
 def test_resume_refuses_what_was_never_begun_and_what_was_begun_otherwise(trained, tmp_path):
     text = trained.with_name("text")
     training = ["train", text, "-o", tmp_path / "m", *TRAIN_TINY, "--resume"]
-    assert_refused(run(*training), "there is no ", "m.resume", "leave --resume away")
+    assert_refused(run(*training), "there is no ", "m.resume", "omit --resume")
     tiny().save(tmp_path / "m.resume")
     assert_refused(run(*training), "m.resume", "another run")
 

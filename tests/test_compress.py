@@ -28,11 +28,13 @@ from hypothesis import strategies as st
 from nets import random_predictor
 
 from streamlstm import SGD, Adam, Config, StreamPredictor, Vocabulary
+from streamlstm.kernels.arrays import Stream
+from streamlstm.kernels.jit import native
 from streamlstm.tasks import coder
 from streamlstm.tasks import compress as module
 from streamlstm.tasks.compress import (
     FRAME_SYMBOLS,
-    MOST_CODE,
+    MAX_FRAME_CODE,
     compress,
     compress_file,
     decompress,
@@ -105,15 +107,15 @@ class Exact:
 
 
 def code_of(symbols: list[tuple[int, np.ndarray]]) -> bytes:
-    n_symbols = len(symbols[0][1])
     layout = np.zeros(16, dtype=np.int64)
-    layout[coder.VOCABULARY] = layout[coder.RECORD] = n_symbols
+    layout[coder.VOCABULARY] = layout[coder.SLOT] = len(symbols[0][1])
     tape = np.concatenate([p for _, p in symbols]).astype(np.float32)
     tokens = np.array([token for token, _ in symbols], dtype=np.int32)
+    stream = Stream(tape, tokens, np.zeros(0, np.float32), layout, np.zeros(3, np.int64))
     code = np.zeros(coder.PER_SYMBOL * len(symbols) + 1, dtype=np.uint8)
-    state = coder.opened(code[:0])
-    coder.encode(tape, 0, layout, tokens, code, state)
-    return code[: coder.finish(code, state)].tobytes()
+    state = coder.initial_coder(code[:0])
+    native(coder.encode)(stream, 0, tokens, code, state)
+    return code[: native(coder.finish)(code, state)].tobytes()
 
 
 @given(st.integers(0, 10**9), st.integers(2, 40), st.sampled_from([0.1, 3.0, 30.0]))
@@ -254,7 +256,7 @@ def test_another_arithmetic_is_another_identity(monkeypatch):
 def test_a_model_of_characters_is_refused():
     predictor = StreamPredictor(Vocabulary.from_text("abc"), config())
     for direction in (compress, decompress):
-        with pytest.raises(ValueError, match="only characters"):
+        with pytest.raises(ValueError, match="vocabulary of characters"):
             direction(b"abc", predictor)
 
 
@@ -298,7 +300,7 @@ def test_each_kind_of_bad_container_has_its_own_line():
     cases = {
         "not a container": b"PK\x03\x04" + packed[4:],
         "format 9": packed[:4] + b"\x09" + packed[5:],
-        "its head": packed[:9] + b"\x00" + packed[10:],
+        "its header": packed[:9] + b"\x00" + packed[10:],
         "frame 1,": bytes(damaged),
         "other bytes follow": packed + b"\n",
         "digest of all": packed[:-1] + bytes([packed[-1] ^ 1]),
@@ -346,8 +348,8 @@ def test_no_frame_can_ask_for_more_than_the_bound():
         source = Source(bytes(blob))
         with pytest.raises(ValueError, match="corrupt: frame 1"):
             decompress_file(source, io.BytesIO(), predictor)
-        assert source.largest <= MOST_CODE
-    assert max(MOST_CODE, FRAME_SYMBOLS) <= 1 << 21
+        assert source.largest <= MAX_FRAME_CODE
+    assert max(MAX_FRAME_CODE, FRAME_SYMBOLS) <= 1 << 21
 
 
 # Known answers, and other CPUs
@@ -510,7 +512,7 @@ def fuzz(n: int, seconds: float, seed: int = 0) -> dict[str, float]:
 def test_no_damage_gives_wrong_bytes_a_crash_or_a_large_allocation():
     figures = fuzz(20_000, seconds=4, seed=time.time_ns())
     assert figures["tried"] > 20  # on a busy machine; some 300 else
-    assert figures["most read at once"] <= MOST_CODE
+    assert figures["most read at once"] <= MAX_FRAME_CODE
     assert figures["more memory kB"] < 50_000
 
 

@@ -2,13 +2,28 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlstm.tasks.input import BLOCK, Interruptible, blocks, is_live, open_input, text_blocks
+from streamlstm import Vocabulary
+from streamlstm.tasks.input import (
+    BLOCK,
+    REPEAT_SECONDS,
+    Interrupted,
+    Interruptible,
+    blocks,
+    chunks,
+    is_live,
+    open_input,
+    text_blocks,
+    tokens,
+)
+
+STOP = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 class Pieces:
@@ -57,20 +72,75 @@ def test_a_folder_is_no_input(tmp_path):
         open_input(str(tmp_path))
 
 
-def test_ctrl_c_at_work_ends_the_blocks_after_this_one():
+def test_chunks_are_the_text_and_end_at_a_signal():
+    text = "abcé" * BLOCK
+    assert "".join(chunks(text, Interruptible())) == text
     with Interruptible() as control:
-        parts: Iterator[bytes] = blocks(Pieces([b"one", b"two"]), control)
-        assert next(parts) == b"one"
+        parts = chunks(text, control)
+        next(parts)
         os.kill(os.getpid(), signal.SIGINT)
-        assert control.interrupted
         assert list(parts) == []
 
 
-def test_a_second_ctrl_c_ends_the_program_and_the_handler_goes_back_to_what_it_was():
-    before = signal.getsignal(signal.SIGINT)
+def test_an_unknown_symbol_is_named_with_its_position_in_the_whole_stream():
+    parts = tokens(["abc", "ab", "axc"], Vocabulary.from_text("abc"))
+    assert [len(next(parts)), len(next(parts))] == [3, 2]
+    with pytest.raises(ValueError, match=r"'x' \(position 6\)"):
+        next(parts)
+
+
+@pytest.mark.parametrize(("number", "code"), STOP)
+def test_a_signal_ends_the_blocks_after_the_one_at_hand(number, code):
     with Interruptible() as control:
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+        parts: Iterator[bytes] = blocks(Pieces([b"one", b"two"]), control)
+        assert next(parts) == b"one"
+        assert (control.interrupted, control.exit_code) == (False, 0)
+        control.raise_if_interrupted()
+        os.kill(os.getpid(), number)
+        assert (control.interrupted, control.exit_code) == (True, code)
+        assert list(parts) == []
+        with pytest.raises(Interrupted) as caught:
+            control.raise_if_interrupted()
+    assert (caught.value.exit_code, caught.value.at_once) == (code, False)
+
+
+@pytest.mark.parametrize(("number", "code"), STOP)
+def test_a_second_signal_raises_at_once_and_the_handlers_are_restored_afterwards(number, code):
+    before = [signal.getsignal(each) for each, _ in STOP]
+    with Interruptible() as control:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # `timeout` sends each signal twice
+        time.sleep(REPEAT_SECONDS)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            os.kill(os.getpid(), number)
         assert control.interrupted
-    assert signal.getsignal(signal.SIGINT) is before
+    assert (caught.value.exit_code, caught.value.at_once) == (code, True)
+    assert [signal.getsignal(each) for each, _ in STOP] == before
+
+
+def test_the_first_signal_raises_where_that_is_asked_for():
+    with Interruptible(raises=True), pytest.raises(Interrupted) as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (caught.value.exit_code, caught.value.at_once) == (143, False)
+
+
+def test_a_signal_ends_a_read_that_waits():
+    reading, writing = os.pipe()
+    with Interruptible() as control, open(reading, "rb") as source:
+        signal.signal(signal.SIGALRM, lambda number, frame: control.interrupt(signal.SIGTERM))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert control.read(source, 10) == b""
+    os.close(writing)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert control.exit_code == 143
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruptible() as control:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not control.interrupted
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -64,15 +65,15 @@ def test_what_was_typed_has_the_surprisals_of_a_frozen_reader():
     live, frozen = LiveText(reader()), reader()
     frozen.learning = False
     live.add("the né€😀")
-    assert [typed.bits for typed in live.typed] == [frozen.observe(sign) for sign in "the né€😀"]
+    assert [typed.bits for typed in live.typed] == [frozen.observe(character) for character in "the né€😀"]
     assert live.bits_per_character == pytest.approx(np.mean([typed.bits for typed in live.typed]))
 
 
-def test_taking_back_is_as_if_it_had_never_been_typed():
+def test_a_deleted_character_leaves_no_trace():
     live, other = LiveText(reader()), LiveText(reader())
     live.add("the wrong")
     for _ in "wrong":
-        live.take_back()
+        live.delete_last()
     live.add("green\n")
     other.add("the green\n")
     assert (live.text, live.typed) == (other.text, other.typed)
@@ -82,7 +83,7 @@ def test_taking_back_is_as_if_it_had_never_been_typed():
     assert live.learner.n_symbols == other.learner.n_symbols
 
 
-def test_a_line_is_learned_when_it_is_finished_and_then_stays():
+def test_a_finished_line_is_learned_and_cannot_be_changed():
     live, plain = LiveText(reader()), reader()
     live.add("one line\nthe ")
     plain.observe_many("one line\n")
@@ -91,9 +92,9 @@ def test_a_line_is_learned_when_it_is_finished_and_then_stays():
         np.array_equal(a, b) for a, b in zip(live.learner.weights().values(), plain.weights().values(), strict=True)
     )
     for _ in range(5):
-        live.take_back()
+        live.delete_last()
     assert live.text == "one line\n"
-    assert live.note == "a finished line stays"
+    assert live.note == "a finished line cannot be changed"
 
 
 def test_with_learning_off_the_weights_stay_and_the_context_moves_on():
@@ -190,9 +191,11 @@ class Terminal:
             come += os.read(self.screen, 65536).decode("utf-8", "replace")
         self.seen += come
 
-    def end(self, key: str) -> tuple[int, str, str]:
-        """Exit code, and what was written after the screen was given back: stdout and stderr."""
+    def end(self, key: str = "", number: int = 0) -> tuple[int, str, str]:
+        """End it by a key or a signal: the exit code, and stdout and stderr after the screen was restored."""
         self.press(key)
+        if number:
+            self.process.send_signal(number)
         come = ""
         while True:
             try:
@@ -257,6 +260,28 @@ def test_ctrl_c_saves_what_was_read_and_exits_130(toolkit, tmp_path):
     assert np.array_equal(saved.predict(), twin.predict())
 
 
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_saves_what_was_read(toolkit, tmp_path, number, expected):
+    with Terminal(*FRESH, "--save", tmp_path / "m") as terminal:
+        terminal.press("ab\rc")
+        terminal.wait_for("c")
+        code, out, err = terminal.end(number=number)
+    assert (code, out) == (expected, "ab\nc\n")
+    assert re.fullmatch(r"4 characters, [\d.]+ bits per character\n", err)
+    assert StreamPredictor.load(tmp_path / "m").n_symbols == 4
+
+
+def test_a_terminal_that_is_closed_saves_what_was_read(toolkit, tmp_path):
+    with Terminal(*FRESH, "--save", tmp_path / "m") as terminal:
+        terminal.press("ab\rc")
+        terminal.wait_for("c")
+        os.close(terminal.screen)
+        terminal.screen = os.open(os.devnull, os.O_RDONLY)
+        _, stderr = terminal.process.communicate(timeout=60)
+    assert (terminal.process.returncode, stderr) == (129, b"")
+    assert StreamPredictor.load(tmp_path / "m").n_symbols == 4
+
+
 # What is refused
 
 
@@ -280,4 +305,6 @@ def test_without_its_extra_live_says_how_to_install_it():
     code = "import sys; sys.modules['prompt_toolkit'] = None; from streamlstm.cli import main; main()"
     result = subprocess.run([sys.executable, "-c", code, "live"], capture_output=True)
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr == b"streamlstm: live needs prompt_toolkit; install it with: pip install 'streamlstm[live]'\n"
+    assert (
+        result.stderr == b"streamlstm: live requires prompt_toolkit; install it with: pip install 'streamlstm[live]'\n"
+    )

@@ -8,25 +8,44 @@ from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
-from streamlstm.memory import contexts
-from streamlstm.memory.memory import EXPERTS, Memory
+from streamlstm.memory import contexts, layout
+from streamlstm.memory.classes import classify
+from streamlstm.memory.memory import EXPERTS
+from streamlstm.memory.saved import INCONSISTENT, OTHER_SHAPE, OTHER_TYPES, OUT_OF_RANGE
+from streamlstm.model import Layout
 from streamlstm.reference.memory import ReferenceMemory
 
 SMALL = Config(hidden=16, layers=1, window=8, memory_bits=10)
 
 
+def columns_of(predictor):
+    """The padded length of a distribution."""
+    return Layout(predictor.config, len(predictor.vocabulary)).columns
+
+
 def network_distribution(predictor):
-    """What the network alone expects, with padding."""
-    return predictor._state[: predictor._layout.columns].copy()
+    """The distribution of the network alone, with padding."""
+    return predictor._parts.tape.state[: columns_of(predictor)].copy()
+
+
+def arrays_of(predictor):
+    """The live arrays of the predictor's memory."""
+    return predictor._parts.memory.arrays(learn=False)
+
+
+def saved_memory(predictor):
+    """What a checkpoint contains of the memory, copied."""
+    arrays, _ = predictor.to_checkpoint()
+    return {name.removeprefix("memory."): array.copy() for name, array in arrays.items() if name.startswith("memory.")}
 
 
 VARIED = (
     text(1500).decode("utf-8", "ignore")
-    + "Name\tAge,\t\"City\"; x: 'y'.\nBob 41 Paris\nAnn 17 Rome\n" * 4  # kinds of symbols, shapes of numbers
-    + "ab cd, 1\te " * 30  # a line that has more fields than are told apart
+    + "Name\tAge,\t\"City\"; x: 'y'.\nBob 41 Paris\nAnn 17 Rome\n" * 4  # character classes, shapes of numbers
+    + "ab cd, 1\te " * 30  # a line with more fields than are distinguished
     + "\n"
-    + "ab cd, 2\te " * 30  # and one of more columns, below one that lies out of reach
-    + "a" * 300  # counts that are halved
+    + "ab cd, 2\te " * 30  # a line with more columns, so long that the line above is out of reach
+    + "a" * 300  # counts that reach the limit and are halved
 )
 
 
@@ -36,49 +55,47 @@ def test_the_mixture_has_the_bits_of_the_twin(bits, characters):
     symbols = VARIED.encode() if characters is None else VARIED
     vocabulary = Vocabulary(characters)
     predictor = StreamPredictor(vocabulary, Config(hidden=16, layers=1, window=8, memory_bits=bits))
-    memory = predictor._memory
-    twin = ReferenceMemory(memory._weights, memory._kinds, 2**bits, predictor._layout.columns)
+    weights, columns = saved_memory(predictor)["weights"], columns_of(predictor)
+    twin = ReferenceMemory(weights, classify(vocabulary), 2**bits, columns)
     for token in vocabulary.encode(symbols):
         expected = twin.predict(network_distribution(predictor))[: len(vocabulary)]
         assert np.array_equal(predictor.predict(), expected)
         predictor.observe_many(np.array([token]))
         twin.observe(int(token))
-    weights = (twin.theta, twin.A, twin.M, twin.N, twin.H, twin.inverse, twin.B)
-    learned = np.concatenate([array.ravel() for array in weights])
-    assert np.array_equal(memory._weights, learned)
+    assert np.array_equal(saved_memory(predictor)["weights"], twin.weights())
 
 
 @pytest.mark.parametrize("characters", [None, "".join(sorted("\n \t,7azAZé.'+"))])
-def test_every_kind_of_symbol_is_told_from_the_others(characters):
-    kinds = Memory(vocabulary := Vocabulary(characters), 256, 4, trained=True)._kinds
-    kind = {symbol: int(kinds[vocabulary.encode(symbol)[0]]) for symbol in "\n \t,7azAZé.'+"}
-    assert kind["\n"] == contexts.END_OF_LINE
-    assert kind[" "] == kind["\t"] == kind[","] == contexts.GAP
-    assert kind["7"] == contexts.DIGIT
-    assert kind["."] == kind["'"] == contexts.POINT
-    assert kind["+"] == contexts.SIGN
-    assert (kind["a"], kind["z"]) == (contexts.LOWER + 16 * ord("a"), contexts.LOWER + 16 * ord("z"))
-    assert (kind["A"], kind["Z"]) == (contexts.UPPER + 16 * ord("a"), contexts.UPPER + 16 * ord("z"))
-    assert kind["é"] == contexts.HIGH + 16 * (ord("é") if characters else "é".encode()[0])
+def test_each_character_has_its_class(characters):
+    classes = classify(vocabulary := Vocabulary(characters))
+    char_class = {symbol: int(classes[vocabulary.encode(symbol)[0]]) for symbol in "\n \t,7azAZé.'+"}
+    assert char_class["\n"] == contexts.NEWLINE
+    assert char_class[" "] == char_class["\t"] == char_class[","] == contexts.SEPARATOR
+    assert char_class["7"] == contexts.DIGIT
+    assert char_class["."] == char_class["'"] == contexts.PUNCTUATION
+    assert char_class["+"] == contexts.OTHER
+    assert (char_class["a"], char_class["z"]) == (contexts.LOWER + 16 * ord("a"), contexts.LOWER + 16 * ord("z"))
+    assert (char_class["A"], char_class["Z"]) == (contexts.UPPER + 16 * ord("a"), contexts.UPPER + 16 * ord("z"))
+    assert char_class["é"] == contexts.NON_ASCII + 16 * (ord("é") if characters else "é".encode()[0])
 
 
-def test_a_frozen_memory_knows_which_line_a_match_lies_in_and_where_it_ends():
+def test_a_match_of_a_frozen_memory_is_further_back_than_the_previous_line_and_ends_where_learning_ended():
     predictor = StreamPredictor(None, Config(hidden=16, layers=1))
     predictor.observe_many(b"".join(b"line %d of the log says nothing new\n" % n for n in range(40)))
     predictor.learning = False
-    state = predictor._memory._state
+    state = arrays_of(predictor).state
     for symbol in b"".join(b"line %d of the log says nothing new\n" % n for n in range(30, 50)):
         predictor.observe(symbol)
-        if state[contexts.MATCH] >= 0:
-            assert state[contexts.MATCH] < state[contexts.LEARNED]
-            assert state[contexts.MATCH_BUCKET] >= 2 * 64  # not in a line that was not learned from
-    assert state[contexts.LENGTH] > 0
+        if state[layout.MATCH] >= 0:
+            assert state[layout.MATCH] < state[layout.N_LEARNED]
+            assert state[layout.MATCH_BUCKET] >= 2 * 64  # not in a line that was not learned from
+    assert state[layout.MATCH_LENGTH] > 0
 
 
 def test_the_table_of_the_twin_overflows_in_the_test_above():
     predictor = StreamPredictor(None, SMALL)
     predictor.observe_many(text(1500))
-    assert (predictor._memory._table.reshape(-1, 16)[:, 0] != 0).mean() > 0.8
+    assert len(saved_memory(predictor)["pages"]) > 0.8 * 2**10
 
 
 @settings(max_examples=25)
@@ -139,9 +156,9 @@ def test_a_fork_and_its_parent_never_affect_each_other():
     assert np.array_equal(parent.observe_many(text(200)), alone.observe_many(text(200)))
     frozen = parent.fork()
     frozen.learning = False
-    before = frozen._memory._table
+    before = arrays_of(frozen).table
     frozen.observe_many(b"nobody counts this")
-    assert frozen._memory._table is before is parent._memory._table
+    assert arrays_of(frozen).table is before is arrays_of(parent).table
     assert np.array_equal(parent.observe_many(text(200)), alone.observe_many(text(200)))
 
 
@@ -149,10 +166,11 @@ def test_a_frozen_predictor_counts_nothing():
     predictor = StreamPredictor(None, SMALL)
     predictor.observe_many(text(300))
     predictor.learning = False
-    before = {name: array.copy() for name, array in predictor._memory.save().items() if name != "memory.state"}
+    before = saved_memory(predictor)
     predictor.observe_many(text(300))
-    after = predictor._memory.save()
-    assert all(np.array_equal(after[name], array) for name, array in before.items())
+    after = saved_memory(predictor)
+    assert all(np.array_equal(after[name], array) for name, array in before.items() if name != "state")
+    assert not np.array_equal(after["state"], before["state"])
 
 
 def test_what_comes_again_costs_little_with_a_memory_and_much_without():
@@ -171,17 +189,17 @@ def test_the_memory_does_not_grow():
     sizes = []
     for _ in range(3):
         predictor.observe_many(text(20000))
-        sizes.append(sum(array.nbytes for array in vars(predictor._memory).values() if isinstance(array, np.ndarray)))
+        sizes.append(sum(array.nbytes for array in arrays_of(predictor)))
     assert sizes[0] == sizes[-1] < 2**16 + 8 * 2**20
 
 
-def test_the_experts_that_are_explained_are_those_that_were_mixed():
+def test_a_trace_explains_each_expert_and_changes_no_bits():
     predictor = StreamPredictor(None, SMALL)
     trace = predictor.trace(text(400), explain=True)
     assert trace.experts.shape == (400, len(EXPERTS), 2)
     bits, weights = trace.experts[..., 0], trace.experts[..., 1]
     assert (bits >= -1e-6).all()
-    assert (weights[:, -1] != 0).all()  # the network always speaks
+    assert (weights[:, -1] != 0).all()  # the network always has a prediction
     assert bits[0, -1] == pytest.approx(8)
     same = StreamPredictor(None, SMALL)
     assert np.array_equal(same.trace(text(400)).bits, trace.bits)
@@ -193,7 +211,7 @@ def test_a_vocabulary_that_is_too_large_for_counts_is_refused():
     vocabulary = Vocabulary("".join(map(chr, range(0xE000, 0xE000 + 65537))))
     with pytest.raises(ValueError, match="65536"):
         StreamPredictor(vocabulary, Config(hidden=16, layers=1))
-    assert len(EXPERTS) == contexts.EXPERTS
+    assert len(EXPERTS) == layout.N_EXPERTS
 
 
 @pytest.fixture(scope="module")
@@ -205,19 +223,19 @@ def saved(tmp_path_factory):
     return path
 
 
-PLACES_IN_STATE = {
-    "LINE": (-1, 2**40),
-    "LINE_BEFORE": (-1, 2**40),
+INVALID_STATES = {
+    "LINE_START": (-1, 2**40),
+    "PREVIOUS_LINE_START": (-1, 2**40),
     "MATCH": (-2, contexts.RING),
-    "GUESS": (-2, 256),
-    "LAST": (-2, 256),
-    "LAST_KINDS": (-1, 512),
-    **dict.fromkeys(("SEEN", "LEARNED", "LENGTH", "FIELD"), (-1, 2**63 - 1)),
+    "MATCH_TOKEN": (-2, 256),
+    "RECENT": (-2, 256),
+    "CLASS_HISTORY": (-1, 512),
+    **dict.fromkeys(("N_SEEN", "N_LEARNED", "MATCH_LENGTH", "FIELD"), (-1, 2**63 - 1)),
 }
 
 
 @pytest.mark.parametrize(("name", "at", "value"), [
-    *[("state", getattr(contexts, place), value) for place, values in PLACES_IN_STATE.items() for value in values],
+    *[("state", getattr(layout, name), value) for name, values in INVALID_STATES.items() for value in values],
     *[("history", 3, value) for value in (-1, 256)],
     *[("heads", at, value) for at, value in (((0, 0), -1), ((0, 0), contexts.HEADS), ((1, 0), contexts.RING + 1))],
     *[("words", 3, value) for value in (-1, 0, 65536 + 256, 30000 << 16)],
@@ -226,20 +244,20 @@ PLACES_IN_STATE = {
     *[("pages", 0, value) for value in (-1, 1024)],
     ("lengths", 0, 14),
 ])  # fmt: skip
-def test_a_memory_that_points_outside_of_itself_is_refused(saved, tmp_path, name, at, value):
+def test_a_memory_with_an_out_of_range_number_is_refused(saved, tmp_path, name, at, value):
     arrays, values = read_checkpoint(saved)
-    bent = arrays[f"memory.{name}"].copy()
-    bent[at] = value
-    write_checkpoint(tmp_path / "bent", arrays | {f"memory.{name}": bent}, values)
-    with pytest.raises(ValueError, match="its memory"):
-        StreamPredictor.load(tmp_path / "bent")
+    changed = arrays[f"memory.{name}"].copy()
+    changed[at] = value
+    write_checkpoint(tmp_path / "changed", arrays | {f"memory.{name}": changed}, values)
+    with pytest.raises(ValueError, match=f"{OUT_OF_RANGE}|{INCONSISTENT}"):
+        StreamPredictor.load(tmp_path / "changed")
 
 
 @pytest.mark.parametrize("name", ["pages", "words", "lengths", "history", "heads", "weights", "state"])
 def test_a_memory_of_other_shapes_or_types_is_refused(saved, tmp_path, name):
     arrays, values = read_checkpoint(saved)
     good = arrays[f"memory.{name}"]
-    for bent in (good.astype(np.float64), good[None], *([good[:-1]] if name != "history" else [])):
-        write_checkpoint(tmp_path / "bent", arrays | {f"memory.{name}": bent}, values)
-        with pytest.raises(ValueError, match="its memory"):
-            StreamPredictor.load(tmp_path / "bent")
+    for changed in (good.astype(np.float64), good[None], *([good[:-1]] if name != "history" else [])):
+        write_checkpoint(tmp_path / "changed", arrays | {f"memory.{name}": changed}, values)
+        with pytest.raises(ValueError, match=f"{OTHER_TYPES}|{OTHER_SHAPE}|{INCONSISTENT}"):
+            StreamPredictor.load(tmp_path / "changed")

@@ -28,10 +28,10 @@ def traced(text: str, bits: list[float], guesses: str = "") -> Trace:
     """A trace of characters with these surprisals; the same guesses after each, with chances 1/2, 1/4, …"""
     n, k = len(text), len(guesses)
     return Trace(
-        np.array([ord(sign) for sign in text], dtype=np.int32),
+        np.array([ord(c) for c in text], dtype=np.int32),
         np.array(bits, dtype=np.float32),
         np.ones(n, dtype=np.int32),
-        np.tile(np.array([ord(sign) for sign in guesses], dtype=np.int32), (n, 1)),
+        np.tile(np.array([ord(c) for c in guesses], dtype=np.int32), (n, 1)),
         np.tile(0.5 ** np.arange(1, k + 1, dtype=np.float32), (n, 1)),
     )
 
@@ -57,13 +57,13 @@ def lightness(colour: str) -> float:
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
-def test_a_level_begins_at_each_edge():
+def test_a_level_starts_at_each_edge():
     assert levels(np.array([0.0, *EDGES])).tolist() == list(range(9))
     assert levels(np.array(EDGES) - 1e-6).tolist() == list(range(8))
 
 
 @pytest.mark.parametrize("theme", PALETTES)
-def test_a_warmer_level_is_further_from_the_paper_in_lightness_alone(theme):
+def test_a_higher_level_differs_more_from_the_paper_in_lightness(theme):
     backs = [lightness(back) for back, _ in PALETTES[theme]]
     assert len(backs) == len(EDGES)
     assert backs == sorted(backs, reverse=theme == "light")
@@ -71,7 +71,7 @@ def test_a_warmer_level_is_further_from_the_paper_in_lightness_alone(theme):
 
 
 @pytest.mark.parametrize(("theme", "fgbg"), [("light", "0;15"), ("dark", "15;0")])
-def test_with_256_colours_too_lightness_tells_the_levels_and_the_text_can_be_read(monkeypatch, theme, fgbg):
+def test_with_256_colours_the_levels_differ_in_lightness_and_the_text_is_readable(monkeypatch, theme, fgbg):
     monkeypatch.setenv("COLORFGBG", fgbg)
     shades = ["00", "5f", "87", "af", "d7", "ff"]
 
@@ -87,7 +87,7 @@ def test_with_256_colours_too_lightness_tells_the_levels_and_the_text_can_be_rea
 
 
 @pytest.mark.parametrize("theme", PALETTES)
-def test_the_text_of_each_level_can_be_read_on_its_background(theme):
+def test_the_text_of_each_level_is_readable_on_its_background(theme):
     for back, ink in PALETTES[theme]:
         dark, light = sorted([lightness(back), lightness(ink)])
         assert (light + 0.05) / (dark + 0.05) >= 4.5, back
@@ -102,7 +102,7 @@ def test_without_its_colours_a_heat_map_is_the_text(text):
     assert ESCAPE.sub("", ansi_text(traced(text, bits.tolist()), character)) == text
 
 
-def test_a_line_ends_without_colour_and_a_surprising_newline_shows():
+def test_a_line_ends_without_colour_and_a_surprising_newline_is_visible():
     out = ansi_text(traced("a\nb\nc", [9, 0, 9, 9, 0]), character)
     first, second, third = out.split("\n")
     assert first.endswith("a\x1b[0m")
@@ -110,12 +110,12 @@ def test_a_line_ends_without_colour_and_a_surprising_newline_shows():
     assert third == "c"
 
 
-def test_what_a_terminal_would_obey_is_written_as_an_escape():
+def test_control_characters_are_escaped_in_a_heat_map():
     out = ansi_text(traced("\x1b[2J\r\x07\t\x9b", [0.0] * 8), character)
     assert out == "\\x1b[2J\\r\\x07\t\\x9b"
 
 
-def test_bytes_that_are_no_text_are_written_as_escapes():
+def test_invalid_bytes_are_escaped_in_a_heat_map():
     trace = trace_characters(StreamPredictor(config=Config(hidden=16, layers=1)), b"a\xff", 0)
     assert ESCAPE.sub("", ansi_text(trace, character)) == "a\\xff"
 
@@ -136,7 +136,7 @@ def test_colours_suit_the_terminal(monkeypatch, environment, sequence):
     assert sequence in ansi_legend()
 
 
-def test_without_colour_no_colour_is_sent(monkeypatch):
+def test_with_no_color_no_colour_is_sent(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     out = ansi_legend() + ansi_text(traced("abcdefghi", [0, *EDGES]), character)
     assert not re.search(r"\x1b\[[\d;]*(38|48);", out)
@@ -149,7 +149,7 @@ def test_the_legend_names_the_first_bits_of_each_level():
 # The page
 
 
-def test_the_data_of_a_page_come_back_from_it():
+def test_the_data_of_a_page_can_be_read_back():
     bits = [0.25 * n for n in range(len(TEXT))]
     found = re.findall(r'<script type="application/json">(.*?)</script>', page(traced(TEXT, bits, "e😀")), re.DOTALL)
     (values,) = map(json.loads, found)
@@ -159,14 +159,14 @@ def test_the_data_of_a_page_come_back_from_it():
     assert values["chances"] == [500, 250] * len(TEXT)
 
 
-def test_broken_bytes_are_lone_surrogates_in_the_data_and_the_page_is_utf8():
+def test_invalid_bytes_are_lone_surrogates_in_the_data_and_the_page_is_utf8():
     trace = trace_characters(StreamPredictor(config=Config(hidden=16, layers=1)), b"\xff<\xe2\x82", 0)
     data = page_data(trace, character)
     assert '"text":"\\udcff\\u003c\\udce2\\udc82"' in data
     data.encode()
 
 
-def test_a_page_needs_nothing_else():
+def test_a_page_is_self_contained():
     content = page(traced(TEXT, [1.0] * len(TEXT)))
     assert "http:" not in content
     assert "https:" not in content
@@ -179,12 +179,24 @@ def test_a_title_is_text_not_markup():
     assert "<h1>&lt;i&gt;.txt</h1>" in page(traced("a", [1.0]), "<i>.txt")
 
 
-def test_a_picture_shows_itself_in_a_notebook():
+@pytest.mark.parametrize("title", ["{edges}", "{unit}", "{title}", "/* light palette */"])
+def test_a_title_may_contain_a_placeholder_of_the_page(title):
+    assert f"<h1>{title}</h1>" in page(traced("a", [1.0]), title)
+
+
+def test_a_picture_is_displayed_by_a_notebook():
     shown = picture(StreamPredictor(config=Config(hidden=16, layers=1)), TEXT)
     inner = re.fullmatch(r'<iframe srcdoc="([^"]*)" sandbox="allow-scripts"[^>]*></iframe>', shown._repr_html_())
     assert inner
     assert html.unescape(inner[1]) == shown.html()
     assert ESCAPE.sub("", shown.ansi()).partition("\n")[2].replace("↵", "") == TEXT
+
+
+def test_a_picture_of_bytes_is_that_of_their_text():
+    one, other = (
+        picture(StreamPredictor(config=Config(hidden=16, layers=1)), text, top=2) for text in (TEXT, TEXT.encode())
+    )
+    assert one.html() == other.html()
 
 
 # The page in a browser
@@ -259,7 +271,7 @@ def test_a_browser_shows_the_text_in_its_colours_without_an_error(cat):
     assert cat.errors() == []
 
 
-def test_the_first_lines_are_drawn_before_the_browser_watches_what_is_near(browser, tmp_path):
+def test_the_first_lines_are_drawn_without_waiting_for_the_observer(browser, tmp_path):
     source = "IntersectionObserver = class { observe() {} };"
     script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
     shown = Page(browser, tmp_path / "page.html", page(traced("The cat.\nmat\n" * 100, [1.0] * 1300)))
@@ -267,11 +279,11 @@ def test_the_first_lines_are_drawn_before_the_browser_watches_what_is_near(brows
     assert len(shown.all("#text .line span")) == 25 * len("The cat.\nmat\n")
 
 
-def test_pointing_at_a_character_shows_its_surprisal_and_what_was_expected_there(cat):
+def test_pointing_at_a_character_shows_its_surprisal_and_the_guesses(cat):
     cat.hover(cat.all("#text .line span")[5])
-    assert cat.one("#sign").text == "a"
+    assert cat.one("#character").text == "a"
     assert cat.one("#bits").text == "5.00 bits, 1 in 32"
-    assert cat.one("#place").text == "line 1, column 6"
+    assert cat.one("#position").text == "line 1, column 6"
     assert cat.guesses() == [["e", "50.0 %"], ["t", "25.0 %"], ["␣", "12.5 %"], ["▸ a", "3.1 %"]]
     cat.hover(cat.all("#text .line span")[3])
     assert cat.guesses() == [["e", "50.0 %"], ["t", "25.0 %"], ["▸ ␣", "12.5 %"]]
@@ -283,26 +295,26 @@ def test_before_the_first_character_nothing_was_expected(cat):
     assert (cat.one("#heading").text, cat.guesses()) == ("Nothing had been read yet", [])
 
 
-def test_the_keyboard_goes_from_character_to_character_and_to_the_next_surprise(cat):
+def test_the_keyboard_moves_to_the_next_character_and_to_the_next_surprise(cat):
     from selenium.webdriver import Keys
 
-    def place() -> str:
-        return str(cat.one("#place").text)
+    def position() -> str:
+        return str(cat.one("#position").text)
 
     cat.press(Keys.ARROW_RIGHT)
-    assert place() == "line 1, column 1"
+    assert position() == "line 1, column 1"
     cat.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
-    assert place() == "line 1, column 3"
+    assert position() == "line 1, column 3"
     cat.press(Keys.ARROW_DOWN)
-    assert place() == "line 2, column 3"
+    assert position() == "line 2, column 3"
     cat.press(Keys.HOME, Keys.ARROW_LEFT)
-    assert place() == "line 1, column 9"
+    assert position() == "line 1, column 9"
     cat.press("n")
-    assert place() == "line 2, column 1"
+    assert position() == "line 2, column 1"
     assert cat.one("#spoken").get_attribute("textContent").startswith("m, 9.00 bits, 1 in 512. Expected: e50.0 %")
     assert cat.driver.switch_to.active_element.get_attribute("id") == "text"
     cat.press("p", Keys.ARROW_UP, Keys.END)
-    assert place() == "line 1, column 9"
+    assert position() == "line 1, column 9"
     assert cat.errors() == []
 
 
@@ -322,7 +334,7 @@ def test_a_page_loads_nothing_from_elsewhere(cat):
     assert cat.driver.execute_script("return performance.getEntriesByType('resource').length") == 0
 
 
-def test_markup_control_characters_and_broken_bytes_are_shown_as_text(browser, tmp_path):
+def test_markup_control_characters_and_invalid_bytes_are_shown_as_text(browser, tmp_path):
     trace = trace_characters(
         StreamPredictor(config=Config(hidden=16, layers=1)), b"<b>&lt;</script>\x1b\xff\xf0\x9f\x98\x80", 5
     )
@@ -332,7 +344,7 @@ def test_markup_control_characters_and_broken_bytes_are_shown_as_text(browser, t
     assert shown.errors() == []
 
 
-def test_only_what_is_near_the_screen_of_a_long_text_is_drawn_and_the_sparkline_jumps_there(browser, tmp_path):
+def test_only_the_visible_part_of_a_long_text_is_drawn_and_the_sparkline_scrolls_to_a_position(browser, tmp_path):
     text = "".join(f"line {n} of a long text\n" for n in range(4000)) + "x" * 2500
     shown = Page(browser, tmp_path / "page.html", page(traced(text, [1.0] * len(text), "e")))
     drawn = "return document.querySelectorAll('#text .line span').length"
@@ -340,7 +352,7 @@ def test_only_what_is_near_the_screen_of_a_long_text_is_drawn_and_the_sparkline_
     from selenium.webdriver import ActionChains
 
     ActionChains(browser).move_to_element_with_offset(shown.one("#sparkline"), 0, 0).click().perform()
-    found = re.fullmatch(r"line (\d+), column \d+", shown.one("#place").text)
+    found = re.fullmatch(r"line (\d+), column \d+", shown.one("#position").text)
     assert found
     assert 2000 < int(found[1]) < 2300
     assert shown.one(".here").is_displayed()
@@ -355,7 +367,7 @@ def test_an_empty_text_is_a_page_without_an_error(browser, tmp_path):
     assert shown.errors() == []
 
 
-def test_a_symbol_by_symbol_page_says_so(browser, tmp_path):
+def test_a_page_by_symbol_says_so(browser, tmp_path):
     vocabulary = Vocabulary.bytes()
     trace = StreamPredictor(config=Config(hidden=16, layers=1)).trace("é", 2)
     content = page_start("bytes", "symbol") + page_data(trace, vocabulary.symbol) + page_end()

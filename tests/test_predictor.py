@@ -1,7 +1,10 @@
 """What every StreamPredictor promises: the properties P1 to P10 of the design."""
 
 import copy
+import multiprocessing
+import pickle
 import tracemalloc
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,23 +13,30 @@ from hypothesis import strategies as st
 from nets import random_predictor, random_tokens, theta_of
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
+from streamlstm.predictor import KnownTokens
 
-SMALL = Config(hidden=12, layers=2, window=5)
+SMALL = Config(hidden=12, layers=2, window=5, memory_bits=10)
 LETTERS = Vocabulary.from_text("abcdefghij")
+with_and_without = pytest.mark.parametrize("memory", [True, False], ids=["memory", "network"])
 text = st.text(alphabet="abcdefghij", max_size=60)
 any_optimizer = st.sampled_from([SGD(lr=0.2, momentum=0.5), RMSprop(), Adam()])
 
 
 def same(a: StreamPredictor, b: StreamPredictor) -> bool:
-    """Whether two predictors hold the same distribution, state and weights, bit for bit."""
-    arrays = [(a.predict(), b.predict()), *zip(a.state, b.state, strict=True), (theta_of(a), theta_of(b))]
-    return all(np.array_equal(x, y) for x, y in arrays) and a.n_symbols == b.n_symbols
+    """Whether two predictors are equal, bit for bit: distribution, state, weights, optimizer, memory, and all else."""
+    (arrays, values), (others, other_values) = a.to_checkpoint(), b.to_checkpoint()
+    alike = arrays.keys() == others.keys() and all(np.array_equal(arrays[name], others[name]) for name in arrays)
+    return alike and values == other_values and np.array_equal(a.predict(), b.predict())
 
 
+@with_and_without
 @settings(max_examples=40)
 @given(text, st.lists(st.integers(0, 60), max_size=5), st.booleans(), any_optimizer)
-def test_p1_observe_n_times_is_observe_many_for_every_split(symbols, cuts, learning, optimizer):
-    one, many = random_predictor(SMALL, optimizer=optimizer), random_predictor(SMALL, optimizer=optimizer)
+def test_p1_observe_n_times_is_observe_many_for_every_split(memory, symbols, cuts, learning, optimizer):
+    one, many = (
+        random_predictor(SMALL, optimizer=optimizer, memory=memory),
+        random_predictor(SMALL, optimizer=optimizer, memory=memory),
+    )
     one.learning = many.learning = learning
     singly = [one.observe(symbol) for symbol in symbols]
     edges = [0, *sorted(min(cut, len(symbols)) for cut in cuts), len(symbols)]
@@ -35,19 +45,21 @@ def test_p1_observe_n_times_is_observe_many_for_every_split(symbols, cuts, learn
     assert same(one, many)
 
 
+@with_and_without
 @settings(max_examples=30)
 @given(text, text, text)
-def test_p2_the_future_changes_nothing_before_it(past, future, other_future):
-    a, b = random_predictor(SMALL), random_predictor(SMALL)
+def test_p2_the_future_changes_nothing_before_it(memory, past, future, other_future):
+    a, b = random_predictor(SMALL, memory=memory), random_predictor(SMALL, memory=memory)
     bits_a, bits_b = a.observe_many(past + future), b.observe_many(past + other_future)
     assert np.array_equal(bits_a[: len(past)], bits_b[: len(past)])
 
 
+@with_and_without
 @settings(max_examples=30)
 @given(text, st.integers(1, 300))
-def test_p3_each_distribution_is_positive_and_sums_to_one(symbols, n_symbols):
+def test_p3_each_distribution_is_positive_and_sums_to_one(memory, symbols, n_symbols):
     vocabulary = Vocabulary.from_text("".join(map(chr, range(97, 97 + max(n_symbols, 10)))))
-    predictor = random_predictor(SMALL, vocabulary)
+    predictor = random_predictor(SMALL, vocabulary, memory=memory)
     for symbol in symbols:
         predictor.observe(symbol)
         p = predictor.predict()
@@ -66,19 +78,21 @@ def test_p3_holds_when_the_net_is_as_sure_as_it_can_be():
     assert p[0] == 1
 
 
+@with_and_without
 @settings(max_examples=30)
 @given(text.filter(len))
-def test_p4_each_symbol_is_scored_by_the_distribution_held_before_it(symbols):
-    predictor = random_predictor(SMALL, optimizer=SGD(lr=5.0))
+def test_p4_each_symbol_is_scored_by_the_distribution_held_before_it(memory, symbols):
+    predictor = random_predictor(SMALL, optimizer=SGD(lr=5.0), memory=memory)
     for symbol in symbols:
         expected = -np.log2(float(predictor.predict()[LETTERS.encode(symbol)[0]]))
         assert abs(predictor.observe(symbol) - expected) < 1e-5 * max(1, expected)
 
 
+@with_and_without
 @settings(max_examples=30)
 @given(text, text, st.booleans())
-def test_p6_queries_change_nothing(past, future, learning):
-    asked, left_alone = random_predictor(SMALL), random_predictor(SMALL)
+def test_p6_queries_change_nothing(memory, past, future, learning):
+    asked, left_alone = random_predictor(SMALL, memory=memory), random_predictor(SMALL, memory=memory)
     for predictor in (asked, left_alone):
         predictor.learning = learning
         predictor.observe_many(past)
@@ -93,11 +107,12 @@ def test_p6_queries_change_nothing(past, future, learning):
     assert same(asked, left_alone)
 
 
+@with_and_without
 @settings(max_examples=30)
 @given(text, text, text, st.booleans())
-def test_p6_a_fork_and_its_parent_go_their_own_ways(past, left, right, learning):
+def test_p6_a_fork_and_its_parent_go_their_own_ways(memory, past, left, right, learning):
     def fresh(symbols):
-        predictor = random_predictor(SMALL)
+        predictor = random_predictor(SMALL, memory=memory)
         predictor.learning = learning
         predictor.observe_many(symbols)
         return predictor
@@ -110,8 +125,9 @@ def test_p6_a_fork_and_its_parent_go_their_own_ways(past, left, right, learning)
     assert same(parent, fresh(past + right))
 
 
-def test_a_fork_of_a_fork_is_independent_too():
-    parent = random_predictor(SMALL)
+@with_and_without
+def test_a_fork_of_a_fork_is_independent_too(memory):
+    parent = random_predictor(SMALL, memory=memory)
     child = parent.fork()
     grandchild = child.fork()
     before = theta_of(parent).copy()
@@ -121,11 +137,15 @@ def test_a_fork_of_a_fork_is_independent_too():
     assert not np.array_equal(theta_of(grandchild), before)
 
 
+@with_and_without
 @settings(max_examples=25)
 @given(text, text, st.booleans(), any_optimizer)
-def test_p8_save_and_load_go_on_as_if_never_stopped(tmp_path_factory, past, future, learning, optimizer):
+def test_p8_save_and_load_go_on_as_if_never_stopped(memory, tmp_path_factory, past, future, learning, optimizer):
     path = tmp_path_factory.mktemp("p8") / "model.safetensors"
-    stopped, never_stopped = random_predictor(SMALL, optimizer=optimizer), random_predictor(SMALL, optimizer=optimizer)
+    stopped, never_stopped = (
+        random_predictor(SMALL, optimizer=optimizer, memory=memory),
+        random_predictor(SMALL, optimizer=optimizer, memory=memory),
+    )
     for predictor in (stopped, never_stopped):
         predictor.learning = learning
         predictor.observe_many(past)
@@ -140,9 +160,10 @@ def test_p8_save_and_load_go_on_as_if_never_stopped(tmp_path_factory, past, futu
     assert same(loaded, never_stopped)
 
 
+@with_and_without
 @pytest.mark.parametrize("learning", [True, False])
-def test_p9_memory_does_not_grow_with_the_stream(learning):
-    predictor = random_predictor(SMALL)
+def test_p9_memory_does_not_grow_with_the_stream(memory, learning):
+    predictor = random_predictor(SMALL, memory=memory)
     predictor.learning = learning
     symbols = "abcdefghij" * 200
     predictor.observe_many(symbols)
@@ -157,19 +178,21 @@ def test_p9_memory_does_not_grow_with_the_stream(learning):
         tracemalloc.stop()
 
 
+@with_and_without
 @pytest.mark.parametrize(
     "wrong",
     ["abcX", "X", "ab\udc80", b"abX", np.array([3, 10]), np.array([0.5]), np.array([-1])]
     + [np.ma.MaskedArray([1, 2 * 10**8], mask=[False, True])],
 )
-def test_p10_a_bad_input_is_refused_before_anything_changes(wrong):
-    predictor, left_alone = random_predictor(SMALL), random_predictor(SMALL)
+def test_p10_a_bad_input_is_refused_before_anything_changes(memory, wrong):
+    predictor, left_alone = random_predictor(SMALL, memory=memory), random_predictor(SMALL, memory=memory)
     with pytest.raises((ValueError, TypeError)):
         predictor.observe_many(wrong)
     assert same(predictor, left_alone)
 
 
-def test_learning_that_diverges_is_refused_and_leaves_a_usable_predictor():
+@with_and_without
+def test_learning_that_diverges_is_refused_and_leaves_a_usable_predictor(memory):
     predictor = random_predictor(SMALL, optimizer=SGD(lr=1e38, clip=float("inf")))
     with pytest.raises(FloatingPointError, match="learning rate"):
         predictor.observe_many("abcdefghij" * 20)
@@ -193,16 +216,18 @@ def test_learning_lowers_the_surprisal_of_what_repeats():
     assert bits[-50:].mean() < 0.2 < bits[:50].mean()
 
 
-def test_a_frozen_predictor_keeps_its_weights():
-    predictor = random_predictor(SMALL)
+@with_and_without
+def test_a_frozen_predictor_keeps_its_weights(memory):
+    predictor = random_predictor(SMALL, memory=memory)
     predictor.learning = False
     before = theta_of(predictor).copy()
     predictor.observe_many("abcdefghij" * 20)
     assert np.array_equal(theta_of(predictor), before)
 
 
-def test_switching_learning_keeps_the_context():
-    predictor = random_predictor(SMALL)
+@with_and_without
+def test_switching_learning_keeps_the_context(memory):
+    predictor = random_predictor(SMALL, memory=memory)
     predictor.observe_many("abcabca")
     expected = predictor.predict()
     predictor.learning = False
@@ -211,8 +236,9 @@ def test_switching_learning_keeps_the_context():
     assert np.array_equal(predictor.predict(), expected)
 
 
-def test_reset_forgets_the_context_and_keeps_the_weights():
-    predictor = random_predictor(SMALL)
+@with_and_without
+def test_reset_forgets_the_context_and_keeps_the_weights(memory):
+    predictor = random_predictor(SMALL, memory=memory)
     fresh = predictor.predict()
     predictor.learning = False
     predictor.observe_many("abcde")
@@ -222,8 +248,9 @@ def test_reset_forgets_the_context_and_keeps_the_weights():
     assert predictor.learning is False
 
 
-def test_top_gives_the_most_probable_symbols_first():
-    predictor = random_predictor(SMALL)
+@with_and_without
+def test_top_gives_the_most_probable_symbols_first(memory):
+    predictor = random_predictor(SMALL, memory=memory)
     p = predictor.predict()
     top = predictor.top(3)
     assert [symbol for symbol, _ in top] == ["abcdefghij"[index] for index in np.argsort(-p)[:3]]
@@ -231,8 +258,9 @@ def test_top_gives_the_most_probable_symbols_first():
     assert len(predictor.top(99)) == 10
 
 
-def test_trace_says_what_observe_and_top_say():
-    traced, asked = random_predictor(SMALL), random_predictor(SMALL)
+@with_and_without
+def test_trace_says_what_observe_and_top_say(memory):
+    traced, asked = random_predictor(SMALL, memory=memory), random_predictor(SMALL, memory=memory)
     symbols = "abcdefghijjihgfedcba" * 3
     trace = traced.trace(symbols, 4)
     for index, symbol in enumerate(symbols):
@@ -244,10 +272,11 @@ def test_trace_says_what_observe_and_top_say():
     assert same(traced, asked)
 
 
+@with_and_without
 @pytest.mark.parametrize("learning", [True, False])
 @pytest.mark.parametrize("k", [0, 1, 10, 50])
-def test_trace_shows_at_most_the_vocabulary(k, learning):
-    predictor = random_predictor(SMALL)
+def test_trace_shows_at_most_the_vocabulary(memory, k, learning):
+    predictor = random_predictor(SMALL, memory=memory)
     predictor.learning = learning
     assert predictor.trace("abc" * 30, k).next_tokens.shape == (90, min(k, 10))
     assert predictor.trace("", k).next_tokens.shape == (0, min(k, 10))
@@ -304,24 +333,154 @@ def test_the_same_seed_gives_the_same_net_and_another_seed_another():
     assert not np.array_equal(theta_of(first), theta_of(other))
 
 
-def test_n_symbols_counts_what_was_observed():
-    predictor = random_predictor(SMALL)
+@with_and_without
+def test_n_symbols_counts_what_was_observed(memory):
+    predictor = random_predictor(SMALL, memory=memory)
     predictor.observe_many(random_tokens(17, 10))
     predictor.observe("a")
     assert predictor.n_symbols == 18
 
 
-def test_no_fewer_than_0_guesses_can_be_asked_for():
+def test_no_fewer_than_0_symbols_can_be_asked_for():
     predictor = StreamPredictor(config=Config(hidden=6, layers=1, memory=False))
     assert predictor.top(0) == []
-    for ask in (lambda: predictor.top(-1), lambda: predictor.trace("a", k=-1)):
-        with pytest.raises(ValueError, match="k must be at least 0, not -1"):
+    for ask in (lambda: predictor.top(-1), lambda: predictor.trace("a", top=-1)):
+        with pytest.raises(ValueError, match="must be at least 0, not -1"):
             ask()
     assert predictor.n_symbols == 0
 
 
-@pytest.mark.parametrize("given", [{"vocabulary": "bytes"}, {"config": 64}, {"optimizer": "adam"}, {"start": 1}])
-def test_what_is_of_another_type_is_refused_with_the_type_that_is_right(given):
+@pytest.mark.parametrize("given", [{"vocabulary": "bytes"}, {"config": 64}, {"optimizer": "adam"}, {"init": 1}])
+def test_an_argument_of_another_type_is_refused_with_the_type_that_is_right(given):
     (name,) = given
-    with pytest.raises(TypeError, match=f"{name.title()} there, or None"):
+    kind = "InitConfig" if name == "init" else name.title()
+    with pytest.raises(TypeError, match=f"{name} must be of type {kind}, or None"):
         StreamPredictor(**given)
+
+
+@with_and_without
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_a_copy_and_a_pickled_predictor_go_on_alike_and_independently(memory, copied):
+    predictor = random_predictor(SMALL, memory=memory)
+    predictor.observe_many("abcdefghij" * 3)
+    predictor.about["name"] = "mine"
+    twin, left_alone = copied(predictor), predictor.fork()
+    assert type(twin) is StreamPredictor
+    assert same(twin, predictor)
+    assert twin.about == predictor.about
+    twin.observe_many("jihgfedcba" * 3)
+    assert same(predictor, left_alone)
+    predictor.observe_many("jihgfedcba" * 3)
+    assert same(twin, predictor)
+
+
+def test_a_worker_process_takes_and_returns_a_predictor():
+    predictor = random_predictor(SMALL, memory=True)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        twin, bits = pool.submit(_observed, predictor, "abcabc").result(timeout=120)
+    assert np.array_equal(predictor.observe_many("abcabc"), bits)
+    assert same(twin, predictor)
+
+
+def _observed(predictor, symbols):
+    return predictor, predictor.observe_many(symbols)
+
+
+def test_copies_of_a_subclass_belong_to_the_subclass():
+    class Mine(StreamPredictor):
+        colour = "red"
+
+    predictor = Mine(LETTERS, SMALL)
+    predictor.colour = "blue"
+    assert type(predictor.fork()) is type(copy.deepcopy(predictor)) is Mine
+    assert predictor.fork().colour == "blue"
+
+
+def test_repr_and_dir_say_what_there_is():
+    predictor = StreamPredictor(LETTERS, SMALL)
+    predictor.observe_many("abc")
+    assert repr(predictor) == "<StreamPredictor: 10 symbols, 2×12, memory, learning, 3 symbols seen>"
+    predictor.learning = False
+    assert "frozen" in repr(predictor)
+    assert {"observe", "observe_many", "predict", "top", "fork", "learning"} <= set(dir(predictor))
+
+
+def test_what_is_told_about_a_model_does_not_hide_what_it_is():
+    predictor = StreamPredictor(LETTERS, SMALL)
+    predictor.about |= {"network": "forged", "symbols": "9", "licence": "MIT"}
+    described = predictor.describe()
+    assert described["network"] == "2 layers of 12, skip, window 5"
+    assert described["symbols"] == "0 seen"
+    assert described["licence"] == "MIT"
+
+
+def test_traces_can_be_compared():
+    one, other = (random_predictor(SMALL).trace("abcab") for _ in range(2))
+    assert one == one
+    assert one != other, "traces hold arrays: they are equal if they are the same object"
+
+
+@with_and_without
+def test_forks_may_be_used_in_threads_of_their_own(memory):
+    parent = random_predictor(SMALL, memory=memory)
+    parent.observe_many("abcdefg")
+    symbols = "abcdefghijjihgfedcbaacegi" * 20
+    alone = parent.fork().observe_many(symbols)
+    for _ in range(5):
+        forks = [parent.fork(learning=learning) for learning in (True, False, True, True)]
+        with ThreadPoolExecutor(len(forks)) as pool:
+            results = list(pool.map(lambda fork: fork.observe_many(symbols), forks))
+        frozen = parent.fork(learning=False).observe_many(symbols)
+        for fork, bits in zip(forks, results, strict=True):
+            assert np.array_equal(bits, alone if fork.learning else frozen)
+
+
+@with_and_without
+@pytest.mark.parametrize("learning", [True, False])
+def test_a_fork_may_begin_learning_or_stop(memory, learning):
+    predictor = random_predictor(SMALL, memory=memory)
+    predictor.learning = not learning
+    predictor.observe_many("abcdefg")
+    fork, other = predictor.fork(learning=learning), predictor.fork()
+    other.learning = learning
+    assert predictor.learning is not learning
+    assert np.array_equal(fork.observe_many("hijabc" * 5), other.observe_many("hijabc" * 5))
+    assert same(fork, other)
+
+
+@with_and_without
+@pytest.mark.parametrize("learning", [True, False])
+def test_steps_stand_after_their_tokens_and_hold_every_distribution(memory, learning):
+    predictor, asked = (random_predictor(SMALL, memory=memory) for _ in range(2))
+    predictor.learning = asked.learning = learning
+    tokens, done = random_tokens(40, 10), 0
+    for step in predictor.steps(tokens):
+        assert step.start == done
+        assert predictor.n_symbols == done + step.count
+        assert np.array_equal(step.tokens, tokens[done : done + step.count])
+        for index in range(step.count):
+            assert np.array_equal(step.distributions[index], asked.predict())
+            assert step.bits[index] == np.float32(asked.observe_token(int(tokens[done + index])))
+        assert np.array_equal(step.distributions[-1], asked.predict())
+        done += step.count
+    assert done == len(tokens)
+    assert same(predictor, asked)
+
+
+@with_and_without
+@pytest.mark.parametrize("learning", [True, False])
+def test_a_step_ends_where_a_marked_symbol_is_among_the_most_probable(memory, learning):
+    predictor, plain = (random_predictor(SMALL, memory=memory) for _ in range(2))
+    predictor.learning = plain.learning = learning
+    tokens, k = random_tokens(60, 10), 4
+    marked = np.array([0, 0, 1, 0, 0, 0, 0, 1, 0, 0], dtype=np.uint8)
+    n_ends = 0
+    for step in predictor.steps(KnownTokens(tokens, marked=marked, k=k), len(tokens)):
+        among = [np.argsort(-p, kind="stable")[:k] for p in step.distributions[1:]]
+        assert not any(marked[best].any() for best in among[:-1])
+        n_ends += bool(marked[among[-1]].any())
+        fork = predictor.fork()
+        assert np.array_equal(fork.predict(), step.distributions[-1])
+    plain.observe_many(tokens)
+    assert n_ends > 5
+    assert same(predictor, plain)

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from test_cli import TINY, assert_refused, next_line, objects, run, start
 
 from streamlstm import Config, StreamPredictor, Vocabulary, score_by, score_many
 from streamlstm.memory.memory import EXPERTS
-from streamlstm.tasks.score import BOUNDARIES, LEVELS, RESETS, contrast, score
+from streamlstm.tasks.score import BOUNDARIES, LEVELS, RESETS, compare, expert_report, score
+from streamlstm.tasks.units import MAX_TEXT
 
 TEXT = "  One two,  thréé\n\n  four 日本 x\\\r\n \nend\n \n".encode() + b"\xff\xfe broken \xe3\x81"
-PIECES = st.lists(
+PARTS = st.lists(
     st.one_of(st.binary(max_size=9), st.sampled_from([b"a b", b"\n", b" \n", "é日".encode()])), max_size=12
 )
 
@@ -49,11 +51,11 @@ def texts(parts, by, **options):
 # What a unit is
 
 
-def test_words_stand_between_white_space_with_their_punctuation():
+def test_words_are_separated_by_white_space_and_include_punctuation():
     assert texts([TEXT], "word")[:7] == ["One", "two,", "thréé", "four", "日本", "x\\", "end"]
 
 
-def test_a_line_is_what_a_newline_ends_and_an_empty_one_counts():
+def test_a_line_ends_with_a_newline_and_may_be_empty():
     assert texts([TEXT], "line") == [
         "  One two,  thréé",
         "",
@@ -65,9 +67,9 @@ def test_a_line_is_what_a_newline_ends_and_an_empty_one_counts():
     ]
 
 
-def test_a_character_is_a_code_point_over_bytes_too():
+def test_a_character_is_a_code_point_for_a_byte_model_too():
     symbols = rows([TEXT], "symbol")
-    characters = rows([TEXT], "char")
+    characters = rows([TEXT], "character")
     assert "".join(row[-1] for row in characters) == TEXT.decode("utf-8", "surrogateescape")
     (kanji,) = (row for row in characters if row[-1] == "日")
     its_bytes = [row for row in symbols if kanji[4] <= row[4] < kanji[4] + 3]
@@ -81,14 +83,14 @@ def test_the_symbols_of_a_byte_model_are_what_observe_many_returns():
     assert [row[4] for row in found] == list(range(len(TEXT)))
 
 
-def test_trailing_charges_a_word_for_its_end_and_leading_for_its_beginning():
-    bits = [row[0] for row in rows([b" ab  c d\n"], "char")]
-    trailing, leading = ([row[0] for row in rows([b" ab  c d\n"], "word", boundary=side)] for side in BOUNDARIES)
+def test_white_space_is_charged_to_the_word_before_or_after_it():
+    bits = [row[0] for row in rows([b" ab  c d\n"], "character")]
+    trailing, leading = ([row[0] for row in rows([b" ab  c d\n"], "word", word_boundary=side)] for side in BOUNDARIES)
     np.testing.assert_allclose(trailing, [sum(bits[:5]), sum(bits[5:7]), sum(bits[7:])], atol=1e-9)
     np.testing.assert_allclose(leading, [sum(bits[:3]), sum(bits[3:6]), sum(bits[6:])], atol=1e-9)
 
 
-def test_white_space_alone_is_one_word_without_a_text():
+def test_white_space_alone_is_one_word_with_an_empty_text():
     (row,) = rows([b" ", b"\n"], "word")
     assert row[1:] == (2, 1, 1, 0, "")
 
@@ -97,22 +99,22 @@ def test_an_empty_text_has_no_units():
     assert all(rows(parts, by) == [] for by in LEVELS for parts in ([], [b""]))
 
 
-def test_places_lead_back_to_the_text():
+def test_positions_point_to_the_text_of_the_unit():
     lines = TEXT.decode("utf-8", "surrogateescape").split("\n")
-    for by in ("char", "word", "line"):
+    for by in ("character", "word", "line"):
         for _, _, line, column, offset, text in rows([TEXT], by):
             assert TEXT[offset:].decode("utf-8", "surrogateescape").startswith(text)
             assert (lines[line - 1] + "\n")[column - 1 :].startswith(text)
 
 
-@given(PIECES, st.sampled_from(BOUNDARIES), st.sampled_from(RESETS))
+@given(PARTS, st.sampled_from(BOUNDARIES), st.sampled_from(RESETS))
 @settings(max_examples=60)
-def test_the_levels_sum_to_the_same_and_no_split_into_parts_changes_a_unit(pieces, boundary, reset):
-    whole = b"".join(pieces)
+def test_the_totals_agree_at_every_level_and_splitting_the_text_into_parts_changes_no_unit(parts, boundary, reset):
+    whole = b"".join(parts)
     totals = []
     for by in LEVELS:
-        options = {"boundary": boundary, "reset": reset}
-        one, many = rows([whole], by, **options), rows(pieces, by, **options)
+        options = {"word_boundary": boundary, "context_reset": reset}
+        one, many = rows([whole], by, **options), rows(parts, by, **options)
         assert [row[1:] for row in one] == [row[1:] for row in many]
         np.testing.assert_allclose([row[0] for row in one], [row[0] for row in many], atol=1e-9)
         totals.append((sum(row[1] for row in one), sum(row[0] for row in one)))
@@ -123,23 +125,82 @@ def test_the_levels_sum_to_the_same_and_no_split_into_parts_changes_a_unit(piece
 
 @given(st.text(st.sampled_from("ab é日\n\t")))
 @settings(max_examples=60)
-def test_words_are_those_of_split_and_lines_those_of_a_text_file(text):
+def test_words_are_those_of_str_split_and_lines_those_of_a_text_file(text):
     assert [word for word in texts([text], "word") if word] == text.split()
     assert texts([text], "line") == [line.removesuffix("\n") for line in re.findall(r"[^\n]*\n|[^\n]+", text)]
 
 
-def test_learning_goes_on_while_units_are_scored_and_in_the_same_way():
+def test_the_predictor_learns_while_units_are_scored():
     predictor, twin = reader(learning=True), reader(learning=True)
     (file,) = rows([TEXT * 9], "file", predictor)
     assert file[0] == pytest.approx(float(twin.observe_many(TEXT * 9).sum(dtype=np.float64)), abs=1e-6)
 
 
-def test_a_text_model_reads_broken_bytes_as_the_replacement_character():
+def test_a_text_model_reads_invalid_bytes_as_the_replacement_character():
     predictor = StreamPredictor(Vocabulary.from_text("ab \ufffd"), Config(hidden=16, layers=1))
     predictor.learning = False
-    found = rows([b"a\xff b"], "char", predictor)
+    found = rows([b"a\xff b"], "character", predictor)
     assert [(row[0], row[-1]) for row in found] == [(2.0, "a"), (2.0, "\udcff"), (2.0, " "), (2.0, "b")]
     assert [row[4] for row in found] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("by", "filler"), [("line", "x "), ("word", "xy")])
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_the_text_of_a_long_unit_is_truncated_and_its_bits_are_not(by, filler, in_parts):
+    text = filler * (MAX_TEXT // 2 + 500)
+    frozen = StreamPredictor(config=Config(hidden=16, layers=1))
+    frozen.learning = False
+    parts = [text[start : start + 999] for start in range(0, len(text), 999)] if in_parts else text
+    end = "\nend" if by == "line" else " end"
+    first, last = rows([*parts, end] if in_parts else parts + end, by, frozen)
+    assert first[-1] == text[:MAX_TEXT] + "…"
+    assert first[:2] == (8.0 * (len(text) + 1), len(text) + 1)
+    assert last[2:] == (2 if by == "line" else 1, 1 if by == "line" else len(text) + 2, len(text) + 1, "end")
+
+
+@pytest.mark.parametrize(("by", "block"), [("line", "x" * 8000), ("word", "x" * 8000), ("word", " " * 8000)])
+def test_memory_does_not_grow_with_a_text_without_separators(by, block):
+    frozen = StreamPredictor(config=Config(hidden=16, layers=1, memory=False))
+    frozen.learning = False
+    peaks = []
+    for n_blocks in (40, 160):
+        tracemalloc.start()
+        for _ in score_by(frozen.fork(), (block for _ in range(n_blocks)), by):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 100_000
+
+
+def test_a_unit_at_the_limit_is_not_truncated():
+    assert texts(["x" * MAX_TEXT], "line") == ["x" * MAX_TEXT]
+
+
+def test_a_text_may_be_one_str_or_bytes_or_many_parts():
+    for by in LEVELS:
+        expected = rows([TEXT], by)
+        assert rows(TEXT, by) == expected
+        assert rows(TEXT.decode("utf-8", "surrogateescape"), by) == expected
+    other = reader().fork()
+    one, many = (
+        [list(map(list, (a.bits, b.bits))) for a, b in compare(READER.fork(), other.fork(), text)]
+        for text in (TEXT, [TEXT])
+    )
+    assert one == many
+    assert score(READER.fork(), TEXT) == score(READER.fork(), [TEXT])
+    report = expert_report(READER.fork(), TEXT)
+    assert report == expert_report(READER.fork(), [TEXT])
+    assert [each.name for each in report] == [*EXPERTS, "all together"]
+
+
+def test_char_is_accepted_for_character():
+    assert rows(TEXT, "char") == rows(TEXT, "character")
+
+
+def test_scores_are_compared_by_identity():
+    (one, *_), (other, *_) = (list(score_by(READER.fork(), "a b")) for _ in range(2))
+    assert one == one
+    assert one != other
 
 
 # The context
@@ -151,30 +212,30 @@ def cold(text):
     return float(predictor.observe_many(text).sum(dtype=np.float64))
 
 
-def test_reset_by_line_reads_each_line_as_the_first():
-    found = rows([b"one two,\nthr", b"ee\n\nfour x end"], "line", reset="line")
+def test_context_reset_line_scores_each_line_as_the_first():
+    found = rows([b"one two,\nthr", b"ee\n\nfour x end"], "line", context_reset="line")
     np.testing.assert_allclose(
         [row[0] for row in found], [cold("one two,\n"), cold("three\n"), cold("\n"), cold("four x end")], atol=1e-9
     )
 
 
-def test_reset_by_blank_line_reads_each_paragraph_as_the_first():
+def test_context_reset_blank_line_scores_each_paragraph_as_the_first():
     text = b"one two,\nthree\n \n\nfour x\nend\n"
     for parts in ([text], [text[:17], text[17:]], [bytes([byte]) for byte in text]):
-        found = rows(parts, "line", reset="blank-line")
+        found = rows(parts, "line", context_reset="blank-line")
         assert sum(row[0] for row in found[:4]) == pytest.approx(cold("one two,\nthree\n \n\n"), abs=1e-9)
         assert sum(row[0] for row in found[4:]) == pytest.approx(cold("four x\nend\n"), abs=1e-9)
 
 
-def test_without_a_reset_the_context_goes_on():
+def test_without_a_reset_the_context_continues():
     (row,) = rows([TEXT], "file")
     assert row[0] == pytest.approx(score(READER.fork(), [TEXT]).bits, abs=1e-6)
 
 
-# Candidates and contrasts
+# Candidates and comparisons
 
 
-def test_score_many_scores_each_text_as_what_comes_after_the_prefix_and_changes_nothing():
+def test_score_many_scores_each_text_after_the_prefix_and_changes_nothing():
     predictor = reader(learning=True)
     before = predictor.predict()
     bits = score_many(predictor, ["two", "four", ""], prefix="one ")
@@ -188,11 +249,17 @@ def test_score_many_scores_each_text_as_what_comes_after_the_prefix_and_changes_
     assert len(score_many(predictor, [])) == 0
 
 
-def test_a_contrast_is_two_scores_of_the_same_units():
+@pytest.mark.parametrize("texts", ["cat", b"cat"])
+def test_score_many_refuses_a_single_text(texts):
+    with pytest.raises(TypeError, match=r"texts must be a list of texts, not one (str|bytes); use \[text\]"):
+        score_many(READER, texts)
+
+
+def test_compare_yields_pairs_of_scores_of_the_same_units():
     other = StreamPredictor(config=Config(hidden=16, layers=1))
     other.learning = False
     parts = (part for part in [TEXT[:20], TEXT[20:]])
-    pairs = list(contrast(READER.fork(), other, parts, "word"))
+    pairs = list(compare(READER.fork(), other, parts, "word"))
     a = np.concatenate([one.bits for one, _ in pairs])
     b = np.concatenate([two.bits for _, two in pairs])
     assert [text for one, _ in pairs for text in one.texts] == [text for _, two in pairs for text in two.texts]
@@ -200,14 +267,14 @@ def test_a_contrast_is_two_scores_of_the_same_units():
     assert b.sum() == pytest.approx(8 * len(TEXT))
 
 
-def test_symbols_of_two_kinds_cannot_be_contrasted():
+def test_compare_refuses_symbols_of_different_kinds():
     text_model = StreamPredictor(Vocabulary.from_text("ab"), Config(hidden=16, layers=1))
-    with pytest.raises(ValueError, match="by char"):
-        contrast(READER, text_model, ["ab"], "symbol")
+    with pytest.raises(ValueError, match="by character"):
+        compare(READER, text_model, ["ab"], "symbol")
 
 
-@pytest.mark.parametrize("option", ["by", "boundary", "reset"])
-def test_a_choice_that_there_is_not_is_refused_at_once(option):
+@pytest.mark.parametrize("option", ["by", "word_boundary", "context_reset"])
+def test_an_unknown_choice_is_refused_at_once(option):
     with pytest.raises(ValueError, match=f"{option} must be one of .*, not 'x'"):
         score_by(READER, [], **{option: "x"})
 
@@ -230,7 +297,7 @@ def table(output):
 
 
 @pytest.mark.parametrize("unit", ["bits", "nats", "log10"])
-def test_the_unit_is_in_the_name_of_the_column_and_the_levels_sum_to_the_same(files, unit):
+def test_the_column_is_named_after_the_unit_and_the_totals_agree(files, unit):
     factor = {"bits": 1, "nats": math.log(2), "log10": math.log10(2)}[unit]
     expected = factor * score(StreamPredictor.load(files / "a"), [TEXT]).bits
     for by in LEVELS:
@@ -241,7 +308,7 @@ def test_the_unit_is_in_the_name_of_the_column_and_the_levels_sum_to_the_same(fi
         assert [float(row[unit]) for row in as_tsv] == [record[unit] for record in as_json]
 
 
-def test_each_record_has_its_place_and_its_text(files):
+def test_each_record_has_its_position_and_its_text(files):
     found = objects(run("score", files / "text", "--model", files / "a", "--by", "word", "--format", "jsonl").stdout)
     assert list(found[0]) == ["line", "column", "offset", "bits", "text", "file"]
     for record in found:
@@ -249,7 +316,7 @@ def test_each_record_has_its_place_and_its_text(files):
     assert [(record["line"], record["column"]) for record in found[:4]] == [(1, 3), (1, 7), (1, 13), (3, 3)]
 
 
-def test_text_is_aligned_and_what_does_not_print_is_escaped(files):
+def test_text_is_aligned_and_unprintable_characters_are_escaped(files):
     header, *lines = run("score", files / "text", "--model", files / "a", "--by", "line").stdout.decode().splitlines()
     assert header.split() == ["line", "column", "offset", "bits", "text"]
     assert [line.split()[:3] for line in lines[:3]] == [["1", "1", "0"], ["2", "1", "20"], ["3", "1", "21"]]
@@ -257,7 +324,7 @@ def test_text_is_aligned_and_what_does_not_print_is_escaped(files):
     assert lines[-1].endswith("\\xff\\xfe broken \\xe3\\x81")
 
 
-def test_files_are_read_by_the_same_model_or_as_one_stream(files):
+def test_each_file_is_read_by_the_model_as_it_was_or_all_as_one_stream(files):
     arguments = ["score", files / "text", files / "text", "--model", files / "a", "--format", "jsonl"]
     first, second = objects(run(*arguments).stdout)
     assert first == second
@@ -271,26 +338,24 @@ def test_context_reset_line_is_that_of_the_python_api(files):
     output = run(
         "score", "-", "--model", files / "a", "--by", "line", "--context-reset", "line", "--format", "jsonl", stdin=TEXT
     )
-    found = rows([TEXT], "line", StreamPredictor.load(files / "a"), reset="line")
+    found = rows([TEXT], "line", StreamPredictor.load(files / "a"), context_reset="line")
     np.testing.assert_allclose([record["bits"] for record in objects(output.stdout)], [row[0] for row in found])
 
 
-def test_contrast_is_the_log_likelihood_ratio_per_line(files):
-    output = run(
-        "score", files / "text", "--contrast", files / "a", files / "b", "--freeze", "--format", "jsonl"
-    ).stdout
+def test_compare_writes_the_log_likelihood_ratio_of_each_line(files):
+    output = run("score", files / "text", "--compare", files / "a", files / "b", "--freeze", "--format", "jsonl").stdout
     found = objects(output)
     assert [record["line"] for record in found] == [1, 2, 3, 4, 5, 6, 7]
     assert all(record["ratio_bits"] == record["bits_b"] - record["bits_a"] for record in found)
     assert found[4]["ratio_bits"] > 0  # "end" stands in what a has seen, b expects every byte alike
     (total,) = table(
-        run("score", files / "text", "--contrast", files / "a", files / "b", "--freeze", "--by", "file").stdout
+        run("score", files / "text", "--compare", files / "a", files / "b", "--freeze", "--by", "file").stdout
     )
     assert float(total["ratio_bits"]) == pytest.approx(sum(record["ratio_bits"] for record in found), abs=0.01)
 
 
-def test_a_live_reader_gets_each_line_as_it_ends_and_each_word_as_the_next_begins():
-    for by, first, then in (("line", b"one two\n", b""), ("word", b"one t", b""), ("char", b"o", b"")):
+def test_from_a_pipe_each_unit_is_written_as_soon_as_it_is_complete():
+    for by, first, then in (("line", b"one two\n", b""), ("word", b"one t", b""), ("character", b"o", b"")):
         with start("score", "-", *TINY, "--by", by) as process:
             assert b"text" in next_line(process)
             process.stdin.write(first)
@@ -302,7 +367,7 @@ def test_a_live_reader_gets_each_line_as_it_ends_and_each_word_as_the_next_begin
         assert process.returncode == 0
 
 
-def test_ctrl_c_writes_whole_units_only():
+def test_ctrl_c_writes_complete_units_only():
     with start("score", "-", *TINY, "--by", "line", "--format", "jsonl") as process:
         process.stdin.write(b"one\ntwo\nthr")
         lines = [next_line(process), next_line(process)]
@@ -312,24 +377,24 @@ def test_ctrl_c_writes_whole_units_only():
     assert [json.loads(line)["text"] for line in lines] == ["one", "two"]
 
 
-def test_a_reader_that_has_enough_ends_score_with_141(tmp_path):
+def test_a_closed_pipe_ends_score_with_141(tmp_path):
     (tmp_path / "text").write_bytes(TEXT * 2000)
-    with start("score", tmp_path / "text", *TINY, "--by", "char") as process:
+    with start("score", tmp_path / "text", *TINY, "--by", "character") as process:
         next_line(process)
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
 
 
-def test_every_byte_passes_at_every_level():
+def test_every_byte_is_accepted_at_every_level():
     data = bytes(range(256)) * 2
     for by in LEVELS:
         found = objects(run("score", *TINY, "--freeze", "--by", by, "--format", "jsonl", stdin=data).stdout)
         assert sum(record["bits"] for record in found) == pytest.approx(8 * 512, abs=1e-6)
 
 
-def test_a_fresh_text_model_is_made_of_the_characters_of_each_file():
-    options = ["--vocab", "text", *TINY, "--freeze", "--by", "char", "--format", "jsonl"]
+def test_a_fresh_text_model_has_the_characters_of_the_file():
+    options = ["--vocab", "text", *TINY, "--freeze", "--by", "character", "--format", "jsonl"]
     found = objects(run("score", *options, stdin="aé日b".encode()).stdout)
     assert [(record["text"], record["bits"], record["offset"]) for record in found] == [
         ("a", 2.0, 0), ("é", 2.0, 1), ("日", 2.0, 3), ("b", 2.0, 6),
@@ -344,29 +409,29 @@ def test_a_fresh_text_model_is_made_of_the_characters_of_each_file():
         (["--format", "xml"], ["--format", "xml", "jsonl"]),
         (["--word-boundary", "middle"], ["--word-boundary", "middle", "trailing"]),
         (["--context-reset", "page"], ["--context-reset", "page", "blank-line"]),
-        (["--contrast", "small", "no-such-model"], ["no-such-model"]),
-        (["--contrast", "small", "small", "--model", "small"], ["--contrast", "--model"]),
-        (["--contrast", "small", "small", "--hidden", "16"], ["--hidden"]),
+        (["--compare", "small", "no-such-model"], ["no-such-model"]),
+        (["--compare", "small", "small", "--model", "small"], ["--compare", "--model"]),
+        (["--compare", "small", "small", "--hidden", "16"], ["--hidden"]),
     ],
 )
-def test_a_senseless_option_of_score_is_refused_with_its_name_and_value(arguments, words):
+def test_an_invalid_option_is_refused_with_its_name_and_value(arguments, words):
     result = run("score", *arguments, stdin=b"abc")
     assert_refused(result, *words)
     assert result.stdout == b""
 
 
-def test_contrast_with_one_model_is_a_usage_error():
-    assert run("score", "--contrast", "small").returncode == 2
+def test_compare_with_one_model_is_a_usage_error():
+    assert run("score", "--compare", "small").returncode == 2
 
 
-def test_a_terminal_that_is_not_utf8_gets_every_record():
+def test_output_that_is_not_utf8_has_every_record():
     latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     result = run("score", *TINY, "--by", "word", "--format", "jsonl", stdin="日本 x".encode(), env=latin)
     assert [record["text"] for record in objects(result.stdout)] == ["日本", "x"]
 
 
 @pytest.mark.parametrize("format", ["ansi", "html"])
-def test_a_picture_of_a_file_holds_its_words(tmp_path, format):
+def test_a_heat_map_of_a_file_contains_its_words(tmp_path, format):
     (tmp_path / "text").write_text("naïve words\n" * 3)
     result = run("score", tmp_path / "text", *TINY, "--format", format)
     assert result.returncode == 0, result.stderr
@@ -375,14 +440,14 @@ def test_a_picture_of_a_file_holds_its_words(tmp_path, format):
 
 
 @pytest.mark.parametrize("options", [["--format", "html", "--by", "word"], ["--explain", "--by", "line"]])
-def test_a_picture_or_an_explanation_of_what_has_none_is_refused(tmp_path, options):
+def test_a_heat_map_by_word_and_an_explanation_by_line_are_refused(tmp_path, options):
     (tmp_path / "text").write_text("words\n")
     result = run("score", tmp_path / "text", *TINY, *options)
     assert result.returncode == 1
     assert re.fullmatch(rb"streamlstm: [^\n]+\n", result.stderr)
 
 
-def test_an_explanation_names_each_expert_and_all_together(tmp_path):
+def test_explain_reports_on_each_expert_and_on_all_together(tmp_path):
     (tmp_path / "text").write_text("the same words, the same words\n" * 9)
     header, *rows = run("score", tmp_path / "text", *TINY, "--explain").stdout.decode().splitlines()
     assert header.split("\t") == ["share", "bits_per_symbol", "weight", "expert", "file"]
@@ -390,3 +455,30 @@ def test_an_explanation_names_each_expert_and_all_together(tmp_path):
     assert list(table) == [*EXPERTS, "all together"]
     assert table["network"][0] == 1
     assert table["all together"][1] < table["network"][1]
+
+
+def test_jsonl_sends_no_control_character_to_a_terminal(tmp_path):
+    (tmp_path / "na\x9bme").write_text("a\x9b2J\x7f\u202e\n")
+    output = run("score", tmp_path / "na\x9bme", *TINY, "--by", "line", "--format", "jsonl").stdout.decode()
+    (record,) = map(json.loads, output.splitlines())
+    assert output.replace("\n", "").isprintable()
+    assert (record["text"], record["file"]) == ("a\x9b2J\x7f\u202e", str(tmp_path / "na\x9bme"))
+
+
+@pytest.mark.parametrize("options", [["--by", "word"], ["--by", "file"], ["--explain"]])
+def test_a_tab_in_the_name_of_a_file_does_not_break_a_row(tmp_path, options):
+    (tmp_path / "a\tb").write_text("words\n")
+    rows = table(run("score", tmp_path / "a\tb", *TINY, "--format", "tsv", *options).stdout)
+    assert {row["file"] for row in rows} == {str(tmp_path / "a\\tb")}
+
+
+def test_a_heat_map_of_a_text_model_may_have_characters_at_the_border_of_a_block(tmp_path):
+    (tmp_path / "text").write_text("é" * 200)
+    result = run("score", tmp_path / "text", "--vocab", "text", *TINY, "--format", "ansi")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.decode().count("é") == 200
+
+
+def test_by_accepts_char_for_character():
+    one, other = (run("score", *TINY, "--by", by, stdin=b"abc").stdout for by in ("char", "character"))
+    assert one == other != b""

@@ -1,4 +1,7 @@
-"""Going back to how a predictor was: the same bits as if nothing had been read since."""
+"""Snapshots: after `restore` a predictor gives the same bits as if it had read nothing since."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,12 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor
-from streamlstm.tasks.snapshot import Backup
+from streamlstm.tasks.snapshot import Snapshot
 
-CONFIGS = [
-    Config(hidden=16, layers=1, window=8, memory=False),
-    Config(hidden=16, layers=1, window=8, memory_bits=10),  # so small that pages are replaced
-]
+SMALL = Config(hidden=16, layers=1, window=8, memory_bits=10)  # so small that pages are replaced
+CONFIGS = [Config(hidden=16, layers=1, window=8, memory=False), SMALL]
 
 
 def fresh(config):
@@ -21,55 +22,195 @@ def fresh(config):
     return predictor
 
 
-def assert_alike(one, other):
-    """Both predict and learn the same, and remember the same."""
+def assert_equal(one, other, n=300):
+    """Both predict the same, learn the same from n symbols, and have the same checkpoint."""
     assert np.array_equal(one.predict(), other.predict())
     assert one.n_symbols == other.n_symbols
-    assert np.array_equal(one.observe_many(text(300)), other.observe_many(text(300)))
-    if one._memory is not None:
-        saved = other._memory.save()
-        assert all(np.array_equal(array, saved[name]) for name, array in one._memory.save().items())
+    assert one.learning == other.learning
+    assert np.array_equal(one.observe_many(text(n)), other.observe_many(text(n)))
+    (arrays, values), (expected, expected_values) = one.to_checkpoint(), other.to_checkpoint()
+    assert values == expected_values
+    assert arrays.keys() == expected.keys()
+    assert all(np.array_equal(array, expected[name]) for name, array in arrays.items())
 
 
-@settings(max_examples=25)
-@given(
-    moves=st.lists(st.sampled_from(["read", "keep", "go back", "freeze", "learn", "fork", "reset"]), max_size=12),
-    which=st.integers(0, 1),
-)
-def test_whatever_happens_the_predictor_is_what_it_was_when_it_was_kept(moves, which):
-    predictor, kept = fresh(CONFIGS[which]), fresh(CONFIGS[which])
-    now, forks, backup, n = fresh(CONFIGS[which]), [], Backup(predictor), 0
-    for move in [*moves, "go back"]:
+MOVES = ["read", "update", "restore", "freeze", "learn", "fork", "become a fork", "reset"]
+
+
+@settings(max_examples=40)
+@given(moves=st.lists(st.sampled_from(MOVES), max_size=12), which=st.integers(0, 1))
+def test_whatever_happens_the_predictor_is_restored_to_what_it_was(moves, which):
+    predictor, twin = fresh(CONFIGS[which]), fresh(CONFIGS[which])
+    snapshot, expected, forks, n = Snapshot(predictor), twin.fork(), [], 0
+    for move in [*moves, "restore"]:
         if move == "read":
             n += 1
             data = f"line {n} of {n * n}\n".encode()
-            assert np.array_equal(predictor.observe_many(data), now.observe_many(data))
-        elif move == "keep":
-            backup.keep()
-            kept = now.fork()
-        elif move == "go back":
-            backup.go_back()
-            now = kept.fork()
+            assert np.array_equal(predictor.observe_many(data), twin.observe_many(data))
+        elif move == "update":
+            snapshot.update()
+            expected = twin.fork()
+        elif move == "restore":
+            snapshot.restore()
+            twin = expected.fork()
         elif move == "fork":
-            forks.append((predictor.fork(), now.fork()))
+            forks.append((predictor.fork(), twin.fork()))
+        elif move == "become a fork":
+            forks.append((predictor, twin))
+            predictor, twin = predictor.fork(), twin.fork()
+            snapshot, expected = Snapshot(predictor), twin.fork()
         elif move == "reset":
             predictor.reset()
-            now.reset()
+            twin.reset()
         else:
-            predictor.learning = now.learning = move == "learn"
-    assert_alike(predictor, now)
+            predictor.learning = twin.learning = move == "learn"
+    assert_equal(predictor, twin)
     for one, other in forks:
-        assert_alike(one, other)
+        assert_equal(one, other)
+
+
+def test_the_log_contains_only_the_pages_that_changed():
+    predictor = fresh(SMALL)
+    snapshot = Snapshot(predictor)
+    predictor.observe_many(b"x")
+    assert 0 < snapshot._log.n_records < 100
+    snapshot.update()
+    assert snapshot._log.n_records == 0
+    predictor.observe_many(b"x")
+    assert 0 < snapshot._log.n_records < 100
+    snapshot.restore()
+    assert snapshot._log.n_records == 0
+
+
+def test_the_history_is_restored_where_the_ring_was_overwritten():
+    config = Config(hidden=16, layers=1, window=8, memory_bits=10)
+    predictor = StreamPredictor(config=config)
+    snapshot, before = Snapshot(predictor), predictor.to_checkpoint()[0]["memory.state"].copy()
+    memory = predictor._parts.memory
+    memory.arrays(learn=True).history[:] = np.arange(len(memory.arrays(learn=True).history)) % 256
+    expected = memory.arrays(learn=True).history.copy()
+    predictor.observe_many(text(700))
+    assert not np.array_equal(predictor._parts.memory.arrays(learn=False).history, expected)
+    snapshot.restore()
+    assert np.array_equal(predictor._parts.memory.arrays(learn=False).history, expected)
+    assert np.array_equal(predictor.to_checkpoint()[0]["memory.state"], before)
+
+
+def test_an_older_snapshot_of_a_predictor_is_refused_and_changes_nothing():
+    predictor, twin = fresh(SMALL), fresh(SMALL)
+    older, newer = Snapshot(predictor), Snapshot(predictor)
+    for method in (older.update, older.restore):
+        with pytest.raises(ValueError, match="a newer snapshot"):
+            method()
+    predictor.observe_many(b"something else")
+    newer.restore()
+    assert_equal(predictor, twin)
+
+
+def test_nothing_is_logged_any_more_once_the_snapshot_is_dropped():
+    predictor = fresh(SMALL)
+    snapshot = Snapshot(predictor)
+    predictor.observe(b"x")
+    assert predictor._parts.memory.arrays(learn=True).undo.size
+    del snapshot
+    predictor.observe(b"x")
+    assert not predictor._parts.memory.arrays(learn=True).undo.size
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt before the n-th line of Python code in the package."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __enter__(self):
+        sys.settrace(self._trace)
+
+    def __exit__(self, *_):
+        sys.settrace(None)
+
+    def _trace(self, frame, event, _):
+        if "streamlstm" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self._trace
+
+
+def interrupted(action, n):
+    """Whether the action was interrupted before its n-th line."""
+    try:
+        with Interrupt(n):
+            action()
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("with_fork", [False, True])
+@pytest.mark.parametrize("config", CONFIGS)
+def test_an_interrupt_leaves_the_predictor_before_or_after_a_restore(config, with_fork):
+    first, n, seen = fresh(config), 1, set()
+    while n:
+        predictor, old, new = first.fork(), first.fork(), first.fork()
+        snapshot = Snapshot(predictor)
+        for one in (predictor, new):
+            one.observe_many(b"line 2 of 4\n")
+        forks = [predictor.fork()] if with_fork else []
+        was_interrupted = interrupted(snapshot.restore, n)
+        is_restored = predictor.n_symbols == old.n_symbols
+        assert_equal(predictor, old if is_restored else new, n=20)
+        snapshot.restore()
+        assert_equal(predictor, first.fork(), n=20)
+        for fork in forks:
+            assert fork.n_symbols == 712
+        seen.add(is_restored)
+        n = n + 1 if was_interrupted else 0
+    assert seen == {False, True}
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_only_what_changed_is_copied(config):
-    predictor = fresh(config)
-    backup = Backup(predictor)
-    predictor.observe_many(b"x")
-    if predictor._memory is not None:
-        changed = predictor._memory._changed
-        assert 0 < changed[0] < 100
-        assert sorted(changed[1 : 1 + changed[0]]) == np.flatnonzero(changed[1 + len(changed) // 2 :]).tolist()
-        backup.keep()
-        assert changed[0] == 0 == changed[1 + len(changed) // 2 :].max()
+def test_an_interrupt_leaves_the_old_or_the_new_snapshot_after_an_update(config):
+    first, n, seen = fresh(config), 1, set()
+    while n:
+        predictor, twin = first.fork(), first.fork()
+        snapshot, old = Snapshot(predictor), twin.fork()
+        for one in (predictor, twin):
+            one.observe_many(b"line 2 of 4\n")
+        new = twin.fork()
+        was_interrupted = interrupted(snapshot.update, n)
+        predictor.observe_many(b"and more\n")
+        snapshot.restore()
+        is_new = predictor.n_symbols == new.n_symbols
+        assert_equal(predictor, (new if is_new else old).fork(), n=20)
+        seen.add(is_new)
+        n = n + 1 if was_interrupted else 0
+    assert seen == {False, True}
+
+
+RESIDENT = """
+import resource, sys
+from streamlstm import Config, StreamPredictor
+from streamlstm.tasks.snapshot import Snapshot
+
+predictor = StreamPredictor(config=Config(hidden=16, layers=1, window=8, memory_bits=21))
+predictor.observe_many(b"a line to compile the kernels\\n" * 20)
+predictor.fork().observe_many(b"x")  # the table is copied, so that every page of it is resident
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+snapshot = Snapshot(predictor)
+for n in range(20):
+    predictor.observe_many(b"line %d of the log\\n" % n)
+    if n % 2:
+        snapshot.restore()
+    snapshot.update()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's unit of ru_maxrss")
+def test_a_snapshot_of_a_memory_takes_a_small_part_of_its_size():
+    command = [sys.executable, "-c", RESIDENT]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert grown < 2**21 * 64 / 4

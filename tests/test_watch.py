@@ -1,10 +1,12 @@
 """Watching lines: the baseline, what is flagged, what is learned, and the command on real pipes."""
 
+import io
 import json
 import os
 import pty
 import random
 import re
+import select
 import signal
 import statistics
 import subprocess
@@ -16,8 +18,12 @@ from hypothesis import strategies as st
 from test_cli import CLI, TINY, assert_refused, next_line, objects, run, start
 
 from streamlstm import Config, StreamPredictor, Vocabulary, Watcher
-from streamlstm.tasks.baseline import FEWEST, RECENT, Baseline
-from streamlstm.tasks.watch import GIVE_IN, LONGEST, LineSplitter, surprising_spans
+from streamlstm.checkpoint import read_checkpoint, write_checkpoint
+from streamlstm.render.lines import LinePrinter, StatusLine, format_json, format_line
+from streamlstm.tasks import watch as watch_module
+from streamlstm.tasks.baseline import MAX_RECENT, MIN_RECENT, Baseline
+from streamlstm.tasks.line_reader import LineReader
+from streamlstm.tasks.watch import BURST_LINES, MAX_LINE_BYTES, LineSplitter, WatchedLine, surprising_spans
 
 SMALL = Config(hidden=32, layers=1, window=8, memory_bits=10)
 FRESH = ["--hidden", "32", "--layers", "1", "--window", "8", "--memory-bits", "10"]
@@ -25,8 +31,10 @@ CALM = [b"12:%02d job %d done in %d ms\n" % (n // 5 % 60, n % 7, 100 + n % 13) f
 STRANGE = b"KERNEL PANIC at 0xc0ffee: not syncing\n"
 
 
-def fresh(config=SMALL):
-    return StreamPredictor(config=config)
+def fresh(config=SMALL, learning=True):
+    predictor = StreamPredictor(config=config)
+    predictor.learning = learning
+    return predictor
 
 
 def watched(lines, **options):
@@ -50,18 +58,36 @@ def test_median_and_mad_are_those_of_the_recent_scores(scores):
     baseline = Baseline()
     for score in scores:
         baseline.add(score, 80)
-    places = [min(int(512 * score), 2**14 - 1) for score in scores][-FEWEST:]
-    median = statistics.median_low(places)
-    mad = statistics.median_low(abs(place - median) for place in places)
+    steps = [min(int(512 * score), 2**14 - 1) for score in scores][-MIN_RECENT:]
+    median = statistics.median_low(steps)
+    mad = statistics.median_low(abs(step - median) for step in steps)
     assert baseline.median_and_mad() == (median / 512, mad / 512)
 
 
 def test_the_baseline_is_bounded_and_forgets_the_oldest():
     baseline = Baseline()
-    for score in [9.0] * 2 * RECENT + [1.0] * RECENT:
+    for score in [9.0] * 2 * MAX_RECENT + [1.0] * MAX_RECENT:
         baseline.add(score, 80)
-    assert len(baseline.recent) == RECENT
+    assert len(baseline.recent) == MAX_RECENT
     assert baseline.median_and_mad() == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"recent": [2**14], "n_scores": 1}, "score"),
+        ({"recent": [1, 2], "n_scores": 1}, "n_scores"),
+        ({"mean_length": float("nan")}, "mean_length"),
+    ],
+)
+def test_an_inconsistent_baseline_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        Baseline(**arguments)
+
+
+def test_a_baseline_without_scores_has_no_median():
+    with pytest.raises(ValueError, match="without scores"):
+        Baseline().median_and_mad()
 
 
 # What is flagged
@@ -86,8 +112,7 @@ def test_a_score_is_the_mean_of_the_characters_and_z_its_robust_distance():
 
 
 def test_a_character_is_a_code_point_and_a_broken_byte():
-    watcher = Watcher(StreamPredictor(config=Config(hidden=16, layers=1, memory=False)))
-    watcher._root.learning = False
+    watcher = Watcher(fresh(Config(hidden=16, layers=1, memory=False), learning=False))
     line = watcher.observe("日本é".encode() + b"\xff\n")
     assert line.bits_per_char == 8 * 10 / 5
     assert line.text == "日本é\udcff"
@@ -107,7 +132,7 @@ def test_the_spans_show_where_the_surprise_is():
     odd = CALM[300].replace(b"done", b"QX#K~ZW\xc3\xa9@PV")
     _, lines = watched([*CALM[:300], odd], threshold=3)
     start, end = lines[-1].text.index("QX#K~ZWé@PV"), lines[-1].text.index(" in ")
-    marked = {place for span in lines[-1].spans for place in range(*span)}
+    marked = {index for span in lines[-1].spans for index in range(*span)}
     assert len(marked.intersection(range(start, end))) >= 9
     assert len(marked) <= 25 < len(lines[-1].text)
     assert all(not line.spans for line in lines[:-1] if not line.flagged)
@@ -132,7 +157,7 @@ def scores(watcher, lines):
 
 
 @pytest.mark.parametrize("learning", [True, False])
-def test_it_is_as_if_a_flagged_line_had_never_been_read(learning):
+def test_predictions_are_the_same_as_if_a_flagged_line_had_never_been_read(learning):
     predictor = fresh()
     predictor.observe_many(b"".join(CALM[:100]))
     predictor.learning = learning
@@ -146,6 +171,17 @@ def test_it_is_as_if_a_flagged_line_had_never_been_read(learning):
         assert scores(with_strange, part) == scores(without, part)
 
 
+def test_only_a_line_that_was_read_as_undoable_can_be_undone():
+    reader = LineReader(fresh())
+    reader.read(np.array([1, 2], np.int32), undoable=False)
+    with pytest.raises(ValueError, match="no line to undo"):
+        reader.undo()
+    reader.read(np.array([1, 2], np.int32), undoable=True)
+    reader.undo()
+    with pytest.raises(ValueError, match="no line to undo"):
+        reader.undo()
+
+
 def test_learn_flagged_learns_from_flagged_lines_too():
     watcher, _ = watched(CALM[:300], learn_flagged=True)
     assert watcher.observe(STRANGE).flagged
@@ -154,13 +190,13 @@ def test_learn_flagged_learns_from_flagged_lines_too():
     assert scores(watcher, CALM[300:310]) == pytest.approx([reader.observe_many(l).mean() for l in CALM[300:310]])
 
 
-def test_a_strange_line_stays_strange_when_it_comes_now_and_then_and_a_burst_becomes_normal():
+def test_a_strange_line_now_and_then_is_always_flagged_and_a_burst_becomes_normal():
     watcher, _ = watched(CALM[:300])
     for at in range(300, 400, 10):
         assert watcher.observe(STRANGE).flagged
         scores(watcher, CALM[at : at + 10])
     burst = [watcher.observe(STRANGE).flagged for _ in range(40)]
-    assert all(burst[:GIVE_IN])
+    assert all(burst[:BURST_LINES])
     assert not any(burst[-10:])
 
 
@@ -175,62 +211,110 @@ def test_a_frozen_model_learns_nothing():
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-# Streams by key
+# A model per key
 
 
-def test_each_key_has_a_stream_of_its_own():
+def test_each_key_has_a_model_of_its_own():
     other = [b"host-b disk %d at 71 %% of /var\n" % (n % 3) for n in range(300)]
     mixed = [line for n in range(300) for line in (b"host-a " + CALM[n], other[n])]
-    _, together = watched(mixed, key=r"^(host-\w)")
+    _, together = watched(mixed, key_regex=r"^(host-\w)")
     for alone, found in ((mixed[::2], together[::2]), (mixed[1::2], together[1::2])):
         _, lines = watched(alone)
         assert [line.bits_per_char for line in lines] == [line.bits_per_char for line in found]
     assert {line.key for line in together} == {"host-a", "host-b"}
 
 
-def test_the_least_recently_used_key_is_dropped_with_a_note_and_begins_anew():
-    _, lines = watched([b"a 1\n", b"b 1\n", b"a 1\n", b"c 1\n", b"b 1\n"], key="^.", max_keys=2)
+def test_the_least_recently_used_model_is_dropped_with_a_note_and_its_key_starts_anew():
+    _, lines = watched([b"a 1\n", b"b 1\n", b"a 1\n", b"c 1\n", b"b 1\n"], key_regex="^.", max_keys=2)
     assert [note for line in lines for note in line.notes] == [
-        "key 'c' takes the place of 'b', the least recently used of 2 (1 dropped so far)",
-        "key 'b' takes the place of 'a', the least recently used of 2 (2 dropped so far)",
+        f"dropped the model of key {old!r} to make one for {new!r}: max_keys is 2 ({n} dropped so far); "
+        "a model that starts anew detects less"
+        for old, new, n in (("b", "c", 1), ("a", "b", 2))
     ]
     assert lines[4].bits_per_char == lines[1].bits_per_char
 
 
-def test_lines_without_a_key_are_a_stream_too():
-    _, lines = watched([b"[x] 1\n", b"none\n", b"[y] 1\n"], key=r"\[(\w)\]|\[\]")
+def test_lines_without_a_key_have_a_model_too():
+    _, lines = watched([b"[x] 1\n", b"none\n", b"[y] 1\n"], key_regex=r"\[(\w)\]|\[\]")
     assert [line.key for line in lines] == ["x", "", "y"]
+
+
+def in_turn(n, n_keys=3):
+    return [b"host-%d " % key + CALM[number] for number in range(n) for key in range(n_keys)]
+
+
+def adapted():
+    predictor = fresh()
+    predictor.observe_many(b"".join(CALM[:300]))
+    return predictor
+
+
+def test_a_strange_line_is_flagged_though_there_are_more_keys_than_models():
+    watcher = Watcher(adapted(), key_regex=r"^host-\d", max_keys=2, warmup=30)
+    assert not any(watcher.observe(line).flagged for line in in_turn(35))
+    assert all(watcher.observe(b"host-%d " % key + STRANGE).flagged for key in (0, 1, 2))
+    assert not any(watcher.observe(line).flagged for line in in_turn(10))
+
+
+def test_a_key_that_comes_back_is_compared_with_what_its_earlier_models_read_at_the_same_age():
+    watcher = Watcher(adapted(), key_regex=r"^host-\d", max_keys=1, warmup=40)
+    lines = [watcher.observe(b"host-%d " % (at // 100 % 2) + CALM[at]) for at in range(600)]
+    assert lines[-100].bits_per_char > lines[-1].bits_per_char + 2
+    assert not any(line.flagged for line in lines)
+    for line in CALM[:20]:
+        watcher.observe(b"host-0 " + line)
+    assert watcher.observe(b"host-0 " + STRANGE).flagged
+
+
+def test_what_is_kept_of_dropped_keys_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch_module, "MAX_DROPPED_KEYS", 5)
+    watcher, _ = watched([b"%d\n" % n for n in range(20)], key_regex=".*", max_keys=1)
+    watcher.save(tmp_path / "m")
+    assert [values["key"] for values in read_checkpoint(tmp_path / "m")[1]["watch"]["dropped"]] == [
+        str(n) for n in range(14, 19)
+    ]
+
+
+def test_a_long_key_is_truncated():
+    line = Watcher(fresh(), key_regex=".*").observe(b"x" * 1000 + b"\n")
+    assert line.key == "x" * 256
 
 
 # What comes in
 
 
-def test_of_a_very_long_line_the_rest_is_left_out_with_a_note():
-    watcher = Watcher(fresh(Config(hidden=16, layers=1, memory_bits=10)))
-    watcher._root.learning = False
-    exact, longer = watcher.observe(b"x" * LONGEST + b"\n"), watcher.observe(b"x" * (LONGEST + 1) + b"\n")
+def test_a_line_is_str_or_bytes():
+    text = ["naïve\n", "日本\n", "no end"]
+    _, of_text = watched(text)
+    _, of_bytes = watched([line.encode() for line in text])
+    assert of_text == of_bytes
+
+
+def test_a_very_long_line_is_truncated_with_a_note():
+    watcher = Watcher(fresh(Config(hidden=16, layers=1, memory_bits=10), learning=False))
+    exact, longer = watcher.observe(b"x" * MAX_LINE_BYTES + b"\n"), watcher.observe(b"x" * (MAX_LINE_BYTES + 1) + b"\n")
     assert not exact.notes
-    assert len(longer.text) == LONGEST
-    assert longer.notes == [f"line 2 has more than {LONGEST:,} bytes; the rest is left out"]
+    assert len(longer.text) == MAX_LINE_BYTES
+    assert longer.notes == [f"line 2 has more than {MAX_LINE_BYTES:,} bytes and was truncated"]
 
 
 @given(st.lists(st.binary(max_size=30) | st.just(b"\n")))
 @settings(max_examples=60)
-def test_lines_are_cut_at_newlines_however_the_blocks_fall(blocks):
+def test_lines_end_at_newlines_wherever_the_blocks_end(blocks):
     splitter = LineSplitter()
     lines = [line for block in blocks for line in splitter.feed(block)]
     assert b"".join(lines) + splitter.rest() == b"".join(blocks)
     assert all(line.count(b"\n") == 1 and line.endswith(b"\n") for line in lines)
 
 
-def test_a_line_without_an_end_takes_no_more_memory_than_is_read_of_it():
+def test_a_line_without_an_end_takes_bounded_memory():
     splitter = LineSplitter()
     for _ in range(100):
         assert not list(splitter.feed(b"x" * 8192))
-    assert len(splitter.rest()) == LONGEST + 1
+    assert len(splitter.rest()) == MAX_LINE_BYTES + 1
 
 
-def test_any_bytes_can_be_watched_and_the_text_gives_them_back():
+def test_any_bytes_can_be_watched_and_recovered_from_the_text():
     junk = random.Random(5).randbytes(4000).replace(b"\n", b"") + b"\xff\xc3\xa9\xe3\x81"
     watcher, _ = watched(CALM[:150])
     line = watcher.observe(junk + b"\n")
@@ -262,10 +346,10 @@ def test_a_line_with_an_unknown_symbol_changes_nothing():
         ({"threshold": float("nan")}, "threshold.*nan"),
         ({"warmup": -1}, "warmup.*-1"),
         ({"max_keys": 0}, "max_keys.*0"),
-        ({"key": "("}, "regular expression"),
+        ({"key_regex": "("}, "not a valid regular expression"),
     ],
 )
-def test_a_senseless_option_is_refused_with_its_name(options, words):
+def test_an_invalid_option_is_refused_with_its_name(options, words):
     with pytest.raises(ValueError, match=words):
         Watcher(fresh(), **options)
 
@@ -274,14 +358,95 @@ def test_a_senseless_option_is_refused_with_its_name(options, words):
 
 
 @pytest.mark.parametrize("key", [None, r"job (\d)"])
-def test_save_and_load_goes_on_to_the_last_bit(tmp_path, key):
+def test_save_and_load_continues_to_the_last_bit(tmp_path, key):
     stream = [*CALM[:250], STRANGE, *CALM[250:300]]
-    _, expected = watched([*stream, STRANGE, *CALM[300:420]], key=key, warmup=20)
-    first, _ = watched(stream, key=key, warmup=20)
+    _, expected = watched([*stream, STRANGE, *CALM[300:420]], key_regex=key, warmup=20)
+    first, _ = watched(stream, key_regex=key, warmup=20)
     first.save(tmp_path / "m")
-    second = Watcher.load(tmp_path / "m", key=key, warmup=20)
+    second = Watcher.load(tmp_path / "m", key_regex=key, warmup=20)
     assert [second.observe(line) for line in [STRANGE, *CALM[300:420]]] == expected[len(stream) :]
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_save_and_load_keeps_what_is_known_of_dropped_keys(tmp_path):
+    options = {"key_regex": r"^host-\d", "max_keys": 2, "warmup": 30}
+    stream = in_turn(60)
+    _, expected = watched([*stream, *in_turn(10)], **options)
+    first, _ = watched(stream, **options)
+    first.save(tmp_path / "m")
+    second = Watcher.load(tmp_path / "m", **options)
+    found = [second.observe(line) for line in in_turn(10)]
+    assert [line.z for line in found] == [line.z for line in expected[len(stream) :]]
+    assert all(line.z for line in found)
+
+
+def test_fewer_models_are_loaded_than_were_saved_if_max_keys_is_less(tmp_path):
+    options = {"key_regex": r"^host-\d", "warmup": 30}
+    first, _ = watched(in_turn(40), **options)
+    first.save(tmp_path / "m")
+    second = Watcher.load(tmp_path / "m", max_keys=1, **options)
+    expected, found = ([w.observe(line) for line in in_turn(1)[::-1]] for w in (first, second))
+    assert found[0] == expected[0]
+    assert [len(line.notes) for line in found] == [0, 1, 1]
+    assert found[1].bits_per_char > expected[1].bits_per_char
+
+
+@pytest.mark.parametrize("key", [None, r"job (\d)"])
+def test_a_file_of_version_0_1_is_continued(tmp_path, key):
+    first, _ = watched(CALM[:150], key_regex=key)
+    first.save(tmp_path / "new")
+    arrays, values = read_checkpoint(tmp_path / "new")
+    del values["watch"]["dropped"]
+    for stream in values["watch"]["streams"]:
+        del stream["early"]
+    write_checkpoint(tmp_path / "old", arrays, values)
+    found, expected = (Watcher.load(tmp_path / name, key_regex=key) for name in ("old", "new"))
+    lines = [*CALM[150:200], STRANGE, *CALM[200:220]]
+    assert [found.observe(line) for line in lines] == [expected.observe(line) for line in lines]
+
+
+def damage(path, change):
+    arrays, values = read_checkpoint(path)
+    change(values["watch"])
+    write_checkpoint(path, arrays, values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda watch: watch.pop("keyed"),
+        lambda watch: watch.pop("streams"),
+        lambda watch: watch.update(streams=7),
+        lambda watch: watch.update(streams=[7]),
+        lambda watch: watch.update(dropped=[{}]),
+        lambda watch: watch["streams"][0].pop("key"),
+        lambda watch: watch["streams"][0].pop("baseline"),
+        lambda watch: watch["streams"][0].pop("predictor"),
+        lambda watch: watch["streams"][0].update(alarms=-1),
+        lambda watch: watch["streams"][0].update(alarms=[]),
+        lambda watch: watch["streams"][0].update(early=[7]),
+        lambda watch: watch["streams"][0]["baseline"].update(recent=[-1]),
+        lambda watch: watch["streams"][0]["baseline"].update(recent=[1.5]),
+        lambda watch: watch["streams"][0]["baseline"].update(recent="abc"),
+        lambda watch: watch["streams"][0]["baseline"].update(n_scores=None),
+        lambda watch: watch["streams"][0]["baseline"].update(other=1),
+        lambda watch: watch["streams"][0]["predictor"].pop("config"),
+        lambda watch: watch["streams"][0]["predictor"]["config"].update(hidden=9),
+    ],
+)
+def test_a_damaged_file_is_refused_in_one_line_and_changes_nothing(tmp_path, change):
+    watched(CALM[:10], key_regex=r"job (\d)")[0].save(tmp_path / "m")
+    damage(tmp_path / "m", change)
+    watcher = Watcher(StreamPredictor.load(tmp_path / "m"), key_regex=r"job (\d)")
+    before = repr(watcher)
+    with pytest.raises(ValueError, match=r"^[^\n]*m is not a usable model: [^\n]*$"):
+        watcher.restore(tmp_path / "m")
+    assert repr(watcher) == before
+
+
+def test_any_model_can_be_watched_with(tmp_path):
+    fresh().save(tmp_path / "m")
+    assert Watcher.load(tmp_path / "m").observe(CALM[0]) == watched(CALM[:1])[1][0]
 
 
 def test_what_a_watcher_saves_is_a_model(tmp_path):
@@ -292,11 +457,66 @@ def test_what_a_watcher_saves_is_a_model(tmp_path):
     assert np.array_equal(StreamPredictor.load(tmp_path / "m").predict(), reader.predict())
 
 
-def test_streams_by_key_are_refused_without_the_expression(tmp_path):
-    watcher, _ = watched(CALM[:10], key=r"job (\d)")
+def test_models_by_key_are_refused_without_the_regular_expression(tmp_path):
+    watcher, _ = watched(CALM[:10], key_regex=r"job (\d)")
     watcher.save(tmp_path / "m")
     with pytest.raises(ValueError, match="regular expression"):
         Watcher.load(tmp_path / "m")
+
+
+# Printing
+
+
+def line_of(text, spans=(), flagged=True):
+    return WatchedLine(text, 2.5, 9.0, flagged, list(spans), "a\x9bkey", [])
+
+
+CONTROLS = "\x00\x1b[2J\x7f\x9b\xad\u2028\u2029\u202e\ufeff\udc9b\U000e0001"
+
+
+def test_jsonl_has_printable_characters_only_and_parses_to_the_same_text():
+    line = line_of(CONTROLS + 'né"\\日本😀')
+    written = format_json(line, 1, with_key=True)
+    assert written.endswith("\n")
+    assert written[:-1].isprintable()
+    assert "né" in written
+    assert "日本😀" in written
+    assert json.loads(written)["text"] == line.text
+    assert json.loads(written)["key"] == line.key
+
+
+def test_on_a_terminal_what_is_not_printable_is_escaped_and_elsewhere_unaltered():
+    line = line_of(CONTROLS)
+    assert CONTROLS in format_line(line, 1)
+    assert format_line(line, 1, terminal=True)[:-1].isprintable()
+
+
+def test_marks_stand_below_the_span_whatever_the_width_of_its_characters():
+    text, marks = format_line(line_of("日本\té\x1b end", [(3, 5)]), 1, terminal=True).splitlines()
+    assert text.endswith("日本\té\\x1b end")
+    assert marks == " " * text.index("日") + "    \t^^^^^"
+
+
+def test_spans_are_coloured_on_a_terminal_only():
+    line = line_of("open the door", [(9, 13)])
+    assert format_line(line, 1, terminal=True, colour=True).endswith("open the \x1b[1;31mdoor\x1b[0m\n")
+    assert format_line(line, 1, colour=True) == format_line(line, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"format": "tsv"}, "text or jsonl.*tsv"), ({"context": -1}, "context")]
+)
+def test_an_invalid_option_of_a_printer_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        LinePrinter(io.BytesIO(), **options)
+
+
+def test_a_status_line_is_written_to_a_terminal_only():
+    out = io.StringIO()
+    with StatusLine(out) as status:
+        assert not status.is_due
+        status.show("half way")
+    assert out.getvalue() == ""
 
 
 # The command
@@ -330,24 +550,24 @@ def test_context_prints_the_lines_around(log):
     ]  # fmt: skip
 
 
-def test_context_parts_that_are_not_together_with_a_rule(log):
+def test_context_separates_groups_with_a_rule(log):
     result = run("watch", "-", *FRESH, "--context", 1, stdin=log.read_bytes() * 2)
     lines = [line.split()[0] for line in result.stdout.decode().splitlines()[1:] if "^" not in line]
     assert lines == ["300", "301", "302", "--", "701", "702", "703"]
 
 
-def test_a_key_is_a_field_of_its_own():
+def test_jsonl_has_the_key_as_a_field():
     lines = b"".join(b"host-%d up\n" % (n % 3) for n in range(9))
     found = objects(run("watch", *FRESH, "--all", "--format", "jsonl", "--key-regex", r"host-(\d)", stdin=lines).stdout)
     assert [record["key"] for record in found] == ["0", "1", "2"] * 3
 
 
-def test_a_dropped_key_is_said_on_stderr():
+def test_a_note_on_stderr_says_that_a_model_was_dropped():
     result = run("watch", *FRESH, "--key-regex", "^.", "--max-keys", 1, stdin=b"a\nb\n")
-    assert result.stderr.startswith(b"streamlstm: key 'b' takes the place of 'a'")
+    assert result.stderr.startswith(b"streamlstm: dropped the model of key 'a' to make one for 'b'")
 
 
-def test_binary_junk_and_mixed_encodings_pass_and_come_out_as_they_were(log):
+def test_binary_junk_and_mixed_encodings_are_printed_unaltered(log):
     junk = random.Random(5).randbytes(9000).replace(b"\n", b"\x00")
     latin = "naïve café déjà vu, señor: ÄÖÜäöüß\n".encode("latin-1")
     stdin = log.read_bytes() + junk + b"\n" + latin * 2 + "日本語のログ\n".encode() + "ログ".encode("utf-16")
@@ -360,14 +580,14 @@ def test_binary_junk_and_mixed_encodings_pass_and_come_out_as_they_were(log):
     assert b"\n".join(texts) == stdin
 
 
-def test_a_line_of_a_megabyte_is_cut_with_a_note():
+def test_a_line_of_a_megabyte_is_truncated_with_a_note():
     result = run("watch", *TINY, "--freeze", "--all", "--format", "jsonl", stdin=b"x" * 1_000_000 + b"\nshort\n")
     first, second = objects(result.stdout)
-    assert (len(first["text"]), second["text"]) == (LONGEST, "short")
+    assert (len(first["text"]), second["text"]) == (MAX_LINE_BYTES, "short")
     assert b"line 1 has more than 16,384 bytes" in result.stderr
 
 
-def test_a_live_reader_gets_each_line_as_it_ends():
+def test_live_input_is_printed_line_by_line():
     with start("watch", *FRESH, "--all", "--format", "jsonl") as process:
         for number, line in enumerate(CALM[:5], 1):
             process.stdin.write(line[:7])
@@ -401,22 +621,40 @@ def test_tail_follows_a_log_that_is_rotated(tmp_path):
     assert watch.returncode == 0
 
 
-def test_ctrl_c_saves_whole_lines_and_the_next_run_goes_on(tmp_path):
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_whole_lines_and_the_next_run_continues(tmp_path, number, exit_code):
     records = ["--all", "--format", "jsonl"]
     with start("watch", *FRESH, *records, "--save", tmp_path / "m") as process:
         process.stdin.write(b"".join(CALM[:150]) + b"half a li")
         first = [next_line(process) for _ in range(150)]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.stdout.read() == b""
         assert process.stderr.read().startswith(b"150 lines, 0 flagged")
-    assert process.returncode == 130
+    assert process.returncode == exit_code
     second = run("watch", "--model", tmp_path / "m", *records, stdin=b"".join(CALM[150:200])).stdout
     whole = objects(run("watch", *FRESH, *records, stdin=b"".join(CALM[:200])).stdout)
     found = objects(b"".join(first) + second)
     assert [{**record, "line": 0} for record in found] == [{**record, "line": 0} for record in whole]
 
 
-def test_a_reader_that_has_enough_ends_watch_with_141(log):
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_at_work_finishes_the_record_and_saves(tmp_path, number, exit_code):
+    records = ["--all", "--format", "jsonl"]
+    (tmp_path / "log").write_bytes(b"".join(CALM) * 20)
+    with start("watch", tmp_path / "log", *FRESH, *records, "--save", tmp_path / "m") as process:
+        output = next_line(process)
+        process.send_signal(number)
+        output += process.stdout.read()
+        summary = process.stderr.read().decode()
+    assert process.returncode == exit_code
+    found = objects(output)
+    assert [record["line"] for record in found] == list(range(1, len(found) + 1))
+    assert summary.startswith(f"{len(found):,} lines")
+    n_bytes = sum(len(record["text"]) + 1 for record in found)
+    assert StreamPredictor.load(tmp_path / "m").n_symbols == n_bytes
+
+
+def test_a_closed_stdout_ends_watch_with_141(log):
     with start("watch", log, *FRESH, "--all") as process:
         next_line(process)
         process.stdout.close()
@@ -424,29 +662,74 @@ def test_a_reader_that_has_enough_ends_watch_with_141(log):
     assert process.returncode == 141
 
 
+class Terminal:
+    """A process on a terminal that it has for both stdout and stderr, and what it has written there."""
+
+    def __init__(self, *arguments, **environment):
+        self.parent, child = pty.openpty()
+        self.process = subprocess.Popen(
+            [*CLI, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=child,
+            stderr=child,
+            env={**os.environ, "TERM": "xterm", **environment},
+        )
+        os.close(child)
+        self.output = b""
+
+    def write(self, data):
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def read_until(self, part):
+        while part not in self.output:
+            ready, _, _ = select.select([self.parent], [], [], 60)
+            assert ready, self.output
+            self.output += os.read(self.parent, 65536)
+
+    def end(self):
+        self.process.stdin.close()
+        try:
+            while data := os.read(self.parent, 65536):
+                self.output += data
+        except OSError:
+            pass  # the terminal is gone with its last process
+        os.close(self.parent)
+        assert self.process.wait() == 0
+        return self.output
+
+    def screen(self):
+        """The rows that a user sees."""
+        rows = re.sub(rb"\x1b\[[\d;]*m", b"", self.output).decode().split("\n")
+        return ["".join(row.rstrip("\r").split("\r\x1b[K")[-1:]) if row.startswith("\r\x1b[K") else row for row in rows]
+
+
 @pytest.mark.parametrize("no_color", ["", "1"])
-def test_on_a_terminal_the_surprise_is_coloured_and_what_could_steer_it_is_escaped(log, no_color):
-    parent, child = pty.openpty()
-    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
-    lines = log.read_bytes() + b"\x1b]0;owned\x07 \x9b2J KERNEL PANIC 0xdeadbeef\n"
-    process = subprocess.Popen(
-        [*CLI, "watch", *FRESH], stdin=subprocess.PIPE, stdout=child, stderr=child, env=environment
-    )
-    os.close(child)
-    process.stdin.write(lines)
-    process.stdin.close()
-    output = b""
-    try:
-        while data := os.read(parent, 65536):
-            output += data
-    except OSError:
-        pass  # the terminal is gone with its last process
-    os.close(parent)
-    assert process.wait() == 0
+def test_on_a_terminal_the_spans_are_coloured_and_control_characters_escaped(log, no_color):
+    terminal = Terminal("watch", *FRESH, NO_COLOR=no_color)
+    terminal.write(log.read_bytes() + b"\x1b]0;owned\x07 \x9b2J KERNEL PANIC 0xdeadbeef\n")
+    output = terminal.end()
     assert b"\\x1b]0;owned\\x07" in re.sub(rb"\x1b\[[\d;]*m", b"", output)
     assert b"\x1b]0;" not in output
     assert (b"\x1b[1;31m" in output) == (not no_color)
     assert b"402 lines, 2 flagged" in output
+
+
+@pytest.mark.parametrize("format", ["text", "jsonl"])
+def test_on_a_terminal_no_line_is_printed_behind_the_status(format):
+    terminal = Terminal("watch", *FRESH, "--format", format)
+    terminal.write(b"".join(CALM[:300]))
+    terminal.read_until(b"300 lines")
+    for n in range(5):
+        terminal.write(STRANGE)
+        terminal.read_until(b"%d lines" % (301 + 2 * n))
+        terminal.write(CALM[300 + n])
+        terminal.read_until(b"%d lines" % (302 + 2 * n))
+    terminal.end()
+    rows = [row for row in terminal.screen() if "KERNEL PANIC" in row]
+    assert len(rows) == 5
+    for row in rows:
+        assert re.match(r" +3\d\d  |\{\"line\": 3\d\d, ", row), row
 
 
 @pytest.mark.parametrize(
@@ -464,6 +747,6 @@ def test_on_a_terminal_the_surprise_is_coloured_and_what_could_steer_it_is_escap
         (["no-such-file"], ["no-such-file"]),
     ],
 )
-def test_a_senseless_option_of_watch_is_refused(tmp_path, arguments, words):
+def test_an_invalid_option_of_watch_is_refused(tmp_path, arguments, words):
     result = run("watch", *arguments, stdin=b"abc\n", cwd=tmp_path)
     assert_refused(result, *words)

@@ -1,10 +1,12 @@
-"""What makes a function a command: errors become one line, and the options of a model are declared once."""
+"""What all commands share: how they end, how errors are reported, and how the options of a model are declared."""
 
 import contextlib
 import functools
 import inspect
 import os
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -12,11 +14,18 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 import typer
 
+from ..tasks.input import Interruptible
 from .options import ModelOptions
 
 if TYPE_CHECKING:
     from ..predictor import StreamPredictor
     from ..tasks.watch import Watcher
+
+INPUT_ERROR, INTERNAL_ERROR, BROKEN_PIPE = 1, 70, 141
+"""Exit codes; typer exits with 2 for an error of usage, and a signal with 128 + its number."""
+
+SAVE_SECONDS = 600.0
+"""The time between two saves of --save while a stream lasts."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,63 +37,113 @@ app = typer.Typer(
 
 
 @contextlib.contextmanager
-def saving(model: "StreamPredictor | Watcher", path: Path | None) -> Iterator[None]:
-    """Save the model to `path`, if there is one, however the work within ends: but not one that diverged."""
+def saving(model: "StreamPredictor | Watcher", path: Path | None) -> "Iterator[Callable[[], None]]":
+    """Save the model to `path`, if there is one, however the block ends, unless the model has diverged.
+
+    Yields a function to be called between two records, which saves it every `SAVE_SECONDS` as well.
+    """
+    saved = time.monotonic()
+
+    def save_if_due() -> None:
+        nonlocal saved
+        if path is not None and time.monotonic() - saved >= SAVE_SECONDS:
+            model.save(path)
+            saved = time.monotonic()
+
+    has_diverged = False
     try:
-        yield
+        yield save_if_due
     except FloatingPointError:
-        path = None
+        has_diverged = True
         raise
     finally:
-        if path is not None:
+        if path is not None and not has_diverged:
             model.save(path)
 
 
-def leave(code: int, message: object = "") -> NoReturn:
-    """Exit after at most one line on stderr; what stdout can still take is written, what it cannot is dropped."""
+def leave(code: int, message: object = "", flush: bool = True) -> NoReturn:
+    """Exit with a code, after at most one line on stderr.
+
+    flush  whether to write what stdout still holds; what cannot be written is dropped
+    """
     try:
+        if not flush:
+            raise OSError
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if message:
-        typer.echo(f"streamlstm: {message}", err=True)
+        typer.echo(f"streamlstm: {' '.join(str(message).split())}", err=True)
     raise SystemExit(code)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a function a command: what goes wrong becomes one line and an exit code, never a traceback.
+    """Make a function a command: an error becomes one line on stderr and an exit code, never a traceback.
 
     A parameter of the type `ModelOptions` stands for all of its fields, as options.
     """
 
     @functools.wraps(function)
-    def guarded(**given: Any) -> None:
+    def guarded(typer_context: typer.Context, **given: Any) -> None:
         try:
-            function(**_gather(hints, given))
-            sys.stdout.flush()
+            with Interruptible(raises=True):
+                _show_log()
+                function(**_gather(hints, given))
+                sys.stdout.flush()
         except BrokenPipeError:
-            leave(141)
-        except KeyboardInterrupt:
-            leave(130)
-        except OSError as error:
-            what = error.strerror or error
-            leave(1, f"{error.filename}: {what}" if error.filename else what)
-        except (ValueError, TypeError, FloatingPointError) as error:
-            leave(1, error)
-        except MemoryError as error:
-            leave(1, f"there is not enough memory: {error or 'try a smaller shape'}")
+            leave(BROKEN_PIPE)
+        except KeyboardInterrupt as stop:
+            leave(getattr(stop, "exit_code", 130), flush=not getattr(stop, "at_once", False))
+        except Exception as error:
+            if typer_context.find_root().params["debug"]:
+                traceback.print_exc()
+            leave(*_reported(error))
 
     hints = get_type_hints(function, include_extras=True)
     parameters = list(_expand(inspect.signature(function).parameters.values(), hints))
+    parameters.append(_keyword("typer_context", inspect.Parameter.empty, typer.Context))
     guarded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     guarded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del guarded.__wrapped__
     return app.command()(guarded)
 
 
+def _reported(error: Exception) -> tuple[int, str]:
+    """The exit code and the message of an error: one that names the user's input, or a bug of ours."""
+    if isinstance(error, OSError):
+        what = error.strerror or str(error)
+        return INPUT_ERROR, f"{error.filename}: {what}" if error.filename else what
+    if isinstance(error, MemoryError):
+        return INPUT_ERROR, f"there is not enough memory: {error or 'try a smaller shape'}"
+    if isinstance(error, UnicodeError) or (
+        isinstance(error, ValueError | FloatingPointError) and _is_from_this_package(error)
+    ):
+        return INPUT_ERROR, str(error)
+    what = traceback.format_exception_only(error)[-1].strip()
+    return INTERNAL_ERROR, f"internal error: {what}; please report it, with the output of --debug"
+
+
+def _is_from_this_package(error: Exception) -> bool:
+    """Whether the error was raised in a function of this package, not in one of another library."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    module: str = frames[-1][0].f_globals.get("__name__", "")
+    return module.startswith("streamlstm.")
+
+
+def _show_log() -> None:
+    """Write what the package logs, from INFO on, to stderr."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("streamlstm: %(message)s"))
+    logger = logging.getLogger("streamlstm")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
 def _expand(parameters: Any, hints: dict[str, Any]) -> Any:
-    """The parameters as keywords, with the options of a model in the place of `ModelOptions`."""
+    """The parameters as keywords, with the options of a model instead of `ModelOptions`."""
     for parameter in parameters:
         if hints[parameter.name] is ModelOptions:
             types = get_type_hints(ModelOptions, include_extras=True)
@@ -99,7 +158,7 @@ def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 
 
 def _gather(hints: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the function itself: the options of a model together again."""
+    """The arguments of the function itself: the options of a model as one `ModelOptions` again."""
     for name, hint in hints.items():
         if hint is ModelOptions:
             options = {field.name: given.pop(field.name) for field in fields(ModelOptions)}

@@ -21,9 +21,9 @@ OutputFile = Annotated[
 
 @command
 def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) -> None:
-    """Make a file smaller without loss, by what a model expects.
+    """Compress a file without loss, with the predictions of a model.
 
-    Reads stdin or FILE, writes stdout or -o. To get it back, give decompress the same model and options.
+    Reads FILE or stdin; writes to -o or stdout. To restore the file, give decompress the same model and options.
 
     \b
       tar c . | streamlstm compress > folder.slz
@@ -34,7 +34,7 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) 
     from ..tasks.input import open_input
 
     if output is None and sys.stdout.isatty():
-        raise ValueError("compressed bytes are not for a terminal; use -o FILE or a pipe")
+        raise ValueError("compressed data is not written to a terminal; use -o FILE or a pipe")
     with open_input(file) as source, _opened(output, file) as target, _bar(source) as bar:
 
         def report(n_read: int, n_written: int) -> None:
@@ -47,10 +47,10 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) 
 
 @command
 def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None) -> None:
-    """Get back what compress made smaller, on any machine.
+    """Restore a file that compress has written, on any machine.
 
-    Reads stdin or FILE, writes stdout or -o. Damaged input gives no output file; on stdout, what precedes the damage.
-    Unlike compress, it cannot look ahead; where there is a second core, that makes up for it.
+    Reads FILE or stdin; writes to -o or stdout. If the input is damaged, -o writes no file, and stdout gets the data
+    before the damage. Takes longer than compress unless there is a second core.
 
     \b
       streamlstm decompress < folder.slz | tar x
@@ -72,7 +72,7 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
 
 
 def _bar(source: BinaryIO) -> "Bar":
-    """A bar that knows the size of a regular file."""
+    """A progress bar, with a known total if the source is a regular file."""
     from ..render.progress import Bar
     from ..tasks.input import is_live
 
@@ -81,7 +81,7 @@ def _bar(source: BinaryIO) -> "Bar":
 
 
 def _opened(path: Path | None, source: str) -> AbstractContextManager[BinaryIO]:
-    """stdout; or a file that takes the place of `path`, which is not the source, when all is written."""
+    """stdout, or a file that replaces `path` when it is complete. Raises OSError if `path` is the source."""
     from ..checkpoint import check_target, opened_atomically
 
     if path is None:

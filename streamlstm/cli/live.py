@@ -1,7 +1,9 @@
 """The command `live`."""
 
-import asyncio
+import errno
+import signal
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +14,11 @@ from .options import ModelOptions, SaveFile
 
 if TYPE_CHECKING:
     from ..render.live import LiveText
+    from ..tasks.input import Interruptible
 
-KEYS = " Tab accept   Backspace take back   Ctrl-L learning on/off   Ctrl-D end"
+KEYS = " Tab accept   Backspace delete   Ctrl-L learning on/off   Ctrl-D end"
+POLL_SECONDS = 0.1
+"""How often the screen checks for a signal."""
 
 
 @command
@@ -22,11 +27,11 @@ def live(
     top: Annotated[int, typer.Option(metavar="K", help="How many next characters to show.")] = 8,
     save: SaveFile = None,
 ) -> None:
-    """Type, and see what the model expects next.
+    """Type text, and watch what the model expects next.
 
-    Bars show the next characters, figures how surprising yours were. Tab accepts the continuation that is shown after
-    the cursor, up to the end of the word. Backspace takes a character back; a line is learned when it is finished. At
-    the end the text goes to stdout. Needs the extra `live`.
+    Colours show how surprising each character was, and bars show the most probable next ones. Tab accepts the
+    completion of the word that is shown after the cursor. Backspace deletes a character of the current line; the model
+    learns from a line when you finish it with Enter. At the end the text goes to stdout. Requires streamlstm[live].
 
     \b
       streamlstm live
@@ -38,28 +43,63 @@ def live(
     if top < 1:
         raise ValueError(f"--top must be at least 1, not {top}")
     if model.vocab == "text":
-        raise ValueError("--vocab text takes its characters from a text, and live starts with none")
+        raise ValueError("--vocab text takes its characters from the input, but live starts without any")
     if find_spec("prompt_toolkit") is None:
-        raise ValueError("live needs prompt_toolkit; install it with: pip install 'streamlstm[live]'")
+        raise ValueError("live requires prompt_toolkit; install it with: pip install 'streamlstm[live]'")
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ValueError("live needs a terminal; for files and pipes there is streamlstm predict")
+        raise ValueError("live needs a terminal; for files and pipes, use streamlstm predict")
     if save is not None:
         check_target(save)
 
     from ..render.live import LiveText
+    from ..tasks.input import Interruptible
 
     text = LiveText(model.predictor())
-    with saving(text.learner, save):
-        interrupted = _application(text, top).run()
-        text.finish_line()
-    typer.echo(text.text)
-    typer.echo(f"{len(text.typed):,} characters, {text.bits_per_character:.4f} bits per character", err=True)
-    if interrupted:
-        raise SystemExit(130)
+    with Interruptible() as control:
+        with saving(text.learner, save) as save_if_due:
+            _run(text, top, control, save_if_due)
+            text.finish_line()
+        try:
+            typer.echo(text.text)
+            typer.echo(f"{len(text.typed):,} characters, {text.bits_per_character:.4f} bits per character", err=True)
+        except OSError:
+            control.raise_if_interrupted()  # the terminal was closed
+            raise
+    control.raise_if_interrupted()
 
 
-def _application(text: "LiveText", top: int) -> Any:
-    """The screen: the text, figures, bars, keys. Its result tells whether ctrl-C ended it."""
+def _run(text: "LiveText", top: int, control: "Interruptible", save_if_due: Callable[[], None]) -> None:
+    """Show the screen until Ctrl-D, Ctrl-C, a signal, or the end of the terminal."""
+    import asyncio
+
+    from ..tasks.input import STOP_SIGNALS
+
+    application = _application(text, top, control)
+
+    async def stop_when_interrupted() -> None:
+        try:
+            while not control.interrupted:
+                await asyncio.sleep(POLL_SECONDS)
+                save_if_due()
+            if not application.is_done:
+                application.exit()
+        except OSError as error:  # it could not be saved
+            application.exit(exception=error)
+
+    def pre_run() -> None:
+        application.create_background_task(stop_when_interrupted())
+
+    try:
+        application.run(pre_run, handle_sigint=False)
+    except (EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EIO:
+            raise
+        if not control.interrupted:  # the terminal was closed
+            control.interrupt(STOP_SIGNALS[-1])
+
+
+def _application(text: "LiveText", top: int, control: "Interruptible") -> Any:
+    """The screen: text, status line, bars and keys."""
     from prompt_toolkit.application import Application, get_app
     from prompt_toolkit.formatted_text import FormattedText
     from prompt_toolkit.layout import FormattedTextControl, HSplit, Layout, Window
@@ -87,17 +127,19 @@ def _application(text: "LiveText", top: int) -> Any:
     )
     levels = {f"level-{n}": f"bg:{back} {ink}" for n, (back, ink) in enumerate(PALETTES["dark"], 1)}
     names = {"ghost": "#888888 italic", "status": "reverse", "keys": "#888888", "strong": "bold", "note": "bold"}
-    style = Style.from_dict({**levels, **names, "bar": PALETTES["dark"][5][0], "sign": "bold"})
-    return Application(layout=Layout(screen), key_bindings=_keys(text), style=style, full_screen=True)
+    style = Style.from_dict({**levels, **names, "bar": PALETTES["dark"][5][0], "name": "bold"})
+    return Application(layout=Layout(screen), key_bindings=_keys(text, control), style=style, full_screen=True)
 
 
-def _keys(text: "LiveText") -> Any:
-    """What each key does: those that print are typed, those that only move do nothing."""
+def _keys(text: "LiveText", control: "Interruptible") -> Any:
+    """The key bindings. A key that prints is typed; a key that only moves the cursor does nothing."""
+    import asyncio
+
     from prompt_toolkit.key_binding import KeyBindings
     from prompt_toolkit.keys import Keys
 
     async def settle(app: Any) -> None:
-        await asyncio.sleep(0.02)  # the screen first
+        await asyncio.sleep(0.02)  # let the screen be drawn first
         text.settle()
         app.invalidate()
 
@@ -110,8 +152,8 @@ def _keys(text: "LiveText") -> Any:
     keys.add(Keys.BracketedPaste)(lambda event: text.add(event.data.replace("\r\n", "\n").replace("\r", "\n")))
     keys.add("enter")(enter)
     keys.add("tab")(lambda event: text.accept())
-    keys.add("backspace")(lambda event: text.take_back())
+    keys.add("backspace")(lambda event: text.delete_last())
     keys.add("c-l")(lambda event: text.switch_learning())
-    keys.add("c-d")(lambda event: event.app.exit(result=False))
-    keys.add("c-c")(lambda event: event.app.exit(result=True))
+    keys.add("c-d")(lambda event: event.app.exit())
+    keys.add("c-c")(lambda event: control.interrupt(signal.SIGINT))
     return keys

@@ -1,9 +1,9 @@
-"""The options that say which model reads a stream, the same for every command that reads one."""
+"""The options that select the model, the same for every command that reads a stream."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Optional
 
 import typer
 
@@ -11,65 +11,69 @@ if TYPE_CHECKING:
     from ..optim import Optimizer
     from ..predictor import StreamPredictor
     from ..tasks.input import Interruptible
-    from ..vocabulary import Tokens
 
-Input = Annotated[str, typer.Argument(metavar="[FILE]", help="A file, or - for stdin.", show_default=False)]
-Files = Annotated[list[str], typer.Argument(metavar="FILE…", help="Files; - is stdin.")]
-SaveFile = Annotated[Optional[Path], typer.Option("--save", metavar="FILE", help="Save the model at the end.")]
+Input = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stdin.", show_default=False)]
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Files; - is stdin.")]
+SaveFile = Annotated[
+    Optional[Path],
+    typer.Option("--save", metavar="FILE", help="Save the model at the end, and every 10 minutes until then."),
+]
 
 
 def _fresh(metavar: str, text: str) -> Any:
-    return typer.Option(metavar=metavar, help=f"Fresh net: {text}")
+    return typer.Option(metavar=metavar, help=f"Fresh network: {text}")
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model reads: a bundled one, a saved one, or a fresh one of a given shape."""
+    """The options that select the model: a bundled one, a saved one, or a fresh one of a given shape."""
 
     model: Annotated[
         Optional[str],
-        typer.Option(metavar="NAME|FILE", help="small or large (bundled), a saved one, or none: a fresh net. [small]"),
+        typer.Option(
+            metavar="NAME|FILE", help="small or large (bundled), a saved model, or none for a fresh network. [small]"
+        ),
     ] = None
     learn: Annotated[
         Optional[bool],
-        typer.Option("--learn/--freeze", help="Learn from each symbol, or keep the weights. [as the model was]"),
+        typer.Option("--learn/--freeze", help="Learn from each symbol, or keep the weights as they are. [as saved]"),
     ] = None
     hidden: Annotated[Optional[int], _fresh("N", "hidden units per layer. [64]")] = None
     layers: Annotated[Optional[int], _fresh("N", "layers. [3]")] = None
-    window: Annotated[Optional[int], _fresh("N", "symbols between learning steps. [16]")] = None
+    window: Annotated[Optional[int], _fresh("N", "symbols between two updates of the weights. [16]")] = None
     memory: Annotated[
-        Optional[bool], typer.Option("--memory/--no-memory", help="Count what was seen beside the network. [memory]")
+        Optional[bool],
+        typer.Option("--memory/--no-memory", help="Mix in counts of what followed similar contexts. [memory]"),
     ] = None
-    memory_bits: Annotated[Optional[int], _fresh("N", "the memory has 2^N pages of 64 bytes. [20]")] = None
+    memory_bits: Annotated[Optional[int], _fresh("N", "2^N pages of 64 bytes in the memory. [20]")] = None
     connections: Annotated[Optional[str], _fresh("KIND", "skip or stacked. [skip]")] = None
     optimizer: Annotated[Optional[str], _fresh("NAME", "sgd, rmsprop or adam. [rmsprop]")] = None
     lr: Annotated[Optional[float], _fresh("RATE", "learning rate. [the optimizer's]")] = None
     seed: Annotated[Optional[int], _fresh("N", "seed of the initial weights. [0]")] = None
-    vocab: Annotated[Optional[str], _fresh("KIND", "bytes, or text (characters). [bytes]")] = None
+    vocab: Annotated[Optional[str], _fresh("KIND", "bytes, or text (the characters of the input). [bytes]")] = None
 
-    def open(self, source: Any, control: "Interruptible") -> "tuple[StreamPredictor, Iterator[Tokens]]":
-        """The predictor that the options ask for, and the tokens of the input as they arrive."""
-        from ..tasks.input import blocks, pieces, text_blocks, tokens
+    def open(
+        self, source: BinaryIO, control: "Interruptible"
+    ) -> "tuple[StreamPredictor, Iterator[bytes] | Iterator[str]]":
+        """The predictor, and the parts of the input as they arrive: bytes, or str for a model of characters."""
+        from ..tasks.input import blocks, chunks, text_blocks
 
-        parts: Iterator[bytes] | Iterator[str]
         if self.vocab == "text":
             text = "".join(text_blocks(source, control))
-            predictor, parts = self.predictor(text), pieces(text, control)
-        else:
-            predictor = self.predictor()
-            is_bytes = predictor.vocabulary.characters is None
-            parts = blocks(source, control) if is_bytes else text_blocks(source, control)
-        return predictor, tokens(parts, predictor.vocabulary)
+            return self.predictor(text), chunks(text, control)
+        predictor = self.predictor()
+        is_bytes = predictor.vocabulary.characters is None
+        return predictor, blocks(source, control) if is_bytes else text_blocks(source, control)
 
     def predictor(self, text: str = "") -> "StreamPredictor":
-        """The predictor that the options ask for; `text` holds the characters of a fresh text vocabulary."""
+        """The predictor. The characters of `text` become the vocabulary of a fresh network with --vocab text."""
         predictor = self._fresh(text) or load_model(self.model or "small", self.memory)
         if self.learn is not None:
             predictor.learning = self.learn
         return predictor
 
     def _fresh(self, text: str) -> "StreamPredictor | None":
-        """A fresh predictor, if --model none or an option of its shape asks for one."""
+        """A fresh predictor, if --model none or an option of its shape is given; otherwise None."""
         from ..model import Config
         from ..predictor import StreamPredictor
         from ..vocabulary import Vocabulary
@@ -80,7 +84,8 @@ class ModelOptions:
         others = {"optimizer": self.optimizer, "lr": self.lr, "seed": self.seed, "vocab": self.vocab}
         given = [*shape, *(name for name, value in others.items() if value is not None)]
         if self.model not in (None, "none") and given:
-            raise ValueError(f"--{given[0]} describes a fresh net; --model {self.model} has its own")
+            option = given[0].replace("_", "-")
+            raise ValueError(f"--{option} is for a fresh network; --model {self.model} has its own value")
         if self.model != "none" and not given:
             return None
         if self.memory is not None:
@@ -100,7 +105,7 @@ class ModelOptions:
 
 
 def is_saved(model: str) -> bool:
-    """Whether that names a file: what has a dot or a slash, or is there and is not the name of a bundled model."""
+    """Whether a --model names a file: it has a dot or a slash, or exists and is not the name of a bundled model."""
     from ..predictor import PRETRAINED
 
     bundled = (PRETRAINED / f"{model}.safetensors").exists()
@@ -108,31 +113,33 @@ def is_saved(model: str) -> bool:
 
 
 def check_files(files: list[str]) -> None:
-    """Raise OSError or ValueError where not all can be read: now, not after the first was."""
+    """Raise OSError or ValueError if one of the files cannot be read, before the first is read."""
     from ..tasks.input import open_input
 
     if files.count("-") > 1:
-        raise ValueError("- is stdin, which can be read once; name it once")
+        raise ValueError("- is stdin, which can be read only once; name it once")
     for file in files:
         if file != "-" and not Path(file).is_fifo():
             open_input(file).close()
 
 
 def check_experts(predictor: "StreamPredictor") -> None:
-    """Refuse --explain where there is nothing to explain."""
+    """Raise ValueError if --explain has no experts to report on."""
     if not predictor.config.memory:
-        raise ValueError("--explain tells what the experts of the memory said; this model has no memory")
+        raise ValueError("--explain reports what the experts of the memory predicted; this model has no memory")
 
 
 def load_model(model: str, memory: bool | None = None) -> "StreamPredictor":
-    """A bundled model by its name, or a saved one by its path.
+    """A bundled model by its name, or a saved model by its path.
 
-    memory: whether a bundled one gets a memory; a saved one has what it was saved with.
+    memory  whether a bundled model has a memory; a saved model must agree
     """
     from ..predictor import StreamPredictor
 
     if model == "none":
-        raise ValueError("--model none, a fresh net, knows nothing yet; name a bundled or a saved model")
+        raise ValueError(
+            "--model none is a fresh network, which has learned nothing yet; name a bundled or a saved model"
+        )
     if is_saved(model):
         predictor = StreamPredictor.load(model)
         if memory not in (None, predictor.config.memory):

@@ -2,35 +2,46 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from .command import command, saving
 from .options import Input, ModelOptions, SaveFile, check_experts
 
+if TYPE_CHECKING:
+    from ..kernels.arrays import F32
+    from ..predictor import StreamPredictor
+    from ..render.formats import Format
+
+UNITS = {"character": "character", "char": "character", "symbol": "symbol"}
+"""What --by accepts, and what it stands for."""
+
 
 @command
 def predict(
     model: ModelOptions,
     file: Input = "-",
-    top: Annotated[int, typer.Option(metavar="K", help="How many next symbols to show.")] = 5,
-    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv, jsonl, ansi or html.")] = "text",
+    top: Annotated[int, typer.Option(metavar="K", help="How many of the next symbols to show.")] = 5,
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv or jsonl; heat maps: ansi, html.")] = "text",
     by: Annotated[
         Optional[str],
-        typer.Option(metavar="UNIT", help="character, or symbol (a byte). [symbol for tsv and jsonl]"),
+        typer.Option(metavar="UNIT", help="A record per character, or per symbol (a byte). [symbol for tsv and jsonl]"),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also what each expert would have paid, in bits, and its weight.")
+        bool, typer.Option("--explain", help="Add what each expert of the memory predicted, in bits, and its weight.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No records, only the summary.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Write no records, only the summary.")] = False,
     save: SaveFile = None,
 ) -> None:
-    """Each character's surprisal, its rank, and the next guesses.
+    """Print each character's surprisal and what is expected next.
 
-    Reads stdin or FILE and writes a record per character as it arrives; a summary goes to stderr at the end.
-    The rank of a character of several bytes is the largest of theirs. ansi and html are heat maps.
+    Reads FILE or stdin, and writes a record per character as it arrives: its surprisal in bits, its rank among the
+    predictions (1: the most probable), and the most probable next characters. A summary goes to stderr at the end.
+    The formats ansi and html are heat maps of the text. The rank of a character of several bytes is the largest rank
+    of its bytes.
 
     \b
       cat README.md | streamlstm predict
@@ -40,66 +51,76 @@ def predict(
       streamlstm predict book.txt --explain | less
     """
     from ..checkpoint import check_target
-    from ..render.formats import FORMATS, SymbolOf
-    from ..tasks.characters import character, trace_characters, whole_characters
+    from ..render.formats import FORMATS
     from ..tasks.input import Interruptible, is_live, open_input
 
     _check(format, by, top, explain, quiet)
     form = FORMATS[format]
-    by = by or ("symbol" if explain else form.by)
-    with Interruptible() as control, open_input(file) as source:
+    by = UNITS[by] if by else "symbol" if explain else form.by
+    control, out, total = Interruptible(), sys.stdout, 0.0
+    with open_input(file) as source:
         predictor, parts = model.open(source, control)
-        symbol: SymbolOf = predictor.vocabulary.symbol
-        if by == "character" and not quiet:
-            symbol, parts = character, whole_characters(parts, predictor.vocabulary)
         if explain:
             check_experts(predictor)
         if save is not None:
             check_target(save, file)
-        live, out = is_live(source), sys.stdout
-        count, index, total = 0, 0, 0.0
-        with saving(predictor, save), predictor.assisted():
+        n_before, live = predictor.n_symbols, is_live(source)
+        with control, saving(predictor, save) as save_if_due, predictor.assisted():
             start = time.perf_counter()
             if not quiet:
                 header = form.start("stdin" if file == "-" else Path(file).name, by)
                 out.write(header.replace("\n", "\texperts\n") if explain and format == "tsv" else header)
-            for part in parts:
-                if quiet:
-                    bits = predictor.observe_many(part)
-                else:
-                    if by == "character":
-                        trace = trace_characters(predictor, part, top)
-                    else:
-                        trace = predictor.trace(part, top, explain)
-                    bits = trace.bits
-                    out.write(form.lines(trace, symbol, index))
-                    index += len(bits)
-                    if live:
-                        out.flush()
-                count += len(part)
+            for bits, records in _observed(predictor, parts, by, top, explain, None if quiet else form):
+                out.write(records)
+                if live:
+                    out.flush()
                 total += float(bits.sum(dtype="float64"))
+                save_if_due()
             if not quiet:
                 out.write(form.end())
             out.flush()
-    seconds = time.perf_counter() - start
+    seconds, count = time.perf_counter() - start, predictor.n_symbols - n_before
     typer.echo(
         f"{count:,} symbols, {total / max(count, 1):.4f} bits per symbol, {count / seconds:,.0f} symbols/s", err=True
     )
-    if control.interrupted:
-        raise SystemExit(130)
+    control.raise_if_interrupted()
+
+
+def _observed(
+    predictor: "StreamPredictor", parts: Any, by: str, top: int, explain: bool, form: "Format | None"
+) -> "Iterator[tuple[F32, str]]":
+    """Observe the parts of a stream; yields the surprisals in each, and its records if there is a format."""
+    from ..tasks.characters import character, split_characters, trace_characters
+    from ..tasks.input import tokens
+
+    index = 0
+    if form is None:
+        for block in tokens(parts, predictor.vocabulary):
+            yield predictor.observe_many(block), ""
+    elif by == "character":
+        for text in split_characters(parts):
+            trace = trace_characters(predictor, text, top, index)
+            yield trace.bits, form.lines(trace, character, index)
+            index += len(trace.bits)
+    else:
+        symbol = predictor.vocabulary.symbol
+        for block in tokens(parts, predictor.vocabulary):
+            trace = predictor.trace(block, top, explain)
+            yield trace.bits, form.lines(trace, symbol, index)
+            index += len(block)
 
 
 def _check(format: str, by: str | None, top: int, explain: bool, quiet: bool) -> None:
-    """Refuse what makes no sense, with the name of the option."""
+    """Raise ValueError for an invalid option, or for two that exclude each other."""
     from ..render.formats import FORMATS
 
     if format not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
-    if by not in (None, "character", "symbol"):
+    if by is not None and by not in UNITS:
         raise ValueError(f"--by must be character or symbol, not {by!r}")
     if top < 0:
         raise ValueError(f"--top must be at least 0, not {top}")
-    if explain and (by == "character" or format in ("ansi", "html")):
-        raise ValueError("--explain tells of symbols, in the formats text, tsv and jsonl")
+    if explain and (UNITS.get(by or "") == "character" or format in ("ansi", "html")):
+        raise ValueError("--explain reports on symbols, and only in the formats text, tsv and jsonl")
     if explain and quiet:
-        raise ValueError("--explain adds to the records, and --quiet prints none; leave one of the two away")
+        raise ValueError("--explain adds to the records, but --quiet writes none; use one or the other")

@@ -1,6 +1,5 @@
 """The command `train`."""
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -24,40 +23,47 @@ if TYPE_CHECKING:
 def train(
     files: Files,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model to write.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    epochs: Annotated[float, typer.Option(help="How often the text is read.")] = 10.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    epochs: Annotated[float, typer.Option(metavar="X", help="How many times to read the text.")] = 10.0,
     batch: Annotated[
-        Optional[int], typer.Option(metavar="N", help="Parallel streams. [1 … 16, by the text's size]")
+        Optional[int], typer.Option(metavar="N", help="Parallel streams. [1 to 16, depending on the text's size]")
     ] = None,
-    window: Annotated[int, typer.Option(help="Symbols of each stream between two updates.")] = 64,
-    lr: Annotated[float, typer.Option(help="Adam's learning rate after the warm-up.")] = 0.004,
-    warmup: Annotated[int, typer.Option(help="Updates until the learning rate is reached.")] = 100,
-    clip: Annotated[float, typer.Option(help="Largest norm of a gradient.")] = 1.0,
-    chunk: Annotated[int, typer.Option(help="Symbols that stay together when the text is shuffled.")] = 16384,
-    threads: Annotated[int, typer.Option(help="Workers; any number gives the same weights. 0: one per core.")] = 0,
+    window: Annotated[int, typer.Option(metavar="N", help="Symbols of each stream between two updates.")] = 64,
+    lr: Annotated[float, typer.Option(metavar="RATE", help="Adam's learning rate after the warm-up.")] = 0.004,
+    warmup: Annotated[int, typer.Option(metavar="N", help="Updates over which the learning rate rises.")] = 100,
+    clip: Annotated[float, typer.Option(metavar="X", help="Maximum norm of the gradient.")] = 1.0,
+    chunk: Annotated[
+        int, typer.Option(metavar="N", help="Symbols that stay together when the text is shuffled.")
+    ] = 16384,
+    threads: Annotated[
+        int, typer.Option(metavar="N", help="Threads; the weights do not depend on it. 0: one per core.")
+    ] = 0,
     model: Annotated[
         Optional[str],
-        typer.Option(metavar="NAME|FILE", help="Start from the weights of this model, not from random ones."),
+        typer.Option(metavar="NAME|FILE", help="Start from the weights of this model instead of random ones."),
     ] = None,
     hidden: Annotated[
         Optional[int],
-        typer.Option(metavar="N", help="Hidden units per layer; with --model, widen it to as many. [128]"),
+        typer.Option(metavar="N", help="Hidden units per layer; with --model, widen its layers to N. [128]"),
     ] = None,
     layers: Annotated[Optional[int], typer.Option(metavar="N", help="Layers. [3]")] = None,
     connections: Annotated[Optional[str], typer.Option(metavar="KIND", help="skip or stacked. [skip]")] = None,
     vocab: Annotated[
         Optional[str], typer.Option(metavar="KIND", help="bytes, or text (the characters of the files). [bytes]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the initial weights and of the shuffling.")] = 0,
     val: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Score this file at each checkpoint.")] = None,
-    curve: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Append the learning curve, as .tsv.")] = None,
+    curve: Annotated[
+        Optional[Path],
+        typer.Option(metavar="FILE", help="Append a row of the learning curve (tsv) at each checkpoint."),
+    ] = None,
     checkpoint_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between checkpoints.")] = 120.0,
 ) -> None:
-    """Train a model on files and write it to MODEL.
+    """Train a model on files, and write it to MODEL.
 
-    At each checkpoint MODEL is written, to be used at once, and beside it MODEL.resume, from which --resume goes on
-    as if never stopped. Ctrl-C writes both and stops. At the end MODEL.resume is removed. --window and --lr are of the
-    training; MODEL goes on learning in a stream by an optimizer of its own, which `streamlstm info` shows.
+    At each checkpoint MODEL is written, ready for use, and MODEL.resume, from which --resume continues to the same
+    weights as an uninterrupted run. Ctrl-C writes both and stops. At the end MODEL.resume is removed. --window and
+    --lr apply to the training only: in a stream, MODEL learns with the optimizer that `streamlstm info` shows.
 
     \b
       streamlstm train book.txt -o book.safetensors
@@ -67,8 +73,9 @@ def train(
       streamlstm train *.txt -o wide.safetensors --model small --hidden 256
     """
     from ..checkpoint import check_target
+    from ..kernels.second_core import n_cores
     from ..tasks.input import Interruptible
-    from ..tasks.training import Plan, Trainer, streams_for
+    from ..tasks.training import Trainer, TrainingPlan, streams_for
 
     check_files(files)
     state = output.with_name(output.name + ".resume")
@@ -77,37 +84,37 @@ def train(
         check_target(target, *taken)
         taken.append(target)
     if not checkpoint_every >= 0:
-        raise ValueError(f"--checkpoint-every must be a number of seconds from 0 on, not {checkpoint_every}")
+        raise ValueError(f"--checkpoint-every must be at least 0 seconds, not {checkpoint_every}")
     if threads < 0:
-        raise ValueError(f"--threads must be 0, one per core, or a number of workers, not {threads}")
+        raise ValueError(f"--threads must be at least 0, not {threads}")
     held_out = val.read_bytes() if val else b""
     if val and not held_out:
-        raise ValueError(f"{val} is empty; --val needs a text to score")
+        raise ValueError(f"{val} is empty; --val needs a file with text")
     if state.exists() and not resume:
-        raise ValueError(f"{state} holds a run that was stopped; go on with --resume, or remove it")
+        raise ValueError(f"{state} holds an interrupted run; continue it with --resume, or remove the file")
     if resume and not state.exists():
-        raise ValueError(f"there is no {state} to resume; leave --resume away to begin")
+        raise ValueError(f"there is no {state} to resume; omit --resume to start a new run")
     shape = {"hidden": hidden, "layers": layers, "connections": connections, "vocab": vocab}
     tokens, vocabulary, config, weights, about = _start(
         files, model, {k: v for k, v in shape.items() if v is not None}, seed
     )
     streams = streams_for(len(tokens)) if batch is None else batch
-    plan = Plan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
-    trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1, weights, about)
+    plan = TrainingPlan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
+    trainer = Trainer(tokens, vocabulary, config, plan, threads or n_cores(), weights=weights, about=about)
     if resume:
         trainer.restore(state)
     with Interruptible() as control:
         _run_training(trainer, output, state, held_out, curve, checkpoint_every, control)
     if control.interrupted:
-        typer.echo(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; go on with --resume", err=True)
-        raise SystemExit(130)
+        typer.echo(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; continue with --resume", err=True)
+        control.raise_if_interrupted()
     state.unlink(missing_ok=True)
 
 
 def _start(
     files: list[str], model: str | None, shape: dict[str, Any], seed: int
 ) -> "tuple[NDArray[Any], Vocabulary, Config, dict[str, F32] | None, dict[str, str]]":
-    """The text, and the net to train: of the shape asked for and random, or a model's, perhaps wider; its origin."""
+    """The text as tokens, its vocabulary, the network's shape, the weights to start from (None: random), and notes."""
     from dataclasses import replace
 
     from ..model import Config, Layout, widened
@@ -119,9 +126,11 @@ def _start(
     start = load_model(model)
     config = replace(start.config, window=WINDOW, hidden=shape.pop("hidden", start.config.hidden))
     if shape:
-        raise ValueError(f"--{next(iter(shape))} describes a new net; --model {model} has its own")
+        raise ValueError(f"--{next(iter(shape))} is for a new network; --model {model} has its own value")
     if config.hidden < start.config.hidden:
-        raise ValueError(f"--hidden can only widen --model {model}, from {start.config.hidden} units on")
+        raise ValueError(
+            f"--hidden can only widen the layers of --model {model}; it must be at least {start.config.hidden}"
+        )
     n_symbols = len(start.vocabulary)
     weights = widened(start.weights(), Layout(start.config, n_symbols), Layout(config, n_symbols), seed)
     about = {"started from": start.about.pop("name", model), **start.about}
@@ -137,7 +146,7 @@ def _run_training(
     checkpoint_every: float,
     control: "Interruptible",
 ) -> None:
-    """Train to the end or to ctrl-C, with a progress bar, a checkpoint now and then, and a row of the curve at each."""
+    """Train to the end, or to a signal, with a progress bar; a checkpoint writes the model and a row of the curve."""
     from ..render.progress import Bar
     from ..tasks.score import score as score_text
 

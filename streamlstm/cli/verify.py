@@ -8,20 +8,20 @@ from .command import command
 from .options import Input, ModelOptions
 
 QUICK = 20_000
-"""How many bytes --quick reads."""
+"""The number of bytes that --quick reads."""
 
 
 @command
 def verify(
     model: ModelOptions,
     file: Input = "-",
-    quick: Annotated[bool, typer.Option("--quick", help=f"Only the first {QUICK:,} bytes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help=f"Read only the first {QUICK:,} bytes.")] = False,
 ) -> None:
-    """Prove on your own file what the predictor promises.
+    """Check the guarantees of the predictor on your own file.
 
-    Each distribution is normalised; each symbol is scored before it is learned from; any way to cut the stream gives
-    the same bits; the future changes nothing before it; save and load changes nothing; compress loses nothing.
-    Exits with 1 and the first counterexample if that is not so.
+    Every distribution is normalised. Every symbol is scored before the model learns from it. Cutting the stream into
+    other blocks gives the same bits. No surprisal depends on later input. Saving and loading changes nothing.
+    Compression is lossless. If a check fails, its first counterexample is printed and the exit code is 1.
 
     \b
       streamlstm verify book.txt --quick
@@ -34,7 +34,7 @@ def verify(
         data = source.read(QUICK if quick else -1)
     if not data:
         name = "standard input" if file == "-" else file
-        raise ValueError(f"{name} is empty; verify needs a text to prove its promises on")
+        raise ValueError(f"{name} is empty; verify needs a text to check")
     text = data.decode("utf-8", "replace")
     predictor = model.predictor(text)
     for row in verify_data(data if predictor.vocabulary.characters is None else text, predictor):

@@ -1,4 +1,7 @@
-"""Words of an int64 array that two threads share: who acquires a word sees what was written before it was released."""
+"""Atomic access to the words of an int64 array that two threads share.
+
+A thread that acquires a word sees everything that another thread wrote before it released that word.
+"""
 
 from typing import Any
 
@@ -11,13 +14,13 @@ _WORD = types.Array(types.int64, 1, "C")
 
 
 def _word(context: Any, builder: Any, array: Any, index: Any) -> Any:
-    """Where array[index] lies."""
+    """The address of array[index]."""
     return builder.gep(context.make_array(_WORD)(context, builder, array).data, [index])
 
 
 @intrinsic
 def acquire(typingctx, array, index):
-    """array[index], read before all that follows."""
+    """Return array[index]; it is read before everything that follows."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load_atomic(_word(context, builder, *args), "acquire", 8)
@@ -27,7 +30,7 @@ def acquire(typingctx, array, index):
 
 @intrinsic
 def release(typingctx, array, index, value):
-    """array[index] = value, written after all that precedes."""
+    """Set array[index] = value; it is written after everything that precedes."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         builder.store_atomic(args[2], _word(context, builder, *args[:2]), "release", 8)
@@ -38,7 +41,7 @@ def release(typingctx, array, index, value):
 
 @intrinsic
 def exchange(typingctx, array, index, old, new):
-    """Whether array[index] was `old` and is `new` now; no other thread can come between. Acquires and releases."""
+    """Replace `old` by `new` in array[index]; returns False if it is another value. Acquires and releases."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         both = builder.cmpxchg(_word(context, builder, *args[:2]), args[2], args[3], "acq_rel", "acquire")
@@ -52,7 +55,7 @@ _PAUSES = {"x86_64": ("llvm.x86.sse2.pause", []), "aarch64": ("llvm.aarch64.hint
 
 @intrinsic
 def pause(typingctx):
-    """Some 10 ns of rest for a thread that waits; if two threads share a core, the other has it to itself meanwhile."""
+    """Pause a waiting thread for some 10 ns. If two hardware threads share a core, the other one has it to itself."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         architecture = builder.module.triple.split("-")[0]
@@ -67,7 +70,7 @@ def pause(typingctx):
 
 @intrinsic
 def yield_core(typingctx):
-    """Let another thread that waits for this core have it, where the system is a POSIX one."""
+    """Let another thread that waits for this core run. Does nothing on Windows."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if "windows" not in builder.module.triple:

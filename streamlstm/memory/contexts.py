@@ -1,135 +1,164 @@
-"""Where in its stream a memory is: what the contexts of the next symbol are made of, and what was found for it.
+"""The contexts of the next symbol, and the position in the text that they are made from.
 
-state  int64    [STATE], the places below.
-kinds  int32    [V]: what kind of symbol it is (END_OF_LINE …), plus 16 · a letter's own number, the same for upper
-                and lower case.
-history int32   [RING + HEADS]: the symbols learned from, a ring; and where the last six symbols stood before, by hash.
+state         int64  see `layout`
+char_classes  int32  [V]: the class of each symbol (NEWLINE …), plus 16 · a number that identifies a letter, the same
+                     for upper and lower case; 0 for what is not a letter
+history       int32  [RING + HEADS]: a ring of the last RING tokens that were learned from; then a hash table of where
+                     the last MATCH_ORDER tokens occurred before: position + 1, or 0 if they did not
+
+A word is a run of letters. A field is what lies between two separators: white space or commas.
 """
 
 from ..kernels.jit import kernel
 from .counts import combine
+from .layout import (
+    CLASS_HISTORY,
+    CONTEXT_HASH,
+    FIELD,
+    FIELD_ABOVE,
+    FIELD_SHAPE,
+    FIELD_TEXT,
+    LINE_START,
+    LINE_START_LEARNED,
+    MATCH,
+    MATCH_LENGTH,
+    MATCH_TOKEN,
+    N_CLASS_HISTORIES,
+    N_FIELDS,
+    N_LEARNED,
+    N_ORDERS,
+    N_RECENT,
+    N_SEEN,
+    PREVIOUS_LINE_START,
+    PREVIOUS_LINE_START_LEARNED,
+    RECENT,
+    WORD,
+    WORD_MINUS_1,
+    WORD_MINUS_2,
+)
+from .undo import PAGE, log_page
 
-ORDERS, CONTEXTS, EXPERTS = 7, 16, 16
-NETWORK = EXPERTS - 1
+NEWLINE, SEPARATOR, DIGIT, LOWER, UPPER, NON_ASCII, PUNCTUATION, OTHER = range(8)
+"""The character classes. The newline is a separator too."""
 
-END_OF_LINE, GAP, DIGIT, LOWER, UPPER, HIGH, POINT, SIGN = range(8)
-KINDS = 8**3
+RING, HEADS = 2**20, 2**18
+MATCH_ORDER, MAX_CHECKED = 6, 32
 
-FIELDS, ROWS_IN_FORCE = 64, 5
-RING, HEADS, RECENT = 2**20, 2**18, 256
-MATCH_ORDER, LONGEST_CHECKED = 6, 32
-
-# Places in `state`: symbols seen, symbols learned from; hashes of the word so far and of the two before; where this
-# line and the line before began, in symbols seen and in symbols learned from; the match: place in the ring (or -1),
-# length, the symbol it expects (or -1), its bucket; how many gaps the line has, the hash of the piece since the last,
-# and of its shape, where digits are alike; the kinds of the last three symbols; per context: hash, distinct symbols,
-# sum of counts, and 16 · the symbol that followed last + how often in a row (or -1); per expert: its bucket; the rows
-# of B in force; per field: the hash of the piece that stood there last; the last symbols, a ring.
-SEEN, LEARNED, WORD, WORD_BEFORE, WORD_BEFORE_THAT, LINE, LINE_BEFORE, LINE_LEARNED, LINE_BEFORE_LEARNED = range(9)
-MATCH, LENGTH, GUESS, MATCH_BUCKET, FIELD, PIECE, SHAPE, LAST_KINDS = range(9, 17)
-HASH = 17
-DISTINCT = HASH + CONTEXTS
-TOTAL = DISTINCT + CONTEXTS
-LATEST = TOTAL + CONTEXTS
-BUCKET = LATEST + CONTEXTS
-ROW = BUCKET + EXPERTS
-STOOD = ROW + ROWS_IN_FORCE
-LAST = STOOD + FIELDS
-STATE = LAST + RECENT
-
-ANY_DIGIT = 2**16  # stands for all digits in the hash of a shape; no symbol is as large
-FAMILY = 2**40  # hashes of contexts of different kinds begin at multiples of this, beyond symbols; 9 is the match's
+ANY_DIGIT = 2**16
+"""Stands for every digit in the hash of a shape; no token is as large."""
+FAMILY = 2**40
+"""Hashes of contexts of different kinds start from different multiples of this, which no token reaches; 9 is the
+match's."""
 
 
 @kernel
-def recent(state, back):
-    """The symbol `back` symbols ago, 1 for the last; -1 before the first."""
-    return state[LAST + (state[SEEN] - back) % RECENT]
+def recent_token(state, back):
+    """The token `back` symbols ago, 1 for the last one; -1 before the beginning."""
+    return state[RECENT + (state[N_SEEN] - back) % N_RECENT]
+
+
+@kernel
+def token_above(state):
+    """The token in the previous line above the next symbol; -1 if that line is too short or too far back."""
+    above = state[PREVIOUS_LINE_START] + state[N_SEEN] - state[LINE_START]
+    back = state[N_SEEN] - above
+    return recent_token(state, back) if above < state[LINE_START] and back <= N_RECENT else -1
 
 
 @kernel
 def set_contexts(state):
-    """The hashes of the contexts of the next symbol: the orders 0 … 6, then those that `memory.EXPERTS` explains."""
+    """Hash the contexts of the next symbol: the orders 0 to 6, then the extras in the order of `memory.EXPERTS`."""
     h = FAMILY
-    state[HASH] = h
-    for order in range(1, ORDERS):
-        h = combine(h, recent(state, order))
-        state[HASH + order] = h
-    place = state[LINE_BEFORE] + state[SEEN] - state[LINE]
-    back = state[SEEN] - place
-    above = recent(state, back) if place < state[LINE] and back <= RECENT else -1
-    stood = state[STOOD + min(state[FIELD], FIELDS - 1)]
-    state[HASH + 7] = combine(combine(2 * FAMILY, state[WORD]), state[WORD_BEFORE])  # word after word
-    before = combine(combine(3 * FAMILY, recent(state, 2)), recent(state, 3))
-    state[HASH + 8] = combine(before, above)  # before and above
-    state[HASH + 9] = combine(combine(4 * FAMILY, above), recent(state, 1))  # above
-    state[HASH + 10] = combine(5 * FAMILY, state[WORD])  # word
-    state[HASH + 11] = combine(combine(6 * FAMILY, state[FIELD]), state[SHAPE])  # field
-    state[HASH + 12] = combine(combine(combine(7 * FAMILY, state[FIELD]), stood), state[PIECE])  # field above
-    state[HASH + 13] = combine(combine(8 * FAMILY, state[SEEN] - state[LINE]), recent(state, 1))  # column
-    state[HASH + 14] = combine(combine(10 * FAMILY, state[SHAPE]), state[WORD_BEFORE])  # shape
-    state[HASH + 15] = combine(combine(11 * FAMILY, state[WORD]), state[WORD_BEFORE_THAT])  # skipped word
+    state[CONTEXT_HASH] = h
+    for order in range(1, N_ORDERS):
+        h = combine(h, recent_token(state, order))
+        state[CONTEXT_HASH + order] = h
+    last, above, column = recent_token(state, 1), token_above(state), state[N_SEEN] - state[LINE_START]
+    word, previous_word, field, shape = state[WORD], state[WORD_MINUS_1], state[FIELD], state[FIELD_SHAPE]
+    field_above = state[FIELD_ABOVE + min(field, N_FIELDS - 1)]
+    extras = CONTEXT_HASH + N_ORDERS
+    state[extras] = combine(combine(2 * FAMILY, word), previous_word)  # word after word
+    two_before = combine(combine(3 * FAMILY, recent_token(state, 2)), recent_token(state, 3))
+    state[extras + 1] = combine(two_before, above)  # before and above
+    state[extras + 2] = combine(combine(4 * FAMILY, above), last)  # above
+    state[extras + 3] = combine(5 * FAMILY, word)  # word
+    state[extras + 4] = combine(combine(6 * FAMILY, field), shape)  # field
+    state[extras + 5] = combine(combine(combine(7 * FAMILY, field), field_above), state[FIELD_TEXT])  # field above
+    state[extras + 6] = combine(combine(8 * FAMILY, column), last)  # column
+    state[extras + 7] = combine(combine(10 * FAMILY, shape), previous_word)  # shape
+    state[extras + 8] = combine(combine(11 * FAMILY, word), state[WORD_MINUS_2])  # skipped word
 
 
 @kernel
-def advance(state, kinds, token):
-    """The symbol becomes the last one; words, pieces between gaps, and lines go on or begin."""
-    kind, letter = kinds[token] & 15, kinds[token] >> 4
-    state[LAST + state[SEEN] % RECENT] = token
-    state[LAST_KINDS] = (state[LAST_KINDS] * 8 + kind) % KINDS
-    state[SEEN] += 1
+def advance(state, char_classes, token):
+    """Take a token as the last one: it continues, begins or ends a word, a field and a line."""
+    char_class, letter = char_classes[token] & 15, char_classes[token] >> 4
+    state[RECENT + state[N_SEEN] % N_RECENT] = token
+    state[CLASS_HISTORY] = (state[CLASS_HISTORY] * 8 + char_class) % N_CLASS_HISTORIES
+    state[N_SEEN] += 1
     if letter > 0:
         state[WORD] = combine(state[WORD], letter)
     elif state[WORD] != 0:
-        state[WORD_BEFORE_THAT] = state[WORD_BEFORE]
-        state[WORD_BEFORE] = state[WORD]
+        state[WORD_MINUS_2] = state[WORD_MINUS_1]
+        state[WORD_MINUS_1] = state[WORD]
         state[WORD] = 0
-    if kind > GAP:
-        state[PIECE] = combine(state[PIECE], token)
-        state[SHAPE] = combine(state[SHAPE], ANY_DIGIT if kind == DIGIT else token)
+    if char_class > SEPARATOR:
+        state[FIELD_TEXT] = combine(state[FIELD_TEXT], token)
+        state[FIELD_SHAPE] = combine(state[FIELD_SHAPE], ANY_DIGIT if char_class == DIGIT else token)
     else:
-        state[STOOD + min(state[FIELD], FIELDS - 1)] = state[PIECE]
-        state[PIECE] = state[SHAPE] = 0
+        state[FIELD_ABOVE + min(state[FIELD], N_FIELDS - 1)] = state[FIELD_TEXT]
+        state[FIELD_TEXT] = state[FIELD_SHAPE] = 0
         state[FIELD] += 1
-    if kind == END_OF_LINE:
+    if char_class == NEWLINE:
         state[FIELD] = 0
-        state[LINE_BEFORE] = state[LINE]
-        state[LINE] = state[SEEN]
+        state[PREVIOUS_LINE_START] = state[LINE_START]
+        state[LINE_START] = state[N_SEEN]
 
 
 @kernel
-def follow_match(history, state, token, learn):
-    """The match goes on if it expected the symbol; else the last place where the last six symbols stood is tried."""
+def set_history(memory, at, value):
+    """Set one number of the history, and log its page."""
+    log_page(memory.undo, memory.table.size // PAGE, memory.history, at)
+    memory.history[at] = value
+
+
+@kernel
+def follow_match(memory, token, learn):
+    """Update the match after `advance`: it continues if it predicted the token.
+
+    If it did not, it moves to where the last MATCH_ORDER tokens occurred last, if it finds them there.
+    """
+    history, state = memory.history, memory.state
     if learn:
-        history[state[LEARNED] % RING] = token
-    if state[GUESS] == token:
+        set_history(memory, state[N_LEARNED] % RING, token)
+    if state[MATCH_TOKEN] == token:
         state[MATCH] = (state[MATCH] + 1) % RING
-        state[LENGTH] += 1
+        state[MATCH_LENGTH] += 1
     else:
         state[MATCH] = -1
-    h = combine(9 * FAMILY, state[HASH + MATCH_ORDER])
+    h = combine(9 * FAMILY, state[CONTEXT_HASH + MATCH_ORDER])
     head = RING + (h >> 31) % HEADS
     if state[MATCH] < 0 and history[head] > 0:
         at, length = history[head] - 1, 0
-        while length < LONGEST_CHECKED and history[(at - 1 - length) % RING] == recent(state, length + 1):
+        while length < MAX_CHECKED and history[(at - 1 - length) % RING] == recent_token(state, length + 1):
             length += 1
         if length >= MATCH_ORDER:
-            state[MATCH], state[LENGTH] = at, length
+            state[MATCH], state[MATCH_LENGTH] = at, length
     if learn:
-        state[LEARNED] += 1
-        history[head] = state[LEARNED] % RING + 1
-    if state[MATCH] == state[LEARNED] % RING:
-        state[MATCH] = -1  # what was learned ends there
-    state[GUESS] = history[state[MATCH]] if state[MATCH] >= 0 else -1
-    if state[SEEN] == state[LINE]:
-        state[LINE_BEFORE_LEARNED] = state[LINE_LEARNED]
-        state[LINE_LEARNED] = state[LEARNED]
+        state[N_LEARNED] += 1
+        set_history(memory, head, state[N_LEARNED] % RING + 1)
+    if state[MATCH] == state[N_LEARNED] % RING:
+        state[MATCH] = -1  # nothing was learned after this position
+    state[MATCH_TOKEN] = history[state[MATCH]] if state[MATCH] >= 0 else -1
+    if state[N_SEEN] == state[LINE_START]:
+        state[PREVIOUS_LINE_START_LEARNED] = state[LINE_START_LEARNED]
+        state[LINE_START_LEARNED] = state[N_LEARNED]
 
 
 @kernel
-def lines_back(state):
-    """Where the match lies: 0 in this line, 1 in the line before, 2 further back."""
-    back = (state[LEARNED] - state[MATCH]) % RING
-    if back <= state[LEARNED] - state[LINE_LEARNED]:
+def match_distance(state):
+    """How far back the match is: 0 in this line, 1 in the previous line, 2 further back."""
+    back = (state[N_LEARNED] - state[MATCH]) % RING
+    if back <= state[N_LEARNED] - state[LINE_START_LEARNED]:
         return 0
-    return 1 if back <= state[LEARNED] - state[LINE_BEFORE_LEARNED] else 2
+    return 1 if back <= state[N_LEARNED] - state[PREVIOUS_LINE_START_LEARNED] else 2

@@ -1,21 +1,26 @@
-"""Counts of what followed each context, in one flat hash table of a fixed size.
+"""Counts of the tokens that followed each context, in a hash table of a fixed size.
 
-A context is known by its hash, an int of 62 bits. Its counts lie in pages of 64 bytes; each page is found by the hash
-and its number, in one of two neighbouring places. Where both are taken, the less useful one is replaced.
+A context is identified by a hash of 62 bits. Its counts lie in pages of 64 bytes, numbered from 0. The hash and the
+page number select two neighbouring pages of the table; the page is one of these. If both are taken, the one with the
+lower priority is replaced.
 
-table  int32 [pages · 16]  A page: CHECK, the part of the hash that tells it from others; WORTH, how useful it was;
-                           USED, how many entries it has, 4 bits, and above them in a context's first page how often in
-                           a row the token came that came last, 4 bits, and that token; then up to 13 entries,
-                           count · 65536 + token.
-changed int32 [0] or [1 + 2·pages]  Which pages changed: how many, their numbers, and for each page whether it did.
+table  int32 [pages · PAGE], the words of each page:
+    TAG       31 bits of the hash, by which a page is recognised; 0 if it is unused
+    PRIORITY  how often it was counted in, up to MAX_PRIORITY, and less whenever its neighbour was replaced
+    HEADER    the number of its entries, 4 bits; in the first page of a context also its latest token and the run of
+              this token, how often it came in a row, 4 bits: token · 256 + run · 16 + number of entries
+    ENTRIES   up to MAX_ENTRIES entries: count · 65536 + token
+
+undo  see `undo`
 """
 
 from ..kernels.jit import kernel
 from ..kernels.lanes import prefetch
+from .undo import PAGE, log_page
 
-CHECK, WORTH, USED, ENTRIES, PAGE = 0, 1, 2, 3, 16
-ROOM = PAGE - ENTRIES
-MOST_WORTH, LONGEST_RUN = 255, 15
+TAG, PRIORITY, HEADER, ENTRIES = 0, 1, 2, 3
+MAX_ENTRIES = PAGE - ENTRIES
+MAX_PRIORITY, MAX_RUN = 255, 15
 
 HASH_MASK = 2**62 - 1
 HASH_FACTOR = 0x1F83D9ABFB41BD6B
@@ -23,72 +28,76 @@ HASH_FACTOR = 0x1F83D9ABFB41BD6B
 
 @kernel
 def combine(h, x):
-    """The hash of a context with one more number x ≥ -1: sums, products and shifts of whole numbers."""
+    """The hash of a context extended by a number x ≥ -1; whole numbers only, the same on every machine."""
     h = ((h ^ (x + 1)) * HASH_FACTOR) & HASH_MASK
     return h ^ (h >> 29)
 
 
 @kernel
+def tag_of(h):
+    """The tag of a page, from the hash of its context and its number; never 0."""
+    return (h & 0x7FFFFFFF) | 1
+
+
+@kernel
+def start_of(table, h):
+    """Where the first of the two pages begins that such a hash selects; the other begins at start ^ PAGE."""
+    return ((h >> 31) & (table.size // PAGE - 1)) * PAGE
+
+
+@kernel
 def fetch(table, h):
-    """Begin to bring the first page of the context h into the cache."""
-    prefetch(table, ((combine(h, 0) >> 31) & (table.size // PAGE - 1)) * PAGE)
+    """Begin to load the first page of the context h into the CPU's cache."""
+    prefetch(table, start_of(table, combine(h, 0)))
 
 
 @kernel
 def find(table, h, page):
-    """Where a page of the context h begins, or -1."""
+    """Where a page of the context h begins, or -1 if the table does not contain it."""
     h = combine(h, page)
-    check = (h & 0x7FFFFFFF) | 1
-    at = ((h >> 31) & (table.size // PAGE - 1)) * PAGE
-    if table[at] == check:
+    at = start_of(table, h)
+    if table[at] == tag_of(h):
         return at
     at ^= PAGE
-    return at if table[at] == check else -1
+    return at if table[at] == tag_of(h) else -1
 
 
 @kernel
-def note(changed, at):
-    """Put the page that begins at table[at] on the list of the changed ones, if there is a list and it is not on it."""
-    if changed.size > 0:
-        page = at // PAGE
-        mark = 1 + changed.size // 2 + page
-        if changed[mark] == 0:
-            changed[mark] = 1
-            changed[0] += 1
-            changed[changed[0]] = page
+def find_or_create(table, undo, h, page):
+    """Where a page of the context h begins. A missing page is created empty, in the place of another one.
 
-
-@kernel
-def claim(table, changed, h, page):
-    """Where a page of the context h begins; if it is not there, it is made, empty, and a less useful one goes."""
+    The page is logged: the caller may change it.
+    """
     at = find(table, h, page)
-    if at < 0:
-        h = combine(h, page)
-        at = ((h >> 31) & (table.size // PAGE - 1)) * PAGE
-        other = at ^ PAGE
-        if table[other + WORTH] < table[at + WORTH]:
-            at, other = other, at
-        if table[other + WORTH] > 0:
-            table[other + WORTH] -= 1
-            note(changed, other)
-        table[at] = (h & 0x7FFFFFFF) | 1
-        table[at + WORTH] = 0
-        table[at + USED] = 0
-    note(changed, at)
+    if at >= 0:
+        log_page(undo, 0, table, at)
+        return at
+    h = combine(h, page)
+    at = start_of(table, h)
+    other = at ^ PAGE
+    if table[other + PRIORITY] < table[at + PRIORITY]:
+        at, other = other, at
+    if table[other + PRIORITY] > 0:
+        log_page(undo, 0, table, other)
+        table[other + PRIORITY] -= 1
+    log_page(undo, 0, table, at)
+    table[at] = tag_of(h)
+    table[at + PRIORITY] = 0
+    table[at + HEADER] = 0
     return at
 
 
 @kernel
-def used_of(table, at):
-    """How many entries the page that begins at table[at] has."""
-    return table[at + USED] & 15
+def n_entries(table, at):
+    """The number of entries of the page that begins at table[at]."""
+    return table[at + HEADER] & 15
 
 
 @kernel
 def collect(table, h, entries):
     """Copy the entries of the context h into `entries`.
 
-    Returns how many there are, the sum of their counts, and 16 · the token that came last + how often in a row (or -1).
+    Returns how many there are, the sum of their counts, and 16 · the latest token + its run, or -1 if there is none.
     """
     distinct, total, latest, page = 0, 0, -1, 0
     while True:
@@ -96,65 +105,68 @@ def collect(table, h, entries):
         if at < 0:
             return distinct, total, latest
         if page == 0:
-            latest = table[at + USED] >> 4
-        used = min(used_of(table, at), entries.size - distinct)
-        for j in range(at + ENTRIES, at + ENTRIES + used):
+            latest = table[at + HEADER] >> 4
+        n = min(n_entries(table, at), entries.size - distinct)
+        for j in range(at + ENTRIES, at + ENTRIES + n):
             entries[distinct] = table[j]
             distinct += 1
             total += table[j] >> 16
-        if used < ROOM:
+        if n < MAX_ENTRIES:
             return distinct, total, latest
         page += 1
 
 
 @kernel
-def halve(table, changed, h):
-    """Halve the counts of the context h, rounding up, so that what is old weighs less."""
+def halve(table, undo, h):
+    """Halve the counts of the context h, rounding up, so that old symbols weigh less than recent ones."""
     page = 0
     while True:
         at = find(table, h, page)
         if at < 0:
             return
-        note(changed, at)
-        for j in range(at + ENTRIES, at + ENTRIES + used_of(table, at)):
+        log_page(undo, 0, table, at)
+        for j in range(at + ENTRIES, at + ENTRIES + n_entries(table, at)):
             count = table[j] >> 16
             table[j] -= (count >> 1) << 16
-        if used_of(table, at) < ROOM:
+        if n_entries(table, at) < MAX_ENTRIES:
             return
         page += 1
 
 
 @kernel
-def note_latest(table, at, token):
-    """The token came last in the context whose first page begins at table[at]."""
-    used, latest = used_of(table, at), table[at + USED] >> 4
-    run = min((latest & 15) + 1, LONGEST_RUN) if latest >> 4 == token else 1
-    table[at + USED] = (token << 8) | (run << 4) | used
+def set_latest(table, at, token):
+    """Note the latest token of the context whose first page begins at table[at]."""
+    latest = table[at + HEADER] >> 4
+    run = min((latest & 15) + 1, MAX_RUN) if latest >> 4 == token else 1
+    table[at + HEADER] = (token << 8) | (run << 4) | n_entries(table, at)
 
 
 @kernel
-def add(table, changed, h, token, limit):
-    """Count `token` once in the context h, and halve its counts when one reaches `limit`; returns if it was known."""
+def add(table, undo, h, token, limit):
+    """Count a token once in the context h; returns whether it had a count before.
+
+    When its count reaches `limit`, all counts of the context are halved.
+    """
     page = 0
     while True:
-        at = claim(table, changed, h, page)
-        table[at + WORTH] = min(table[at + WORTH] + 1, MOST_WORTH)
-        used = used_of(table, at)
+        at = find_or_create(table, undo, h, page)
+        table[at + PRIORITY] = min(table[at + PRIORITY] + 1, MAX_PRIORITY)
+        n = n_entries(table, at)
         if page == 0:
-            note_latest(table, at, token)
-        for j in range(at + ENTRIES, at + ENTRIES + used):
+            set_latest(table, at, token)
+        for j in range(at + ENTRIES, at + ENTRIES + n):
             if table[j] & 0xFFFF == token:
                 table[j] += 65536
                 if table[j] >> 16 >= limit:
-                    halve(table, changed, h)
+                    halve(table, undo, h)
                 return True
-        if used < ROOM:
-            table[at + ENTRIES + used] = 65536 + token
-            table[at + USED] += 1
-            if used + 1 == ROOM:
-                following = find(table, h, page + 1)
-                if following >= 0:  # left from a time before this page was replaced
-                    table[following + USED] = 0
-                    note(changed, following)
+        if n < MAX_ENTRIES:
+            table[at + ENTRIES + n] = 65536 + token
+            table[at + HEADER] += 1
+            if n + 1 == MAX_ENTRIES:
+                next_page = find(table, h, page + 1)
+                if next_page >= 0:  # a remnant: this page was replaced and created again since
+                    log_page(undo, 0, table, next_page)
+                    table[next_page + HEADER] = 0
             return False
         page += 1

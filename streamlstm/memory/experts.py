@@ -1,13 +1,9 @@
-"""The experts: what each context of the next symbol has seen, as a distribution.
+"""The distributions of the contexts: what followed each of them before, by absolute discounting with back-off.
 
-Sixteen contexts are looked up in the counts: the last 0 … 6 symbols (orders), and nine others (extras). The orders
-blend from 0 up to 6, each with the one below, by as much as it has learned to trust itself; each extra blends with
-order 6.
+Each order blends with the order below it, from 0 up to 6, and each extra blends with order 6. The back-off weight λ of
+an order is learned; an extra's is that of absolute discounting (Ney et al. 1994).
 
-weights float32  first THETA [7, COUNT_BUCKETS], what is added to the logit of backing off; the rest is of `mixture`
-scratch float32  as in `mixture`: the contexts' distributions P [CONTEXTS, C] are the first; entries int32 [V], room for
-                 one context's counts
-state            as in `contexts`; table, changed  as in `counts`
+Where `weights`, `state` and `scratch` hold what is used here: see `layout`.
 """
 
 import numpy as np
@@ -15,20 +11,35 @@ import numpy as np
 from ..kernels.jit import kernel
 from ..kernels.lanes import lane_maximum, load, splat, store
 from ..kernels.network import exp
-from .contexts import CONTEXTS, DISTINCT, HASH, LATEST, ORDERS, TOTAL
 from .counts import add, collect
-
-THETA, COUNT_BUCKETS = 0, 60
+from .layout import (
+    BACKOFF,
+    BACKOFF_LOGITS,
+    CONTEXT_HASH,
+    COUNT_BUCKETS,
+    DISTINCT,
+    LATEST,
+    LONGEST_ORDER,
+    N_CONTEXTS,
+    N_ORDERS,
+    TOTAL,
+    distribution_at,
+)
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
 DISCOUNT = f32(0.6)
+"""Subtracted from each count."""
+MAX_BACKOFF = f32(0.95)
+"""Of an extra."""
+BACKOFF_RATE, MAX_SLOPE = f32(0.05), f32(2.0)
 ORDER_LIMIT, EXTRA_LIMIT = 30000, 255
+"""Counts are halved when one of them reaches this."""
 
 
 @kernel
-def magnitude(n, most):
-    """How many binary digits n has, at most `most`."""
+def bit_length(n, most):
+    """The number of binary digits of n, at most `most`."""
     digits = 0
     while n > 0 and digits < most:
         n >>= 1
@@ -37,81 +48,88 @@ def magnitude(n, most):
 
 
 @kernel
-def bucket_of(distinct, total):
-    """What a context knows, in one number below COUNT_BUCKETS."""
-    return magnitude(total, 9) * 6 + magnitude(distinct, 5)
+def count_bucket(distinct, total):
+    """How much is known about a context, as one number below COUNT_BUCKETS."""
+    return bit_length(total, 9) * 6 + bit_length(distinct, 5)
 
 
 @kernel
-def add_entries(scratch, row, entries, distinct, share):
-    """P += share·(count - D) for each entry."""
-    for j in range(distinct):
-        scratch[row + (entries[j] & 0xFFFF)] += share * (f32(entries[j] >> 16) - DISCOUNT)
+def backoff_logit_at(state, order):
+    """Where the number lies in `weights` that is added to the logit of an order's back-off weight."""
+    return BACKOFF_LOGITS + order * COUNT_BUCKETS + count_bucket(state[DISTINCT + order], state[TOTAL + order])
 
 
 @kernel
-def back_off(scratch, row, below, kept, entries, distinct, total, C):
-    """P = λ·P_below + (1 - λ)·(count - D) / (total - distinct·D), with λ = kept."""
-    for j in range(0, C, 128):
-        store(scratch, row + j, load(scratch, below + j, 128) * kept)
-    share = (ONE - kept) / (f32(total) - f32(distinct) * DISCOUNT)
-    add_entries(scratch, row, entries, distinct, share)
+def backoff_weight(weights, state, context):
+    """λ of a context that has counts.
 
-
-@kernel
-def copy_scratch(scratch, row, below, C):
-    """P = P_below."""
-    for j in range(0, C, 128):
-        store(scratch, row + j, load(scratch, below + j, 128))
-
-
-@kernel
-def expert_distributions(table, weights, state, scratch, entries, V, C):
-    """P and λ of each context, and in the state what it knows: orders blend from 0 up to 6, each extra with order 6.
-
-    With x = distinct·D / total, an order backs off with λ = σ(logit x + θ) = x / (x + (1 - x)·e**-θ).
+    With x = distinct·DISCOUNT / total, that of an order is σ(logit x + θ) = x / (x + (1 - x)·e**-θ), where θ is
+    learned.
     """
-    lam = 2 * CONTEXTS * C
+    x = f32(state[DISTINCT + context]) * DISCOUNT / f32(state[TOTAL + context])
+    if context < N_ORDERS:
+        theta = weights[backoff_logit_at(state, context)]
+        odds = lane_maximum(exp(splat(ZERO - theta, 16)))
+        return x / (x + (ONE - x) * odds)
+    return min(x, MAX_BACKOFF)
+
+
+@kernel
+def blend(scratch, context, below, entries, distinct, total, C):
+    """P = λ·P_below + (1 - λ)·(count - DISCOUNT) / (total - distinct·DISCOUNT)."""
+    P, backoff = distribution_at(context, C), scratch[BACKOFF + context]
     for j in range(0, C, 128):
-        store(scratch, j, splat(ONE / f32(V), 128))
-    for k in range(CONTEXTS):
-        distinct, total, latest = collect(table, state[HASH + k], entries)
-        state[DISTINCT + k], state[TOTAL + k], state[LATEST + k] = distinct, total, latest
-        below = max(min(k, ORDERS) - 1, 0) * C
+        store(scratch, P + j, load(scratch, below + j, 128) * backoff)
+    scale = (ONE - backoff) / (f32(total) - f32(distinct) * DISCOUNT)
+    for j in range(distinct):
+        scratch[P + (entries[j] & 0xFFFF)] += scale * (f32(entries[j] >> 16) - DISCOUNT)
+
+
+@kernel
+def copy_distribution(scratch, context, below, C):
+    """P = P_below."""
+    P = distribution_at(context, C)
+    for j in range(0, C, 128):
+        store(scratch, P + j, load(scratch, below + j, 128))
+
+
+@kernel
+def set_distributions(memory, V, C):
+    """Look up all contexts, and write the distribution and the back-off weight of each."""
+    table, weights, state, scratch, entries = memory.table, memory.weights, memory.state, memory.scratch, memory.entries
+    for j in range(0, C, 128):
+        store(scratch, distribution_at(0, C) + j, splat(ONE / f32(V), 128))
+    for context in range(N_CONTEXTS):
+        distinct, total, latest = collect(table, state[CONTEXT_HASH + context], entries)
+        state[DISTINCT + context], state[TOTAL + context], state[LATEST + context] = distinct, total, latest
+        below = distribution_at(max(min(context, N_ORDERS) - 1, 0), C)
         if distinct == 0:
-            scratch[lam + k] = ONE
-            copy_scratch(scratch, k * C, below, C)
-            continue
-        x = f32(distinct) * DISCOUNT / f32(total)
-        if k < ORDERS:
-            theta = weights[THETA + k * COUNT_BUCKETS + bucket_of(distinct, total)]
-            odds = lane_maximum(exp(splat(ZERO - theta, 16)))
-            kept = x / (x + (ONE - x) * odds)
+            scratch[BACKOFF + context] = ONE
+            copy_distribution(scratch, context, below, C)
         else:
-            kept = min(x, f32(0.95))
-        scratch[lam + k] = kept
-        back_off(scratch, k * C, below, kept, entries, distinct, total, C)
+            scratch[BACKOFF + context] = backoff_weight(weights, state, context)
+            blend(scratch, context, below, entries, distinct, total, C)
 
 
 @kernel
-def learn_backing_off(weights, state, scratch, token, V, C):
-    """One step up the gradient of ln P(token) of order 6, by the logits of backing off."""
-    lam = 2 * CONTEXTS * C
-    passed = ONE / max(scratch[(ORDERS - 1) * C + token], f32(1e-30))
-    for order in range(ORDERS - 1, -1, -1):
+def update_backoff(memory, token, V, C):
+    """One gradient step of the back-off logits, up the log-likelihood of the token under order 6."""
+    weights, state, scratch = memory.weights, memory.state, memory.scratch
+    slope = ONE / max(scratch[distribution_at(LONGEST_ORDER, C) + token], f32(1e-30))
+    for order in range(LONGEST_ORDER, -1, -1):
         if state[DISTINCT + order] > 0:
-            below = scratch[(order - 1) * C + token] if order > 0 else ONE / f32(V)
-            passed = passed * scratch[lam + order]
-            g = passed * (below - scratch[order * C + token])
-            place = THETA + order * COUNT_BUCKETS + bucket_of(state[DISTINCT + order], state[TOTAL + order])
-            weights[place] += f32(0.05) * min(max(g, f32(-2.0)), f32(2.0))
+            below = scratch[distribution_at(order - 1, C) + token] if order > 0 else ONE / f32(V)
+            slope = slope * scratch[BACKOFF + order]
+            g = slope * (below - scratch[distribution_at(order, C) + token])
+            weights[backoff_logit_at(state, order)] += BACKOFF_RATE * min(max(g, ZERO - MAX_SLOPE), MAX_SLOPE)
 
 
 @kernel
-def learn_counts(table, changed, state, token):
-    """Count the symbol: in the orders from 6 down to the first that knew it, and in each extra."""
-    for order in range(ORDERS - 1, -1, -1):
-        if add(table, changed, state[HASH + order], token, ORDER_LIMIT):
+def update_counts(memory, token):
+    """Count the token: in the orders from 6 down to the first that had counted it before, and in each extra."""
+    table, undo, state = memory.table, memory.undo, memory.state
+    for order in range(LONGEST_ORDER, -1, -1):
+        if add(table, undo, state[CONTEXT_HASH + order], token, ORDER_LIMIT):
             break
-    for k in range(ORDERS, CONTEXTS):
-        add(table, changed, state[HASH + k], token, EXTRA_LIMIT)
+    for context in range(N_ORDERS, N_CONTEXTS):
+        add(table, undo, state[CONTEXT_HASH + context], token, EXTRA_LIMIT)

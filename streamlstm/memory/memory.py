@@ -1,109 +1,120 @@
-"""The memory of a predictor: what it has counted, how it weighs its experts, and where in its stream it is.
+"""The memory of a predictor: its counts, the weights of its mixture, and its position in the text.
 
-The mathematics is in `contexts`, `counts`, `experts` and `mixture`; here the arrays are made, shared between forks,
-saved and restored.
+The mathematics is in `contexts`, `counts`, `experts` and `mixture`. Here the arrays are created, shared between forks,
+and restored. `saved` turns them into those of a checkpoint and back.
 """
 
 from __future__ import annotations
 
-import string
-from typing import Any
-from weakref import WeakSet
+from typing import NamedTuple
+from weakref import ReferenceType, WeakSet, ref
 
 import numpy as np
-import numpy.typing as npt
 
-from ..kernels.arrays import F32, U8, Stream
+from ..checkpoint import Arrays
+from ..kernels.arrays import F32, I64, U8, Stream
 from ..kernels.jit import native
 from ..model import aligned_zeros
-from ..vocabulary import Tokens, Vocabulary
-from . import contexts, mixture
+from ..vocabulary import Vocabulary
+from . import contexts, layout, mixture, saved
 from .arrays import MemoryArrays
-from .counts import CHECK, ENTRIES, PAGE, ROOM, USED
-from .experts import ORDER_LIMIT
-
-Arrays = dict[str, npt.NDArray[Any]]
+from .classes import classify
+from .undo import N_RECORDS, NO_UNDO, PAGE, UndoLog, write_back
 
 EXPERTS = (
-    *(f"order {order}" for order in range(1, contexts.ORDERS)),
+    *(f"order {order}" for order in range(1, layout.N_ORDERS)),
     *("word after word", "before and above", "above", "word", "field", "field above", "column", "shape"),
     *("skipped word", "network"),
 )
-"""The names of the experts, by what they know; a piece is what stands since the last gap: a space, tab or comma.
+"""The names of the experts, after the context that each predicts from. Fields are separated by white space or commas.
 
-order 1 … 6       the last symbols
-word after word   the word so far and the word before
-before and above  the two symbols before the last, and the one above the next in the line before
-above             that one, and the last symbol
+order 1 … 6       the last 1 … 6 symbols
+word after word   the word so far, and the previous word
+before and above  the two symbols before the last, and the symbol above the next one in the previous line
+above             the symbol above, and the last symbol
 word              the word so far
-field             how many gaps the line has, and the shape of the piece, where digits are alike
-field above       how many gaps, the piece that stood there last, and the piece so far
-column            the place in the line, and the last symbol
-shape             the shape of the piece, and the word before
-skipped word      the word so far, and the one before the word before
+field             the number of the field, and its shape so far: its text with all digits alike
+field above       the number of the field, the text of the last field with that number, and the text so far
+column            the position in the line, and the last symbol
+shape             the shape of the field so far, and the previous word
+skipped word      the word so far, and the word before the previous one
 network           the LSTM
 """
 
-REPORT = 2 * contexts.EXPERTS
-"""How many numbers report what the experts said of one symbol."""
+REPORT = 2 * layout.N_EXPERTS
+"""How many numbers `remember` reports of each symbol: the bits that each expert would have given it, and its weight."""
 
-LARGEST_VOCABULARY = 65536
-"""An entry of a count has 16 bits for the token."""
+MAX_VOCABULARY = 65536
+"""An entry of the table has 16 bits for the token."""
 
-_NOTHING_CHANGED = np.zeros(0, dtype=np.int32)
 _NO_REPORT = np.zeros(0, dtype=np.float32)
-_NOTHING_MARKED = np.zeros(0, dtype=np.uint8)
+_NONE_MARKED = np.zeros(0, dtype=np.uint8)
 
-_TRUST = {False: (0.3, 0.4, 0.05), True: (0.6, 0.15, 0.03)}
-"""The first weights of the network, of order 6 and of each extra, beside a fresh and beside a trained network."""
-
-
-_NO_I32 = np.zeros(0, dtype=np.int32)
 NO_MEMORY = MemoryArrays(
-    table=_NO_I32,
-    changed=_NO_I32,
-    history=_NO_I32,
+    table=NO_UNDO,
+    history=NO_UNDO,
+    undo=NO_UNDO,
     weights=_NO_REPORT,
     state=np.zeros(0, dtype=np.int64),
     scratch=_NO_REPORT,
-    entries=_NO_I32,
-    kinds=_NO_I32,
+    entries=NO_UNDO,
+    char_classes=NO_UNDO,
 )
-"""What a kernel takes that may do without a memory."""
+"""What a kernel takes for a predictor without a memory."""
+
+_FIRST_WEIGHTS = {False: (0.3, 0.4, 0.05), True: (0.6, 0.15, 0.03)}
+"""The first mixing weights of the network, of order 6 and of each extra, by whether the network is trained."""
+
+
+class CapturedMemory(NamedTuple):
+    """What is copied of a memory so that it can be restored; the rest is in the undo log."""
+
+    weights: F32
+    state: I64
+    scratch: F32
+
+
+class _Holder:
+    """Stands for one predictor's memory among those that share arrays."""
 
 
 class Memory:
-    """Counts of what followed each context, and the mixture that weighs them with the network.
+    """Counts of what followed each context, and the mixture of their predictions with the network's.
 
-    vocabulary  what the tokens mean: letters, digits, gaps and ends of lines are told by it
-    columns     the length of a distribution, padded
+    vocabulary  the symbols; it tells letters, digits and separators apart
+    columns     the padded length of a distribution
     bits        the table has 2**bits pages of 64 bytes; it never grows
-    trained     whether the network beside it is trained: then it is trusted more at the start
+    trained     whether the network is trained: then its first weight in the mixture is larger
+
+    Forks share the table, the history and the weights until one of them learns.
     """
 
     def __init__(self, vocabulary: Vocabulary, columns: int, bits: int, trained: bool) -> None:
-        if len(vocabulary) > LARGEST_VOCABULARY:
-            raise ValueError(
-                f"a memory takes at most {LARGEST_VOCABULARY} symbols, the vocabulary has {len(vocabulary)}"
-            )
-        self._as_made = trained  # what a memory beside trained weights is before it has seen anything
+        n_symbols = len(vocabulary)
+        if n_symbols > MAX_VOCABULARY:
+            raise ValueError(f"a memory supports at most {MAX_VOCABULARY} symbols; the vocabulary has {n_symbols}")
         self._arrays = MemoryArrays(
             table=np.zeros(PAGE << bits, dtype=np.int32),
-            changed=_NOTHING_CHANGED,
             history=np.zeros(contexts.RING + contexts.HEADS, dtype=np.int32),
-            weights=_first_weights(len(vocabulary), trained),
-            state=_start(),
-            scratch=aligned_zeros(2 * contexts.CONTEXTS * columns + contexts.CONTEXTS + 3 * contexts.EXPERTS),
-            entries=np.zeros(len(vocabulary), dtype=np.int32),
-            kinds=_kinds(vocabulary),
+            undo=NO_UNDO,
+            weights=_first_weights(n_symbols, trained),
+            state=_first_state(),
+            scratch=aligned_zeros(layout.scratch_size(columns)),
+            entries=np.zeros(n_symbols, dtype=np.int32),
+            char_classes=classify(vocabulary),
         )
+        self._is_default = trained  # before it has seen anything: what a memory beside a trained network starts as
         self._remember = native(mixture.remember)
-        self._holders: WeakSet[Memory] = WeakSet([self])  # of table, history and weights, which are copied before
-        # they change if there are more
+        self._holder = _Holder()
+        self._holders: WeakSet[_Holder] = WeakSet([self._holder])
+        self._log: ReferenceType[UndoLog] | None = None
+        self._must_write_back = False  # set by `restored`
+
+    # The kernels
 
     def mix(self, stream: Stream, slot: int) -> None:
-        """Write the mixture's distribution of the next symbol into a slot of the tape."""
-        self._remember(self._arrays, stream, _NO_REPORT, _NOTHING_MARKED, 0, slot, 0, False)
+        """Write the mixture's distribution of the next symbol to a slot of the tape."""
+        self._remember(self.arrays(learn=False), stream, _NO_REPORT, _NONE_MARKED, 0, slot, 0, False)
 
     def remember(
         self,
@@ -112,180 +123,135 @@ class Memory:
         count: int,
         learn: bool,
         report: F32 = _NO_REPORT,
-        marked: U8 = _NOTHING_MARKED,
+        marked: U8 = _NONE_MARKED,
         k: int = 0,
     ) -> int:
-        """Score, learn and remember symbols that the network has read; see `mixture.remember`. Returns how many."""
+        """Score symbols that the network has read, and learn from them; returns how many. See `mixture.remember`."""
         n: int = self._remember(self.arrays(learn), stream, report, marked, k, first, count, learn)
         return n
 
     def arrays(self, learn: bool) -> MemoryArrays:
-        """The arrays that the kernels take; if they are to learn, they are this memory's own."""
-        if learn and len(self._holders) > 1:
-            self._own_arrays()
+        """The arrays, as the kernels take them. If the kernels are to learn, no fork shares these arrays."""
+        if self._must_write_back:
+            self.finish_restore()
+        if learn:
+            if len(self._holders) > 1:
+                self._own_arrays()
+            if self._log is not None and self._log() is None:  # nobody can ask for the log any more
+                self._arrays, self._log = self._arrays._replace(undo=NO_UNDO), None
         return self._arrays
 
+    # Copies
+
     def _own_arrays(self) -> None:
-        """Copy what is shared with forks."""
+        """Copy the arrays that are shared with forks."""
         mine, shared = self._arrays, self._holders
         table, history, weights = mine.table.copy(), mine.history.copy(), mine.weights.copy()
         self._arrays = mine._replace(table=table, history=history, weights=weights)
-        self._holders = WeakSet([self])
-        shared.discard(self)
+        self._holders = WeakSet([self._holder])
+        shared.discard(self._holder)
+
+    def _successor(self, arrays: MemoryArrays) -> Memory:
+        """A memory with these arrays that takes the place of this one."""
+        successor = object.__new__(Memory)
+        successor.__dict__.update(self.__dict__)
+        successor._arrays = arrays
+        return successor
 
     def fork(self) -> Memory:
         """An independent copy, which shares the counts until one of the two learns."""
-        mine = self._arrays
+        mine = self.arrays(learn=False)
         state, scratch, entries = mine.state.copy(), mine.scratch.copy(), mine.entries.copy()
-        twin = object.__new__(Memory)
-        twin.__dict__.update(self.__dict__)
-        twin._arrays = mine._replace(changed=_NOTHING_CHANGED, state=state, scratch=scratch, entries=entries)
-        self._holders.add(twin)
+        twin = self._successor(mine._replace(undo=NO_UNDO, state=state, scratch=scratch, entries=entries))
+        twin._holder, twin._log = _Holder(), None
+        self._holders.add(twin._holder)
         return twin
 
     def restarted(self) -> Memory:
-        """This memory at the beginning of another stream: it forgets where it is, not what it has counted."""
-        twin = self.fork()
-        state, learned = _start(), self._arrays.state[contexts.LEARNED]
-        state[[contexts.LEARNED, contexts.LINE_LEARNED, contexts.LINE_BEFORE_LEARNED]] = learned
-        twin._arrays = twin._arrays._replace(state=state, changed=self._arrays.changed)
-        return twin
+        """The memory that takes the place of this one at the beginning of another stream: it keeps the counts only."""
+        mine, state = self.arrays(learn=False), _first_state()
+        starts = [layout.N_LEARNED, layout.LINE_START_LEARNED, layout.PREVIOUS_LINE_START_LEARNED]
+        state[starts] = mine.state[layout.N_LEARNED]
+        return self._successor(mine._replace(state=state, scratch=mine.scratch.copy()))
 
-    def track_changes(self) -> None:
-        """From now on keep a list of the pages that change, for `copy_from`."""
-        changed = np.zeros(1 + 2 * (self._arrays.table.size // PAGE), dtype=np.int32)
-        self._arrays = self._arrays._replace(changed=changed)
+    # Undo
 
-    def copy_from(self, other: Memory) -> None:
-        """Become equal to a fork of this memory, or to the memory that this is a fork of.
+    def log_changes(self) -> UndoLog:
+        """Log all changes from now on, for `restored`; an earlier log ends."""
+        mine = self.arrays(learn=False)
+        log = UndoLog((len(mine.table) + len(mine.history)) // PAGE)
+        self._log = ref(log)
+        self._arrays = mine._replace(undo=log.array)
+        return log
 
-        One of the two has tracked its changes since they were equal. Only what has changed is copied.
+    def captured(self, log: UndoLog) -> CapturedMemory:
+        """What `restored` needs beside the log. Raises ValueError if the log has ended."""
+        self._require(log)
+        mine = self.arrays(learn=False)
+        return CapturedMemory(mine.weights.copy(), mine.state.copy(), mine.scratch.copy())
+
+    def restored(self, captured: CapturedMemory, log: UndoLog) -> Memory:
+        """The memory that takes the place of this one, equal to what it was when the log's epoch began.
+
+        captured  what `captured` returned at that time
+
+        The pages of the log are written back at once by `finish_restore`, or by whatever uses the memory next.
+        Raises ValueError if the log has ended.
         """
-        mine, theirs = self.arrays(learn=True), other._arrays
-        changed = mine.changed if mine.changed.size else theirs.changed
-        pages = changed[1 : 1 + changed[0]]
-        mine.table.reshape(-1, PAGE)[pages] = theirs.table.reshape(-1, PAGE)[pages]
-        changed[1 + changed.size // 2 + pages] = changed[0] = 0
-        learned = sorted(int(arrays.state[contexts.LEARNED]) for arrays in (mine, theirs))
-        recent = np.arange(max(learned[0], learned[1] - contexts.RING), learned[1]) % contexts.RING
-        mine.history[recent] = theirs.history[recent]
-        mine.history[contexts.RING :] = theirs.history[contexts.RING :]
-        mine.weights[:], mine.state[:], mine.scratch[:] = theirs.weights, theirs.state, theirs.scratch
+        self._require(log)
+        weights, state, scratch = captured.weights.copy(), captured.state.copy(), captured.scratch.copy()
+        successor = self._successor(self._arrays._replace(weights=weights, state=state, scratch=scratch))
+        successor._must_write_back = True
+        return successor
+
+    def finish_restore(self) -> None:
+        """Write back the pages of the log, if this memory was restored. It may be repeated after an interrupt."""
+        if self._must_write_back:
+            if self._arrays.undo.item(N_RECORDS) and len(self._holders) > 1:
+                self._own_arrays()
+            write_back(self._arrays.undo, self._arrays.table, self._arrays.history)
+            self._must_write_back = False
+
+    def _require(self, log: UndoLog) -> None:
+        if self._log is None or self._log() is not log:
+            raise ValueError("this snapshot is not valid any more: a newer snapshot of the predictor was made")
+
+    # Checkpoints
 
     @property
     def is_new(self) -> bool:
-        """Whether it is what a memory beside a trained network starts as: then it need not be saved."""
+        """Whether it equals a new memory beside a trained network; then it need not be saved."""
         state = self._arrays.state
-        return self._as_made and not state[contexts.SEEN] and not state[contexts.LEARNED]
+        return self._is_default and not state[layout.N_SEEN] and not state[layout.N_LEARNED]
 
     def to_arrays(self) -> Arrays:
-        """All of it as arrays: of the table only what is in use."""
-        pages = self._arrays.table.reshape(-1, PAGE)
-        places = np.flatnonzero(pages[:, CHECK]).astype(np.int32)
-        pages = pages[places]
-        heads = self._arrays.history[contexts.RING :]
-        used = np.flatnonzero(heads).astype(np.int32)
-        learned = min(int(self._arrays.state[contexts.LEARNED]), contexts.RING)
-        return {
-            "memory.pages": places,
-            "memory.words": pages[_in_use(pages[:, USED] & 15)],
-            "memory.lengths": (pages[:, USED] & 15).astype(np.uint8),
-            "memory.history": self._arrays.history[:learned],
-            "memory.heads": np.stack([used, heads[used]]),
-            "memory.weights": self._arrays.weights,
-            "memory.state": self._arrays.state,
-        }
+        """The arrays of a checkpoint; of the table only the pages in use."""
+        return saved.to_arrays(self.arrays(learn=False))
 
     def load_arrays(self, arrays: Arrays) -> None:
-        """Take over what `to_arrays` returned. Raises ValueError where it does not fit this memory."""
-        mine = self.to_arrays()
-        if any(arrays[name].dtype != array.dtype or arrays[name].ndim != array.ndim for name, array in mine.items()):
-            raise ValueError("its memory has other types of numbers")
-        places, words, lengths, history, heads, weights, state = (arrays[name] for name in mine)
-        if (
-            weights.shape != self._arrays.weights.shape
-            or state.shape != self._arrays.state.shape
-            or len(history) > contexts.RING
-        ):
-            raise ValueError("its memory is of another vocabulary or version")
-        in_use, pages = _in_use(lengths), np.zeros((len(places), PAGE), dtype=np.int32)
-        if len(lengths) != len(places) or len(heads) != 2 or words.shape != (int(in_use.sum()),):
-            raise ValueError("its memory does not hold together")
-        pages[in_use] = words
-        V, used, entries = len(self._arrays.entries), pages[:, USED], pages[:, ENTRIES:][in_use[:, ENTRIES:]]
-        whole_numbers = state[[contexts.SEEN, contexts.LEARNED, contexts.LENGTH, contexts.FIELD]]
-        whole = (
-            _within(places, 0, self._arrays.table.size // PAGE - 1),
-            _within(lengths, 0, ROOM) and np.array_equal(used & 15, lengths) and _within(used >> 8, 0, V - 1),
-            _within(entries & 0xFFFF, 0, V - 1) and _within(entries >> 16, 1, ORDER_LIMIT - 1),
-            _within(history, 0, V - 1),
-            _within(heads[0], 0, contexts.HEADS - 1) and _within(heads[1], 0, contexts.RING),
-            _within(state[contexts.LAST :], -1, V - 1) and -1 <= state[contexts.GUESS] < V,
-            -1 <= state[contexts.MATCH] < contexts.RING and 0 <= state[contexts.LAST_KINDS] < contexts.KINDS,
-            0 <= state[contexts.LINE_BEFORE] <= state[contexts.LINE] <= state[contexts.SEEN],
-            _within(whole_numbers, 0, 2**62) and weights[mixture.B :].reshape(-1, mixture.WIDTH)[:, -1].min() >= 0,
-        )
-        if not all(whole):
-            raise ValueError("its memory points outside of itself")
-        self._arrays.table.reshape(-1, PAGE)[places] = pages
-        self._arrays.history[: len(history)] = history
-        self._arrays.history[contexts.RING + heads[0]] = heads[1]
-        self._arrays.weights[:], self._arrays.state[:] = weights, state
-        self._as_made = False
+        """Take over what `to_arrays` returned. Raises ValueError, with nothing changed, if it does not fit."""
+        saved.load_arrays(self.arrays(learn=True), arrays)
+        self._is_default = False
 
 
 def _first_weights(n_symbols: int, trained: bool) -> F32:
-    """The mixture's weights beside a fresh or a trained network."""
-    weights = np.zeros(mixture.B + (mixture.ROWS + n_symbols) * mixture.WIDTH, dtype=np.float32)
-    trust = weights[mixture.A : mixture.M].reshape(contexts.EXPERTS, mixture.BUCKETS)
-    network, longest, extra = _TRUST[trained]
-    trust[contexts.NETWORK], trust[contexts.ORDERS - 2] = network, longest
-    trust[contexts.ORDERS - 1 : contexts.NETWORK] = extra
-    weights[mixture.M : mixture.N] = 1
-    spread = weights[mixture.H : mixture.B].reshape(2, contexts.EXPERTS, contexts.EXPERTS)
-    for square, scale in zip(spread, (1, 1 / (1 + mixture.DAMPING)), strict=True):
-        np.fill_diagonal(square, scale)
+    """The weights of a new memory beside a trained or a fresh network."""
+    weights = np.zeros(layout.weights_size(n_symbols), dtype=np.float32)
+    experts = weights[layout.EXPERT_WEIGHTS : layout.MATCH_WEIGHTS].reshape(layout.N_EXPERTS, layout.EXPERT_BUCKETS)
+    network, longest_order, extra = _FIRST_WEIGHTS[trained]
+    experts[layout.LONGEST_ORDER - 1] = longest_order
+    experts[layout.LONGEST_ORDER : layout.NETWORK] = extra
+    experts[layout.NETWORK] = network
+    weights[layout.MATCH_WEIGHTS : layout.LATEST_WEIGHTS] = 1
+    matrices = weights[layout.CURVATURE : layout.ADJUSTMENTS].reshape(2, layout.N_EXPERTS, layout.N_EXPERTS)
+    np.fill_diagonal(matrices[0], 1)
+    np.fill_diagonal(matrices[1], 1 / (1 + mixture.DAMPING))
     return weights
 
 
-def _start() -> npt.NDArray[np.int64]:
-    """The state of a stream of which nothing was seen."""
-    state = np.zeros(contexts.STATE, dtype=np.int64)
-    state[contexts.LAST :] = -1
-    state[contexts.MATCH] = state[contexts.GUESS] = -1
+def _first_state() -> I64:
+    """The state at the beginning of a stream."""
+    state = np.zeros(layout.STATE_SIZE, dtype=np.int64)
+    state[layout.RECENT :] = -1
+    state[layout.MATCH] = state[layout.MATCH_TOKEN] = -1
     return state
-
-
-def _within(numbers: npt.NDArray[Any], least: int, most: int) -> bool:
-    return bool(least <= numbers.min(initial=most) and numbers.max(initial=least) <= most)
-
-
-def _in_use(lengths: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which words of pages [n, 16] are in use, for pages with so many entries each."""
-    in_use: npt.NDArray[np.bool_] = np.arange(PAGE) < ENTRIES + lengths.astype(np.int64)[:, None]
-    return in_use
-
-
-def _kinds(vocabulary: Vocabulary) -> Tokens:
-    """What `contexts` calls kinds: letters are those of ASCII, and all that is above it."""
-    if vocabulary.characters is None:
-        codes = np.arange(256, dtype=np.int32)
-    else:
-        codes = np.array([ord(character) for character in vocabulary.characters], dtype=np.int32)
-    kinds = np.full(len(codes), contexts.SIGN, dtype=np.int32)
-    kinds[codes >= 128] = contexts.HIGH
-    for kind, symbols in _ASCII.items():
-        kinds[np.isin(codes, [ord(symbol) for symbol in symbols])] = kind
-    letters = np.where(kinds == contexts.UPPER, codes + 32, codes)
-    is_letter = np.isin(kinds, (contexts.LOWER, contexts.UPPER, contexts.HIGH))
-    return kinds + 16 * np.where(is_letter, letters, 0).astype(np.int32)
-
-
-_ASCII = {
-    contexts.END_OF_LINE: "\n",
-    contexts.GAP: " \t,",
-    contexts.DIGIT: string.digits,
-    contexts.LOWER: string.ascii_lowercase,
-    contexts.UPPER: string.ascii_uppercase,
-    contexts.POINT: ".;:'\"",
-}

@@ -1,56 +1,36 @@
-"""StreamPredictor: what a stream carries from symbol to symbol, and how it learns.
-
-One symbol's way: `observe(symbol)` → token → its surprisal under the distribution held → one step of the network and
-the memory, which makes the next distribution. Each time the window's T symbols are on the tape and the symbol after
-them has been scored, the gradient of those T predictions updates the weights, and the tape restarts from the carried
-state.
-
-All that changes lies in arrays that a kernel changes as its last act, or in `_parts`, which is replaced as a whole: an
-interrupt leaves a predictor before or after a whole block.
-"""
+"""StreamPredictor: symbols in, distributions and surprisals out, over a `TokenStream`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint, read_checkpoint, write_checkpoint
-from ..kernels import assistant, network
-from ..kernels.arrays import F32, FILLED
-from ..kernels.assistant import Assistant
-from ..kernels.jit import native
+from ..kernels.arrays import F32
 from ..memory.memory import Memory
+from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..optim import Optimizer, RMSprop
 from ..vocabulary import Symbol, Symbols, Tokens, Vocabulary
 from . import saved
+from .captured import Captured
 from .sources import KnownTokens, TokenSource
-from .tape import FROZEN_WINDOW, LONGEST_FROZEN_WINDOW, Tape
+from .stream import TokenStream
 from .trace import Step, Trace, TraceRecorder
-from .weights import Learner, Weights
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 _EXACT = frozenset((str, bytes, int))
 """The types whose symbols are looked up as they are; bool is none of them, though True equals 1."""
-
-
-class _Parts(NamedTuple):
-    """Everything about a predictor that changes."""
-
-    weights: Weights
-    tape: Tape
-    memory: Memory | None
-    helper: Assistant | None = None
 
 
 class StreamPredictor:
@@ -139,20 +119,10 @@ class StreamPredictor:
     def _build(self, vocabulary: Vocabulary, layout: Layout, theta: F32, optimizer: Optimizer, trained: bool) -> None:
         self._vocabulary = vocabulary
         self._token_of = vocabulary.token_of
-        self._layout = layout
-        self._forward = native(network.forward)
         self.about: dict[str, Any] = {}
         config = layout.config
         memory = Memory(vocabulary, layout.columns, config.memory_bits, trained) if config.memory else None
-        tape = Tape(layout, config.window, learning=True)
-        self._parts = self._refreshed(_Parts(Weights.fresh(theta, optimizer, self), tape, memory))
-
-    def _refreshed(self, parts: _Parts) -> _Parts:
-        """The same parts; the distribution of the state that they hold is made."""
-        self._forward(parts.weights.theta, parts.tape.stream, parts.tape.filled, 0, 1)
-        if parts.memory is not None:
-            parts.memory.mix(parts.tape.stream, parts.tape.filled)
-        return parts
+        self._stream = TokenStream(layout, theta, optimizer, memory)
 
     def __repr__(self) -> str:
         config = self.config
@@ -170,31 +140,30 @@ class StreamPredictor:
     @property
     def config(self) -> Config:
         """The network's shape."""
-        return self._layout.config
+        return self._stream.layout.config
 
     @property
     def optimizer(self) -> Optimizer:
         """The optimizer's hyper-parameters."""
-        return self._parts.weights.optimizer.optimizer
+        return self._stream.weights.optimizer.optimizer
 
     @property
     def n_symbols(self) -> int:
         """How many symbols it has observed, over all its saves and loads."""
-        return self._parts.tape.n_symbols
+        return self._stream.tape.n_symbols
 
     @property
     def learning(self) -> bool:
         """Whether it learns from what it observes. Setting it drops the unfinished window, not the context."""
-        return self._parts.tape.learning
+        return self._stream.learning
 
     @learning.setter
     def learning(self, learning: bool) -> None:
-        if learning != self.learning:
-            self._parts = self._parts._replace(tape=self._new_tape(bool(learning)))
+        self._stream.learning = bool(learning)
 
     def describe(self) -> dict[str, str]:
         """Shape, vocabulary, optimizer and progress, as text for people."""
-        config, vocabulary, optimizer = self.config, self._vocabulary, self._parts.weights.optimizer
+        config, vocabulary, optimizer = self.config, self._vocabulary, self._stream.weights.optimizer
         n_weights = sum(weight.size for weight in self.weights().values())
         kind = "bytes" if vocabulary.characters is None else f"text, unknown {vocabulary.unknown!r}"
         options = ", ".join(f"{name} {value:g}" for name, value in asdict(self.optimizer).items())
@@ -211,12 +180,12 @@ class StreamPredictor:
 
     def weights(self) -> dict[str, F32]:
         """Copies of the weights under PyTorch's names: `weight_ih_l0` [4H, V], `weight_hh_l0` [4H, H], …"""
-        return self._layout.named(self._parts.weights.theta)
+        return self._stream.layout.named(self._stream.weights.theta)
 
     @property
     def state(self) -> tuple[F32, F32]:
         """Copies of h and c of every layer, float32 [L, H] each."""
-        h, c = self._layout.hidden_state(self._parts.tape.state)
+        h, c = self._stream.layout.hidden_state(self._stream.tape.state)
         return h.copy(), c.copy()
 
     # Asking: changes nothing
@@ -228,9 +197,7 @@ class StreamPredictor:
     @property
     def distribution(self) -> F32:
         """What `predict` returns as a view, not a copy: do not write to it; the next `observe` changes it."""
-        tape, first = self._parts.tape, self._layout.prediction
-        start = tape.start_of_state + first
-        return tape.stream.tape[start : start + len(self._vocabulary)]
+        return self._stream.distribution
 
     def top(self, k: int = 5) -> list[tuple[str | bytes, float]]:
         """The k most probable next symbols with their probabilities, the most probable first. Changes nothing.
@@ -253,22 +220,12 @@ class StreamPredictor:
         """
         token = self._token_of.get(symbol) if type(symbol) in _EXACT else None
         if token is not None:  # the short way, which most symbols take
-            return self.observe_token(token)
-        return float(sum(self.observe_token(token) for token in self._vocabulary.encode_symbol(symbol)))
+            return self._stream.observe_token(token)
+        return float(sum(self._stream.observe_token(token) for token in self._vocabulary.encode_symbol(symbol)))
 
     def observe_token(self, token: int) -> float:
         """Take the next symbol by its token, which is not checked; otherwise like `observe`."""
-        parts = self._parts
-        at = parts.tape.stream.position.item(FILLED)
-        if at == parts.tape.window:
-            parts, at = self._begin_window(token), 0
-        weights, tape, memory, _ = parts
-        stream = tape.stream
-        stream.tokens[at] = token
-        self._forward(weights.theta, stream, at, 1, 1)
-        if memory is not None:
-            memory.remember(stream, at, 1, tape.learning)
-        return stream.bits.item(at)
+        return self._stream.observe_token(token)
 
     def observe_many(self, symbols: Symbols) -> F32:
         """Observe symbols one after the other; the same bits as `observe` on each, at the kernels' speed.
@@ -278,7 +235,7 @@ class StreamPredictor:
         """
         tokens = self._vocabulary.encode(symbols)
         bits = np.empty(len(tokens), dtype=np.float32)
-        for step in self.steps(tokens):
+        for step in self._stream.steps(tokens):
             bits[step.start : step.start + step.count] = step.bits
         return bits
 
@@ -291,81 +248,24 @@ class StreamPredictor:
         Raises ValueError if there is no memory to explain.
         """
         _require_count(top)
-        if explain and self._parts.memory is None:
+        if explain and self._stream.memory is None:
             raise ValueError("explain needs a predictor with a memory; this one was made with memory=False")
         tokens = self._vocabulary.encode(symbols)
         recorder = TraceRecorder(tokens, min(top, len(self._vocabulary)), explain)
-        for step in self.steps(KnownTokens(tokens, recorder.report), len(tokens)):
+        for step in self._stream.steps(KnownTokens(tokens, recorder.report), len(tokens)):
             recorder.add(step)
         return recorder.trace()
 
     def steps(self, source: TokenSource | Tokens, n: int | None = None) -> Iterator[Step]:
         """Observe tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
 
-        source  int32 [n] tokens as `Vocabulary.encode` returns them, or what finds them; see `sources`
-        n       how many to observe at most; default: all of an array
+        source  int32 [n] tokens as `Vocabulary.encode` returns them, or a `TokenSource` that finds them
+        n       the number of tokens to observe at most; default: all of an array
 
         At each yield the predictor has observed the tokens of the step and no others: it may be asked and forked.
         Stops early if the source has no more tokens.
         """
-        if isinstance(source, np.ndarray):
-            n = len(source) if n is None else n
-            source = KnownTokens(source)
-        done, n = 0, n or 0
-        while done < n:
-            self._make_room(n - done)
-            parts = self._parts
-            at = parts.tape.filled
-            if at == parts.tape.window:
-                parts, at = self._begin_window(source.peek(self.distribution)), 0
-            weights, tape, memory, _ = parts
-            end = min(tape.window, at + n - done)
-            source.prepare(weights, tape, at, end - at)
-            while at < end:
-                count = source.feed(weights, memory, tape, at, end - at)
-                if not count:
-                    return
-                yield Step(done, count, tape.stream, at)
-                done, at = done + count, at + count
-
-    def _begin_window(self, next_token: int) -> _Parts:
-        """The tape is full: learn from it if `learning`, and begin the next window from the carried state."""
-        parts = self._parts
-        if parts.tape.learning:
-            if parts.weights.is_shared:
-                parts = self._own_weights()
-            learner = Learner(self._layout, parts.tape.window) if parts.helper is None else parts.helper.learner
-            parts.weights.update(parts.tape, next_token, learner)
-        elif parts.tape.window < LONGEST_FROZEN_WINDOW:
-            self._parts = parts = parts._replace(tape=self._new_tape(False, LONGEST_FROZEN_WINDOW))
-        else:
-            parts.tape.restart()
-        if parts.helper is not None:
-            self._invite(parts)
-            parts.helper.note_window()
-        return parts
-
-    def _make_room(self, n: int) -> None:
-        """Give a frozen predictor that is about to read a block a tape that takes more of it at once."""
-        tape = self._parts.tape
-        if not tape.learning and n > tape.window < LONGEST_FROZEN_WINDOW:
-            self._parts = self._parts._replace(tape=self._new_tape(False, LONGEST_FROZEN_WINDOW))
-
-    def _new_tape(self, learning: bool, frozen_window: int = FROZEN_WINDOW) -> Tape:
-        """A tape whose window begins where the stream stands now."""
-        parts, config = self._parts, self.config
-        assisted = parts.helper is not None
-        window = config.window if learning else LONGEST_FROZEN_WINDOW if assisted else frozen_window
-        tape = Tape.beginning_with(parts.tape.state, self.n_symbols, self._layout, window, learning)
-        return tape.with_marks() if assisted else tape
-
-    def _own_weights(self) -> _Parts:
-        """Copy the weights that are shared with a fork, so that they may change."""
-        parts, shared = self._parts, self._parts.weights
-        tape = parts.tape if parts.helper is None else parts.tape.with_marks()
-        self._parts = parts._replace(weights=shared.copy(self), tape=tape)
-        shared.release(self)
-        return self._parts
+        return self._stream.steps(source, n)
 
     # Copies
 
@@ -374,14 +274,10 @@ class StreamPredictor:
 
         learning  whether the copy learns; default: as this predictor does
         """
-        parts, twin = self._parts, object.__new__(type(self))
+        twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.about = dict(self.about)
-        parts.weights.share_with(twin)
-        memory = parts.memory.fork() if parts.memory is not None else None
-        is_alike = learning is None or learning == self.learning
-        tape = parts.tape.copy() if is_alike else self._new_tape(bool(learning))
-        twin._parts = _Parts(parts.weights, tape, memory)
+        twin._stream = self._stream.fork(learning)
         return twin
 
     def __copy__(self) -> Self:
@@ -393,46 +289,30 @@ class StreamPredictor:
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (type(self), dump_checkpoint(*self.to_checkpoint()))
 
-    def track_changes(self) -> None:
-        """From now on keep a list of what changes in the memory, so that `copy_from` need not copy all of it."""
-        if self._parts.memory is not None:
-            self._parts.memory.track_changes()
+    def log_changes(self) -> UndoLog:
+        """Log all changes of the memory from now on, for `restore`; an earlier log ends. Used by `Snapshot`."""
+        return self._stream.log_changes()
 
-    def copy_from(self, other: StreamPredictor) -> None:
-        """Become equal to `other`, a fork of this predictor, or the predictor that this is a fork of.
+    def capture(self, log: UndoLog) -> Captured:
+        """What `restore` needs beside the log, whose epoch begins now. Raises ValueError if the log has ended."""
+        return self._stream.capture(log)
 
-        One of the two has tracked its changes since they were equal: see `track_changes` and `Snapshot`.
+    def restore(self, captured: Captured, log: UndoLog) -> None:
+        """Become equal to what this predictor was when `capture` was called and the log's epoch began.
+
+        Raises ValueError if the log has ended.
         """
-        theirs = other._parts
-        if self._parts.weights.optimizer.n_steps != theirs.weights.optimizer.n_steps:
-            if self._parts.weights.is_shared:
-                self._own_weights()
-            self._parts.weights.copy_from(theirs.weights)
-        mine = self._parts
-        if theirs.tape.learning and mine.tape.learning:
-            mine.tape.copy_from(theirs.tape)
-        else:
-            tape = theirs.tape.copy()
-            assisted = mine.helper is not None
-            self._parts = mine._replace(tape=tape.with_marks() if assisted else tape)
-        if mine.memory is not None and theirs.memory is not None:
-            mine.memory.copy_from(theirs.memory)
+        self._stream.restore(captured, log)
 
     def reset(self) -> None:
         """Forget the context (state and unfinished window); keep the weights and what has been counted."""
-        parts, tape = self._parts, self._new_tape(self.learning)
-        tape.first_state[:] = 0
-        memory = parts.memory.restarted() if parts.memory is not None else None
-        self._parts = self._refreshed(parts._replace(tape=tape, memory=memory))
+        self._stream.reset()
 
-    # The second core
+    def assisted(self) -> AbstractContextManager[None]:
+        """Within this context a second core computes half of each step and update: the same bits in less time.
 
-    @contextmanager
-    def assisted(self) -> Iterator[None]:
-        """While this lasts, a second core makes half of each step and update, with the same bits, in less time.
-
-        While symbols come without a pause, the other core is busy waiting for them. Where it would not help, since the
-        network is small or the process may use one core only, nothing happens. A fork of the predictor is not assisted.
+        While symbols come without a pause, the second core is kept busy. Where it would not help, because the network
+        is small or the process may use only one core, nothing changes. A fork of the predictor is not assisted.
 
         >>> from streamlstm import StreamPredictor
         >>> predictor = StreamPredictor.pretrained()
@@ -440,39 +320,7 @@ class StreamPredictor:
         ...     round(sum(predictor.observe(letter) for letter in "It was the best of times"))
         71
         """
-        n_weights = self._layout.tables  # all that lies before the tables is read in each step
-        helper = self._parts.helper
-        if (helper is not None and not helper.is_done) or not assistant.helps(n_weights):
-            yield
-            return
-        helper = Assistant(Learner(self._layout, self.config.window))
-        try:
-            self._take_assistant(helper)
-            helper.start()
-            yield
-        finally:
-            helper.end()
-            self._take_assistant(None)
-
-    def _take_assistant(self, helper: Assistant | None) -> None:
-        """Have an assistant from now on, or none; an unfinished window goes on."""
-        parts = self._parts
-        tape = parts.tape.without_marks() if helper is None else parts.tape.with_marks()
-        self._parts = parts = parts._replace(helper=helper, tape=tape)
-        if not tape.learning:
-            self._parts = parts = parts._replace(tape=self._new_tape(False))
-        if helper is not None:
-            self._invite(parts)
-
-    def _invite(self, parts: _Parts) -> None:
-        """Tell the assistant with which arrays it may be called, if they are others than before.
-
-        Whoever replaces an array takes a new layout too, which holds the marks: until this, nobody is called.
-        """
-        weights, tape, _, helper = parts
-        if helper is not None and helper.layout is not tape.stream.layout:
-            learner = helper.learner
-            helper.take(weights.theta, tape.stream, learner.gradient, weights.optimizer.slots, learner.hyper)
+        return self._stream.assisted()
 
     # Checkpoints
 
@@ -500,8 +348,7 @@ class StreamPredictor:
 
     def to_checkpoint(self, half: bool = False) -> tuple[Arrays, dict[str, Any]]:
         """The arrays by name and the JSON-able values of a checkpoint."""
-        weights, tape, memory, _ = self._parts
-        return saved.to_checkpoint(self._layout, self._vocabulary, weights, tape, memory, self.about, half)
+        return saved.to_checkpoint(self._stream, self._vocabulary, self.about, half)
 
     @classmethod
     def from_checkpoint(cls, arrays: Arrays, values: dict[str, Any]) -> StreamPredictor:
@@ -511,24 +358,13 @@ class StreamPredictor:
         """
         parsed = saved.from_checkpoint(values)
         predictor = cls.from_weights(arrays, parsed.vocabulary, parsed.config, parsed.optimizer, parsed.about)
-        layout, parts = predictor._layout, predictor._parts
-        saved.load_optimizer(parts.weights.optimizer, layout, arrays, values)
-        window = parsed.config.window if parsed.learning else FROZEN_WINDOW
-        state, tokens = saved.state_of(layout, arrays), saved.tokens_of(parsed, arrays)
-        tape = Tape.beginning_with(state, parsed.n_symbols - len(tokens), layout, window, parsed.learning)
-        predictor._replay(parts.weights, tape, tokens)
-        if parts.memory is not None and "memory.weights" in arrays:
-            parts.memory.load_arrays(arrays)
-        predictor._parts = predictor._refreshed(parts._replace(tape=tape))
+        stream = predictor._stream
+        saved.load_optimizer(stream.weights.optimizer, stream.layout, arrays, values)
+        if stream.memory is not None and "memory.weights" in arrays:
+            stream.memory.load_arrays(arrays)
+        state, tokens = saved.state_of(stream.layout, arrays), saved.tokens_of(parsed, arrays)
+        stream.start_from(state, tokens, parsed.n_symbols, parsed.learning)
         return predictor
-
-    def _replay(self, weights: Weights, tape: Tape, tokens: Tokens) -> None:
-        """Put an unfinished window on the tape again; the weights have not changed since it was first there."""
-        tape.stream.tokens[: len(tokens)] = tokens
-        self._forward(weights.theta, tape.stream, 0, 0, 1)  # the distribution of the state that the window began with
-        if len(tokens):
-            self._forward(weights.theta, tape.stream, 0, len(tokens), 1)
-        tape.stream.position[FILLED] = len(tokens)
 
 
 def _unpickled(cls: type[StreamPredictor], checkpoint: bytes) -> StreamPredictor:

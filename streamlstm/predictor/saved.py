@@ -9,24 +9,17 @@ import numpy as np
 
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32
-from ..memory.memory import Memory
 from ..model import Config, Layout, aligned_zeros
 from ..optim import Optimizer, OptimizerState, optimizer_from
 from ..vocabulary import Tokens, Vocabulary
-from .tape import Tape
-from .weights import Weights
+from .stream import TokenStream
 
 
 def to_checkpoint(
-    layout: Layout,
-    vocabulary: Vocabulary,
-    weights: Weights,
-    tape: Tape,
-    memory: Memory | None,
-    about: dict[str, Any],
-    half: bool,
+    stream: TokenStream, vocabulary: Vocabulary, about: dict[str, Any], half: bool
 ) -> tuple[Arrays, dict[str, Any]]:
     """The arrays by name and the JSON-able values that hold all of a predictor."""
+    layout, weights, tape, memory = stream.layout, stream.weights, stream.tape, stream.memory
     optimizer = weights.optimizer
     state, tokens = (tape.first_state, tape.tokens) if tape.learning else (tape.state, tape.tokens[:0])
     named = layout.named(weights.theta)
@@ -69,7 +62,7 @@ def from_checkpoint(values: dict[str, Any]) -> Parsed:
         raise ValueError(f"learning must be true or false, not {learning!r}")
     if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or n_symbols < 0:
         raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
-    described = {name: value for name, value in values["optimizer"].items() if name not in ("n_steps", "powers")}
+    described = {name: value for name, value in dict(values["optimizer"]).items() if name not in ("n_steps", "powers")}
     vocabulary, config = Vocabulary.from_description(values["vocabulary"]), Config(**values["config"])
     return Parsed(vocabulary, config, optimizer_from(described), learning, n_symbols, values["about"])
 

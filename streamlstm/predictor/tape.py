@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import assistant
 from ..kernels.arrays import BASE, F32, FILLED, I32, I64, PENDING, POSITION, Stream
+from ..kernels.second_core import with_marks
 from ..model import Layout, aligned_zeros
 
-FROZEN_WINDOW, LONGEST_FROZEN_WINDOW = 4, 32
-"""How many symbols the tape of a predictor that does not learn takes: at first, and once a block of symbols came."""
+FROZEN_WINDOWS = (0, 4, 32)
+"""How many symbols the tape of a predictor that does not learn takes: none in a fork that is only asked, more later."""
 
 
 class Tape:
@@ -27,7 +27,7 @@ class Tape:
         self.layout, self.window, self.learning, self.batch = layout, window, learning, batch
         self.record = layout.record(learning)
         self.stream = Stream(
-            tape=aligned_zeros((window + 2) * batch * self.record),
+            tape=aligned_zeros((window + 1 + learning) * batch * self.record),
             tokens=np.zeros((window + 1) * batch, dtype=np.int32),
             bits=np.zeros((window + 1) * batch, dtype=np.float32),
             layout=layout.describe(learning, batch),
@@ -84,9 +84,9 @@ class Tape:
         self.stream.position[: FILLED + 2] = 0, self.n_symbols  # FILLED and BASE in one assignment
 
     def copy(self) -> Tape:
-        """An independent copy without an assistant. One that does not learn gets room for a few symbols only."""
+        """An independent copy without an assistant; if it does not learn, of the state only."""
         if not self.learning:
-            return Tape.beginning_with(self.state, self.n_symbols, self.layout, FROZEN_WINDOW, learning=False)
+            return Tape.beginning_with(self.state, self.n_symbols, self.layout, FROZEN_WINDOWS[0], learning=False)
         twin = Tape(self.layout, self.window, learning=True)
         twin.copy_from(self)
         return twin
@@ -99,11 +99,8 @@ class Tape:
         mine.position[:] = theirs.position
 
     def with_marks(self) -> Tape:
-        """The same records with a layout of their own that an assistant may write its marks to.
-
-        An assistant that knows the layout of before is not called any more.
-        """
-        return self._with_layout(assistant.with_marks(self.layout.describe(self.learning, self.batch)))
+        """The same records with a layout for an assistant; one that works on another layout is not called any more."""
+        return self._with_layout(with_marks(self.layout.describe(self.learning, self.batch)))
 
     def without_marks(self) -> Tape:
         """The same records without an assistant."""

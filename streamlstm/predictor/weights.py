@@ -60,12 +60,6 @@ class Weights:
         """A predictor does not hold them any more."""
         self._holders.discard(holder)
 
-    def copy_from(self, other: Weights) -> None:
-        """Take over the numbers of weights of the same shape."""
-        if self.optimizer.n_steps != other.optimizer.n_steps:
-            self.theta[:] = other.theta
-            self.optimizer.copy_from(other.optimizer)
-
     def update(self, tape: Tape, next_token: int, learner: Learner) -> None:
         """One step down the gradient of the window's predictions; the tape then begins a new window.
 
@@ -78,4 +72,4 @@ class Weights:
         stream.tokens[window] = next_token
         native(gradient.backward)(self.theta, learner.gradient, stream, window, 1)
         lr = self.optimizer.optimizer.lr_after(self.optimizer.n_steps * window)
-        self.optimizer.step(self.theta, learner.gradient, stream, window, lr, learner.hyper)
+        self.optimizer.step(self.theta, learner.gradient, stream, window, lr, hyper=learner.hyper)

@@ -1,276 +1,239 @@
-"""The memory in plain Python and NumPy, to be read before `contexts`, `counts`, `experts` and `mixture`."""
+"""The memory in plain Python and NumPy: read it before the kernels of `streamlstm.memory`, which give the same bits.
 
-from typing import Any
+For each symbol: `Text.contexts` hashes what the next symbol is predicted from, `Counts` looks up what followed each of
+these contexts before, `ReferenceMemory.predict` mixes the resulting distributions with the network's, and
+`ReferenceMemory.observe` learns from the symbol. All floating-point numbers are float32.
+"""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..memory import contexts as c
 from ..memory import experts as e
+from ..memory import layout as at
 from ..memory import mixture as m
-from ..memory.counts import HASH_FACTOR, HASH_MASK, LONGEST_RUN, MOST_WORTH, ROOM
+from ..memory.counts import MAX_ENTRIES, MAX_PRIORITY, MAX_RUN
 from .arithmetic import Array, exp, in_order, ln, tree
+from .text import Text, combine
 
 f32 = np.float32
+ONE = f32(1)
 
 
-def combine(h: int, x: int) -> int:
-    """The hash of a context with one more number."""
-    h = ((h ^ (x + 1)) * HASH_FACTOR) & HASH_MASK
-    return h ^ (h >> 29)
+@dataclass
+class Page:
+    """Some of the counts of one context; in its first page also the latest token and its run."""
+
+    tag: int = 0
+    priority: int = 0
+    latest: int = -1
+    run: int = 0
+    counts: dict[int, int] = field(default_factory=dict)
 
 
 class Counts:
-    """Pages of at most 13 counts, each in one of two neighbouring places; the less useful one is replaced."""
+    """A hash table of pages. A page is in one of two neighbouring places; the one of lower priority is replaced."""
 
     def __init__(self, n_pages: int) -> None:
-        self.n_pages = n_pages
-        self.pages: dict[int, dict[str, Any]] = {}
+        self.pages = [Page() for _ in range(n_pages)]
 
-    def page(self, h: int, number: int, make: bool) -> dict[str, Any] | None:
-        """A page of the context h; where it is missing, None, or with `make` a new one."""
+    def find(self, h: int, number: int, create: bool = False) -> Page | None:
+        """A page of the context h; if it is missing, None, or with `create` a new one."""
         h = combine(h, number)
-        check, place = (h & 0x7FFFFFFF) | 1, (h >> 31) % self.n_pages
-        empty = {"check": 0, "worth": 0, "latest": (-1, 0)}
-        mine, other = (self.pages.setdefault(at, dict(empty, counts={})) for at in (place, place ^ 1))
-        for page in (mine, other):
-            if page["check"] == check:
-                return page
-        if not make:
+        tag, first = (h & 0x7FFFFFFF) | 1, (h >> 31) % len(self.pages)
+        places = [first, first ^ 1]
+        for place in places:
+            if self.pages[place].tag == tag:
+                return self.pages[place]
+        if not create:
             return None
-        if other["worth"] < mine["worth"]:
-            mine, other = other, mine
-        other["worth"] = max(0, other["worth"] - 1)
-        mine.update(check=check, worth=0, latest=(-1, 0), counts={})
-        return mine
+        replaced, other = sorted(places, key=lambda place: self.pages[place].priority)  # stable: the first of equals
+        self.pages[other].priority = max(0, self.pages[other].priority - 1)
+        self.pages[replaced] = Page(tag)
+        return self.pages[replaced]
 
-    def latest(self, h: int) -> tuple[int, int]:
-        """The token that came last in the context h, and how often in a row; -1 and 0 where none did."""
-        page = self.page(h, 0, make=False)
-        latest: tuple[int, int] = page["latest"] if page else (-1, 0)
-        return latest
-
-    def known(self, h: int) -> list[dict[int, int]]:
-        """The counts of each page of the context h."""
-        found: list[dict[int, int]] = []
-        while (not found or len(found[-1]) == ROOM) and (page := self.page(h, len(found), make=False)):
-            found.append(page["counts"])
+    def pages_of(self, h: int) -> list[Page]:
+        """All pages of the context h: a page follows if the one before is full."""
+        found: list[Page] = []
+        while (not found or len(found[-1].counts) == MAX_ENTRIES) and (page := self.find(h, len(found))):
+            found.append(page)
         return found
 
     def add(self, h: int, token: int, limit: int) -> bool:
-        """Count a token; returns whether it was known."""
+        """Count a token, and halve the context's counts if one reaches the limit. Returns whether it had a count."""
         number = 0
-        while True:
-            page = self.page(h, number, make=True)
-            assert page is not None
-            page["worth"] = min(page["worth"] + 1, MOST_WORTH)
+        while page := self.find(h, number, create=True):
+            page.priority = min(page.priority + 1, MAX_PRIORITY)
             if number == 0:
-                last, run = page["latest"]
-                page["latest"] = (token, min(run + 1, LONGEST_RUN) if last == token else 1)
-            counts = page["counts"]
-            if token in counts:
-                counts[token] += 1
-                if counts[token] >= limit:
-                    for other in self.known(h):
-                        other.update({t: n - n // 2 for t, n in other.items()})
+                page.run = min(page.run + 1, MAX_RUN) if page.latest == token else 1
+                page.latest = token
+            if token in page.counts:
+                page.counts[token] += 1
+                if page.counts[token] >= limit:
+                    for full in self.pages_of(h):
+                        full.counts = {key: n - n // 2 for key, n in full.counts.items()}
                 return True
-            if len(counts) < ROOM:
-                counts[token] = 1
-                if len(counts) == ROOM and (following := self.page(h, number + 1, make=False)):
-                    following["counts"] = {}
+            if len(page.counts) < MAX_ENTRIES:
+                page.counts[token] = 1
+                if len(page.counts) == MAX_ENTRIES and (remnant := self.find(h, number + 1)):
+                    remnant.counts = {}
                 return False
             number += 1
+        raise AssertionError("`find` creates every page")
 
 
 class ReferenceMemory:
-    """The experts and their mixture; the letters are those of `mixture`, `weights` its array, float32."""
+    """The experts and their mixture. `weights` is the memory's array, whose parts `memory.layout` explains."""
 
-    def __init__(self, weights: Array, kinds: Array, n_pages: int, C: int) -> None:
-        self.V, self.C, self.kinds, self.counts = len(kinds), C, kinds, Counts(n_pages)
-        self.theta = weights[: m.A].reshape(c.ORDERS, e.COUNT_BUCKETS).copy()
-        self.A = weights[m.A : m.M].reshape(c.EXPERTS, m.BUCKETS).copy()
-        self.M = weights[m.M : m.N].reshape(3, m.MATCH_BUCKETS).copy()
-        self.N = weights[m.N : m.H].reshape(-1, m.LATEST_BUCKETS).copy()
-        self.H, self.inverse = weights[m.H : m.B].reshape(2, c.EXPERTS, c.EXPERTS).copy()
-        self.B = weights[m.B :].reshape(-1, m.WIDTH).copy()
-        self.seen: list[int] = []
-        self.heads: dict[int, int] = {}
-        self.word = self.word_before = self.line = self.line_before = self.field = self.piece = self.shape = 0
-        self.word_before_that = self.last_kinds = 0
-        self.stood = [0] * c.FIELDS
-        self.match, self.length, self.guess = -1, 0, -1
+    def __init__(self, weights: Array, char_classes: Array, n_pages: int, C: int) -> None:
+        self.V, self.C, self.counts, self.text = len(char_classes), C, Counts(n_pages), Text(char_classes)
+        edges = (at.EXPERT_WEIGHTS, at.MATCH_WEIGHTS, at.LATEST_WEIGHTS, at.CURVATURE, at.INVERSE_CURVATURE)
+        parts = np.split(weights.copy(), [*edges, at.ADJUSTMENTS])
+        self.backoff_logits = parts[0].reshape(at.N_ORDERS, at.COUNT_BUCKETS)
+        self.expert_weights = parts[1].reshape(at.N_EXPERTS, at.EXPERT_BUCKETS)
+        self.match_weights = parts[2].reshape(at.MATCH_DISTANCES, at.MATCH_BUCKETS)
+        self.latest_weights = parts[3].reshape(at.N_CONTEXTS - 1, at.LATEST_BUCKETS)
+        self.curvature, self.inverse = (part.reshape(at.N_EXPERTS, at.N_EXPERTS) for part in parts[4:6])
+        self.adjustments = parts[6].reshape(-1, at.ROW_SIZE)
 
-    def last(self, back: int) -> int:
-        """The symbol `back` symbols ago; -1 before the first."""
-        return self.seen[-back] if back <= len(self.seen) else -1
+    def weights(self) -> Array:
+        """What has been learned, as the memory's array."""
+        parts = [self.backoff_logits, self.expert_weights, self.match_weights, self.latest_weights]
+        return np.concatenate([p.ravel() for p in [*parts, self.curvature, self.inverse, self.adjustments]])
 
-    def hashes(self) -> list[int]:
-        """The contexts of the next symbol."""
-        h = [c.FAMILY]
-        for order in range(1, c.ORDERS):
-            h.append(combine(h[-1], self.last(order)))
-        above = self.line_before + len(self.seen) - self.line
-        near = above < self.line and len(self.seen) - above <= c.RECENT
-        h.append(combine(combine(2 * c.FAMILY, self.word), self.word_before))
-        over = self.seen[above] if near else -1
-        h.append(combine(combine(combine(3 * c.FAMILY, self.last(2)), self.last(3)), over))
-        h.append(combine(combine(4 * c.FAMILY, over), self.last(1)))
-        h.append(combine(5 * c.FAMILY, self.word))
-        h.append(combine(combine(6 * c.FAMILY, self.field), self.shape))
-        stood = self.stood[min(self.field, c.FIELDS - 1)]
-        h.append(combine(combine(combine(7 * c.FAMILY, self.field), stood), self.piece))
-        h.append(combine(combine(8 * c.FAMILY, len(self.seen) - self.line), self.last(1)))
-        h.append(combine(combine(10 * c.FAMILY, self.shape), self.word_before))
-        return [*h, combine(combine(11 * c.FAMILY, self.word), self.word_before_that)]
-
-    def look_up(self) -> None:
-        """What each context of the next symbol knows, and what followed it last, with the place in N of its weight."""
-        self.known, self.latest = [], []
-        for k, h in enumerate(self.hashes()):
-            self.known.append([entry for page in self.counts.known(h) for entry in page.items()])
-            token, run = self.counts.latest(h)
-            if k > 0 and token >= 0:
-                self.latest.append((k - 1, run * 6 + min(len(self.known[k]).bit_length(), 5), token))
-
-    def predict(self, p: Array) -> Array:
-        """The mixture's distribution [C], from the network's p [C]."""
+    def predict(self, network: Array) -> Array:
+        """The mixture's distribution [C], from the network's [C]."""
         self.look_up()
-        self.P: list[Array] = []
-        self.kept: list[Any] = []
-        for k, entries in enumerate(self.known):
-            below = self.P[min(k, c.ORDERS) - 1] if k else np.full(self.C, f32(1) / f32(self.V), f32)
-            distinct, total = len(entries), sum(count for _, count in entries)
-            if not entries:
-                self.P.append(below.copy())
-                self.kept.append(f32(1))
-                continue
-            x = f32(distinct) * e.DISCOUNT / f32(total)
-            theta = self.theta[k, bucket(entries)] if k < c.ORDERS else f32(0)
-            odds = exp(np.array([f32(0) - theta]))[0]
-            kept = x / (x + (f32(1) - x) * odds) if k < c.ORDERS else min(x, f32(0.95))
-            share = (f32(1) - kept) / (f32(total) - f32(distinct) * e.DISCOUNT)
-            blend = below * kept
-            for token, count in entries:
-                blend[token] += share * (f32(count) - e.DISCOUNT)
-            self.P.append(blend)
-            self.kept.append(kept)
-        self.logs = [ln(P + m.TINY) for P in [*self.P[1:], p]]
-        self.set_buckets(p)
+        self.set_distributions()
+        self.logs = [ln(P + m.TINY) for P in [*self.P[1:], network]]
+        self.set_buckets(network)
         z = np.zeros(self.C, f32)
-        for k, place in enumerate(self.buckets):
-            if place >= 0:
-                weight = in_order([self.A[k, place], *(self.B[row, k] for row in self.rows)])
-                z = z + self.logs[k] * weight
-        if self.guess >= 0:
-            z[self.guess] += self.M[self.match_bucket]
-        for k, place, token in self.latest:
-            z[token] += self.N[k, place]
+        for k in self.active():
+            added = [self.adjustments[row, k] for row in self.rows]
+            z = z + self.logs[k] * in_order([self.expert_weights[k, self.buckets[k]], *added])
+        if self.text.match_token >= 0:
+            z[self.text.match_token] += self.match_weights[self.match_bucket]
+        for place, token in self.latest:
+            z[token] += self.latest_weights[place]
         powers = exp(z - z[: self.V].max())
         powers[self.V :] = 0
-        self.q = powers / tree(in_order(powers.reshape(-1, 128)))
-        self.q[: self.V] = self.q[: self.V] * (f32(1) - f32(self.V) * m.FLOOR) + m.FLOOR
-        return self.q
+        self.p = powers / tree(in_order(powers.reshape(-1, 128)))
+        self.p[: self.V] = self.p[: self.V] * (ONE - f32(self.V) * m.FLOOR) + m.FLOOR
+        return self.p
 
-    def set_buckets(self, p: Array) -> None:
-        """For each expert the bucket of its weight, or -1."""
-        self.buckets = [bucket(entries) if entries else -1 for entries in self.known[1:]]
-        highest = max([k for k in range(1, c.ORDERS) if self.known[k]], default=0)
-        sure = int(highest > 0 and len(self.known[highest]) == 1)
-        if highest < c.ORDERS - 1:
-            self.buckets[c.ORDERS - 2] = e.COUNT_BUCKETS + highest
-        nats = f32(0) - tree(in_order((p * self.logs[-1]).reshape(-1, 128)))
-        self.buckets.append((highest * 2 + sure) * 12 + max(0, min(11, int(nats * f32(3)))))
-        length = self.length if self.length < 16 else min(16 + (self.length - 16) // 8, 31)
-        back = len(self.seen) - self.match
-        lines = 0 if back <= len(self.seen) - self.line else 1 if back <= len(self.seen) - self.line_before else 2
-        self.match_bucket = lines, length * 2 + sure
-        extras = sum(len(entries) > 0 for entries in self.known[c.ORDERS :])
-        self.rows = [m.BY_FIELD + min(self.field, c.FIELDS - 1)]
-        self.rows.append(m.BY_PLACE + min(len(self.seen) - self.line, m.PLACES - 1))
-        self.rows.append(m.BY_KNOWN + highest * (c.CONTEXTS - c.ORDERS + 1) + extras)
-        self.rows += [m.BY_KINDS + self.last_kinds, m.BY_LAST + 1 + self.last(1)]
+    def look_up(self) -> None:
+        """The counts of each context, and the latest token of each with the place of its weight."""
+        self.hashes, self.known, self.latest = self.text.contexts(), [], []
+        for k, h in enumerate(self.hashes):
+            pages = self.counts.pages_of(h)
+            self.known.append([entry for page in pages for entry in page.counts.items()])
+            if k > 0 and pages and pages[0].latest >= 0:
+                bucket = pages[0].run * 6 + min(len(self.known[k]).bit_length(), 5)
+                self.latest.append(((k - 1, bucket), pages[0].latest))
 
-    def learn_trust(self, token: int) -> None:
-        """A Newton step of the weights of the experts that spoke."""
-        g, spoke = np.zeros(c.EXPERTS, f32), np.array(self.buckets) >= 0
-        for k in np.flatnonzero(spoke):
-            slope = self.logs[k][token] - tree(in_order((self.q * self.logs[k]).reshape(-1, 128)))
-            g[k] = min(max(slope, -m.STEEPEST), m.STEEPEST)
-        self.H += (g * g[: c.EXPERTS, None] - self.H) * m.H_RATE
-        step = in_order([self.inverse[k] * g[k] for k in range(c.EXPERTS)])[: c.EXPERTS]
-        if len(self.seen) % m.NEWTON_EVERY == 0:
-            self.inverse = inverse(self.H)
-        for k in np.flatnonzero(spoke):
-            self.A[k, self.buckets[k]] += step[k] * m.TRUST_RATE
-        for row in self.rows:
-            rate = m.TRUST_RATE * (m.ROW_LEAST + m.ROW_MORE / (f32(1) + self.B[row, c.EXPERTS] / m.ROW_OFTEN))
-            self.B[row, : c.EXPERTS][spoke] += (step * rate)[spoke]
-            self.B[row, c.EXPERTS] += f32(1)
+    def set_distributions(self) -> None:
+        """The distribution P and the back-off weight λ of each context, by absolute discounting."""
+        self.P: list[Array] = []
+        self.backoff: list[f32] = []
+        for k, entries in enumerate(self.known):
+            below = self.P[min(k, at.N_ORDERS) - 1] if k else np.full(self.C, ONE / f32(self.V), f32)
+            P, backoff = below.copy(), ONE
+            if entries:
+                distinct, total = f32(len(entries)), f32(sum(count for _, count in entries))
+                x = distinct * e.DISCOUNT / total
+                backoff = min(x, e.MAX_BACKOFF)
+                if k < at.N_ORDERS:
+                    odds = exp(-self.backoff_logits[k, [count_bucket(entries)]])[0]
+                    backoff = x / (x + (ONE - x) * odds)
+                P = below * backoff
+                scale = (ONE - backoff) / (total - distinct * e.DISCOUNT)
+                for token, count in entries:
+                    P[token] += scale * (f32(count) - e.DISCOUNT)
+            self.P.append(P)
+            self.backoff.append(backoff)
+
+    def set_buckets(self, network: Array) -> None:
+        """Choose the weights: a bucket for each expert, -1 if it has no prediction, and the rows of adjustments."""
+        text, known = self.text, [len(entries) for entries in self.known]
+        self.buckets = [count_bucket(entries) if entries else -1 for entries in self.known[1:]]
+        longest = max([k for k in range(1, at.N_ORDERS) if known[k]], default=0)
+        is_certain = int(longest > 0 and known[longest] == 1)
+        if longest < at.LONGEST_ORDER:
+            self.buckets[at.LONGEST_ORDER - 1] = at.COUNT_BUCKETS + longest
+        nats = -tree(in_order((network * self.logs[-1]).reshape(-1, 128)))
+        self.buckets.append((longest * 2 + is_certain) * 12 + max(0, min(11, int(nats * f32(3)))))
+        length = text.match_length if text.match_length < 16 else min(16 + (text.match_length - 16) // 8, 31)
+        self.match_bucket = text.match_distance(), length * 2 + is_certain
+        extras = sum(n > 0 for n in known[at.N_ORDERS :])
+        self.rows = [
+            at.FIELD_ROWS + min(text.field, at.N_FIELDS - 1),
+            at.COLUMN_ROWS + min(text.column, at.N_COLUMNS - 1),
+            at.KNOWN_ROWS + longest * (at.N_CONTEXTS - at.N_ORDERS + 1) + extras,
+            at.CLASS_ROWS + text.class_history,
+            at.SYMBOL_ROWS + 1 + text.last(1),
+        ]
+
+    def active(self) -> list[int]:
+        """The experts that have a prediction."""
+        return [k for k, bucket in enumerate(self.buckets) if bucket >= 0]
 
     def observe(self, token: int) -> None:
-        """Learn from the symbol: the weights, then the counts; then it is the last one."""
-        self.learn_trust(token)
-        if self.guess >= 0:
-            self.M[self.match_bucket] += m.MATCH_RATE * (f32(self.guess == token) - self.q[self.guess])
-        for k, place, guess in self.latest:
-            self.N[k, place] += m.LATEST_RATE * (f32(guess == token) - self.q[guess])
-        passed = f32(1) / max(self.P[c.ORDERS - 1][token], f32(1e-30))
-        for order in range(c.ORDERS - 1, -1, -1):
-            if self.known[order]:
-                passed = passed * self.kept[order]
-                below = self.P[order - 1][token] if order else f32(1) / f32(self.V)
-                g = passed * (below - self.P[order][token])
-                self.theta[order, bucket(self.known[order])] += f32(0.05) * min(max(g, f32(-2)), f32(2))
-        hashes = self.hashes()
-        for order in range(c.ORDERS - 1, -1, -1):
-            if self.counts.add(hashes[order], token, e.ORDER_LIMIT):
+        """Learn from the symbol after `predict`: first the weights, then the counts."""
+        self.update_weights(token)
+        if self.text.match_token >= 0:
+            hit = f32(self.text.match_token == token)
+            self.match_weights[self.match_bucket] += m.MATCH_RATE * (hit - self.p[self.text.match_token])
+        for place, latest in self.latest:
+            self.latest_weights[place] += m.LATEST_RATE * (f32(latest == token) - self.p[latest])
+        self.update_backoff(token)
+        for order in range(at.LONGEST_ORDER, -1, -1):
+            if self.counts.add(self.hashes[order], token, e.ORDER_LIMIT):
                 break
-        for k in range(c.ORDERS, c.CONTEXTS):
-            self.counts.add(hashes[k], token, e.EXTRA_LIMIT)
-        self.advance(token)
+        for h in self.hashes[at.N_ORDERS :]:
+            self.counts.add(h, token, e.EXTRA_LIMIT)
+        self.text.advance(token)
 
-    def advance(self, token: int) -> None:
-        """The symbol becomes the last one; words, lines and the match go on or begin."""
-        kind, letter = int(self.kinds[token]) & 15, int(self.kinds[token]) >> 4
-        self.seen.append(token)
-        self.last_kinds = (self.last_kinds * 8 + kind) % c.KINDS
-        if letter:
-            self.word = combine(self.word, letter)
-        elif self.word:
-            self.word_before_that, self.word_before, self.word = self.word_before, self.word, 0
-        if kind > c.GAP:
-            self.piece = combine(self.piece, token)
-            self.shape = combine(self.shape, c.ANY_DIGIT if kind == c.DIGIT else token)
-        else:
-            self.stood[min(self.field, c.FIELDS - 1)] = self.piece
-            self.field, self.piece, self.shape = self.field + 1, 0, 0
-        if kind == c.END_OF_LINE:
-            self.line_before, self.line, self.field = self.line, len(self.seen), 0
-        self.match = self.match + 1 if self.guess == token else -1
-        self.length += self.guess == token
-        head = (combine(9 * c.FAMILY, self.hashes()[c.MATCH_ORDER]) >> 31) % c.HEADS
-        if self.match < 0 and head in self.heads:
-            at, length = self.heads[head], 0
-            while length < min(c.LONGEST_CHECKED, at) and self.seen[at - 1 - length] == self.last(length + 1):
-                length += 1
-            if length >= c.MATCH_ORDER:
-                self.match, self.length = at, length
-        self.heads[head] = len(self.seen)
-        self.guess = self.seen[self.match] if self.match >= 0 else -1
+    def update_weights(self, token: int) -> None:
+        """A Newton step of the mixing weights, up ln p(token)."""
+        g, active = np.zeros(at.N_EXPERTS, f32), self.active()
+        for k in active:
+            slope = self.logs[k][token] - tree(in_order((self.p * self.logs[k]).reshape(-1, 128)))
+            g[k] = min(max(slope, -m.MAX_SLOPE), m.MAX_SLOPE)
+        self.curvature += (g * g[:, None] - self.curvature) * m.CURVATURE_RATE
+        step = in_order([self.inverse[k] * g[k] for k in range(at.N_EXPERTS)])
+        if len(self.text.seen) % m.NEWTON_EVERY == 0:
+            self.inverse[:] = inverted(self.curvature)
+        for k in active:
+            self.expert_weights[k, self.buckets[k]] += step[k] * m.MIXING_RATE
+        for row in self.rows:
+            n_uses = self.adjustments[row, -1]
+            rate = m.MIXING_RATE * (m.ROW_BASE + m.ROW_BOOST / (ONE + n_uses / m.ROW_HALF_LIFE))
+            self.adjustments[row, active] += (step * rate)[active]
+            self.adjustments[row, -1] += ONE
+
+    def update_backoff(self, token: int) -> None:
+        """A gradient step of the back-off logits, up the log-likelihood of the token under order 6."""
+        slope = ONE / max(self.P[at.LONGEST_ORDER][token], f32(1e-30))
+        for order in range(at.LONGEST_ORDER, -1, -1):
+            if self.known[order]:
+                slope = slope * self.backoff[order]
+                below = self.P[order - 1][token] if order else ONE / f32(self.V)
+                g = min(max(slope * (below - self.P[order][token]), -e.MAX_SLOPE), e.MAX_SLOPE)
+                self.backoff_logits[order, count_bucket(self.known[order])] += e.BACKOFF_RATE * g
 
 
-def bucket(entries: list[tuple[int, int]]) -> int:
-    """What a context knows, in one number below COUNT_BUCKETS."""
+def count_bucket(entries: list[tuple[int, int]]) -> int:
+    """How much is known about a context, as one number below COUNT_BUCKETS."""
     total = sum(count for _, count in entries)
     return min(total.bit_length(), 9) * 6 + min(len(entries).bit_length(), 5)
 
 
-def inverse(H: Array) -> Array:
-    """The inverse of a positive definite matrix + DAMPING on its diagonal, by Gauss and Jordan; H [K, 16]."""
-    a = H.copy()
-    for i in range(len(a)):
-        a[i, i] += m.DAMPING
+def inverted(matrix: Array) -> Array:
+    """The inverse of a positive definite matrix + DAMPING on its diagonal, by Gauss-Jordan elimination."""
+    a = matrix.copy()
+    a[np.diag_indices(len(a))] += m.DAMPING
     for j in range(len(a)):
-        factor, a[j, j] = f32(1) / a[j, j], f32(1)
+        factor, a[j, j] = ONE / a[j, j], ONE
         a[j] *= factor
         for i in range(len(a)):
             if i != j:

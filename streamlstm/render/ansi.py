@@ -1,22 +1,22 @@
-"""The heat map of a terminal: text coloured by its surprisal."""
+"""The heat map for a terminal: text on a background whose colour shows its surprisal."""
 
 import os
 from collections.abc import Callable
 from functools import cache
 
 from ..predictor import Trace
-from ..tasks.characters import written
+from ..tasks.characters import escaped
 from .heat import EDGES, PALETTES, levels, rgb
 
 _RESET = "\x1b[0m"
 _OF_256 = {"light": (230, 222, 215, 209, 173, 131, 89, 53), "dark": (17, 53, 89, 125, 161, 173, 215, 221)}
-"""The backgrounds of the palettes where a terminal has 256 colours, as steady in lightness as those allow."""
+"""The backgrounds of the palettes for terminals of 256 colours, in steps of lightness as even as those allow."""
 _ATTRIBUTES = ("", "", "", ";4", ";4", ";1;4", ";1;4", ";7", ";1;7")
-"""Without colour, each level as it is, underlined, bold or reversed."""
+"""The attributes of each level for terminals without colour: underlined, bold, reversed."""
 
 
 def _styles() -> list[str]:
-    """The escape sequence of each level that suits the terminal, by NO_COLOR, COLORTERM and COLORFGBG."""
+    """The escape sequence of each level, chosen for the terminal by NO_COLOR, COLORTERM and COLORFGBG."""
     if os.environ.get("NO_COLOR"):
         return [f"\x1b[0{attributes}m" for attributes in _ATTRIBUTES]
     theme = "light" if os.environ.get("COLORFGBG", "").endswith((";7", ";15")) else "dark"
@@ -33,31 +33,31 @@ def _channels(colour: str) -> str:
 
 
 def ansi_legend() -> str:
-    """One line that shows the colours of the levels, with the bits from which on each begins."""
+    """One line that shows the colour of each level and the bits at which it starts."""
     names = ["0", *map(str, EDGES)]
     return "bits " + "".join(f"{style} {name} " for style, name in zip(_styles(), names, strict=True)) + _RESET + "\n"
 
 
 @cache
 def _cell(symbol: str | bytes) -> str:
-    """A symbol as it stands in the heat map: what a terminal would obey is written as an escape."""
-    return symbol if isinstance(symbol, str) and symbol in "\t\\" else written(symbol)
+    """A symbol for the heat map: control characters, which a terminal would obey, are escaped."""
+    return symbol if isinstance(symbol, str) and symbol in "\t\\" else escaped(symbol)
 
 
 def ansi_text(trace: Trace, symbol: Callable[[int], str | bytes]) -> str:
-    """The text of a trace, coloured; `symbol` names its tokens. A newline shows as ↵ from 2 bits on."""
-    styles, current, pieces = _styles(), 0, []
+    """The text of a trace, coloured; `symbol` names its tokens. A newline of 2 bits or more is shown as ↵."""
+    styles, current, chunks = _styles(), 0, []
     for token, level in zip(trace.tokens.tolist(), levels(trace.bits).tolist(), strict=True):
-        sign = symbol(token)
-        is_break = sign == "\n"
+        character = symbol(token)
+        is_break = character == "\n"
         if level != current and not (is_break and level < 2):
-            pieces.append(styles[level])
+            chunks.append(styles[level])
             current = level
         if not is_break:
-            pieces.append(_cell(sign))
+            chunks.append(_cell(character))
             continue
         if level >= 2:
-            pieces.append("↵")
-        pieces.append(f"{_RESET}\n" if current else "\n")
+            chunks.append("↵")
+        chunks.append(f"{_RESET}\n" if current else "\n")
         current = 0
-    return "".join(pieces) + (_RESET if current else "")
+    return "".join(chunks) + (_RESET if current else "")

@@ -1,6 +1,5 @@
-"""How a trace is written down: one line per symbol or character, for people or for machines, or a heat map."""
+"""The output formats of a trace: one line per symbol or character for people or for programs, or a heat map."""
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -8,17 +7,16 @@ from unicodedata import combining, east_asian_width
 
 from ..memory.memory import EXPERTS
 from ..predictor import Trace
-from ..tasks.characters import character
-from ..tasks.characters import written as written
+from ..tasks.characters import character, escaped, json_string
 from .ansi import ansi_legend, ansi_text
 from .page import page_data, page_end, page_start
 
 SymbolOf = Callable[[int], str | bytes]
-"""What names the tokens of a trace: `Vocabulary.symbol`, or `character` for those of `trace_characters`."""
+"""Returns the symbol of a token: `Vocabulary.symbol`, or `character` for a trace of `trace_characters`."""
 
 
-class _Names(dict[int, str]):
-    """How each token is written, found when it is first asked for."""
+class _NameCache(dict[int, str]):
+    """The formatted symbol of each token, made when it is first needed."""
 
     def __init__(self, symbol: SymbolOf, name: Callable[[str | bytes], str]) -> None:
         self._symbol, self._name = symbol, name
@@ -29,44 +27,44 @@ class _Names(dict[int, str]):
 
 
 @cache
-def _names(symbol: SymbolOf, name: Callable[[str | bytes], str]) -> _Names:
-    return _Names(symbol, name)
+def _names(symbol: SymbolOf, name: Callable[[str | bytes], str]) -> _NameCache:
+    return _NameCache(symbol, name)
 
 
-def _plain(symbol: str | bytes) -> str:
-    """A symbol as it stands in JSON: itself, or \\xff for a byte that is no text."""
-    return json.dumps(written(symbol) if isinstance(symbol, bytes) else symbol, ensure_ascii=False)
+def _json(symbol: str | bytes) -> str:
+    """A symbol as a JSON string; bytes that are not valid UTF-8 are written as the text of their escape."""
+    return json_string(escaped(symbol) if isinstance(symbol, bytes) else symbol)
 
 
 def _wide(symbol: str | bytes) -> str:
-    """A symbol as it stands in a column of 6."""
-    return _filled(written(symbol), 6)
+    """A symbol for a column of width 6."""
+    return _padded(escaped(symbol), 6)
 
 
 def _narrow(symbol: str | bytes) -> str:
-    """A symbol as it stands in a column of 2."""
-    return _filled(written(symbol), 2)
+    """A symbol for a column of width 2."""
+    return _padded(escaped(symbol), 2)
 
 
-def _filled(name: str, width: int) -> str:
-    """A name filled up with spaces to so many columns of a terminal; an ideograph takes two."""
-    taken = sum(0 if combining(sign) else 2 if east_asian_width(sign) in "WF" else 1 for sign in name)
+def _padded(name: str, width: int) -> str:
+    """A name padded with spaces to a width in terminal columns, of which a wide character takes two."""
+    taken = sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in name)
     return name + " " * (width - taken)
 
 
-def _part(symbol: str | bytes) -> str:
-    """A symbol as it stands in a list with spaces between and an equals sign after it."""
-    return {" ": "\\x20", "=": "\\x3d"}.get(name := written(symbol), name)
+def _item(symbol: str | bytes) -> str:
+    """A symbol for a list of symbol=probability, without a space or an equals sign."""
+    return {" ": "\\x20", "=": "\\x3d"}.get(name := escaped(symbol), name)
 
 
 @cache
 def _decimals() -> list[str]:
-    """0.0000, 0.0001, … 1.0000: a look-up is five times as fast as formatting."""
+    """0.0000, 0.0001, … 1.0000: this table is five times as fast as formatting."""
     return [f"{n / 10000:.4f}" for n in range(10001)]
 
 
 def _rows(trace: Trace) -> Iterable[tuple[int, float, int, list[int], list[int]]]:
-    """Plain values of each symbol: token, bits, rank, next tokens, next probabilities in ten-thousandths."""
+    """The values of each symbol: token, bits, rank, next tokens, next probabilities in ten-thousandths."""
     probabilities = (trace.next_probabilities * 10000 + 0.5).astype(int).tolist()
     return zip(
         trace.tokens.tolist(),
@@ -78,74 +76,74 @@ def _rows(trace: Trace) -> Iterable[tuple[int, float, int, list[int], list[int]]
     )
 
 
-def _explained(trace: Trace, before: str, part: str, between: str, after: str) -> list[str]:
-    """For each symbol what the experts that spoke would have paid for it, and their weights; "" if nobody asked.
+def _experts(trace: Trace, start: str, item: str, separator: str, end: str) -> list[str]:
+    """For each symbol the surprisal and the weight of each active expert; "" if the trace has no experts.
 
-    part  how one is written, with {name}, {bits} and {weight}
+    item  the template for one expert, with {name}, {bits} and {weight}
     """
     if trace.experts is None:
         return [""] * len(trace.tokens)
     return [
-        before
-        + between.join(
-            part.format(name=name, bits=bits, weight=weight)
-            for name, (bits, weight) in zip(EXPERTS, said, strict=True)
+        start
+        + separator.join(
+            item.format(name=name, bits=bits, weight=weight)
+            for name, (bits, weight) in zip(EXPERTS, values, strict=True)
             if bits or weight
         )
-        + after
-        for said in trace.experts.tolist()
+        + end
+        for values in trace.experts.tolist()
     ]
 
 
 def text_lines(trace: Trace, symbol: SymbolOf, first: int) -> str:
-    """Aligned columns for people; under a record what the experts said, if asked for: bits × weight."""
+    """Aligned columns for people. If the trace has experts, a line of bits × weight follows each record."""
     names, guesses, decimals = _names(symbol, _wide), _names(symbol, _narrow), _decimals()
-    said = _explained(trace, " " * 11, "{name} {bits:.1f} × {weight:.2f}", ", ", "\n")
+    experts = _experts(trace, " " * 11, "{name} {bits:.1f} × {weight:.2f}", ", ", "\n")
     return "".join(
         f"{index:>9}  {names[token]} {bits:>8.4f} {rank:>5}  "
-        + "  ".join([f"{guesses[t]} {decimals[p]}" for t, p in zip(after, chances, strict=True)])
+        + "  ".join([f"{guesses[t]} {decimals[p]}" for t, p in zip(next_tokens, chances, strict=True)])
         + "\n"
-        + said[index - first]
-        for index, (token, bits, rank, after, chances) in enumerate(_rows(trace), first)
+        + experts[index - first]
+        for index, (token, bits, rank, next_tokens, chances) in enumerate(_rows(trace), first)
     )
 
 
 def tsv_lines(trace: Trace, symbol: SymbolOf, first: int) -> str:
-    """Tab-separated: index, symbol, bits, rank, and next as symbol=probability with spaces between.
+    """Tab-separated values: index, symbol, bits, rank, and next, a list of symbol=probability separated by spaces.
 
-    A space and an equals sign are written \\x20 and \\x3d in `next`, so that it can be split.
+    In `next` a space is written as \\x20 and an equals sign as \\x3d.
     """
-    names, parts, decimals = _names(symbol, written), _names(symbol, _part), _decimals()
-    said = _explained(trace, "\t", "{name}={bits:.4f}*{weight:.4f}", ";", "")
+    names, items, decimals = _names(symbol, escaped), _names(symbol, _item), _decimals()
+    experts = _experts(trace, "\t", "{name}={bits:.4f}*{weight:.4f}", ";", "")
     return "".join(
         f"{index}\t{names[token]}\t{bits:.4f}\t{rank}\t"
-        + " ".join([f"{parts[t]}={decimals[p]}" for t, p in zip(after, chances, strict=True)])
-        + said[index - first]
+        + " ".join([f"{items[t]}={decimals[p]}" for t, p in zip(next_tokens, chances, strict=True)])
+        + experts[index - first]
         + "\n"
-        for index, (token, bits, rank, after, chances) in enumerate(_rows(trace), first)
+        for index, (token, bits, rank, next_tokens, chances) in enumerate(_rows(trace), first)
     )
 
 
 def jsonl_lines(trace: Trace, symbol: SymbolOf, first: int) -> str:
-    """One JSON object per line, with the token where it is the vocabulary's and no character's."""
-    names, decimals = _names(symbol, _plain), _decimals()
-    said = _explained(trace, ',"experts":{', '"{name}":[{bits:.4f},{weight:.4f}]', ",", "}")
+    """One JSON object per line. In a trace by symbol it has the token as well."""
+    names, decimals = _names(symbol, _json), _decimals()
+    experts = _experts(trace, ',"experts":{', '"{name}":[{bits:.4f},{weight:.4f}]', ",", "}")
     tokens = [""] * len(trace.tokens) if symbol is character else [f'"token":{t},' for t in trace.tokens.tolist()]
     return "".join(
         f'{{"index":{index},{tokens[index - first]}"symbol":{names[token]},"bits":{bits:.4f},"rank":{rank},"next":['
-        + ",".join([f"[{names[t]},{decimals[p]}]" for t, p in zip(after, chances, strict=True)])
-        + f"]{said[index - first]}}}\n"
-        for index, (token, bits, rank, after, chances) in enumerate(_rows(trace), first)
+        + ",".join([f"[{names[t]},{decimals[p]}]" for t, p in zip(next_tokens, chances, strict=True)])
+        + f"]{experts[index - first]}}}\n"
+        for index, (token, bits, rank, next_tokens, chances) in enumerate(_rows(trace), first)
     )
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a stream of traces is written: before the first, each of them, after the last.
+    """An output format for a stream of traces.
 
-    by     what it tells of by default, "character" or "symbol"
-    start  the first lines, given the stream's name and what it tells of
-    lines  those of a trace; `symbol` names its tokens, the index of its first symbol is given
+    by     its default unit, "character" or "symbol"
+    start  the first lines, from the name of the stream and the unit
+    lines  the lines of a trace, from the trace, the function that names its tokens, and the index of its first symbol
     end    the last lines
     """
 

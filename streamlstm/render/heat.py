@@ -1,4 +1,4 @@
-"""How warm a surprisal is, and its colours: the same in a terminal and in a page."""
+"""The levels of surprisal and their colours, for terminals and for web pages."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 EDGES = (1, 2, 3, 4, 6, 8, 11, 15)
-"""Bits from which on the next level begins: level 0 is below 1 bit, level 8 from 15 bits on."""
+"""The bits at which levels 1 to 8 start; level 0 is below 1 bit."""
 
 PALETTES = {
     "light": (
@@ -18,11 +18,11 @@ PALETTES = {
         *((background, "#1c1b19") for background in ("#e07a3f", "#f2a340", "#fbd863")),
     ),
 }
-"""Background and text of levels 1 to 8, away from the paper in even steps of lightness: no hue has to be told apart."""
+"""Colours of background and text for levels 1 to 8, in even steps of lightness, so that the hue does not matter."""
 
 
 def levels(bits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int_]:
-    """The level, 0 to 8, of each surprisal in bits.
+    """The level of each surprisal in bits, int [n], from 0 to 8.
 
     >>> levels(np.array([0.5, 1.0, 7.9, 99.0])).tolist()
     [0, 1, 5, 8]
@@ -31,5 +31,5 @@ def levels(bits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int_]:
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """Red, green and blue of "#rrggbb", 0 to 255."""
+    """Red, green and blue of "#rrggbb", each 0 to 255."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

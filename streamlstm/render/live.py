@@ -1,4 +1,4 @@
-"""Text while it is typed: how surprising each character was, what is expected next, and how a word may go on."""
+"""The model of the live screen: the text typed so far, its surprisals, and what the predictor expects next."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from itertools import groupby
 import numpy as np
 
 from ..predictor import StreamPredictor
-from ..tasks.characters import top_characters, written
+from ..tasks.characters import escaped, top_characters
 from .heat import levels
 
 UNDO = 500
-"""How many characters can be taken back: each keeps a fork."""
+"""How many characters can be deleted. Each of them keeps a fork of the predictor."""
 
 Fragments = list[tuple[str, str]]
-"""Styles and texts, as prompt_toolkit takes them."""
+"""Pairs of a style and a text, as prompt_toolkit takes them."""
 
 
 def continuation(predictor: StreamPredictor, width: int = 3, longest: int = 20) -> str:
-    """The most probable way to go on up to the next end of a word, found by a beam of `width`. Changes nothing.
+    """The most probable text up to the next end of a word, found by beam search. Changes nothing.
 
-    What comes before the word, such as a space, belongs to it. A word that is longer than `longest` is cut there.
+    width    how many texts the beam keeps
+    longest  the maximum number of characters; a longer word is cut there
+
+    A space or another character before the word belongs to the result.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
@@ -35,23 +38,23 @@ def continuation(predictor: StreamPredictor, width: int = 3, longest: int = 20) 
     finished: dict[str, float] = {}
     for _ in range(longest):
         grown: list[tuple[float, str, StreamPredictor, str]] = []
-        for chance, text, node in beam:
+        for probability, text, node in beam:
             for symbol, p in top_characters(node, width + 1):
                 if isinstance(symbol, bytes):
                     continue
                 if text and _in_word(text[-1]) and not _in_word(symbol):
-                    finished[text] = finished.get(text, 0.0) + chance * p
+                    finished[text] = finished.get(text, 0.0) + probability * p
                 else:
-                    grown.append((chance * p, text, node, symbol))
-        grown = sorted(grown, key=lambda way: -way[0])[:width]
+                    grown.append((probability * p, text, node, symbol))
+        grown = sorted(grown, key=lambda candidate: -candidate[0])[:width]
         if not grown or (finished and max(finished.values()) >= grown[0][0]):
             break
-        beam = [(chance, text + symbol, _after(node, symbol)) for chance, text, node, symbol in grown]
+        beam = [(p, text + symbol, _after(node, symbol)) for p, text, node, symbol in grown]
     return max(finished, key=lambda text: finished[text]) if finished else beam[0][1]
 
 
-def _in_word(sign: str) -> bool:
-    return sign.isalnum() or sign in "_'’"
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character in "_'’"
 
 
 def _after(node: StreamPredictor, symbol: str) -> StreamPredictor:
@@ -64,23 +67,23 @@ def _after(node: StreamPredictor, symbol: str) -> StreamPredictor:
 class Typed:
     """A character that was typed, and its surprisal in bits."""
 
-    sign: str
+    character: str
     bits: float
 
 
 class LiveText:
-    """A text that is typed at its end, and the predictor that reads along.
+    """A text that is typed, and the predictor that reads it.
 
-    A line is learned when it is finished, so that what is taken back before is never learned.
+    The predictor learns from a line when it is finished, so that it never learns from a deleted character.
 
     learner  the predictor as it was at the start of the line
     reader   a frozen fork of it that has read the line so far
     typed    the characters so far
-    note     what went wrong with the last key, or ""
+    note     a message about the last key, or ""
 
     >>> from streamlstm import StreamPredictor
     >>> live = LiveText(StreamPredictor())
-    >>> live.add("hello"), live.take_back(), live.text
+    >>> live.add("hello"), live.delete_last(), live.text
     (None, None, 'hell')
     """
 
@@ -103,56 +106,56 @@ class LiveText:
 
     @property
     def ghost(self) -> str:
-        """The continuation that `accept` would type."""
+        """The continuation of the text that `accept` types."""
         if self._ghost is None:
             self._ghost = continuation(self.reader)
         return self._ghost
 
     @property
     def text(self) -> str:
-        """What has been typed."""
-        return "".join(typed.sign for typed in self.typed)
+        """The text typed so far."""
+        return "".join(typed.character for typed in self.typed)
 
     @property
     def bits_per_character(self) -> float:
-        """The mean surprisal of what has been typed; 0 for nothing."""
+        """The mean surprisal of the characters typed so far; 0 if there are none."""
         return self._total / len(self.typed) if self.typed else 0.0
 
     def add(self, text: str) -> None:
-        """Read text, character by character, up to the first that the vocabulary lacks; `note` tells of that."""
+        """Type text. The first character that the vocabulary lacks ends it and sets `note`."""
         self.note = ""
-        for sign in text:
+        for character in text:
             self.settle()
             reader = self.reader.fork()
             try:
-                bits = reader.observe(sign)
+                bits = reader.observe(character)
             except ValueError:
-                self.note = f"the model does not know {written(sign)}"
+                self.note = f"the model does not know {escaped(character)}"
                 return
             self._before.append(self.reader)
             self._move(reader)
-            self.typed.append(Typed(sign, bits))
+            self.typed.append(Typed(character, bits))
             self._total += bits
 
     def settle(self) -> None:
-        """Learn the line if it is finished: when there is time, and at the latest before the next character."""
-        if self._line_start < len(self.typed) and self.typed[-1].sign == "\n":
+        """Learn the line if it is finished. `add` calls this; call it before to save the typist the wait."""
+        if self._line_start < len(self.typed) and self.typed[-1].character == "\n":
             self.finish_line()
 
     def finish_line(self) -> None:
-        """Learn the line as far as it goes, if the learner learns at all, and begin another."""
+        """Observe the line so far with the learner, and begin another line."""
         self._before.clear()
-        del self.reader  # what no fork shares need not be copied before it changes
-        self.learner.observe_many("".join(typed.sign for typed in self.typed[self._line_start :]))
+        del self.reader  # weights that no fork shares need not be copied before they change
+        self.learner.observe_many("".join(typed.character for typed in self.typed[self._line_start :]))
         self._start_line()
 
-    def take_back(self) -> None:
-        """Take back the last character of the line."""
+    def delete_last(self) -> None:
+        """Delete the last character of the line."""
         self.settle()
         self.note = ""
         if not self._before:
             finished = len(self.typed) == self._line_start
-            self.note = "a finished line stays" if finished else f"only {UNDO} characters can be taken back"
+            self.note = "a finished line cannot be changed" if finished else f"only {UNDO} characters can be deleted"
             return
         self._move(self._before.pop())
         self._total -= self.typed.pop().bits
@@ -162,54 +165,54 @@ class LiveText:
         self.add(self.ghost)
 
     def switch_learning(self) -> None:
-        """Learn from the lines that are finished from now on, or no longer."""
+        """Turn learning from finished lines on or off."""
         self.note = ""
         self.learner.learning = not self.learner.learning
 
     def text_view(self, rows: int, columns: int) -> Fragments:
-        """The last rows of the text in the colours of its surprisals, the cursor, and the continuation."""
+        """The last rows of the text, coloured by surprisal, with the cursor and the continuation after it."""
         last = self._last_rows(rows, columns)
         warmth = levels(np.array([typed.bits for typed in last])).tolist()
         fragments: Fragments = []
         for level, run in groupby(zip(warmth, last, strict=True), key=lambda cell: cell[0]):
-            drawn = "".join(_drawn(typed.sign) for _, typed in run)
+            drawn = "".join(_drawn(typed.character) for _, typed in run)
             fragments.append((f"class:level-{level}" if level else "", drawn))
-        ghost = "".join(_drawn(sign) for sign in self.ghost)
+        ghost = "".join(map(_drawn, self.ghost))
         return [*fragments, ("[SetCursorPosition]", ""), ("class:ghost", ghost)]
 
     def _last_rows(self, rows: int, columns: int) -> list[Typed]:
-        """At most so many lines from the end, and no more than fits on the screen."""
+        """The last `rows` lines, and no more characters than fit on the screen."""
         last = self.typed[-rows * columns :]
-        ends = [index for index, typed in enumerate(last) if typed.sign == "\n"]
+        ends = [index for index, typed in enumerate(last) if typed.character == "\n"]
         return last[ends[-rows] + 1 :] if len(ends) >= rows else last
 
     def guesses_view(self, k: int, columns: int) -> Fragments:
-        """The k most probable next characters as bars, `columns` wide in all."""
+        """The k most probable next characters, each a row of `columns` with its name, a bar and its probability."""
         fragments: Fragments = []
-        room = max(columns - 20, 8)
-        for symbol, chance in top_characters(self.reader, k):
-            name = "space" if symbol == " " else written(symbol)
-            fragments += [("class:sign", f"{name:>8}  "), ("class:bar", _bar(chance, room)), ("", f" {chance:6.1%}\n")]
+        width = max(columns - 20, 8)
+        for symbol, p in top_characters(self.reader, k):
+            name = "space" if symbol == " " else escaped(symbol)
+            fragments += [("class:name", f"{name:>8}  "), ("class:bar", _bar(p, width)), ("", f" {p:6.1%}\n")]
         return fragments
 
     def status_view(self) -> Fragments:
-        """One line of figures."""
+        """The status line: length, mean surprisal, last character, learning, note."""
         fragments: Fragments = [("", f" {len(self.typed)} characters, {self.bits_per_character:.2f} bits each")]
         if self.typed:
             last = self.typed[-1]
-            fragments.append(("", f"; last {written(last.sign)}: {last.bits:.2f} bits"))
+            fragments.append(("", f"; last {escaped(last.character)}: {last.bits:.2f} bits"))
         fragments.append(("class:strong", f"; learning {'on' if self.learner.learning else 'off'}"))
         if self.note:
             fragments.append(("class:note", f"; {self.note}"))
         return fragments
 
 
-def _drawn(sign: str) -> str:
-    """A character as it stands in the text: what a terminal would obey is written as an escape."""
-    return sign if sign in "\n\\" else written(sign)
+def _drawn(character: str) -> str:
+    """A character as the screen shows it: a control character becomes an escape."""
+    return character if character in "\n\\" else escaped(character)
 
 
-def _bar(chance: float, room: int) -> str:
-    """A bar in eighths of a column."""
-    eighths = round(chance * room * 8)
+def _bar(p: float, width: int) -> str:
+    """A bar of p times `width` columns, drawn to an eighth of a column."""
+    eighths = round(p * width * 8)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

@@ -1,4 +1,4 @@
-"""The heat map of a browser: one file that needs no network, with what was expected at each place."""
+"""The heat map for a browser: a self-contained page that also shows what was expected at each position."""
 
 import html
 import json
@@ -13,7 +13,7 @@ from .heat import EDGES, PALETTES
 
 @cache
 def _template() -> tuple[str, str]:
-    """What `page.html` has before and after the data."""
+    """The parts of `page.html` before and after the data."""
     start, _, end = (Path(__file__).parent / "page.html").read_text("utf-8").partition("<!-- data -->\n")
     return start, end
 
@@ -23,8 +23,8 @@ def _palette(theme: str) -> str:
 
 
 def page_start(title: str, unit: str) -> str:
-    """The page up to its data; `unit` is what one cell of the map is, "character" or "symbol"."""
-    parts = {
+    """The page up to its data; `unit` is what each cell of the map shows, "character" or "symbol"."""
+    values = {
         "/* light palette */": _palette("light"),
         "/* dark palette */": _palette("dark"),
         "{title}": html.escape(title),
@@ -32,21 +32,23 @@ def page_start(title: str, unit: str) -> str:
         "{edges}": json.dumps(EDGES),
     }
     start, _ = _template()
-    for mark, part in parts.items():
-        start = start.replace(mark, part)
-    return start
+    placeholders = "|".join(map(re.escape, values))
+    return re.sub(placeholders, lambda found: values[found[0]], start)  # one pass: a title may contain a placeholder
 
 
 def page_data(trace: Trace, symbol: Callable[[int], str | bytes]) -> str:
-    """A part of the text, for the page to read when it opens: compact JSON in hundredths of a bit and thousandths.
+    """The data of a trace as compact JSON, which the page reads when it opens.
 
-    `guesses` has k characters for each of `text`: what was expected after it.
+    text     the characters
+    bits     their surprisals in hundredths of a bit
+    k        the number of guesses for each character
+    guesses  the k most probable characters after each of `text`, and `chances` their probabilities in thousandths
     """
     values = {
-        "text": "".join(_sign(symbol(token)) for token in trace.tokens.tolist()),
+        "text": "".join(_code_unit(symbol(token)) for token in trace.tokens.tolist()),
         "bits": (trace.bits * 100 + 0.5).astype(int).tolist(),
         "k": trace.next_tokens.shape[1],
-        "guesses": "".join(_sign(symbol(token)) for token in trace.next_tokens.ravel().tolist()),
+        "guesses": "".join(_code_unit(symbol(token)) for token in trace.next_tokens.ravel().tolist()),
         "chances": (trace.next_probabilities * 1000 + 0.5).astype(int).ravel().tolist(),
     }
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -54,13 +56,13 @@ def page_data(trace: Trace, symbol: Callable[[int], str | bytes]) -> str:
     return f'<script type="application/json">{text}</script>\n'
 
 
-def _sign(symbol: str | bytes) -> str:
-    """One code unit of the data: a character, a byte that is none, or the sign for several such bytes."""
+def _code_unit(symbol: str | bytes) -> str:
+    """A symbol as one character: an escaped byte if it is a byte, U+FFFD if it is several."""
     if isinstance(symbol, str):
         return symbol
     return chr(0xDC00 + symbol[0]) if len(symbol) == 1 else "\ufffd"
 
 
 def page_end() -> str:
-    """The page after its data."""
+    """The rest of the page, after its data."""
     return _template()[1]

@@ -1,4 +1,4 @@
-"""A picture of how surprising a text is, for a terminal, a browser or a notebook."""
+"""A heat map of the surprisal of a text, for a terminal, a browser or a notebook."""
 
 import html
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from .ansi import ansi_legend, ansi_text
 from .page import page_data, page_end, page_start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
-    """The characters of a text with their surprisals and what was expected after each; shows itself in a notebook.
+    """The heat map of a text. A notebook displays it.
 
-    trace  of `trace_characters`
-    title  what the page is headed
+    trace  a trace of `trace_characters`
+    title  the heading of the page
     """
 
     trace: Trace
     title: str = "text"
 
     def ansi(self) -> str:
-        """The text in colours for a terminal, after a legend."""
+        """A legend and the coloured text, for a terminal."""
         return ansi_legend() + ansi_text(self.trace, character)
 
     def html(self) -> str:
-        """One page that needs nothing else: point at a character, and it tells what was expected there."""
+        """A self-contained web page; point at a character to see what was expected there."""
         return page_start(self.title, "character") + page_data(self.trace, character) + page_end()
 
     def _repr_html_(self) -> str:
@@ -34,11 +34,17 @@ class Picture:
         return f'<iframe srcdoc="{page}" sandbox="allow-scripts" width="100%" height="480" frameborder="0"></iframe>'
 
 
-def picture(predictor: StreamPredictor, text: Symbols, k: int = 5, title: str = "text") -> Picture:
-    """Observe a text and picture its surprisals, with the k best guesses at each character.
+def picture(predictor: StreamPredictor, text: Symbols, top: int = 5, title: str = "text") -> Picture:
+    """Observe a text, and return the heat map of its surprisal.
+
+    text   str, or bytes of UTF-8
+    top    how many of the most probable characters to show at each position
+    title  the heading of the page
+
+    Raises ValueError, with nothing changed, if the vocabulary lacks one of the characters.
 
     >>> from streamlstm import StreamPredictor
     >>> print(picture(StreamPredictor(), "naïve").ansi().count("ï"))
     1
     """
-    return Picture(trace_characters(predictor, text, k), title)
+    return Picture(trace_characters(predictor, text, top), title)

@@ -1,83 +1,132 @@
-"""What is usual of late: the median and the spread of the recent scores of a stream of lines, and their length."""
+"""Rolling median and MAD of recent line scores, and how far a new score lies above them.
 
-from collections import deque
+The z of a score is its distance from the median in robust standard deviations: 1.4826 times the median absolute
+deviation (MAD), but at least MIN_DEVIATION, because the MAD is too small where nearly all lines are alike. Short lines
+are weak evidence: z is multiplied by n / SHORT_LINE for a line of fewer characters, and, because the mean of few
+characters varies more than that of many, by sqrt(n / m), m being the mean length of the lines or LONG_LINE, whichever
+is less. Neither factor exceeds 1.
+"""
+
+import math
+from array import array
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from typing import Any
 
-FEWEST, RECENT = 50, 500
-"""The baseline is the latter half of the lines, at least and at most so many: the first ones, from which most was
-learned, say little of what is usual later."""
+MIN_RECENT, MAX_RECENT = 50, 500
+"""A baseline keeps the latter half of the scores, within these bounds: the model learns most from the first lines, so
+their scores say little about later ones."""
+
+MAX_RECENT_BY_AGE = 100
+"""A baseline of `BaselinesByAge` keeps at most so many scores."""
+
+MIN_DEVIATION = 0.3
+"""The smallest robust standard deviation, in bits per character."""
+
+SHORT_LINE, LONG_LINE = 16, 96
 
 
 class Baseline:
-    """The median and the MAD of the RECENT last scores; O(log n) to add one and O(log² n) to ask, n the steps.
+    """The median and MAD of the most recent scores of a stream of lines, and the mean length of the lines.
 
-    Scores are counted in steps of 1/512 bit up to 32 bits, in a tree of partial sums (Fenwick 1994).
+    recent       the scores kept, oldest first, in steps of 1/512 bit and below 32 bits
+    n_scores     the number of scores added, including those no longer kept
+    mean_length  in characters, weighted towards recent lines
+    max_recent   the most scores to keep; each takes 4 bytes
+
+    Raises ValueError, TypeError or OverflowError for values out of range.
+
+    >>> baseline = Baseline()
+    >>> for score in (1.0, 2.0, 4.0):
+    ...     baseline.add(score, length=80)
+    >>> baseline.median_and_mad()
+    (2.0, 1.0)
     """
 
-    STEPS, LEVELS = 512, 14
+    STEPS, MAX_STEP = 512, 2**14 - 1
 
-    def __init__(self, recent: Iterable[int] = (), n_scores: int = 0, mean_length: float = 1.0) -> None:
-        self._counts = [0] * ((1 << self.LEVELS) + 1)
-        self.recent: deque[int] = deque(recent)
-        self.n_scores = n_scores  # over all saves and loads
-        self.mean_length = mean_length  # of the lines, in characters; older ones count less and less
-        for place in self.recent:
-            self._change(place, 1)
+    def __init__(
+        self, recent: Iterable[int] = (), n_scores: int = 0, mean_length: float = 1.0, max_recent: int = MAX_RECENT
+    ) -> None:
+        self.recent = array("H", recent)
+        self._sorted = array("H", sorted(self.recent))
+        self.n_scores = n_scores
+        self.mean_length = mean_length
+        self._max_recent = max_recent
+        if self._sorted and self._sorted[-1] > self.MAX_STEP:
+            raise ValueError(f"a score must be at most {self.MAX_STEP} steps, not {self._sorted[-1]}")
+        if not len(self.recent) <= n_scores:
+            raise ValueError(f"n_scores must be at least {len(self.recent)}, not {n_scores}")
+        if not 1 <= mean_length < math.inf:
+            raise ValueError(f"mean_length must be at least 1, not {mean_length}")
 
     def describe(self) -> dict[str, Any]:
-        """What makes a baseline like this one."""
-        return {"recent": list(self.recent), "n_scores": self.n_scores, "mean_length": self.mean_length}
+        """The JSON-able arguments `recent`, `n_scores` and `mean_length` that make an equal baseline."""
+        return {"recent": self.recent.tolist(), "n_scores": self.n_scores, "mean_length": self.mean_length}
 
     def add(self, score: float, length: int) -> None:
-        """Count the score of a line; the oldest is dropped if it is not recent any more."""
-        place = min(int(score * self.STEPS), (1 << self.LEVELS) - 1)
-        self.recent.append(place)
-        self._change(place, 1)
+        """Add the score of a line in bits per character, and its length in characters."""
+        step = min(int(score * self.STEPS), self.MAX_STEP)
+        self.recent.append(step)
+        insort(self._sorted, step)
         self.n_scores += 1
-        self.mean_length += (max(length, 1) - self.mean_length) / min(self.n_scores, RECENT)
-        if len(self.recent) > min(max(self.n_scores // 2, FEWEST), RECENT):
-            self._change(self.recent.popleft(), -1)
+        self.mean_length += (max(length, 1) - self.mean_length) / min(self.n_scores, MAX_RECENT)
+        if len(self.recent) > min(max(self.n_scores // 2, MIN_RECENT), self._max_recent):
+            del self._sorted[bisect_left(self._sorted, self.recent.pop(0))]
 
     def median_and_mad(self) -> tuple[float, float]:
-        """Both in bits; of an even number of scores the lower of the two in the middle."""
+        """The median and the MAD of the recent scores, in bits; of two middle values the lower one.
+
+        Raises ValueError if there are no scores.
+        """
+        if not self.recent:
+            raise ValueError("a baseline without scores has no median")
         rank = (len(self.recent) + 1) // 2
-        median = self._place_of(rank)
-        low, high = -1, 1
-        while self._within(median, high) < rank:
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._within(median, middle) < rank:
-                low = middle
-            else:
-                high = middle
-        return median / self.STEPS, high / self.STEPS
+        median = self._sorted[rank - 1]
+        distances = range(self.MAX_STEP + 1)
+        mad = bisect_left(distances, rank, key=lambda distance: self._within(median, distance))
+        return median / self.STEPS, mad / self.STEPS
 
-    def _change(self, place: int, by: int) -> None:
-        place += 1
-        while place < len(self._counts):
-            self._counts[place] += by
-            place += place & -place
+    def compare(self, score: float, length: int) -> tuple[float, float]:
+        """The median of the recent scores, and the z of a new score; the score itself and 0 if it is the first."""
+        if not self.recent:
+            return score, 0.0
+        median, mad = self.median_and_mad()
+        evidence = min(length / SHORT_LINE, 1.0) * math.sqrt(min(length / min(self.mean_length, LONG_LINE), 1.0))
+        return median, (score - median) / max(1.4826 * mad, MIN_DEVIATION) * evidence
 
-    def _within(self, place: int, distance: int) -> int:
-        """How many scores lie at most so far from this place."""
-        return self._up_to(place + distance) - self._up_to(place - distance - 1)
+    def _within(self, step: int, distance: int) -> int:
+        """The number of recent scores that differ from `step` by at most `distance`."""
+        return bisect_right(self._sorted, step + distance) - bisect_left(self._sorted, step - distance)
 
-    def _up_to(self, place: int) -> int:
-        """How many scores lie at this place or below."""
-        place, count = min(place + 1, 1 << self.LEVELS), 0
-        while place > 0:
-            count += self._counts[place]
-            place &= place - 1
-        return count
 
-    def _place_of(self, rank: int) -> int:
-        """The place of the score with this rank, from 1."""
-        place = 0
-        for level in range(self.LEVELS, -1, -1):
-            following = place + (1 << level)
-            if following < len(self._counts) and self._counts[following] < rank:
-                place = following
-                rank -= self._counts[following]
-        return place
+class BaselinesByAge:
+    """A baseline for each age of a model, which is the number of lines that it has read: for 0, 1, 2–3, 4–7, 8–15, …
+
+    described  what `describe` returned; default: all are empty
+
+    >>> baselines = BaselinesByAge()
+    >>> for score in (1.0, 2.0, 4.0):
+    ...     baselines.add(score, length=80, age=6)
+    >>> baselines.latest(7, n_scores=3).median_and_mad()
+    (2.0, 1.0)
+    """
+
+    def __init__(self, described: Iterable[dict[str, Any]] = ()) -> None:
+        self._baselines = [Baseline(**values, max_recent=MAX_RECENT_BY_AGE) for values in described]
+
+    def add(self, score: float, length: int, age: int) -> None:
+        """Add the score of a line as `Baseline.add` does; `age` is that of the model before it."""
+        index = age.bit_length()
+        while index >= len(self._baselines):
+            self._baselines.append(Baseline(max_recent=MAX_RECENT_BY_AGE))
+        self._baselines[index].add(score, length)
+
+    def latest(self, age: int, n_scores: int) -> Baseline | None:
+        """The baseline for the greatest age, up to this one, with at least so many scores; None if none has."""
+        candidates = self._baselines[: age.bit_length() + 1]
+        return next((baseline for baseline in reversed(candidates) if baseline.n_scores >= n_scores), None)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The JSON-able argument that makes equal baselines."""
+        return [baseline.describe() for baseline in self._baselines]

@@ -1,14 +1,15 @@
-"""Characters over bytes: what a person reads, where a byte model streams the bytes of UTF-8.
+"""Predictions and traces by character, for models of bytes too.
 
-A character has an id, an int32 that fits in the arrays of a `Trace`: its code point, or `BROKEN` + its bytes' value
-where the bytes are no UTF-8. Such bytes stand alone, one by one; only as a guess do the first bytes of a character that
-breaks off stay together.
+A byte model streams the bytes of UTF-8; people read characters. In the arrays of a `Trace` a character is an int32 id:
+its code point, or `BYTES_ID` + the value of its bytes where they are not valid UTF-8. In a text each byte that is not
+valid UTF-8 counts as a character of its own. As a guess, the first bytes of an incomplete character stay together.
 """
 
 from __future__ import annotations
 
 import codecs
 import heapq
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -16,40 +17,40 @@ import numpy as np
 
 from ..predictor import KnownTokens, StreamPredictor, Trace, TraceRecorder
 from ..vocabulary import Symbols, Tokens, Vocabulary
-from .units import byte_widths, code_points
+from .units import byte_widths, code_points, readable
 
-BROKEN = 0x110000
+BYTES_ID = 0x110000
 """The first id above all code points."""
 
-_ESCAPED = 0xDC00
-"""Where `surrogateescape` puts the bytes that are no UTF-8."""
+_ESCAPE = 0xDC00
+"""What `surrogateescape` adds to a byte that is not valid UTF-8."""
 
 _LEADS = range(0xC2, 0xF5)
-"""The bytes that begin a character of several."""
+"""The bytes that begin a character of several bytes."""
 
 _IS_LEAD = np.isin(np.arange(256), _LEADS).astype(np.uint8)
 
 _ANY = range(0x80, 0xC0)
 _CONTINUATIONS = {0xE0: range(0xA0, 0xC0), 0xED: range(0x80, 0xA0), 0xF0: range(0x90, 0xC0), 0xF4: range(0x80, 0x90)}
-"""Which bytes may follow a first byte, where they are fewer than 80 to BF: no overlong forms, no surrogates."""
+"""The second bytes that a first byte allows, where not all of 80 to BF: overlong forms and surrogates are invalid."""
 
 
 def character(id: int) -> str | bytes:
-    r"""The character that an id stands for, or the bytes that are none.
+    r"""The character with an id, or its bytes if they are not valid UTF-8.
 
-    >>> character(0x20AC), character(BROKEN + 0xFF), character(BROKEN + 0xE282)
+    >>> character(0x20AC), character(BYTES_ID + 0xFF), character(BYTES_ID + 0xE282)
     ('€', b'\xff', b'\xe2\x82')
     """
-    if id < BROKEN:
+    if id < BYTES_ID:
         return chr(id)
-    value = id - BROKEN
+    value = id - BYTES_ID
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
-def written(symbol: str | bytes) -> str:
-    r"""A symbol as it stands in a table: itself, or an escape if it does not print, such as \n or \xff.
+def escaped(symbol: str | bytes) -> str:
+    r"""A symbol as text for a table: itself, or an escape such as \n or \xff if it is not printable.
 
-    >>> written("é"), written("\n"), written(b"\xff"), written("\\")
+    >>> escaped("é"), escaped("\n"), escaped(b"\xff"), escaped("\\")
     ('é', '\\n', '\\xff', '\\\\')
     """
     if isinstance(symbol, bytes):
@@ -59,14 +60,37 @@ def written(symbol: str | bytes) -> str:
     return symbol if symbol.isprintable() else symbol.encode("unicode_escape").decode()
 
 
+def escaped_text(text: str) -> str:
+    r"""A text for one cell of a table: each character that is not printable is escaped, and each backslash.
+
+    >>> print(escaped_text("a\tb \udcff"))
+    a\tb \xff
+    """
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(escaped(c.encode("utf-8", "surrogateescape") if "\udc80" <= c <= "\udcff" else c) for c in text)
+
+
+def json_string(text: str) -> str:
+    r"""A text as a JSON string; characters that are not printable, which a terminal might obey, are escaped.
+
+    >>> print(json_string("é\x9b\n"))
+    "é\u009b\n"
+    """
+    quoted = json.dumps(text, ensure_ascii=False)
+    if quoted.isprintable():
+        return quoted
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted)
+
+
 def _id(symbol: str | bytes) -> int:
-    return ord(symbol) if isinstance(symbol, str) else BROKEN + int.from_bytes(symbol, "big")
+    return ord(symbol) if isinstance(symbol, str) else BYTES_ID + int.from_bytes(symbol, "big")
 
 
 def character_ids(tokens: Tokens, vocabulary: Vocabulary) -> Tokens:
-    """The ids of tokens taken one by one, of any shape: a byte above 127 is no character by itself."""
+    """The ids of single tokens, an array of any shape: a byte above 127 is not a character by itself."""
     if vocabulary.characters is None:
-        return np.where(tokens < 128, tokens, tokens + BROKEN).astype(np.int32)
+        return np.where(tokens < 128, tokens, tokens + BYTES_ID).astype(np.int32)
     points = np.fromiter(map(ord, vocabulary.characters), dtype=np.int32)
     return points[tokens]
 
@@ -74,10 +98,10 @@ def character_ids(tokens: Tokens, vocabulary: Vocabulary) -> Tokens:
 def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | bytes, float]]:
     r"""The k most probable next characters with their probabilities, the most probable first. Changes nothing.
 
-    Over a byte vocabulary the first bytes of a character are followed, the most probable first, until k characters are
-    found that nothing left can beat: the probabilities are exact, those of the bytes multiplied. `bytes` stand for what
-    is no character: a byte that begins none, or first bytes of one together with the chance that it breaks off there.
-    Over a text vocabulary it is `predictor.top(k)`. The predictor must stand between two characters.
+    With a byte vocabulary this is a best-first search over the first bytes of characters, which stops when no remaining
+    one can be among the best k. The probabilities are exact: the product of those of the bytes. An item of `bytes` is
+    not a character: a byte that cannot begin one, or the first bytes of one with the probability that it ends there.
+    With a text vocabulary this is `predictor.top(k)`. The predictor must be between two characters.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
@@ -91,7 +115,7 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
         return []
     root = predictor.fork(learning=False)
     chances = root.predict().astype(np.float64)
-    best = np.sort(np.delete(chances, _LEADS))[-k:]  # chances of whole characters: what is below all k is of no use
+    best = np.sort(np.delete(chances, _LEADS))[-k:]  # the best k complete characters found so far
     bound = best[0] if len(best) == k else 0.0
     heap = [(-float(chances[b]), bytes([b]), root if b in _LEADS else None) for b in np.flatnonzero(chances >= bound)]
     heapq.heapify(heap)
@@ -112,9 +136,12 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
 def _branches(
     prefix: bytes, chance: float, before: StreamPredictor, k: int, bound: float
 ) -> list[tuple[float, bytes, StreamPredictor | None]]:
-    """How a character may go on after its first bytes, or break off, where that is as probable as `bound`.
+    """The continuations of a character after its first bytes with a probability of at least `bound`.
 
-    Of the whole characters among them, the k most probable. `before` has seen all the bytes but the last.
+    prefix  its first bytes, of probability `chance`
+    before  the predictor that has observed all of them but the last
+
+    One of them stands for the incomplete character. If the next byte completes it, only the best k are returned.
     """
     node = before.fork()
     node.observe(prefix[-1:])
@@ -126,8 +153,8 @@ def _branches(
         (-float(chances[at]), prefix + bytes([following.start + at]), None if is_whole else node)
         for at in order[chances[order] >= bound]
     ]
-    breaks_off = chance - float(chances.sum())
-    return [*branches, (-breaks_off, prefix, None)] if breaks_off >= bound else branches
+    incomplete = chance - float(chances.sum())
+    return [*branches, (-incomplete, prefix, None)] if incomplete >= bound else branches
 
 
 def _decoded(symbol: bytes) -> str | bytes:
@@ -137,26 +164,37 @@ def _decoded(symbol: bytes) -> str | bytes:
         return symbol
 
 
-def whole_characters(parts: Iterable[Tokens], vocabulary: Vocabulary) -> Iterator[Tokens]:
-    """The parts of a stream, cut anew so that each ends with a character; what never becomes one comes at the end."""
-    if vocabulary.characters is not None:
-        yield from parts
-        return
+def split_characters(parts: Iterable[bytes | str]) -> Iterator[str]:
+    r"""The text of a stream of UTF-8, cut between characters wherever its parts are cut.
+
+    A byte that is not valid UTF-8 becomes a lone surrogate (Python's `surrogateescape`), and so do the bytes of an
+    incomplete character at the end. Parts that are text already are yielded as they are.
+
+    >>> list(split_characters([b"na\xc3", b"\xafve \xe2\x82"]))
+    ['na', 'ïve ', '\udce2\udc82']
+    """
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     for part in parts:
-        if text := decoder.decode(part.astype(np.uint8).tobytes()):
-            yield vocabulary.encode(text)
-    if text := decoder.decode(b"", final=True):
-        yield vocabulary.encode(text)
+        text = decoder.decode(b"", True) + part if isinstance(part, str) else decoder.decode(part)
+        if text:
+            yield text
+    if text := decoder.decode(b"", True):
+        yield text
 
 
-def trace_characters(predictor: StreamPredictor, symbols: Symbols, k: int = 5) -> Trace:
-    """Observe whole characters as `predictor.trace` does, and tell of each character instead of each byte.
+def trace_characters(predictor: StreamPredictor, symbols: Symbols, top: int = 5, position: int = 0) -> Trace:
+    """Observe whole characters, and record each one as `predictor.trace` records each symbol.
 
-    tokens         the characters' ids, and so are `next_tokens`
-    bits           the sum of the surprisals of a character's bytes
-    ranks          the largest of its bytes' ranks: 1 where each of them was thought the most probable
-    next_tokens    those of `top_characters` after each
+    top       how many of the next characters to record
+    position  index of the first symbol in the stream, for the error message about an unknown one
+
+    In the trace returned, with n characters:
+    tokens         int32 [n], the ids of the characters; `next_tokens` holds ids as well
+    bits           float32 [n], the sum of the surprisals of the bytes of each character
+    ranks          int32 [n], the largest of the ranks of its bytes
+    next_tokens    int32 [n, top], the `top_characters` after each
+
+    Raises ValueError, with nothing changed, if the vocabulary lacks one of the characters.
 
     >>> from streamlstm import StreamPredictor
     >>> trace = trace_characters(StreamPredictor(), "né", 2)
@@ -164,36 +202,49 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, k: int = 5) -
     ([110, 233], 2)
     """
     vocabulary = predictor.vocabulary
+    if isinstance(symbols, bytes | bytearray | memoryview):
+        symbols = bytes(symbols).decode("utf-8", "surrogateescape")
+    if isinstance(symbols, str):
+        symbols = readable(symbols, vocabulary)
+    tokens = vocabulary.encode(symbols, position)
     if vocabulary.characters is not None:
-        trace = predictor.trace(symbols, k)
-        ids, next_ids = (character_ids(tokens, vocabulary) for tokens in (trace.tokens, trace.next_tokens))
+        trace = predictor.trace(tokens, top)
+        ids, next_ids = (character_ids(each, vocabulary) for each in (trace.tokens, trace.next_tokens))
         return replace(trace, tokens=ids, next_tokens=next_ids)
-    tokens = vocabulary.encode(symbols)
-    text = tokens.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
-    points = code_points(text).astype(np.int32)
-    widths = byte_widths(code_points(text))
+    if not isinstance(symbols, str):
+        symbols = tokens.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
+    return _trace_bytes(predictor, tokens, symbols, top)
+
+
+def _trace_bytes(predictor: StreamPredictor, tokens: Tokens, text: str, top: int) -> Trace:
+    """The trace of the characters of `text`, whose bytes are `tokens`."""
+    if top < 0:
+        raise ValueError(f"top must be at least 0, not {top}")
+    points = code_points(text)
+    widths = byte_widths(points)
     ends = np.cumsum(widths)
     last_bytes = set((ends - 1).tolist())
-    found: dict[int, list[tuple[str | bytes, float]]] = {}
-    k = min(k, len(vocabulary))
+    guesses: dict[int, list[tuple[str | bytes, float]]] = {}
+    k = min(top, len(predictor.vocabulary))
     recorder = TraceRecorder(tokens, k)
+    # A step ends where the first byte of a longer character may be among the best k: only there is a search needed.
     for step in predictor.steps(KnownTokens(tokens, marked=_IS_LEAD, k=k), len(tokens)):
         recorder.add(step)
         index = step.start + step.count - 1
         if index in last_bytes and any(token in _LEADS for token in recorder.next_tokens[index].tolist()):
-            found[index] = top_characters(predictor, k)
+            guesses[index] = top_characters(predictor, k)
     trace = recorder.trace()
     if not len(ends):
         return trace
-    regrouped = Trace(
-        np.where((widths == 1) & (points > 127), points - _ESCAPED + BROKEN, points),
+    by_character = Trace(
+        np.where((widths == 1) & (points > 127), points - _ESCAPE + BYTES_ID, points).astype(np.int32),
         np.add.reduceat(trace.bits, ends - widths),
         np.maximum.reduceat(trace.ranks, ends - widths),
-        character_ids(trace.next_tokens[ends - 1], vocabulary),
+        character_ids(trace.next_tokens[ends - 1], predictor.vocabulary),
         trace.next_probabilities[ends - 1],
     )
-    for index, guesses in found.items():
+    for index, best in guesses.items():
         at = np.searchsorted(ends, index + 1)
-        regrouped.next_tokens[at] = [_id(symbol) for symbol, _ in guesses]
-        regrouped.next_probabilities[at] = [chance for _, chance in guesses]
-    return regrouped
+        by_character.next_tokens[at] = [_id(symbol) for symbol, _ in best]
+        by_character.next_probabilities[at] = [chance for _, chance in best]
+    return by_character

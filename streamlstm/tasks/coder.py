@@ -1,13 +1,14 @@
-"""The range coder: symbols to bytes and back, by the distribution that the predictor held before each.
+"""The range coder: encodes each symbol with the distribution that the predictor held before it, and decodes it.
 
-Integers only, so every machine writes and reads the same bytes. A distribution p becomes whole frequencies
-f_v = 1 + ⌊p_v·2³⁰⌋: scaling a float32 by a power of two is exact, no symbol gets 0, and a certain one costs 4e-7 bits.
-The code is a number in [0, 1), written as bytes, the highest first. It lies in an interval [low, low + width) of
-56 bits that each symbol narrows to its share (Martin 1979). Bytes that have left the interval are written, and a carry
-out of `low` is added to those written before: all bytes of a frame are still at hand.
+All arithmetic is on integers, so every machine writes and reads the same bytes. A distribution p becomes integer
+frequencies f_v = 1 + ⌊p_v·2³⁰⌋: scaling a float32 by a power of two is exact, no symbol gets 0, and a symbol of
+probability 1 costs 4e-7 bits. The code is a number in [0, 1), written as bytes, the most significant first. The
+interval [low, low + width), of 56 bits, contains it, and each symbol narrows the interval to a part in proportion to
+its frequency (Martin 1979). Bytes that can no longer change are written; a carry out of `low` is added to the bytes
+already written, which is possible since all bytes of a frame are kept until it ends.
 
-coder  int64 [3]   LOW, of which the decoder keeps the distance to the code instead; WIDTH; POSITION in `code`
-code   uint8       The bytes of one frame.
+coder  int64 [3]   LOW, or in the decoder the code minus `low`; WIDTH; POSITION in `code`
+code   uint8       the bytes of one frame
 """
 
 from typing import NamedTuple
@@ -24,17 +25,17 @@ from ..memory.mixture import remember
 LOW, WIDTH, POSITION = range(3)
 
 BITS = 56
-"""Length of the interval's numbers; WIDTH is kept at 2**(BITS - 8) or more."""
+"""Precision of `low` and `width`; WIDTH is kept at 2**(BITS - 8) or more."""
 
 PER_SYMBOL = 5
 """The most bytes that one symbol adds to the code."""
 
 GROUP = 16
-"""The decoder skips this many symbols at a time on its way to the right one."""
+"""The decoder searches for a symbol in steps of this many."""
 
 
 class Decoder(NamedTuple):
-    """What the decoder reads a frame with.
+    """The arrays of the decoder of one frame.
 
     code         uint8  the bytes of the frame
     coder        int64  [3], see above
@@ -51,22 +52,22 @@ SCALE, LIMIT = f32(2.0**30), f32(2.0**31)
 MASK, SMALLEST = (1 << BITS) - 1, 1 << (BITS - 8)
 
 
-def opened(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """The `coder` that is about to read `code` (uint8 [n]), or for an empty code that is about to write one."""
+def initial_coder(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """The initial `coder`: for decoding `code` (uint8 [n]), or for encoding if it is empty."""
     distance = int.from_bytes(code[: BITS // 8].tobytes().ljust(BITS // 8, b"\0"), "big")
     return np.array([distance, 1 << BITS, BITS // 8 if len(code) else 0], dtype=np.int64)
 
 
 @kernel
 def frequency(p):
-    """1 + ⌊p·2³⁰⌋; 1 for what is no probability, so that nothing that a model does can break the coder."""
+    """1 + ⌊p·2³⁰⌋; 1 if p is not a probability, so that no model can break the coder."""
     x = p * SCALE
     return np.int64(np.int32(x)) + 1 if f32(0.0) < x < LIMIT else np.int64(1)
 
 
 @kernel
 def carry(code, position):
-    """Add 1 to the number that code[:position] is."""
+    """Add 1 to the number that the bytes code[:position] represent."""
     while code[position - 1] == 255:
         code[position - 1] = 0
         position -= 1
@@ -87,9 +88,9 @@ def encode(stream: Stream, first: int, tokens: I32, code: U8, coder: I64):
         token = tokens[r]
         below = total = np.int64(0)
         for v in range(p.size):
-            share = frequency(p[v])
-            total += share
-            below += share if v < token else 0
+            f = frequency(p[v])
+            total += f
+            below += f if v < token else 0
         unit = width // total
         low += unit * below
         width = unit * frequency(p[token])
@@ -106,7 +107,10 @@ def encode(stream: Stream, first: int, tokens: I32, code: U8, coder: I64):
 
 @entry
 def finish(code: U8, coder: I64):
-    """Append the one byte that, with any bytes after it taken as 0, lies in the interval; returns the code's length."""
+    """Append the one byte that ends the code inside the interval; returns the length of the code.
+
+    The decoder reads zeros after the end.
+    """
     low, position = coder[LOW] + SMALLEST - 1, coder[POSITION]
     if low > MASK:
         carry(code, position)
@@ -116,21 +120,21 @@ def finish(code: U8, coder: I64):
 
 @kernel
 def next_byte(code, position):
-    """The byte of the code at `position`; 0 after its end."""
+    """The byte of the code at `position`; 0 after the end."""
     return np.int64(code[position]) if position < code.size else np.int64(0)
 
 
 @kernel
 def decode_symbol(p, decoder):
-    """The next token, by the distribution p [V], or -1 if the code is too short for what has been read from it."""
+    """The next token, given its distribution p [V]; -1 if the code ended before this symbol."""
     code, coder, frequencies = decoder
     if coder[POSITION] - BITS // 8 >= code.size:
         return -1
     total = np.int64(0)
     for v in range(p.size):
-        share = frequency(p[v])
-        frequencies[v] = share
-        total += share
+        f = frequency(p[v])
+        frequencies[v] = f
+        total += f
     distance = coder[LOW]
     unit = coder[WIDTH] // total
     place = min(distance // unit, total - 1)
@@ -160,16 +164,16 @@ def decode_symbol(p, decoder):
 
 @entry
 def decode_one(decoder: Decoder, p: F32):
-    """The next token, by the distribution p [V]; -1 if the code is too short."""
+    """The next token, given its distribution p [V]; -1 if the code ended before this symbol."""
     return decode_symbol(p, decoder)
 
 
 @entry
 def decode(theta: F32, memory: MemoryArrays, stream: Stream, decoder: Decoder, first: int, count: int, learn: bool):
-    """Decode up to `count` tokens, the first by the distribution in slot `first`, and feed each to the network.
+    """Decode up to `count` tokens, the first with the distribution in slot `first`, and feed each to the predictor.
 
-    The tokens are written to the stream's; if tokens[first] is not negative, that one is decoded already. The memory's
-    arrays may be empty. Returns how many there were before the code proved too short.
+    The tokens are written to the stream's; if tokens[first] is not negative, it has been decoded before. The arrays of
+    the memory may be empty. Returns the number of tokens, which is less than `count` if the code ended before them.
     """
     layout = stream.layout
     for s in range(first, first + count):

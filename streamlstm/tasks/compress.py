@@ -1,7 +1,7 @@
-"""Lossless compression: what a predictor expects costs few bits, and any machine gets the same bytes back.
+"""Lossless compression: probable symbols take few bits, and any machine restores the same bytes.
 
-Encoder and decoder let the same symbols flow through forks of the same predictor, which learns from them if its
-`learning` is on. `coder` turns each symbol into its share of the distribution held before it. A container is
+Encoder and decoder feed the same symbols to forks of the same predictor, which learns from them if its `learning` is
+on. `coder` encodes each symbol with the distribution held before it. A container consists of
 
     magic      4 bytes    89 53 4C 5A ("\\x89SLZ")
     version    1 byte     1
@@ -9,19 +9,19 @@ Encoder and decoder let the same symbols flow through forks of the same predicto
     checksum   4 bytes    CRC-32 of the 21 bytes before
     frames                any number
     end        1 byte     0
-    digest     8 bytes    the first of the SHA-256 of all the data
+    digest     8 bytes    the first 8 bytes of the SHA-256 of all the data
 
 Integers are little-endian. A frame holds 1 … 2**21 symbols and at most 86 kB:
 
-    kind       1 byte     1: coded, 2: raw, for data that the model would make longer
+    kind       1 byte     1: coded, 2: raw, for data that coding would make longer
     n_symbols  3 bytes    bytes of data in the frame
     length     3 bytes    bytes of `code`
-    checksum   4 bytes    CRC-32 of the 7 bytes before and of `code`: damage is noticed before the model works
-    code                  from the range coder, which starts anew; raw: the data
-    checksum   4 bytes    CRC-32 of all the data up to here: the model's arithmetic is right, and no frame was moved
+    checksum   4 bytes    CRC-32 of the 7 bytes before and of `code`: detects damage before the model runs
+    code                  the output of the range coder, which starts afresh in each frame; raw: the data
+    checksum   4 bytes    CRC-32 of all the data so far: detects wrong arithmetic and frames out of order
 
-A frame ends where its code reaches 64 KiB, so the 16 bytes that it costs are 0.03 % at most. Nothing is given out
-before the checksums of its frame held.
+A frame ends where its code reaches 64 KiB, so its overhead of 15 bytes is at most 0.03 %. No data of a frame is output
+before its checksums have been verified.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ import numpy.typing as npt
 from ..kernels.arrays import F32
 from ..kernels.jit import native
 from ..memory.memory import NO_MEMORY, Memory
+from ..model import MAX_WINDOW
 from ..predictor import Step, StreamPredictor
 from ..predictor.tape import Tape
 from ..predictor.weights import Weights
@@ -47,29 +48,29 @@ from . import coder
 
 MAGIC, VERSION = b"\x89SLZ", 1
 ARITHMETIC = 4
-"""Part of every identity: raised when a new version changes a bit of any distribution."""
+"""Part of every identity: incremented when a new version changes a bit of any distribution."""
 ARITHMETIC_OF_RULE = {"adam": 1}
-"""Added to it for predictors that learn by this rule: raised when a new version changes a bit only of theirs."""
+"""Added to it for predictors that learn by this rule: incremented when a new version changes only their bits."""
 
 END, CODED, RAW = range(3)
 FRAME_SYMBOLS = 1 << 21
 FRAME_CODE = 1 << 16
-"""A frame ends at this many symbols, or after the step in which its code reached this many bytes."""
-LONGEST_STEP = 4096
-"""The most symbols that flow at once: a window is no longer."""
-MOST_CODE = FRAME_CODE + coder.PER_SYMBOL * LONGEST_STEP
+"""A frame ends at this many symbols, or after the step in which its code reaches this many bytes."""
+MAX_FRAME_CODE = FRAME_CODE + coder.PER_SYMBOL * MAX_WINDOW
+"""The longest code of a frame: a step is no longer than a window."""
 BLOCK = 8192
 """Bytes read at once."""
 
 Bytes = bytes | bytearray | memoryview
 Report = Callable[[int, int], None]
-"""Told the bytes read and the bytes made of them so far."""
+"""Called with the numbers of bytes read and written so far."""
 
 
-def compress(data: Bytes, predictor: StreamPredictor) -> bytes:
-    """A container with `data`, to be decompressed with a predictor equal to `predictor`, which does not change.
+def compress(data: Bytes | str, predictor: StreamPredictor) -> bytes:
+    """Compress bytes, or text as UTF-8, into a container.
 
-    Raises ValueError for a predictor that has no vocabulary of bytes.
+    It is decompressed with a predictor equal to `predictor`, which does not change. Raises ValueError for a predictor
+    whose vocabulary is not that of bytes.
 
     >>> from streamlstm import Config, StreamPredictor
     >>> predictor = StreamPredictor(config=Config(hidden=32, layers=1))
@@ -78,15 +79,16 @@ def compress(data: Bytes, predictor: StreamPredictor) -> bytes:
     (True, True)
     """
     target = io.BytesIO()
-    compress_file(io.BytesIO(data), target, predictor)
+    content = data.encode() if isinstance(data, str) else data
+    compress_file(io.BytesIO(content), target, predictor)
     return target.getvalue()
 
 
 def decompress(blob: Bytes, predictor: StreamPredictor) -> bytes:
-    """The data of a container; `predictor` must equal the one that compressed it, and does not change.
+    """Restore the data of a container; `predictor` must equal the one that compressed it, and does not change.
 
-    Raises ValueError with one line for what is foreign, newer, made with another model, truncated, corrupt, or
-    followed by other bytes.
+    Raises ValueError with one line for a container that is foreign, newer, made with another model, truncated,
+    corrupt, or followed by other bytes.
     """
     target = io.BytesIO()
     decompress_file(io.BytesIO(blob), target, predictor)
@@ -96,9 +98,9 @@ def decompress(blob: Bytes, predictor: StreamPredictor) -> bytes:
 def compress_file(
     source: BinaryIO, target: BinaryIO, predictor: StreamPredictor, report: Report = lambda n_read, n_written: None
 ) -> tuple[int, int]:
-    """Compress all that `source` gives into `target`, with bounded memory; see `compress`.
+    """Compress everything read from `source` into `target`, with bounded memory; see `compress`.
 
-    Returns the bytes read and the bytes written.
+    Returns the numbers of bytes read and written.
     """
     n_read = n_written = 0
     frame = _FrameWriter()
@@ -119,10 +121,10 @@ def compress_file(
 def decompress_file(
     source: BinaryIO, target: BinaryIO, predictor: StreamPredictor, report: Report = lambda n_read, n_written: None
 ) -> tuple[int, int]:
-    """Decompress the container that `source` gives into `target`, with bounded memory; see `decompress`.
+    """Decompress the container read from `source` into `target`, with bounded memory; see `decompress`.
 
-    Returns the bytes read and the bytes written. Where ValueError is raised, `target` holds the frames whose
-    checksums held.
+    Returns the numbers of bytes read and written. If ValueError is raised, `target` holds the frames whose checksums
+    were right.
     """
     reader, n_written = _Reader(source), 0
 
@@ -138,10 +140,10 @@ def decompress_file(
 
 
 def identity(predictor: StreamPredictor) -> bytes:
-    """16 bytes that differ for predictors that would not predict and learn alike.
+    """16 bytes that are equal for predictors that predict and learn the same, and differ for others.
 
-    From the weights, the context, the memory and what the optimizer remembers; the config, the vocabulary, the
-    optimizer and whether it learns; and the versions of the arithmetic.
+    A digest of the weights, the context, the memory and the optimizer's state; of the config, the vocabulary, the
+    optimizer and whether it learns; and of the version of the arithmetic.
     """
     arrays, described = predictor.to_checkpoint()
     rule = predictor.optimizer.name if predictor.learning else ""
@@ -163,11 +165,12 @@ def identity(predictor: StreamPredictor) -> bytes:
 
 def _fork(predictor: StreamPredictor) -> StreamPredictor:
     if predictor.vocabulary.characters is not None:
-        raise ValueError("compression takes any bytes, but the model knows only characters; use a model of bytes")
+        raise ValueError("compression needs a model of bytes; this one has a vocabulary of characters")
     return predictor.fork()
 
 
-def _head(predictor: StreamPredictor) -> bytes:
+def _header(predictor: StreamPredictor) -> bytes:
+    """The container up to its first frame."""
     head = MAGIC + bytes([VERSION]) + identity(predictor)
     return head + _number(zlib.crc32(head), 4)
 
@@ -180,8 +183,8 @@ def _number(n: int, size: int) -> bytes:
 
 
 def _container(blocks: Iterable[bytes], predictor: StreamPredictor, frame: _FrameWriter) -> Iterator[bytes]:
-    """The parts of a container; the predictor observes all the data."""
-    yield _head(predictor)
+    """The parts of a container, in order; the predictor observes all the data."""
+    yield _header(predictor)
     digest = hashlib.sha256()
     for block in blocks:
         digest.update(block)
@@ -197,13 +200,13 @@ def _container(blocks: Iterable[bytes], predictor: StreamPredictor, frame: _Fram
 
 
 class _FrameWriter:
-    """The frame at work, and the checksum of the data before it."""
+    """The frame that is being written, and the checksum of the data before it."""
 
     def __init__(self) -> None:
         self.data = bytearray()
         self._checksum = 0
-        self._code = np.zeros(MOST_CODE, dtype=np.uint8)
-        self._coder = coder.opened(self._code[:0])
+        self._code = np.zeros(MAX_FRAME_CODE, dtype=np.uint8)
+        self._coder = coder.initial_coder(self._code[:0])
 
     def add(self, data: bytes, tokens: Tokens, step: Step) -> None:
         """Code the symbols of a step by the distributions held before them."""
@@ -212,16 +215,16 @@ class _FrameWriter:
 
     @property
     def n_bytes(self) -> int:
-        """How long the code is so far."""
+        """The length of the code so far."""
         return int(self._coder[coder.POSITION])
 
     @property
     def is_full(self) -> bool:
-        """Whether another step could be too long for the bounds."""
-        return len(self.data) > FRAME_SYMBOLS - LONGEST_STEP or self.n_bytes >= FRAME_CODE
+        """Whether another step could exceed the limits."""
+        return len(self.data) > FRAME_SYMBOLS - MAX_WINDOW or self.n_bytes >= FRAME_CODE
 
     def close(self) -> bytes:
-        """The whole frame; the next one is begun."""
+        """Finish the frame, return its bytes, and begin the next one."""
         length = native(coder.finish)(self._code, self._coder)
         kind, code = CODED, self._code[:length].tobytes()
         if length >= len(self.data):
@@ -229,7 +232,7 @@ class _FrameWriter:
         head = bytes([kind]) + _number(len(self.data), 3) + _number(len(code), 3)
         self._checksum = zlib.crc32(self.data, self._checksum)
         self.data.clear()
-        self._coder = coder.opened(self._code[:0])
+        self._coder = coder.initial_coder(self._code[:0])
         return head + _number(zlib.crc32(head + code), 4) + code + _number(self._checksum, 4)
 
 
@@ -237,38 +240,41 @@ class _FrameWriter:
 
 
 class _Reader:
-    """A source that is read exactly, and counted."""
+    """Reads exactly as many bytes as asked, and counts them."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
         self.n_read = 0
 
     def read(self, size: int) -> bytes:
-        """`size` bytes; ValueError where there are fewer."""
+        """The next `size` bytes; ValueError if there are fewer."""
         parts, missing = [], size
         while missing and (part := self._source.read(missing)):
             parts.append(part)
             missing -= len(part)
         self.n_read += size - missing
         if missing:
-            raise ValueError(f"it is truncated: it ends after {self.n_read:,} bytes, before its end marker")
+            raise ValueError(f"it is truncated: it ends after {self.n_read:,} bytes, without an end marker")
         return b"".join(parts)
 
     def expect_end(self) -> None:
-        """ValueError where anything follows."""
+        """Raise ValueError if there are more bytes."""
         if self._source.read(1):
             raise ValueError(f"other bytes follow the end of the container, which is {self.n_read:,} bytes long")
 
 
 def _content(reader: _Reader, predictor: StreamPredictor, report: Callable[[int], None]) -> Iterator[bytes]:
-    """The data, frame by frame as the checksums hold; `report` is told how many bytes of a frame are decoded."""
+    """The data, frame by frame, each once its checksums are verified.
+
+    report: called with the number of bytes decoded so far of the current frame.
+    """
     _check_head(reader, predictor)
     digest, checksum, index = hashlib.sha256(), 0, 1
     while (kind := reader.read(1)[0]) != END:
         head = bytes([kind]) + reader.read(6)
         n_symbols, length = int.from_bytes(head[1:4], "little"), int.from_bytes(head[4:], "little")
-        damaged = ValueError(f"it is corrupt: frame {index}, which begins at byte {reader.n_read - len(head):,}")
-        if kind > RAW or not 1 <= n_symbols <= FRAME_SYMBOLS or not 1 <= length <= MOST_CODE:
+        damaged = ValueError(f"it is corrupt: frame {index}, which starts at byte {reader.n_read - len(head):,}")
+        if kind > RAW or not 1 <= n_symbols <= FRAME_SYMBOLS or not 1 <= length <= MAX_FRAME_CODE:
             raise damaged
         expected, code = reader.read(4), reader.read(length)
         if expected != _number(zlib.crc32(head + code), 4) or (kind == RAW and length != n_symbols):
@@ -295,19 +301,19 @@ def _content(reader: _Reader, predictor: StreamPredictor, report: Callable[[int]
 def _check_head(reader: _Reader, predictor: StreamPredictor) -> None:
     magic = reader.read(len(MAGIC))
     if magic != MAGIC:
-        raise ValueError("it is not a container that streamlstm compress wrote")
+        raise ValueError("it is not a container written by streamlstm compress")
     version = reader.read(1)[0]
     if version != VERSION:
-        raise ValueError(f"it has the format {version}; this version of streamlstm reads format {VERSION}")
-    own = _head(predictor)
+        raise ValueError(f"it has format {version}; this version of streamlstm reads format {VERSION}")
+    own = _header(predictor)
     head = magic + bytes([version]) + reader.read(len(own) - len(magic) - 1)
     if int.from_bytes(head[-4:], "little") != zlib.crc32(head[:-4]):
-        raise ValueError("it is corrupt: its head")
+        raise ValueError("it is corrupt: its header")
     if head != own:
         theirs, ours = head[5:9].hex(), own[5:9].hex()
         raise ValueError(
-            f"it was compressed with another model ({theirs}…) than this one ({ours}…); "
-            "decompress with the same --model, --freeze and options of a fresh net"
+            f"it was compressed with another model ({theirs}…), not with this one ({ours}…); "
+            "decompress with the same --model, --freeze and options of a fresh network"
         )
 
 
@@ -317,7 +323,7 @@ def _decoded(
     predictor: StreamPredictor,
     report: Callable[[int], None],
 ) -> bytes:
-    """n_symbols from a code, which the predictor observes; fewer where the code does not fit."""
+    """Decode n_symbols symbols, which the predictor observes; returns fewer if the code does not fit the model."""
     source, decoded = _Decoding(code, len(predictor.vocabulary)), np.empty(n_symbols, dtype=np.uint8)
     for step in predictor.steps(source, n_symbols):
         last = step.start + step.count
@@ -331,12 +337,12 @@ class _Decoding:
 
     def __init__(self, code: npt.NDArray[np.uint8], n_symbols: int) -> None:
         groups = -(-n_symbols // coder.GROUP)
-        self._decoder = coder.Decoder(code, coder.opened(code), np.zeros(groups * coder.GROUP, dtype=np.int32))
+        self._decoder = coder.Decoder(code, coder.initial_coder(code), np.zeros(groups * coder.GROUP, dtype=np.int32))
         self._peeked = -1
 
     @property
     def is_read_whole(self) -> bool:
-        """Whether the symbols decoded so far needed exactly all of the code."""
+        """Whether the symbols decoded so far used up exactly all of the code."""
         position = int(self._decoder.coder[coder.POSITION])
         return position - coder.BITS // 8 + 1 == len(self._decoder.code)
 

@@ -1,95 +1,115 @@
-"""How surprising a text is to a predictor: as a whole, or unit by unit with the place of each.
+"""The surprisal of a text: in total, or unit by unit with the position of each.
 
-A unit is a symbol, a character, a word, a line, or the whole text. The surprisals of the symbols add up: those of a
-character's bytes to the character's, those of all units to the text's, at every level to the same sum.
+A unit is a symbol, a character, a word, a line, or the whole text. The surprisal of a unit is the sum of those of its
+symbols, so the totals agree at every level.
 
-A word is what stands between white space, punctuation attached, and the white space has to be charged to one of its
-two neighbours. Charged to the word that follows (`leading`), a word pays for the end of the word before it, and the
-probabilities of all words that could follow sum to less than 1 (Oh & Schuler 2024, "Leading Whitespaces of Language
-Models' Subword Vocabulary Pose a Confound for Calculating Word Probabilities", EMNLP). Charged to the word before it
-(`trailing`, the default), each word pays for its own letters and for being over.
-White space before the first word is charged to it, white space after the last word to the last.
+A word is what stands between white space, punctuation included. White space is charged to one of its two neighbours.
+If it is charged to the word after it (`leading`), a word pays for the end of the word before it, and the probabilities
+of all words that could follow sum to less than 1 (Oh & Schuler 2024, "Leading Whitespaces of Language Models' Subword
+Vocabulary Pose a Confound for Calculating Word Probabilities", EMNLP). If it is charged to the word before it
+(`trailing`, the default), each word pays for its own letters and its own end.
+White space before the first word is charged to the first word, white space after the last word to the last.
 """
 
 from __future__ import annotations
 
-import codecs
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..memory.memory import EXPERTS
 from ..predictor import StreamPredictor
 from ..vocabulary import Symbols
-from .units import BROKEN, F64, Chunk, Place, Resets, Scores, Units, byte_widths, code_points
+from .characters import split_characters
+from .units import F64, Chunk, Position, ResetPoints, Scores, Units, byte_widths, code_points, readable
 
-Parts = Iterable[str | bytes]
+Parts = str | bytes | Iterable[str | bytes]
+"""A text: in one part, or in several as they arrive. Text in bytes is UTF-8."""
 
-LEVELS = ("symbol", "char", "word", "line", "file")
+Part = str | bytes | bytearray | memoryview | npt.NDArray[Any]
+"""A text, or a part of one: characters, bytes, or an array of tokens."""
+
+LEVELS = ("symbol", "character", "word", "line", "file")
+ALIASES = {"char": "character"}
 BOUNDARIES = ("trailing", "leading")
 RESETS = ("line", "blank-line", "file", "never")
 UNITS = {"bits": 1.0, "nats": math.log(2), "log10": math.log10(2)}
-"""What one bit is worth in each unit of surprisal."""
+"""The value of one bit in each unit of surprisal."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """The surprisal of a text: its symbols, their total in bits, and the mean."""
+    """The surprisal of a text: its number of symbols and their total in bits."""
 
     n_symbols: int
     bits: float
 
     @property
     def bits_per_symbol(self) -> float:
-        """The mean surprisal; 0 for an empty text."""
+        """The mean surprisal in bits; 0 for an empty text."""
         return self.bits / self.n_symbols if self.n_symbols else 0.0
 
 
-def score(predictor: StreamPredictor, text: Iterable[Symbols]) -> Score:
-    """Observe the parts of a text one after the other and add up their surprisals.
+class ExpertReport(NamedTuple):
+    """How an expert of the memory did on a text.
+
+    name    of the expert, or "all together" for the mixture
+    active  the fraction of symbols for which it made a prediction
+    bits    the mean surprisal in bits of those symbols under its prediction alone
+    weight  its mean weight in the mixture at those symbols
+    """
+
+    name: str
+    active: float
+    bits: float
+    weight: float
+
+
+def score(predictor: StreamPredictor, text: Part | Iterable[Part]) -> Score:
+    """Observe a text, in one part or in several, and return its surprisal.
 
     >>> from streamlstm import StreamPredictor
-    >>> score(StreamPredictor(), ["a"]).bits
+    >>> score(StreamPredictor(), "a").bits
     8.0
     """
     n_symbols, total = 0, 0.0
-    for part in text:
+    for part in _parts_of(text):
         bits = predictor.observe_many(part)
         n_symbols += len(bits)
         total += float(bits.sum(dtype=np.float64))
     return Score(n_symbols, total)
 
 
-def explained(predictor: StreamPredictor, text: Iterable[Symbols]) -> list[tuple[str, float, float, float]]:
-    """Observe a text, and say of each expert of the memory, and of all together, how it did.
+def expert_report(predictor: StreamPredictor, text: Part | Iterable[Part]) -> list[ExpertReport]:
+    """Observe a text, and report on each expert of the memory and, last, on the mixture of all.
 
-    Returns (name, share of the symbols of which it spoke, mean bits that it would have paid for those, mean weight).
     Raises ValueError for a predictor without a memory.
     """
     n, total, sums = 0, 0.0, np.zeros((3, len(EXPERTS)))
-    for part in text:
+    for part in _parts_of(text):
         trace = predictor.trace(part, 0, explain=True)
         assert trace.experts is not None
         bits, weights = trace.experts[..., 0], trace.experts[..., 1]
-        spoke = (bits != 0) | (weights != 0)
+        active = (bits != 0) | (weights != 0)
         n += len(trace.bits)
         total += float(trace.bits.sum(dtype=np.float64))
-        sums += [spoke.sum(0), bits.sum(0, dtype=np.float64), weights.sum(0, dtype=np.float64)]
-    often = np.maximum(sums[0], 1)
-    rows = zip(EXPERTS, *(sums[0] / max(n, 1), sums[1] / often, sums[2] / often), strict=True)
-    return [(name, float(a), float(b), float(c)) for name, a, b, c in rows] + [
-        ("all together", 1.0, total / max(n, 1), 1.0)
-    ]
+        sums += [active.sum(0), bits.sum(0, dtype=np.float64), weights.sum(0, dtype=np.float64)]
+    n_active = np.maximum(sums[0], 1)
+    rows = zip(EXPERTS, *(sums[0] / max(n, 1), sums[1] / n_active, sums[2] / n_active), strict=True)
+    reports = [ExpertReport(name, float(active), float(bits), float(weight)) for name, active, bits, weight in rows]
+    return [*reports, ExpertReport("all together", 1.0, total / max(n, 1), 1.0)]
 
 
 def score_many(predictor: StreamPredictor, texts: Sequence[Symbols], prefix: Symbols = "") -> F64:
-    """The surprisal in bits of each of n texts as what comes next, after `prefix`; float64 [n].
+    """The surprisal in bits of each of n texts as the continuation of `prefix`, float64 [n]. Changes nothing.
 
-    All start from one state, and nothing is learned from them: the predictor does not change. The lowest is the most
-    probable. Raises ValueError for a text with a symbol that the vocabulary does not have.
+    All start from the same state, and nothing is learned from them. The most probable text has the lowest surprisal.
+    Raises ValueError for a text with a symbol that the vocabulary does not have, TypeError for a single text.
 
     >>> from streamlstm import Config, StreamPredictor
     >>> predictor = StreamPredictor(config=Config(hidden=16, layers=1))
@@ -98,6 +118,8 @@ def score_many(predictor: StreamPredictor, texts: Sequence[Symbols], prefix: Sym
     >>> bool(cat < dog)
     True
     """
+    if isinstance(texts, str | bytes | bytearray | memoryview):
+        raise TypeError(f"texts must be a list of texts, not one {type(texts).__name__}; use [text]")
     shared = predictor.fork(learning=False)
     shared.observe_many(prefix)
     return np.array([shared.fork().observe_many(text).sum(dtype=np.float64) for text in texts], dtype=np.float64)
@@ -108,84 +130,118 @@ def score_by(
     parts: Parts,
     by: str = "word",
     *,
-    boundary: str = "trailing",
-    reset: str = "never",
+    word_boundary: str = "trailing",
+    context_reset: str = "never",
 ) -> Iterator[Scores]:
-    """Observe the parts of a text, and yield for each part the units that are complete with it; the rest at the end.
+    """Observe a text, and yield the scores of its units: for each part those that it completes, at the end the rest.
 
-    by        symbol, char, word, line or file
-    boundary  whether white space is charged to the word before it (trailing) or after it (leading)
-    reset     where the context is forgotten: before each line, each paragraph (blank-line), or never (also: file,
-              since the parts are one file)
+    by             symbol, character, word, line or file
+    word_boundary  charge white space to the word before it (trailing) or after it (leading)
+    context_reset  reset the context before each line, before each paragraph (blank-line), or never; file means never
+                   here, because all parts are one file
 
-    Raises ValueError for a word that is none of these, or a symbol that the vocabulary does not have.
+    Raises ValueError for any other value of these, or for a symbol that the vocabulary does not have.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
     >>> predictor.learning = False
-    >>> for scores in score_by(predictor, ["One two,\\nthree"]):
+    >>> for scores in score_by(predictor, "One two,\\nthree"):
     ...     for text, bits, line, column in zip(scores.texts, scores.bits, scores.lines, scores.columns):
     ...         print(text, bits, line, column)
     One 32.0 1 1
     two, 40.0 1 5
     three 40.0 2 1
     """
-    check_choice("by", by, LEVELS)
-    check_choice("boundary", boundary, BOUNDARIES)
-    check_choice("reset", reset, RESETS)
-    chunks = _chunks(predictor, parts, reset)
+    by = check_level("by", by)
+    check_choice("word_boundary", word_boundary, BOUNDARIES)
+    check_choice("context_reset", context_reset, RESETS)
+    chunks = _chunks(predictor, [parts] if isinstance(parts, str | bytes) else parts, context_reset)
     if by == "symbol" and predictor.vocabulary.characters is None:
         return (_bytes_of(chunk) for chunk in chunks)
-    return _units_of(chunks, "char" if by == "symbol" else by, by == "word" and boundary == "leading")
+    return _units_of(chunks, "character" if by == "symbol" else by, by == "word" and word_boundary == "leading")
 
 
-def contrast(
+def compare(
     a: StreamPredictor,
     b: StreamPredictor,
     parts: Parts,
     by: str = "line",
     *,
-    boundary: str = "trailing",
-    reset: str = "never",
+    word_boundary: str = "trailing",
+    context_reset: str = "never",
 ) -> Iterator[tuple[Scores, Scores]]:
-    """Score a text by two predictors, unit by unit: pairs of scores whose units are the same.
+    """Score a text with two predictors, and yield pairs of scores of the same units.
 
-    The log-likelihood ratio of a unit is its bits under `b` minus its bits under `a`: above 0, `a` expects it more.
-    Raises ValueError as `score_by` does, and for symbols of which one is a byte and the other a character.
+    The log-likelihood ratio of a unit is its bits under `b` minus its bits under `a`: positive if `a` predicts it
+    better. Options as in `score_by`. Raises ValueError as `score_by` does, and for symbols if one model is of bytes and
+    the other of characters.
     """
+    by = check_level("by", by)
     if by == "symbol" and (a.vocabulary.characters is None) != (b.vocabulary.characters is None):
-        raise ValueError("a model of bytes and one of characters have no symbols in common; compare them by char")
-    first, second = tee(parts)
-    options = {"boundary": boundary, "reset": reset}
+        raise ValueError("a model of bytes and one of characters have no common symbols; compare them by character")
+    first, second = tee([parts] if isinstance(parts, str | bytes) else parts)
+    options = {"word_boundary": word_boundary, "context_reset": context_reset}
     return zip(score_by(a, first, by, **options), score_by(b, second, by, **options), strict=True)
 
 
+class FileReaders:
+    """Chooses the predictors that read each of several files.
+
+    make        returns the predictors, one or two; its argument is the text of a file if `per_text`, else ""
+    per_text    whether each file is read by new predictors, whose vocabulary is that of its text
+    continuous  whether the files are one stream, instead of each being read by forks of the same predictors
+    """
+
+    def __init__(self, make: Callable[[str], list[StreamPredictor]], per_text: bool, continuous: bool) -> None:
+        self._make, self._per_text, self._continuous = make, per_text, continuous
+        self._predictors = [] if per_text else make("")
+
+    def open(self, parts: Iterable[bytes]) -> tuple[list[StreamPredictor], Iterable[bytes]]:
+        """The predictors for the next file, and its parts. All of them are read now if `per_text`."""
+        if self._per_text and not (self._continuous and self._predictors):
+            parts = list(parts)
+            self._predictors = self._make(b"".join(parts).decode("utf-8", "replace"))
+            return self._predictors, parts
+        if self._continuous:
+            return self._predictors, parts
+        return [predictor.fork() for predictor in self._predictors], parts
+
+
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Raise ValueError if `value` is none of the words that the option `name` takes."""
+    """Raise ValueError if `value` is not one of the values that the option `name` accepts."""
     choices = list(choices)
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
-def _chunks(predictor: StreamPredictor, parts: Parts, reset: str) -> Iterator[Chunk]:
-    """Observe parts of a text: a chunk for each, and a last one for what the end has completed."""
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    place, resets = Place(), Resets(reset)
-    n_symbols = 0
-    for part in parts:
-        chunk = _observe(predictor, part if isinstance(part, str) else decoder.decode(part), place, resets, n_symbols)
-        n_symbols += len(chunk.symbol_bits)
-        yield chunk
-    yield _observe(predictor, decoder.decode(b"", True), place, resets, n_symbols, ended=True)
+def check_level(name: str, level: str) -> str:
+    """The level, or the one that it is an alias of. Raises ValueError for any other word."""
+    level = ALIASES.get(level, level)
+    check_choice(name, level, LEVELS)
+    return level
+
+
+def _parts_of(text: Part | Iterable[Part]) -> Iterable[Part]:
+    """The parts of a text that may be given in one part."""
+    return [text] if isinstance(text, str | bytes | bytearray | memoryview | np.ndarray) else text
+
+
+def _chunks(predictor: StreamPredictor, parts: Iterable[str | bytes], context_reset: str) -> Iterator[Chunk]:
+    """Observe the parts of a text, and yield the characters of each; the last chunk is empty and marks the end."""
+    position, resets = Position(), ResetPoints(context_reset)
+    for text in split_characters(parts):
+        yield _observe(predictor, text, position, resets)
+    yield _observe(predictor, "", position, resets, ended=True)
 
 
 def _observe(
-    predictor: StreamPredictor, text: str, place: Place, resets: Resets, position: int, ended: bool = False
+    predictor: StreamPredictor, text: str, position: Position, resets: ResetPoints, ended: bool = False
 ) -> Chunk:
+    """Observe the characters of a text from a position on."""
     points = code_points(text)
     widths = byte_widths(points)
     symbols = widths if predictor.vocabulary.characters is None else np.ones(len(points), dtype=np.int64)
-    tokens = predictor.vocabulary.encode(readable(text, predictor), position)
+    tokens = predictor.vocabulary.encode(readable(text, predictor.vocabulary), position.index)
     ends = np.cumsum(symbols)
     bits = np.empty(len(tokens), dtype=np.float32)
     start = 0
@@ -198,18 +254,11 @@ def _observe(
     sums = bits.astype(np.float64)
     if len(points) and len(tokens) != len(points):
         sums = np.add.reduceat(sums, ends - symbols)
-    return Chunk(text, points, bits, sums, symbols, *place.move(points, widths), ended)
-
-
-def readable(text: str, predictor: StreamPredictor) -> str:
-    """A text as the predictor's vocabulary takes it: where it is of characters, a broken byte is U+FFFD."""
-    if predictor.vocabulary.characters is None or text.isascii():
-        return text
-    return text.translate(dict.fromkeys(range(BROKEN[0], BROKEN[1] + 1), "\ufffd"))
+    return Chunk(text, points, bits, sums, symbols, *position.advance(points, widths), ended)
 
 
 def _bytes_of(chunk: Chunk) -> Scores:
-    """The symbols of a byte model: each has its own offset, and the line and column of its character."""
+    """The symbols of a byte model. Each has its own offset, and the line and column of its character."""
     data = chunk.text.encode("utf-8", "surrogateescape")
     widths = chunk.n_symbols
     first = int(chunk.offsets[0]) if len(widths) else 0

@@ -1,15 +1,17 @@
-"""A snapshot of a predictor, to go back to: updating it and restoring it cost no more than what has changed since."""
+"""Cheap snapshot and rollback of a predictor."""
 
 from ..predictor import StreamPredictor
 
 
 class Snapshot:
-    """A predictor as it was when this was made, or when `update` was last called.
+    """The state of a predictor when the snapshot was made or last updated.
 
-    The predictor may learn, be forked and so on meanwhile. Make one snapshot of a predictor at a time.
+    Updating and restoring take time in proportion to what has changed since, not to the size of the memory: the memory
+    logs what it changes. In between the predictor may do anything: learn, fork, reset, be frozen. A predictor with a
+    memory has one valid snapshot at a time, the newest; the methods of an older one raise ValueError.
 
-    >>> from streamlstm import Config
-    >>> predictor = StreamPredictor(config=Config(hidden=16, layers=1, memory=False))
+    >>> from streamlstm import Config, StreamPredictor
+    >>> predictor = StreamPredictor(config=Config(hidden=16, layers=1))
     >>> snapshot, before = Snapshot(predictor), predictor.predict()
     >>> bits = predictor.observe_many(b"never mind")
     >>> snapshot.restore()
@@ -18,13 +20,19 @@ class Snapshot:
     """
 
     def __init__(self, predictor: StreamPredictor) -> None:
-        self._predictor, self._copy = predictor, predictor.fork()
-        predictor.track_changes()
+        self._predictor, self._log = predictor, predictor.log_changes()
+        self._captured = {self._log.epoch: predictor.capture(self._log)}
 
     def update(self) -> None:
-        """Take a new snapshot of the predictor as it is now, in the place of the old one."""
-        self._copy.copy_from(self._predictor)
+        """Replace the snapshot by one of the predictor as it is now.
+
+        An interrupt leaves the old snapshot or the new one: the log's epoch decides which of the two is valid.
+        """
+        epoch = self._log.epoch + 1
+        self._captured[epoch] = self._predictor.capture(self._log)
+        self._log.start(epoch)
+        self._captured = {epoch: self._captured[epoch]}
 
     def restore(self) -> None:
-        """Take the predictor back to what it was."""
-        self._predictor.copy_from(self._copy)
+        """Return the predictor to the state of the snapshot. An interrupt leaves it as it was, or restored."""
+        self._predictor.restore(self._captured[self._log.epoch], self._log)

@@ -1,6 +1,6 @@
-"""Proof, on the user's own data, of what a predictor promises: each check yields a row, or the first counterexample.
+"""Checks, on the user's own data, of the properties that every predictor has; a failure shows a counterexample.
 
-The checks use what any user can call, on forks of the predictor, which does not change. Bits are compared as bits.
+The checks use the public API only, on forks of the predictor, which does not change. Floats are compared bit for bit.
 """
 
 import tempfile
@@ -16,15 +16,15 @@ from ..predictor import StreamPredictor
 from ..vocabulary import Tokens
 from .compress import compress, decompress
 
-PIECE = 1000
-"""The most symbols that are given at once, in pieces of random sizes."""
+LARGEST_BLOCK = 1000
+"""The largest of the blocks of random sizes."""
 TAIL = 100
-"""How many symbols of another future follow the place where it begins to differ."""
+"""How many random symbols replace the true ones after the position where they begin to differ."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A check, the figures that it found, and the first counterexample; "" where it held."""
+    """The name of a check, its figures, and the first counterexample, or "" if it passed."""
 
     check: str
     figures: str
@@ -32,20 +32,21 @@ class Row:
 
 
 def verify(data: bytes | str, predictor: StreamPredictor, seed: int = 0) -> Iterator[Row]:
-    """Check a predictor on data: a row per check, the last one that which failed.
+    """Check a predictor on data; yields a row per check, and stops after the first that fails.
 
-    `seed` draws the places and pieces. Raises ValueError, before any check, for a symbol that the vocabulary lacks.
+    `seed` determines the random positions and block sizes. Raises ValueError, before any check, for a symbol that the
+    vocabulary does not have.
 
     >>> from streamlstm import Config, StreamPredictor
     >>> predictor = StreamPredictor(config=Config(hidden=32, layers=1))
     >>> for row in verify(b"so it goes. " * 20, predictor):
-    ...     print(f"{row.check:<16} {row.counterexample or 'held'}")
-    normalised       held
-    scored first     held
-    one pass         held
-    causal           held
-    resumable        held
-    lossless         held
+    ...     print(f"{row.check:<16} {row.counterexample or 'passed'}")
+    normalised       passed
+    scored first     passed
+    one pass         passed
+    causal           passed
+    resumable        passed
+    lossless         passed
     """
     tokens = predictor.vocabulary.encode(data)
     return _rows(tokens, predictor, np.random.default_rng(seed))
@@ -72,7 +73,7 @@ def _rows(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generato
 
 
 class _OneByOne:
-    """One predict and one observe per symbol: what they returned, and the distributions' sums and least values."""
+    """A run with one `predict` and one `observe` per symbol; records the sum and the minimum of each distribution."""
 
     def __init__(self, predictor: StreamPredictor, tokens: Tokens) -> None:
         n = len(tokens)
@@ -86,7 +87,7 @@ class _OneByOne:
             self.bits[index] = predictor.observe(predictor.vocabulary.symbol(token))
 
     def normalised(self) -> Row:
-        """Every distribution is above 0 and sums to 1 within 1e-6."""
+        """Each distribution is above 0 everywhere and sums to 1 within 1e-6."""
         errors = np.abs(self._sums - 1)
         wrong = _first(~((errors <= 1e-6) & (self._least > 0)))
         figures = f"sums within {errors.max(initial=0):.1e} of 1, least probability {self._least.min(initial=1):.1e}"
@@ -96,7 +97,7 @@ class _OneByOne:
         return Row("normalised", figures, found)
 
     def scored_first(self) -> Row:
-        """The surprisal returned is that of the distribution held before: within 1e-5 bits, and 1e-6 of the value."""
+        """Each surprisal is -log2 of the probability held before, within 1e-5 bits and 1e-6 of its value."""
         expected = -np.log2(self._chances.astype(np.float64))
         errors = np.abs(self.bits - expected)
         wrong = _first(~(errors <= 1e-5 + 1e-6 * expected))
@@ -115,54 +116,58 @@ def _one_pass(
     one_by_one: _OneByOne,
     whole: StreamPredictor,
 ) -> Row:
-    """One block, one by one, and pieces of random sizes give the same surprisals and the same predictor."""
-    reader, pieces = predictor.fork(), []
-    done = n_pieces = 0
+    """One block, single symbols, and blocks of random sizes give the same surprisals and the same predictor."""
+    reader, blocks = predictor.fork(), []
+    done = n_blocks = 0
     while done < len(tokens):
-        size = int(random.integers(1, PIECE, endpoint=True))
-        pieces.append(reader.observe_many(tokens[done : done + size]))
-        done, n_pieces = done + size, n_pieces + 1
-    in_pieces = np.concatenate([*pieces, np.empty(0, dtype=np.float32)])
-    figures = f"one block, {len(tokens):,} single symbols and {n_pieces:,} random pieces: the same bits"
-    for name, other, end in (("one by one", one_by_one.bits, one_by_one.predictor), ("in pieces", in_pieces, reader)):
+        size = int(random.integers(1, LARGEST_BLOCK, endpoint=True))
+        blocks.append(reader.observe_many(tokens[done : done + size]))
+        done, n_blocks = done + size, n_blocks + 1
+    in_blocks = np.concatenate([*blocks, np.empty(0, dtype=np.float32)])
+    figures = f"one block, {len(tokens):,} single symbols and {n_blocks:,} blocks of random sizes: the same bits"
+    for name, other, end in (
+        ("symbol by symbol", one_by_one.bits, one_by_one.predictor),
+        ("in blocks", in_blocks, reader),
+    ):
         found = _difference(bits, other, 0, whole, end)
         if found:
-            return Row("one pass", figures, f"{name} instead of one block, {found}")
+            return Row("one pass", figures, f"{name} instead of in one block, {found}")
     return Row("one pass", figures)
 
 
 def _causal(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, bits: F32) -> Row:
-    """Another future after random places changes no surprisal before them."""
-    places = sorted(int(random.integers(0, len(tokens), endpoint=True)) for _ in range(2))
-    figures = f"another future from symbol {' and '.join(f'{place:,}' for place in places)} on: the same bits before"
-    for place in places:
+    """Replacing the symbols after a random position changes no surprisal before it."""
+    positions = sorted(int(random.integers(0, len(tokens), endpoint=True)) for _ in range(2))
+    listed = " and ".join(f"{position:,}" for position in positions)
+    figures = f"other symbols from {listed} on: the same bits before"
+    for position in positions:
         future = random.integers(0, len(predictor.vocabulary), TAIL).astype(np.int32)
-        other = predictor.fork().observe_many(np.concatenate([tokens[:place], future]))
-        wrong = _first(~_same(bits[:place], other[:place]))
+        other = predictor.fork().observe_many(np.concatenate([tokens[:position], future]))
+        wrong = _first(~_same(bits[:position], other[:position]))
         if wrong is not None:
-            found = f"with another future from {place:,} on symbol {wrong:,} has {other[wrong]} bits, not {bits[wrong]}"
-            return Row("causal", figures, found)
+            found = f"with other symbols from {position:,} on, symbol {wrong:,} has {other[wrong]} bits"
+            return Row("causal", figures, f"{found}, not {bits[wrong]}")
     return Row("causal", figures)
 
 
 def _resumable(
     tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, bits: F32, whole: StreamPredictor
 ) -> Row:
-    """Saved at a random place and loaded, it goes on as if it had never stopped."""
-    place = int(random.integers(0, len(tokens), endpoint=True))
+    """A predictor saved at a random position and loaded continues as if it had never stopped."""
+    position = int(random.integers(0, len(tokens), endpoint=True))
     reader = predictor.fork()
-    reader.observe_many(tokens[:place])
+    reader.observe_many(tokens[:position])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         reader.save(path)
         resumed = StreamPredictor.load(path)
-    found = _difference(bits[place:], resumed.observe_many(tokens[place:]), place, whole, resumed)
-    figures = f"saved and loaded at symbol {place:,}: the same bits after"
-    return Row("resumable", figures, found and f"resumed at symbol {place:,}, {found}")
+    found = _difference(bits[position:], resumed.observe_many(tokens[position:]), position, whole, resumed)
+    figures = f"saved and loaded at symbol {position:,}: the same bits after"
+    return Row("resumable", figures, found and f"resumed at symbol {position:,}, {found}")
 
 
 def _lossless(tokens: Tokens, predictor: StreamPredictor, bits: F32) -> Row:
-    """What compress makes of the data, decompress makes the data of."""
+    """`decompress` restores what `compress` compressed."""
     data = tokens.astype(np.uint8).tobytes()
     packed = compress(data, predictor)
     ideal = float(bits.sum(dtype=np.float64)) / 8
@@ -171,12 +176,12 @@ def _lossless(tokens: Tokens, predictor: StreamPredictor, bits: F32) -> Row:
     if back == data:
         return Row("lossless", figures)
     wrong = _first(np.frombuffer(back, dtype=np.uint8)[: len(data)] != tokens[: len(back)])
-    place = min(len(back), len(data)) if wrong is None else wrong
-    return Row("lossless", figures, f"byte {place:,} did not come back")
+    position = min(len(back), len(data)) if wrong is None else wrong
+    return Row("lossless", figures, f"byte {position:,} differs after decompression")
 
 
 def _difference(bits: F32, other: F32, first: int, end: StreamPredictor, other_end: StreamPredictor) -> str:
-    """The first difference between two runs, in words: of a surprisal, the distribution or a weight at the end."""
+    """The first difference between two runs, as text: in a surprisal, or in the final distribution or weights."""
     wrong = _first(~_same(bits, other))
     if wrong is not None:
         return f"symbol {first + wrong:,} has {other[wrong]} bits, not {bits[wrong]}"

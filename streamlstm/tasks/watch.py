@@ -1,24 +1,24 @@
-"""Watching lines as they arrive: which of them does not belong here, and where in it the surprise is.
+"""Watch lines as they arrive: which lines are unusual, and which characters in them are surprising.
 
-A line's score is its mean surprisal in bits per character, its newline included. Its z is how far that lies above the
-median of the recent lines, in robust standard deviations: 1.4826 times their median absolute deviation (MAD), at least
-FLOOR, for where nearly all lines are alike the deviation says little. A line of fewer than SHORT characters is weak
-evidence, so its z shrinks by that share; and since the mean of few characters varies more than that of many, also by
-the root of its share of the mean length, or of LONG where that is less. Lines of a z above the threshold are flagged.
+A line's score is its mean surprisal in bits per character, its newline included. Its z says how far the score lies
+above those of recent lines; see `baseline`. Once the warm-up is over, a line is flagged if its z exceeds the threshold.
 
-THRESHOLD was chosen on nine public logs (Loghub, 2,000 lines each) of which 1 % of the lines came from another log. Of
-the scores after 500 lines 99, 98, 98 % of the strange lines exceed a z of 6, 7, 9, and 2.2, 1.9, 0.3 % of the others:
-the first of their kind, and in two logs a kind that comes between others, is flagged, and so is never learned. At 7
-one strange line of 135 is missed that 6 would flag; 9 misses no more of these, but they differ more than most that
-matter. `demos/log_anomalies.py` measures the whole.
+THRESHOLD was chosen on nine public logs (Loghub, 2,000 lines each) in which 1 % of the lines were replaced by lines of
+another log. After the first 500 lines, z exceeds 6, 7 and 9 for 99, 98 and 98 % of the replaced lines, and for 2.2, 1.9
+and 0.3 % of the others. Those others are the first lines of a kind and, in two logs, lines of a kind that appears now
+and then and is never learned because it is flagged. Compared with 6, a threshold of 7 misses one more of 135 replaced
+lines. 9 misses no more than 7, but replaced lines differ more than most lines that matter. `demos/log_anomalies.py`
+measures all this.
 
-A flagged line is not learned from: it is as if it had never been read. A line can be judged only when it has been
-read, and reading it first with frozen weights and then again to learn would cost a third more. So the watcher learns
-from each line as it is read, keeps a backup that lags a few lines behind, and after a flagged line goes back to it
-and reads the lines since then again, to the same bits. The backup is renewed after as many lines as the root of
-their number since the last flagged one, which costs least for lines that come at random; at most FARTHEST. But where
-GIVE_IN more lines of late were flagged than passed, this is how the stream is now: then it learns from flagged lines
-too, until lines pass again. Otherwise a burst of a new kind of line would never end.
+The watcher does not learn from a flagged line: its predictions are the same as if the line had never been there. See
+`line_reader` for how a line is undone.
+
+If recently BURST_LINES more lines were flagged than were not, the stream has changed: the watcher then learns from
+flagged lines too, until lines pass again. Otherwise a burst of a new kind of line would be flagged for ever.
+
+With a key there is a model per key, and the least recently used one is dropped when there are too many. A key that
+comes back gets a new model, which gives higher scores until it has learned. So its first lines, as many as the warm-up,
+are compared with those that earlier models of the key read at about the same age; the baselines for that are kept.
 """
 
 from __future__ import annotations
@@ -33,39 +33,44 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoint import check_target, read_checkpoint, write_checkpoint
+from ..checkpoint import Arrays, check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
-from ..vocabulary import Tokens
-from .baseline import Baseline
-from .score import readable
-from .snapshot import Snapshot
-from .units import F64, byte_widths, code_points
+from .baseline import Baseline, BaselinesByAge
+from .line_reader import LineReader
+from .units import F64, byte_widths, code_points, readable
 
 THRESHOLD = 7.0
 WARMUP = 100
-FLOOR = 0.3
-SHORT, LONG = 16, 96
-LONGEST = 16384
-"""Of a longer line so many bytes are read, as many as container runtimes put into one record."""
-GIVE_IN = 3
-"""So many more flagged lines than others, and flagged lines are learned from."""
-FARTHEST = 32
-"""After so many lines at most the backup to go back to is renewed."""
-MARGIN, SPAN = 2.0, 8.0
-"""A span is a stretch whose characters cost MARGIN bits more than usual on average, and more by SPAN bits in all."""
+MAX_KEYS = 8
+
+MAX_LINE_BYTES = 16384
+"""Longer lines are truncated; container runtimes split their records at the same size."""
+
+MAX_KEY_LENGTH = 256
+"""Only so many characters of a key count."""
+
+MAX_DROPPED_KEYS = 5_000
+"""The number of keys whose baselines are kept after their model was dropped."""
+
+BURST_LINES = 3
+"""If so many more lines were flagged than were not, flagged lines are learned from."""
+
+SPAN_MARGIN, MIN_SPAN_BITS = 2.0, 8.0
+"""A span is a run of characters whose surprisals exceed the median score plus SPAN_MARGIN by MIN_SPAN_BITS in all."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line that was watched.
+class WatchedLine:
+    """A line that a `Watcher` has observed.
 
-    text           without its newline; a byte that is no UTF-8 stands as Python's `surrogateescape` writes it
-    bits_per_char  the mean surprisal of its characters and its newline
-    z              robust standard deviations above the median of the recent lines; 0 for the first
-    flagged        whether z exceeds the threshold, after the warm-up
-    spans          of a flagged line: where the surprise is, as (start, end) in characters of `text`
-    key            of the stream that it belongs to
-    notes          what happened besides, for people
+    text           the line without its newline; a byte that is not valid UTF-8 appears as Python's `surrogateescape`
+                   decodes it
+    bits_per_char  the mean surprisal of its characters, its newline included
+    z              robust standard deviations above the median of recent lines; 0 for the first line
+    flagged        whether z exceeds the threshold and the warm-up is over
+    spans          for a flagged line, its surprising parts as (start, end) in characters of `text`
+    key            the key of the line; "" if it has none
+    notes          messages for the user, for example that the line was truncated
     """
 
     text: str
@@ -78,55 +83,68 @@ class Line:
 
 
 @dataclass
+class _History:
+    """What is kept of a key when its model is dropped.
+
+    early   the scores of the first lines that each of its models read
+    excess  recently flagged lines minus lines not flagged, from 0 to BURST_LINES
+    """
+
+    early: BaselinesByAge = field(default_factory=BaselinesByAge)
+    excess: int = 0
+
+    def describe(self, key: str) -> dict[str, Any]:
+        return {"key": key, "alarms": self.excess, "early": self.early.describe()}
+
+    @classmethod
+    def from_description(cls, values: dict[str, Any]) -> _History:
+        excess = values["alarms"]
+        if excess not in range(BURST_LINES + 1):
+            raise ValueError(f"alarms must be from 0 to {BURST_LINES}, not {excess!r}")
+        return cls(BaselinesByAge(values.get("early", ())), excess)  # version 0.1 wrote no "early"
+
+
+@dataclass
 class _Stream:
-    """The lines of one key: who reads them, what their scores were; for going back, a backup and the lines since."""
+    """The lines of one key: the model that reads them, and their scores."""
 
-    predictor: StreamPredictor
+    reader: LineReader
     baseline: Baseline = field(default_factory=Baseline)
-    alarms: int = 0  # how many more were flagged of late than passed
-    backup: Snapshot | None = None
-    since: list[Tokens] = field(default_factory=list)
-    calm: int = 0  # lines since the last that was flagged
+    history: _History = field(default_factory=_History)
 
-    def read(self, tokens: Tokens) -> F64:
-        """Observe a line, so that `go_back` can undo it."""
-        if self.backup is None:
-            self.backup = Snapshot(self.predictor)
-        elif len(self.since) >= min(math.sqrt(self.calm), FARTHEST):
-            self.backup.update()
-            self.since = []
-        bits = self.predictor.observe_many(tokens).astype(np.float64)
-        self.since.append(tokens)
-        self.calm += 1
-        return bits
+    def reference(self, warmup: int) -> Baseline:
+        """The baseline that the next line is compared with."""
+        age = self.baseline.n_scores
+        early = self.history.early.latest(age, warmup) if age < warmup else None
+        return early or self.baseline
 
-    def go_back(self) -> None:
-        """Be as if the last line had not been read."""
-        assert self.backup is not None
-        self.backup.restore()
-        for tokens in self.since[:-1]:
-            self.predictor.observe_many(tokens)
-        self.backup.update()
-        self.since, self.calm = [], 0
+    def add_score(self, score: float, length: int, warmup: int) -> None:
+        """Add the score of a line to the baselines."""
+        age = self.baseline.n_scores
+        if age < warmup:
+            self.history.early.add(score, length, age)
+        self.baseline.add(score, length)
 
 
 class Watcher:
-    """Reads a stream line by line, and says of each how strange it is among the recent ones.
+    """Read a stream line by line, and flag lines that are unusual compared with recent ones.
 
-    predictor      who reads; the watcher takes it over
-    threshold      z above which a line is flagged
-    warmup         how many lines of a stream pass before one can be flagged
-    key            a regular expression; lines that it finds the same text in (its first group, if it has one) are a
-                   stream of their own, read by a fork of the predictor
-    max_keys       how many streams are kept; the least recently used is dropped. Each that learns holds two models.
-    learn_flagged  learn from flagged lines too
+    predictor      used and modified by the watcher
+    threshold      lines with a larger z are flagged
+    warmup         lines to read, per key, before any is flagged
+    key_regex      keep a separate model per match of this regular expression (per match of its first group, if it has
+                   one); each begins as a fork of the predictor. Default: one model for all lines.
+    max_keys       the number of models to keep; the least recently used is dropped. Each takes about 90 MB if it
+                   learns, with a predictor of the default size.
+    learn_flagged  also learn from flagged lines
 
-    Raises ValueError for a value out of its range.
+    Memory is bounded: when a model is dropped, baselines of at most 8 kB are kept, for the last MAX_DROPPED_KEYS keys.
+    Raises ValueError for an option that is out of range or not a valid regular expression.
 
     >>> from streamlstm import Config, StreamPredictor
     >>> watcher = Watcher(StreamPredictor(config=Config(hidden=32, layers=1)))
-    >>> calm = [watcher.observe(f"job {n % 7} done\\n") for n in range(400)]
-    >>> any(line.flagged for line in calm), watcher.observe("KERNEL PANIC at 0xc0ffee\\n").flagged
+    >>> usual = [watcher.observe(f"job {n % 7} done\\n") for n in range(400)]
+    >>> any(line.flagged for line in usual), watcher.observe("KERNEL PANIC at 0xc0ffee\\n").flagged
     (False, True)
     """
 
@@ -136,8 +154,8 @@ class Watcher:
         *,
         threshold: float = THRESHOLD,
         warmup: int = WARMUP,
-        key: str | None = None,
-        max_keys: int = 8,
+        key_regex: str | None = None,
+        max_keys: int = MAX_KEYS,
         learn_flagged: bool = False,
     ) -> None:
         if not math.isfinite(threshold):
@@ -147,182 +165,229 @@ class Watcher:
         if max_keys < 1:
             raise ValueError(f"max_keys must be at least 1, not {max_keys}")
         try:
-            self._key = None if key is None else re.compile(key)
+            self._key_regex = None if key_regex is None else re.compile(key_regex)
         except re.error as error:
-            raise ValueError(f"{key!r} is no regular expression: {error}") from None
+            raise ValueError(f"{key_regex!r} is not a valid regular expression: {error}") from None
         self._threshold, self._warmup, self._max_keys = threshold, warmup, max_keys
         self._learn_flagged = learn_flagged
-        self._root = predictor
+        self._predictor = predictor
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
-        self._n_lines, self._n_dropped, self._n_cut = 0, 0, 0
+        self._dropped: OrderedDict[str, _History] = OrderedDict()
+        self._n_lines, self._n_flagged, self._n_dropped, self._n_truncated = 0, 0, 0, 0
 
-    def observe(self, line: str | bytes) -> Line:
-        """Take the next line, with its newline: score it, compare it with the recent ones, learn unless it is flagged.
+    def __repr__(self) -> str:
+        counts = f"{self._n_lines:,} lines, {self._n_flagged:,} flagged"
+        return f"<{type(self).__name__}: {counts}, {len(self._streams)} models of {self._predictor!r}>"
+
+    def observe(self, line: str | bytes) -> WatchedLine:
+        """Score the next line, compare it with recent ones, and learn from it unless it is flagged.
+
+        line  with its newline; only the first MAX_LINE_BYTES bytes of a longer line are read
 
         Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
         notes: list[str] = []
         data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
-        is_whole = len(data.removesuffix(b"\n")) <= LONGEST
-        text = (data if is_whole else data[:LONGEST]).decode("utf-8", "surrogateescape")
-        key, tokens = self._key_of(text), self._root.vocabulary.encode(readable(text, self._root))
+        is_truncated = len(data.removesuffix(b"\n")) > MAX_LINE_BYTES
+        text = (data[:MAX_LINE_BYTES] if is_truncated else data).decode("utf-8", "surrogateescape")
+        tokens = self._predictor.vocabulary.encode(readable(text, self._predictor.vocabulary))
         self._n_lines += 1
-        if not is_whole:
-            self._note_cut(notes)
+        if is_truncated:
+            self._note_truncated(notes)
+        key = self._key_of(text)
         stream = self._stream(key, notes)
-        if stream.baseline.n_scores < self._warmup or self._learn_flagged:
-            bits = stream.predictor.observe_many(tokens).astype(np.float64)
-            stream.backup = None
-        else:
-            bits = stream.read(tokens)
+        baseline = stream.reference(self._warmup)
+        is_warm = baseline.n_scores >= self._warmup
+        bits = stream.reader.read(tokens, undoable=is_warm and not self._learn_flagged)
         score = float(bits.sum()) / max(len(text), 1)
-        median, z = self._compare(stream, score, len(text))
-        flagged = stream.baseline.n_scores >= self._warmup and z > self._threshold
-        if flagged and not self._learn_flagged and stream.alarms < GIVE_IN:
-            stream.go_back()
+        median, z = baseline.compare(score, len(text))
+        flagged = is_warm and z > self._threshold
+        if flagged and not self._learn_flagged and stream.history.excess < BURST_LINES:
+            stream.reader.undo()
         else:
-            stream.baseline.add(score, len(text))
-        stream.alarms = min(stream.alarms + 1, GIVE_IN) if flagged else max(stream.alarms - 1, 0)
+            stream.add_score(score, len(text), self._warmup)
+        self._count(stream.history, flagged)
         spans = self._spans(text, bits, median) if flagged else []
-        return Line(text.removesuffix("\n"), score, z, flagged, spans, key, notes)
+        return WatchedLine(text.removesuffix("\n"), score, z, flagged, spans, key, notes)
 
-    def _note_cut(self, notes: list[str]) -> None:
-        self._n_cut += 1
-        if _is_power_of_2(self._n_cut):
-            count = f" ({self._n_cut:,} such lines so far)" if self._n_cut > 1 else ""
-            notes.append(f"line {self._n_lines:,} has more than {LONGEST:,} bytes; the rest is left out{count}")
+    def _count(self, history: _History, flagged: bool) -> None:
+        self._n_flagged += flagged
+        history.excess = min(max(history.excess + (1 if flagged else -1), 0), BURST_LINES)
+
+    def _note_truncated(self, notes: list[str]) -> None:
+        self._n_truncated += 1
+        if _is_power_of_2(self._n_truncated):
+            count = f" ({self._n_truncated:,} such lines so far)" if self._n_truncated > 1 else ""
+            notes.append(f"line {self._n_lines:,} has more than {MAX_LINE_BYTES:,} bytes and was truncated{count}")
 
     def _key_of(self, text: str) -> str:
-        match = self._key.search(text) if self._key else None
+        match = self._key_regex.search(text) if self._key_regex else None
         if match is None:
             return ""
-        return (match[1] if match.re.groups else match[0]) or ""
+        return ((match[1] if match.re.groups else match[0]) or "")[:MAX_KEY_LENGTH]
 
     def _stream(self, key: str, notes: list[str]) -> _Stream:
+        """The stream of a key; if it is new, the least recently used one may be dropped."""
         if key in self._streams:
             self._streams.move_to_end(key)
             return self._streams[key]
         if len(self._streams) == self._max_keys:
-            dropped, _ = self._streams.popitem(last=False)
-            self._n_dropped += 1
-            if _is_power_of_2(self._n_dropped):
-                notes.append(
-                    f"key {key!r} takes the place of {dropped!r}, the least recently used of {self._max_keys} "
-                    f"({self._n_dropped:,} dropped so far)"
-                )
-        self._streams[key] = _Stream(self._root.fork() if self._key else self._root)
-        return self._streams[key]
+            self._drop_stream(key, notes)
+        predictor = self._predictor.fork() if self._key_regex else self._predictor
+        stream = self._streams[key] = _Stream(LineReader(predictor), history=self._dropped.pop(key, _History()))
+        return stream
 
-    @staticmethod
-    def _compare(stream: _Stream, score: float, n_chars: int) -> tuple[float, float]:
-        """The median of the recent lines, and the z of a score."""
-        if not stream.baseline.recent:
-            return score, 0.0
-        median, mad = stream.baseline.median_and_mad()
-        evidence = min(n_chars / SHORT, 1.0) * math.sqrt(min(n_chars / min(stream.baseline.mean_length, LONG), 1.0))
-        return median, (score - median) / max(1.4826 * mad, FLOOR) * evidence
+    def _drop_stream(self, new_key: str, notes: list[str]) -> None:
+        key, stream = self._streams.popitem(last=False)
+        self._keep_history(key, stream.history)
+        self._n_dropped += 1
+        if _is_power_of_2(self._n_dropped):
+            notes.append(
+                f"dropped the model of key {key!r} to make one for {new_key!r}: max_keys is {self._max_keys} "
+                f"({self._n_dropped:,} dropped so far); a model that starts anew detects less"
+            )
+
+    def _keep_history(self, key: str, history: _History) -> None:
+        self._dropped[key] = history
+        if len(self._dropped) > MAX_DROPPED_KEYS:
+            self._dropped.popitem(last=False)
 
     def _spans(self, text: str, bits: F64, median: float) -> list[tuple[int, int]]:
-        """Where the surprise of a line is, in characters without the newline."""
-        if self._root.vocabulary.characters is None and len(bits) != len(text):
+        """The surprising parts of a line, in characters; its newline is never one of them."""
+        if self._predictor.vocabulary.characters is None and len(bits) != len(text):
             widths = byte_widths(code_points(text))
             bits = np.add.reduceat(bits, np.cumsum(widths) - widths)
-        return surprising_spans(bits[: len(text.removesuffix("\n"))] - median - MARGIN)
+        return surprising_spans(bits[: len(text.removesuffix("\n"))] - median - SPAN_MARGIN)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that going on needs to one file, atomically. The file is also a model, the one that new keys get.
+        """Write everything needed to continue to one file, atomically.
 
-        Raises OSError where `path` cannot be written.
+        The file is also a model that `StreamPredictor.load` reads: that of all lines or, with keys, that of a new key.
+        Raises OSError if `path` cannot be written.
         """
         check_target(path)
-        keyed = self._key is not None
-        streams = self._streams if keyed else {}
-        plain = self._root if keyed or not self._streams else self._streams[""].predictor
-        about = [
-            {"key": key, "alarms": s.alarms, "baseline": s.baseline.describe()} for key, s in self._streams.items()
-        ]
-        arrays, values = plain.to_checkpoint()
-        for index, stream in enumerate(streams.values()):
-            theirs, about[index]["predictor"] = stream.predictor.to_checkpoint()
-            arrays |= {f"stream.{index}.{name}": array for name, array in theirs.items()}
-        write_checkpoint(path, arrays, {**values, "watch": {"keyed": keyed, "streams": about}})
+        arrays, values = self._predictor.to_checkpoint()
+        keyed = self._key_regex is not None
+        streams = []
+        for index, (key, stream) in enumerate(self._streams.items()):
+            streams.append({**stream.history.describe(key), "baseline": stream.baseline.describe()})
+            if keyed:
+                own, streams[-1]["predictor"] = stream.reader.predictor.to_checkpoint()
+                arrays |= {_prefix(index) + name: array for name, array in own.items()}
+        dropped = [history.describe(key) for key, history in self._dropped.items()]
+        write_checkpoint(path, arrays, {**values, "watch": {"keyed": keyed, "streams": streams, "dropped": dropped}})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Watcher:
-        """The watcher that `save` wrote, which goes on to the last bit; of any other model a fresh one.
+        """The watcher that `save` wrote, which continues to the last bit; for any other model, a new watcher.
 
-        The options are those of a watcher. Raises OSError and ValueError as `StreamPredictor.load` does.
+        options  those of `Watcher`, which are not saved
+
+        Raises OSError if the file cannot be read, ValueError with one line if it is not a whole, valid checkpoint or
+        has models by key and no `key_regex` is given.
         """
         watcher = cls(StreamPredictor.load(path), **options)
         watcher.restore(path)
         return watcher
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        """Take up the streams that `save` wrote, if it did, in a watcher whose predictor is loaded from the file."""
+        """Continue with the streams that `save` wrote to `path`; do nothing if it is any other model.
+
+        The watcher must be new, and its predictor loaded from the same file. Raises OSError and ValueError as `load`
+        does, with nothing changed.
+        """
         arrays, values = read_checkpoint(path)
-        keyed = self._key is not None
-        saved = values.get("watch", {"keyed": keyed, "streams": []})
-        if saved["keyed"] and not keyed:
-            raise ValueError(f"{path} holds streams by key; give the regular expression for the key again")
-        if saved["keyed"] != keyed:
+        if "watch" not in values:
             return
-        for index, about in list(enumerate(saved["streams"]))[-self._max_keys :]:
-            predictor = self._root
-            if keyed:
-                prefix = f"stream.{index}."
-                theirs = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-                predictor = StreamPredictor.from_checkpoint(theirs, about["predictor"])
-                predictor.learning = self._root.learning
-            baseline = Baseline(**about["baseline"])
-            self._streams[about["key"]] = _Stream(predictor, baseline, about["alarms"])
+        try:
+            is_match = bool(values["watch"]["keyed"]) == (self._key_regex is not None)
+            streams, dropped = self._parsed(values["watch"], arrays) if is_match else ({}, {})
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{path} is not a usable model: its watched lines are inconsistent: {error!r}") from None
+        if not is_match and self._key_regex is None:
+            raise ValueError(f"{path} has a model per key; give the regular expression of the key (key_regex) again")
+        self._streams.update(streams)
+        for key, history in dropped.items():
+            self._keep_history(key, history)
+
+    def _parsed(self, saved: dict[str, Any], arrays: Arrays) -> tuple[dict[str, _Stream], dict[str, _History]]:
+        """The most recent streams of a checkpoint, and the histories of all other keys."""
+        dropped = {str(values["key"]): _History.from_description(values) for values in saved.get("dropped", ())}
+        streams: dict[str, _Stream] = {}
+        first = max(len(saved["streams"]) - self._max_keys, 0)
+        for index, values in enumerate(saved["streams"]):
+            key, history = str(values["key"]), _History.from_description(values)
+            if index < first:
+                dropped[key] = history
+                continue
+            predictor = self._predictor
+            if self._key_regex is not None:
+                prefix = _prefix(index)
+                own = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+                predictor = StreamPredictor.from_checkpoint(own, values["predictor"])
+                predictor.learning = self._predictor.learning
+            streams[key] = _Stream(LineReader(predictor), Baseline(**values["baseline"]), history)
+        return streams, dropped
 
 
 class LineSplitter:
-    """Blocks of bytes cut into lines with their newlines; of a line that a watcher would cut anyway no more is kept."""
+    """Split blocks of bytes into lines. Of a line longer than MAX_LINE_BYTES it keeps just enough to tell that.
+
+    >>> splitter = LineSplitter()
+    >>> list(splitter.feed(b"one\\ntw")), list(splitter.feed(b"o\\nthr")), splitter.rest()
+    ([b'one\\n'], [b'two\\n'], b'thr')
+    """
 
     def __init__(self) -> None:
-        self._open = bytearray()
+        self._unfinished = bytearray()
 
     def feed(self, block: bytes) -> Iterator[bytes]:
-        """The lines that are complete with this block."""
+        """The lines that end in this block, with their newlines."""
         start = 0
         while (end := block.find(b"\n", start) + 1) > 0:
-            self._keep(block[start:end])
-            line = bytes(self._open)
-            self._open.clear()
+            self._append(block[start:end])
+            line = bytes(self._unfinished)
+            self._unfinished.clear()
             yield line
             start = end
-        self._keep(block[start:])
+        self._append(block[start:])
 
     def rest(self) -> bytes:
-        """The last line, if no newline ends it."""
-        return bytes(self._open)
+        """What follows the last newline."""
+        return bytes(self._unfinished)
 
-    def _keep(self, part: bytes) -> None:
-        self._open += part[: LONGEST + 1 - len(self._open)]
+    def _append(self, part: bytes) -> None:
+        self._unfinished += part[: MAX_LINE_BYTES + 1 - len(self._unfinished)]
 
 
 def surprising_spans(excess: F64) -> list[tuple[int, int]]:
-    """Stretches (start, end) that sum to at least SPAN: the largest sum first, then what lies left and right of it.
+    """The parts (start, end) of a line that sum to at least MIN_SPAN_BITS.
 
-    excess  float64 [n], by how much each character surprises more than is usual
+    excess  float64 [n], the surprisal of each character minus what is usual
+
+    The part with the largest sum is found first, then those to its left and right in the same way.
 
     >>> surprising_spans(np.array([-1.0, 5, 6, -2, 7, -1, -1, 1]))
     [(1, 5)]
     """
     spans: list[tuple[int, int]] = []
-    rest = [(0, len(excess))]
-    while rest:
-        first, last = rest.pop()
+    remaining = [(0, len(excess))]
+    while remaining:
+        first, last = remaining.pop()
         sums = np.concatenate([[0.0], np.cumsum(excess[first:last])])
         gains = sums - np.minimum.accumulate(sums)
         end = int(np.argmax(gains))
-        if gains[end] < SPAN:
+        if gains[end] < MIN_SPAN_BITS:
             continue
         start = end - 1 - int(np.argmin(sums[:end][::-1]))
         spans.append((first + start, first + end))
-        rest += [(first, first + start), (first + end, last)]
+        remaining += [(first, first + start), (first + end, last)]
     return sorted(spans)
+
+
+def _prefix(index: int) -> str:
+    """What the names of a stream's arrays begin with in a checkpoint."""
+    return f"stream.{index}."
 
 
 def _is_power_of_2(n: int) -> bool:

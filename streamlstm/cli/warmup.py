@@ -1,0 +1,27 @@
+"""The command `warmup`."""
+
+import typer
+
+from .command import command
+
+
+@command
+def warmup() -> None:
+    """Compile all kernels for this CPU ahead of time.
+
+    Prints each kernel, whether it was compiled or loaded from the cache, and how long that took; then the folder of
+    the cache. Without this, each command compiles the kernels that it needs when it first runs.
+
+    \b
+      streamlstm warmup
+    """
+    from ..kernels.cache import cache_folder
+    from ..tasks.warmup import CompiledKernel
+    from ..tasks.warmup import warmup as compile_all
+
+    def show(kernel: CompiledKernel) -> None:
+        typer.echo(f"{kernel.name:<20} {'loaded' if kernel.is_loaded else 'compiled':<9} {kernel.seconds:6.2f} s")
+
+    compile_all(show)
+    folder = cache_folder() or "none, because no folder is writable; every start compiles the kernels again"
+    typer.echo(f"cache: {folder}")

@@ -1,0 +1,239 @@
+"""The disk cache of compiled kernels.
+
+Numba's own cache has three gaps, which this module closes:
+
+- It notices an edit of a kernel's file but not of the files that the kernel calls. Here the folder's name is a digest
+  of all kernel sources.
+- It trusts what it reads. Here a checksum lies beside each kernel's files, and a kernel whose files do not match it is
+  compiled again.
+- Processes that fill the cache at the same time can mix their files (numba issues 4807 and 10128). Here a file lock
+  lets one process compile while the others wait for the result.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import llvmlite
+import numba
+from filelock import FileLock
+from numba.core import config
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.runtime import rtsys
+
+NOTICE = "compiling kernels once for this CPU, about 12 s…"
+LONGEST_WAIT = 300
+"""How many seconds a process waits at most for another one that compiles; it may be suspended."""
+DAYS_KEPT = 30
+"""How long the kernels of another version are kept after their last use."""
+
+_PACKAGE = Path(__file__).parents[1]
+_log = logging.getLogger("streamlstm")
+
+
+def digest_of(package: Path) -> str:
+    """Sixteen hexadecimal digits that change with every source file and setting that machine code is made from."""
+    digest = hashlib.sha256()
+    for part in (numba.__version__, llvmlite.__version__, sys.version, str(config.OPT)):
+        digest.update(part.encode())
+    for source in sorted(package.rglob("*.py")):
+        text, name = source.read_bytes(), source.relative_to(package)
+        if name.parts[0] in ("kernels", "memory") or b"jit" in text:
+            digest.update(name.as_posix().encode() + b"\0" + text)
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> Path | None:
+    """The first candidate folder that can be used, created if it is missing; None if there is none."""
+    digest = digest_of(_PACKAGE)
+    for parents in _candidates():
+        with suppress(OSError):
+            folder = parents[-1] / digest
+            is_new = not folder.exists()
+            for each in (*parents, folder):
+                each.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _require_private(each)
+            with tempfile.TemporaryFile(dir=folder):
+                os.utime(folder)  # it was used today: see `remove_unused`
+            if is_new:
+                remove_unused(folder.parent, DAYS_KEPT)
+            return folder
+    return None
+
+
+def _candidates() -> Iterator[tuple[Path, ...]]:
+    """Folders that may hold the cache, best first, each after the parent folders that must be our own too."""
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        yield (Path(chosen) / "streamlstm",)
+        return
+    if cache_home := os.environ.get("XDG_CACHE_HOME"):
+        yield (Path(cache_home) / "streamlstm",)
+    with suppress(RuntimeError):
+        yield (Path.home() / ".cache" / "streamlstm",)
+    with suppress(OSError):
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        own = Path(tempfile.gettempdir()) / f"streamlstm-{user}"
+        yield own, own / "streamlstm"
+
+
+def _require_private(folder: Path) -> None:
+    """Raise PermissionError if another user may have put machine code into a folder, or may put a link in its place."""
+    if hasattr(os, "getuid"):
+        status = folder.stat()
+        is_own = status.st_uid == folder.lstat().st_uid == os.getuid()
+        if not is_own or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(f"{folder} can be written by another user")
+
+
+def remove_unused(parent: Path, days: float) -> None:
+    """Remove the kernels of other versions that no process has used for some days.
+
+    A process that uses such a folder marks it as used before it takes its lock, and fills it again if it is empty: it
+    finds the kernels, or compiles them.
+    """
+    oldest = time.time() - days * 86400
+    for folder in parent.iterdir():
+        if re.fullmatch("[0-9a-f]{16}", folder.name):
+            with suppress(OSError, NotImplementedError):
+                if folder.stat().st_mtime < oldest:
+                    _remove(folder, oldest)
+
+
+def _remove(folder: Path, oldest: float) -> None:
+    lock = folder / "lock"
+    with FileLock(lock, timeout=0):
+        if folder.stat().st_mtime >= oldest:
+            return
+        for file in folder.glob("*.*"):
+            file.unlink()
+    if list(folder.iterdir()) == [lock]:
+        lock.unlink()
+    folder.rmdir()
+
+
+class CacheLock:
+    """A lock among processes on a cache folder. Numba's own lock, which is held too, orders the threads of one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = FileLock(folder / "lock")
+        self._depth, self._patience = 0, LONGEST_WAIT
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock; within itself too, since one entry is compiled while another one that calls it is.
+
+        Without a lock, because the file system has none or its holder does not end, the checksums have to do.
+        """
+        try:
+            self._depth += 1
+            if self._depth == 1:
+                self._acquire()
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._file.release(force=True)
+
+    def _acquire(self) -> None:
+        with suppress(OSError, NotImplementedError):
+            try:
+                self._file.acquire(timeout=self._patience, poll_interval=0.01)
+            except TimeoutError:
+                self._patience = 0
+                raise
+
+
+@cache
+def cache_lock(folder: Path) -> CacheLock:
+    """The lock of a cache folder."""
+    return CacheLock(folder)
+
+
+@cache
+def announce_compilation() -> None:
+    """Log, once in a process, that kernels are compiled."""
+    _log.info(NOTICE)
+
+
+class _Locator:
+    """Tells numba to keep a kernel's files in the cache folder."""
+
+    def __init__(self, py_file: str) -> None:
+        self._py_file = py_file
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> "_Locator":
+        return cls(py_file)
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def ensure_cache_path(self) -> None:
+        Path(self.get_cache_path()).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def get_source_stamp(self) -> str:
+        return ""  # the folder's name is the stamp
+
+    def get_disambiguator(self) -> str:
+        return "kernel"
+
+
+class _Impl(CompileResultCacheImpl):
+    _locator_classes: ClassVar[list[type]] = [_Locator]
+
+
+class KernelCache(FunctionCache):
+    """The cached machine code of one entry, with a checksum. The caller holds the cache's lock."""
+
+    _impl_class = _Impl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled entry, or None if it is missing or damaged."""
+        found = None
+        with suppress(Exception):  # whatever is wrong with a cache file, compiling repairs it
+            if self._checksum() == self._checksum_file().read_text():
+                rtsys.initialize(target_context)  # all that machine code needs; numba would also load what compiling
+                found = self._load_overload(sig, target_context)  # needs, which takes longer than the rest of a start
+            else:
+                self._discard()
+        if found is None:
+            announce_compilation()
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Write the compiled entry and the checksum of its files. If the disk is full, the next start compiles."""
+        with suppress(OSError):
+            if not self._checksum_file().exists():
+                self._discard()
+            super().save_overload(sig, data)
+            temporary = self._checksum_file().with_suffix(f".{os.getpid()}")
+            temporary.write_text(self._checksum())
+            os.replace(temporary, self._checksum_file())
+
+    def _files(self) -> list[Path]:
+        return sorted(Path(self.cache_path).glob(f"{self._impl.filename_base}.*nb[ic]"))
+
+    def _checksum_file(self) -> Path:
+        return Path(self.cache_path) / f"{self._impl.filename_base}.sha256"
+
+    def _checksum(self) -> str:
+        digest = hashlib.sha256()
+        for file in self._files():
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def _discard(self) -> None:
+        for file in self._files():
+            file.unlink()
+        self._checksum_file().unlink(missing_ok=True)

@@ -1,0 +1,118 @@
+"""How a memory is turned into the arrays of a checkpoint, and back.
+
+memory.pages    int32 [n]     the numbers of the pages of the table that are in use
+memory.words    int32         the words of each of these pages up to its last entry, one page after the other
+memory.lengths  uint8 [n]     the number of entries of each
+memory.history  int32         the ring of the tokens learned from, as far as it is filled
+memory.heads    int32 [2, m]  the places of its hash table that are in use, and what they contain
+memory.weights  float32       see `layout`
+memory.state    int64         see `layout`
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..checkpoint import Arrays
+from ..kernels.arrays import I32, I64
+from . import layout
+from .arrays import MemoryArrays
+from .contexts import HEADS, RING
+from .counts import ENTRIES, HEADER, MAX_ENTRIES, TAG
+from .experts import ORDER_LIMIT
+from .undo import PAGE
+
+OTHER_TYPES = "its memory contains arrays of other types"
+OTHER_SHAPE = "its memory was made for another vocabulary or by another version"
+INCONSISTENT = "its memory is inconsistent: its arrays differ in length"
+OUT_OF_RANGE = "its memory contains an out-of-range index or count"
+
+
+def to_arrays(memory: MemoryArrays) -> Arrays:
+    """The arrays of a checkpoint."""
+    pages = memory.table.reshape(-1, PAGE)
+    numbers = np.flatnonzero(pages[:, TAG]).astype(np.int32)
+    pages = pages[numbers]
+    lengths = pages[:, HEADER] & 15
+    heads = memory.history[RING:]
+    used_heads = np.flatnonzero(heads).astype(np.int32)
+    return {
+        "memory.pages": numbers,
+        "memory.words": pages[_in_use(lengths)],
+        "memory.lengths": lengths.astype(np.uint8),
+        "memory.history": memory.history[: min(int(memory.state[layout.N_LEARNED]), RING)],
+        "memory.heads": np.stack([used_heads, heads[used_heads]]),
+        "memory.weights": memory.weights,
+        "memory.state": memory.state,
+    }
+
+
+def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
+    """Write the arrays of a checkpoint to a new memory. Raises ValueError, with nothing changed, if they do not fit.
+
+    Kernels use what is stored as indices, without bounds checks: so every number that is one is checked here.
+    """
+    expected = to_arrays(memory)
+    if any(arrays[name].dtype != like.dtype or arrays[name].ndim != like.ndim for name, like in expected.items()):
+        raise ValueError(OTHER_TYPES)
+    numbers, words, lengths, history, heads, weights, state = (arrays[name] for name in expected)
+    if weights.shape != memory.weights.shape or state.shape != memory.state.shape or len(history) > RING:
+        raise ValueError(OTHER_SHAPE)
+    in_use = _in_use(lengths)
+    if len(lengths) != len(numbers) or len(heads) != 2 or words.shape != (int(in_use.sum()),):
+        raise ValueError(INCONSISTENT)
+    pages = np.zeros((len(numbers), PAGE), dtype=np.int32)
+    pages[in_use] = words
+    n_symbols, n_pages = len(memory.entries), len(memory.table) // PAGE
+    if not (
+        _is_within(numbers, 0, n_pages - 1)
+        and _are_pages(pages, lengths, n_symbols)
+        and _is_within(history, 0, n_symbols - 1)
+        and _is_within(heads[0], 0, HEADS - 1)
+        and _is_within(heads[1], 0, RING)
+        and _is_state(state, n_symbols)
+        and weights[layout.ADJUSTMENTS :].reshape(-1, layout.ROW_SIZE)[:, -1].min() >= 0  # how often each was used
+    ):
+        raise ValueError(OUT_OF_RANGE)
+    memory.table.reshape(-1, PAGE)[numbers] = pages
+    memory.history[: len(history)] = history
+    memory.history[RING + heads[0]] = heads[1]
+    memory.weights[:], memory.state[:] = weights, state
+
+
+def _in_use(lengths: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """bool [n, PAGE]: which words are in use of n pages with so many entries each."""
+    in_use: npt.NDArray[np.bool_] = np.arange(PAGE) < ENTRIES + lengths.astype(np.int64)[:, None]
+    return in_use
+
+
+def _are_pages(pages: I32, lengths: npt.NDArray[np.uint8], n_symbols: int) -> bool:
+    """Whether these can be pages of a table, with so many entries each."""
+    headers, entries = pages[:, HEADER], pages[:, ENTRIES:]
+    entries = entries[np.arange(MAX_ENTRIES) < lengths[:, None]]
+    tokens, counts = entries & 0xFFFF, entries >> 16
+    return (
+        _is_within(lengths, 0, MAX_ENTRIES)
+        and np.array_equal(headers & 15, lengths)
+        and _is_within(headers >> 8, 0, n_symbols - 1)  # the latest token
+        and _is_within(tokens, 0, n_symbols - 1)
+        and _is_within(counts, 1, ORDER_LIMIT - 1)
+    )
+
+
+def _is_state(state: I64, n_symbols: int) -> bool:
+    """Whether this can be a state. What is not checked here is computed anew before it is used, or is a hash."""
+    sizes = state[[layout.N_SEEN, layout.N_LEARNED, layout.MATCH_LENGTH, layout.FIELD]]
+    return bool(
+        _is_within(sizes, 0, 2**62)
+        and _is_within(state[layout.RECENT :], -1, n_symbols - 1)
+        and -1 <= state[layout.MATCH_TOKEN] < n_symbols
+        and -1 <= state[layout.MATCH] < RING
+        and 0 <= state[layout.CLASS_HISTORY] < layout.N_CLASS_HISTORIES
+        and 0 <= state[layout.PREVIOUS_LINE_START] <= state[layout.LINE_START] <= state[layout.N_SEEN]
+    )
+
+
+def _is_within(numbers: npt.NDArray[Any], least: int, most: int) -> bool:
+    return bool(least <= numbers.min(initial=most) and numbers.max(initial=least) <= most)

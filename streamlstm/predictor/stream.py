@@ -1,0 +1,280 @@
+"""A stream of tokens: the network, the memory and the optimizer at work, without symbols and without files.
+
+One token's way: its surprisal is read from the distribution held, then one step of the network and the memory makes the
+next distribution. Each time the window's T tokens are on the tape and the token after them is known, the gradient of
+those T predictions updates the weights, and the tape restarts from the carried state.
+
+All that changes lies in arrays that a kernel changes as its last act, or in `_parts`, which is replaced as a whole: an
+interrupt leaves a stream before or after a whole block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels import network, second_core
+from ..kernels.arrays import F32, FILLED
+from ..kernels.descent import assist
+from ..kernels.jit import native
+from ..kernels.second_core import Assistant
+from ..memory.memory import Memory
+from ..memory.undo import UndoLog
+from ..model import Layout
+from ..optim import Optimizer
+from ..vocabulary import Tokens
+from .captured import Captured
+from .sources import KnownTokens, TokenSource
+from .tape import FROZEN_WINDOWS, Tape
+from .trace import Step
+from .weights import Learner, Weights
+
+
+class _Parts(NamedTuple):
+    """Everything about a stream that changes."""
+
+    weights: Weights
+    tape: Tape
+    memory: Memory | None
+    helper: Assistant | None = None
+
+
+class TokenStream:
+    """What a stream of tokens carries from token to token, and how it learns.
+
+    layout  the shape of the network
+    theta   float32, the weights, see `network`
+    memory  the memory beside the network, or None
+
+    It begins in the zero state, and learns.
+    """
+
+    def __init__(self, layout: Layout, theta: F32, optimizer: Optimizer, memory: Memory | None) -> None:
+        self.layout = layout
+        self._forward = native(network.forward)
+        tape = Tape(layout, layout.config.window, learning=True)
+        self._parts = self._refreshed(_Parts(Weights.fresh(theta, optimizer, self), tape, memory))
+
+    @property
+    def weights(self) -> Weights:
+        """theta and the optimizer's state; shared with forks until one of them learns."""
+        return self._parts.weights
+
+    @property
+    def tape(self) -> Tape:
+        """The records of the current window."""
+        return self._parts.tape
+
+    @property
+    def memory(self) -> Memory | None:
+        """The counts and the mixture."""
+        return self._parts.memory
+
+    @property
+    def learning(self) -> bool:
+        """Whether it learns from what it observes. Setting it drops the unfinished window, not the context."""
+        return self._parts.tape.learning
+
+    @learning.setter
+    def learning(self, learning: bool) -> None:
+        if learning != self.learning:
+            self._parts = self._parts._replace(tape=self._new_tape(learning))
+
+    @property
+    def distribution(self) -> F32:
+        """The distribution of the next token, float32 [V]; a view."""
+        tape, layout = self._parts.tape, self.layout
+        start = tape.start_of_state + layout.prediction
+        return tape.stream.tape[start : start + layout.n_symbols]
+
+    def observe_token(self, token: int) -> float:
+        """Take the next token, which is not checked; returns its surprisal in bits."""
+        parts = self._parts
+        at = parts.tape.stream.position.item(FILLED)
+        if at == parts.tape.window:
+            parts, at = self._begin_window(token), 0
+        weights, tape, memory, _ = parts
+        stream = tape.stream
+        stream.tokens[at] = token
+        self._forward(weights.theta, stream, at, 1, 1)
+        if memory is not None:
+            memory.remember(stream, at, 1, tape.learning)
+        return stream.bits.item(at)
+
+    def steps(self, source: TokenSource | Tokens, n: int | None = None) -> Iterator[Step]:
+        """Observe tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
+
+        source  int32 [n] tokens as `Vocabulary.encode` returns them, or what finds them; see `sources`
+        n       how many to observe at most; default: all of an array
+
+        At each yield the predictor has observed the tokens of the step and no others: it may be asked and forked.
+        Stops early if the source has no more tokens.
+        """
+        if isinstance(source, np.ndarray):
+            n = len(source) if n is None else n
+            source = KnownTokens(source)
+        done, n = 0, n or 0
+        while done < n:
+            self._make_room(n - done)
+            parts = self._parts
+            at = parts.tape.filled
+            if at == parts.tape.window:
+                parts, at = self._begin_window(source.peek(self.distribution)), 0
+            weights, tape, memory, _ = parts
+            end = min(tape.window, at + n - done)
+            source.prepare(weights, tape, at, end - at)
+            while at < end:
+                count = source.feed(weights, memory, tape, at, end - at)
+                if not count:
+                    return
+                yield Step(done, count, tape.stream, at)
+                done, at = done + count, at + count
+
+    def start_from(self, state: F32, tokens: Tokens, n_symbols: int, learning: bool) -> None:
+        """Go to where a window began with a state and has taken these tokens, after `n_symbols` tokens in all."""
+        parts = self._parts
+        window = self.layout.config.window if learning else FROZEN_WINDOWS[0]
+        tape = Tape.beginning_with(state, n_symbols - len(tokens), self.layout, window, learning)
+        tape.stream.tokens[: len(tokens)] = tokens
+        self._forward(parts.weights.theta, tape.stream, 0, 0, 1)  # the distribution of the state
+        if len(tokens):
+            self._forward(parts.weights.theta, tape.stream, 0, len(tokens), 1)
+        tape.stream.position[FILLED] = len(tokens)
+        self._parts = self._refreshed(parts._replace(tape=tape))
+
+    def fork(self, learning: bool | None = None) -> TokenStream:
+        """An independent copy, which learns if this one does or as `learning` says."""
+        parts, twin = self._parts, object.__new__(TokenStream)
+        twin.layout, twin._forward = self.layout, self._forward
+        parts.weights.share_with(twin)
+        memory = parts.memory.fork() if parts.memory is not None else None
+        is_alike = learning is None or learning == self.learning
+        tape = parts.tape.copy() if is_alike else self._new_tape(bool(learning), assisted=False)
+        twin._parts = _Parts(parts.weights, tape, memory)
+        return twin
+
+    def reset(self) -> None:
+        """Forget the context; keep the weights and what has been counted."""
+        parts, tape = self._parts, self._new_tape(self.learning)
+        tape.first_state[:] = 0
+        memory = parts.memory.restarted() if parts.memory is not None else None
+        self._parts = parts = self._refreshed(parts._replace(tape=tape, memory=memory))
+        self._publish_arrays(parts)
+
+    def log_changes(self) -> UndoLog:
+        """Log all changes of the memory from now on; an earlier log ends."""
+        memory = self._parts.memory
+        return UndoLog(0) if memory is None else memory.log_changes()
+
+    def capture(self, log: UndoLog) -> Captured:
+        """What `restore` needs beside the log, whose epoch begins now. Raises ValueError if the log has ended."""
+        weights, tape, memory, _ = self._parts
+        return Captured(weights, tape.copy(), None if memory is None else memory.captured(log))
+
+    def restore(self, captured: Captured, log: UndoLog) -> None:
+        """Become equal to what this stream was when `capture` was called; see `StreamPredictor.restore`."""
+        parts, memory = self._parts, None
+        if parts.memory is not None and captured.memory is not None:
+            memory = parts.memory.restored(captured.memory, log)
+        tape = captured.tape.copy()
+        captured.weights.share_with(self)
+        restored = _Parts(captured.weights, tape if parts.helper is None else tape.with_marks(), memory, parts.helper)
+        self._parts = restored
+        if parts.weights is not captured.weights:
+            parts.weights.release(self)
+        if memory is not None:
+            memory.finish_restore()
+        self._publish_arrays(restored)
+
+    def _refreshed(self, parts: _Parts) -> _Parts:
+        """The same parts, with the distribution of the state that they hold computed."""
+        self._forward(parts.weights.theta, parts.tape.stream, parts.tape.filled, 0, 1)
+        if parts.memory is not None:
+            parts.memory.mix(parts.tape.stream, parts.tape.filled)
+        return parts
+
+    def _begin_window(self, next_token: int) -> _Parts:
+        """The tape is full: learn from it if `learning`, and begin the next window from the carried state."""
+        parts = self._parts
+        if parts.tape.learning:
+            if parts.weights.is_shared:
+                parts = self._own_weights()
+            learner = Learner(self.layout, parts.tape.window) if parts.helper is None else parts.helper.learner
+            parts.weights.update(parts.tape, next_token, learner)
+        elif parts.tape.window < FROZEN_WINDOWS[-1]:
+            longer = next(window for window in FROZEN_WINDOWS if window > parts.tape.window)
+            self._parts = parts = parts._replace(tape=self._new_tape(False, longer))
+        else:
+            parts.tape.restart()
+        if parts.helper is not None:
+            self._publish_arrays(parts)
+            parts.helper.window_done()
+        return parts
+
+    def _make_room(self, n: int) -> None:
+        """Give a frozen predictor that is about to read a block a tape that takes more of it at once."""
+        tape = self._parts.tape
+        if not tape.learning and n > tape.window < FROZEN_WINDOWS[-1]:
+            longer = next((window for window in FROZEN_WINDOWS if window >= n), FROZEN_WINDOWS[-1])
+            self._parts = self._parts._replace(tape=self._new_tape(False, longer))
+
+    def _new_tape(
+        self, learning: bool, frozen_window: int = FROZEN_WINDOWS[0], *, assisted: bool | None = None
+    ) -> Tape:
+        """A tape whose window begins where the stream stands now."""
+        if assisted is None:
+            assisted = self._parts.helper is not None
+        tape = self._parts.tape
+        window = self.layout.config.window if learning else FROZEN_WINDOWS[-1] if assisted else frozen_window
+        tape = Tape.beginning_with(tape.state, tape.n_symbols, self.layout, window, learning)
+        return tape.with_marks() if assisted else tape
+
+    def _own_weights(self) -> _Parts:
+        """Copy the weights that are shared with a fork, so that they may change."""
+        parts, shared = self._parts, self._parts.weights
+        tape = parts.tape if parts.helper is None else parts.tape.with_marks()
+        self._parts = parts._replace(weights=shared.copy(self), tape=tape)
+        shared.release(self)
+        return self._parts
+
+    # The second core
+
+    @contextmanager
+    def assisted(self) -> Iterator[None]:
+        """See `StreamPredictor.assisted`."""
+        n_weights = self.layout.tables  # all that lies before the tables is read in each step
+        helper = self._parts.helper
+        if (helper is not None and not helper.is_done) or not second_core.helps(n_weights):
+            yield
+            return
+        helper = Assistant(assist, Learner(self.layout, self.layout.config.window))
+        try:
+            self._set_helper(helper)
+            helper.start()
+            yield
+        finally:
+            helper.end()
+            self._set_helper(None)
+
+    def _set_helper(self, helper: Assistant | None) -> None:
+        """Work with an assistant from now on, or without; an unfinished window goes on."""
+        parts = self._parts
+        tape = parts.tape.without_marks() if helper is None else parts.tape.with_marks()
+        self._parts = parts = parts._replace(helper=helper, tape=tape)
+        if not tape.learning:
+            self._parts = parts = parts._replace(tape=self._new_tape(False))
+        if helper is not None:
+            self._publish_arrays(parts)
+
+    def _publish_arrays(self, parts: _Parts) -> None:
+        """Give the assistant the arrays of these parts, if they are not those that it has.
+
+        Where an array was replaced, the layout was too: until this, the assistant is not called.
+        """
+        weights, tape, _, helper = parts
+        if helper is not None and helper.layout is not tape.stream.layout:
+            learner = helper.learner
+            helper.set_arrays(weights.theta, tape.stream, learner.gradient, weights.optimizer.slots, learner.hyper)

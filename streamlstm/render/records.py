@@ -1,0 +1,127 @@
+"""Tables of scores: a record per unit or per file, for people (text) or for programs (tsv, jsonl)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from itertools import repeat, zip_longest
+from typing import Any
+
+from ..tasks.characters import escaped_text, json_string
+from ..tasks.score import UNITS, check_choice, check_level
+from ..tasks.units import Scores
+
+FORMATS = ("text", "tsv", "jsonl")
+CACHED_LENGTH = 32
+"""The formatted texts of units up to this length are cached: characters and words repeat."""
+
+
+def format_scores(
+    scores: Iterable[Scores | tuple[Scores, Scores]],
+    by: str = "word",
+    format: str = "tsv",
+    unit: str = "bits",
+    file: str = "-",
+) -> str:
+    r"""The table of what `score_by` or `compare` yields, as the command `score` writes it.
+
+    by      the level that was scored: symbol, character, word, line or file
+    format  text, tsv or jsonl
+    unit    bits, nats or log10
+    file    the name of the text
+
+    Raises ValueError for any other value of these.
+
+    >>> from streamlstm import StreamPredictor, score_by
+    >>> print(format_scores(score_by(StreamPredictor(), "a")).expandtabs(8), end="")
+    line    column  offset  bits    text    file
+    1       1       0       8.0     a       -
+    """
+    tables = [each if isinstance(each, tuple) else (each,) for each in scores]
+    table = ScoreTable(by, format, unit, compared=any(len(each) == 2 for each in tables))
+    return table.header + "".join(table.rows(file, *each) for each in tables) + table.total(file)
+
+
+class ScoreTable:
+    """Formats scores as they arrive.
+
+    by        the level that is scored
+    format    text, tsv or jsonl
+    unit      of surprisal: bits, nats or log10
+    compared  whether two models are compared
+    titled    whether the name of each file is a line of its own, where the records do not contain it
+
+    `header` is the first line. For each file follow `title`, `rows` for each table of scores, and `total`.
+    """
+
+    def __init__(self, by: str, format: str, unit: str, compared: bool = False, titled: bool = False) -> None:
+        self._whole_files = check_level("by", by) == "file"
+        check_choice("format", format, FORMATS)
+        check_choice("unit", unit, UNITS)
+        self._factor, self._format, self._compared = UNITS[unit], format, compared
+        self._titled = titled and format == "text" and not self._whole_files
+        self._sums = [0.0, 0.0, 0.0]  # symbols and bits of the file so far, where a record is a file
+        floats = [f"ratio_{unit}", f"{unit}_a", f"{unit}_b"] if compared else [unit]
+        if self._whole_files:
+            ints = [] if compared else ["symbols"]
+            floats += [] if compared else [f"{unit}_per_symbol"]
+            texts = ["file"]
+        else:
+            ints, texts = ["line", "column", "offset"], ["text"] if format == "text" else ["text", "file"]
+        self._kinds = "d" * len(ints) + "f" * len(floats) + "s" * len(texts)
+        self.header, self._template = self._layout([*ints, *floats, *texts])
+        self._quoted, self._cached = (json_string, _json_cell) if format == "jsonl" else (escaped_text, _cell)
+
+    def _layout(self, names: list[str]) -> tuple[str, str]:
+        """The header, and the template of a record."""
+        kinds = self._kinds
+        exact = {"d": "%d", "f": "%r", "s": "%s"}
+        if self._format == "jsonl":
+            fields = [f'"{name}":{exact[kind]}' for name, kind in zip(names, kinds, strict=True)]
+            return "", "{" + ",".join(fields) + "}\n"
+        if self._format == "text" and not self._whole_files:
+            widths = {"d": "%9", "f": "%13", "s": "  %"}
+            header = "".join(f"{widths[kind]}s" for kind in kinds) % tuple(names)
+            ends = {"d": "d", "f": ".4f", "s": "s"}
+            return header + "\n", "".join(widths[kind] + ends[kind] for kind in kinds) + "\n"
+        short = [f"%.{4 if name.endswith('_per_symbol') else 2}f" for name in names]
+        fields = [s if self._format == "text" and k == "f" else exact[k] for s, k in zip(short, kinds, strict=True)]
+        return "\t".join(names) + "\n", "\t".join(fields) + "\n"
+
+    def title(self, file: str) -> str:
+        """The line before the records of a file, or nothing."""
+        return f"==> {escaped_text(file)} <==\n" if self._titled else ""
+
+    def rows(self, file: str, *scores: Scores) -> str:
+        """The records of units of a file, scored by one model, or by the two that are compared."""
+        units = scores[0]
+        if self._whole_files:
+            sums = [float(units.n_symbols.sum()), *(float(table.bits.sum()) for table in scores)]
+            self._sums = [a + b for a, b in zip_longest(self._sums, sums, fillvalue=0.0)]
+            return ""
+        floats = [self._factor * table.bits for table in scores]
+        if self._compared:
+            floats = [floats[1] - floats[0], *floats]
+        positions = [units.lines, units.columns, units.offsets]
+        columns: list[Iterable[Any]] = [array.tolist() for array in (*positions, *floats)]
+        columns.append(self._cells(units.texts))
+        if self._format != "text":
+            columns.append(repeat(self._quoted(file)))
+        return "".join([self._template % row for row in zip(*columns)])  # noqa: B905 repeat is endless
+
+    def total(self, file: str) -> str:
+        """The record of a whole file, where a record is a file, after its last table of scores."""
+        if not self._whole_files:
+            return ""
+        n_symbols, a, b = self._sums[0], self._factor * self._sums[1], self._factor * self._sums[2]
+        self._sums = [0.0, 0.0, 0.0]
+        numbers = (b - a, a, b) if self._compared else (n_symbols, a, a / max(n_symbols, 1))
+        return self._template % (*numbers, self._quoted(file))
+
+    def _cells(self, texts: list[str]) -> Iterable[str]:
+        quoted, cached = self._quoted, self._cached
+        return [cached(text) if len(text) <= CACHED_LENGTH else quoted(text) for text in texts]
+
+
+_json_cell: Callable[[str], str] = lru_cache(4096)(json_string)
+_cell: Callable[[str], str] = lru_cache(4096)(escaped_text)

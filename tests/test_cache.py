@@ -1,0 +1,336 @@
+"""The cache of compiled kernels: shared by processes, repaired if it is damaged, kept in a private folder."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numba
+import pytest
+from filelock import FileLock
+
+import streamlstm
+from streamlstm.kernels import cache, jit
+
+LOG = """
+import logging
+logging.basicConfig(format="%(message)s")
+logging.getLogger("streamlstm").setLevel(logging.INFO)
+"""
+
+# A process that uses every kernel that streaming needs, and prints the surprisals and the cache folder.
+STREAM = """
+from streamlstm import Config, StreamPredictor
+predictor = StreamPredictor(config=Config(hidden=8, layers=2, window=4))
+bits = predictor.observe_many(b"the same bits again and again")
+predictor.trace(b"x", 2)
+print(bits.tobytes().hex())
+from streamlstm.kernels import cache
+print(cache.cache_folder())
+"""
+
+# A process that compiles one small kernel, and prints its name and the cache folder.
+SMALL = """
+from streamlstm.kernels import cache, jit, ranks
+print(jit.native(jit.ENTRIES[0]).__name__)
+print(cache.cache_folder())
+"""
+
+# A process that then compiles a function of its own.
+AND_COMPILE = """
+import sys
+import numpy as np, numba
+print("numba.np.linalg" in sys.modules)
+print(numba.njit(lambda x: np.sort(x)[1] + x.sum())(np.array([4.0, 3.0])))
+"""
+
+
+def start(folder, cwd=None, script=STREAM, **environment):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), **environment}
+    if not folder:
+        del environment["NUMBA_CACHE_DIR"]
+    environment = {name: value for name, value in environment.items() if value is not None}
+    return subprocess.Popen(
+        [sys.executable, "-c", LOG + script],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    """The bits that the process printed, its cache folder, and its stderr."""
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    bits, folder = output.split()
+    return bits, Path(folder), errors
+
+
+def lock_is_free(folder):
+    """Whether another process could lock the cache folder now."""
+    with FileLock(folder / "lock", timeout=0) as lock:
+        return lock.is_locked
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A filled cache, its folder of kernels, and the right bits."""
+    root = tmp_path_factory.mktemp("cache")
+    bits, folder, errors = finish(start(root))
+    assert cache.NOTICE in errors
+    return root, folder, bits
+
+
+@pytest.fixture
+def copied(tmp_path, filled):
+    """A copy of the filled cache, for a test that changes it."""
+    root, folder, bits = filled
+    copy = tmp_path / "cache"
+    shutil.copytree(root, copy)
+    return copy, copy / folder.relative_to(root), bits
+
+
+def test_a_filled_cache_is_used_silently(filled):
+    root, _, bits = filled
+    assert finish(start(root))[::2] == (bits, "")
+
+
+def test_a_start_from_the_cache_imports_no_compiler_until_something_is_compiled(filled):
+    output, errors = start(filled[0], script=STREAM + AND_COMPILE).communicate(timeout=300)
+    assert output.split()[2:] == ["False", "11.0"], errors
+
+
+def test_importing_the_kernels_creates_no_folder(tmp_path):
+    script = "from streamlstm.kernels import descent; from streamlstm.tasks import coder, generate"
+    output, errors = start(tmp_path / "cache", script=script).communicate(timeout=300)
+    assert (output, errors) == ("", "")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_many_processes_that_start_on_an_empty_cache_agree(tmp_path, filled):
+    processes = [start(tmp_path) for _ in range(4)]
+    results = [finish(process) for process in processes]
+    assert {bits for bits, _, _ in results} == {filled[2]}
+    assert sum(cache.NOTICE in errors for _, _, errors in results) >= 1
+    assert finish(start(tmp_path))[2] == ""
+
+
+def damage_cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def damage_flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_flip, Path.unlink], ids=["cut", "flipped", "missing"])
+@pytest.mark.parametrize("kind", ["nbi", "nbc", "sha256"])
+def test_a_damaged_cache_is_noticed_and_rebuilt(copied, damage, kind):
+    root, folder, bits = copied
+    (file,) = folder.glob(f"ranks.*.{kind}")
+    damage(file)
+    again, _, errors = finish(start(root))
+    assert again == bits
+    assert cache.NOTICE in errors
+    assert finish(start(root))[::2] == (bits, "")
+
+
+def copied_package(tmp_path):
+    package = tmp_path / "streamlstm"
+    shutil.copytree(Path(streamlstm.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "*.safe*"))
+    return package
+
+
+def test_an_edited_source_is_noticed(tmp_path, filled):
+    network = copied_package(tmp_path) / "kernels" / "network.py"
+    text = network.read_text()
+    assert "f32(0.0), f32(1.0)" in text
+    network.write_text(text.replace("f32(0.0), f32(1.0)", "f32(0.0), f32(1.5)"))
+    bits, folder, _ = finish(start(filled[0], cwd=tmp_path, PYTHONPATH=str(tmp_path)))
+    assert bits != filled[2]
+    assert folder != filled[1]
+
+
+@pytest.mark.parametrize("name", ["kernels/lanes.py", "kernels/arrays.py", "memory/arrays.py", "tasks/coder.py"])
+def test_the_digest_covers_every_package_that_holds_kernels(tmp_path, name):
+    package = copied_package(tmp_path)
+    before = cache.digest_of(package)
+    with (package / name).open("a") as source:
+        source.write("# edited\n")
+    assert cache.digest_of(package) != before
+    assert cache.digest_of(Path(streamlstm.__file__).parent) == before
+
+
+def test_the_digest_ignores_what_holds_no_kernels(tmp_path):
+    package = copied_package(tmp_path)
+    before = cache.digest_of(package)
+    with (package / "cli" / "options.py").open("a") as source:
+        source.write("# edited\n")
+    assert cache.digest_of(package) == before
+
+
+def test_without_a_home_the_cache_is_in_the_temporary_folder(tmp_path):
+    _, folder, errors = finish(start("", script=SMALL, HOME=os.devnull, XDG_CACHE_HOME=None, TMPDIR=str(tmp_path)))
+    assert cache.NOTICE in errors
+    assert list(folder.glob("*.nbc"))
+    assert folder.is_relative_to(tmp_path)
+    while folder != tmp_path:
+        assert folder.stat().st_mode & 0o077 == 0
+        folder = folder.parent
+
+
+def test_where_nothing_can_be_written_the_kernels_are_compiled_each_time(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    _, folder, errors = finish(start(tmp_path / "file" / "cache", script=SMALL))
+    assert folder == Path("None")
+    assert cache.NOTICE in errors
+
+
+needs_owners = pytest.mark.skipif(not hasattr(os, "getuid"), reason="the system has no owners of files")
+
+
+@pytest.fixture
+def fresh_choice(monkeypatch, tmp_path):
+    """Choose the cache folder again, in the temporary folder."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", os.devnull)
+    monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path))
+    cache.cache_folder.cache_clear()
+    yield tmp_path / f"streamlstm-{os.getuid()}"
+    cache.cache_folder.cache_clear()
+
+
+@needs_owners
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_folder_that_others_can_write_to_is_not_used(fresh_choice, level):
+    folder = cache.cache_folder()
+    assert folder == fresh_choice / "streamlstm" / folder.name
+    (fresh_choice, fresh_choice / "streamlstm", folder)[level].chmod(0o777)
+    cache.cache_folder.cache_clear()
+    assert cache.cache_folder() is None
+
+
+@needs_owners
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_folder_that_another_user_owns_is_not_used(fresh_choice, level, monkeypatch):
+    folder = cache.cache_folder()
+    foreign = (fresh_choice, fresh_choice / "streamlstm", folder)[level]
+    if os.getuid() == 0:
+        os.chown(foreign, 12345, -1)
+    else:  # only root can give a folder away
+        status = Path.stat
+        theirs = lambda path, **how: os.stat_result((*status(path, **how)[:4], 12345, *status(path, **how)[5:]))  # noqa: E731
+        monkeypatch.setattr(Path, "stat", lambda path, **how: (theirs if path == foreign else status)(path, **how))
+    cache.cache_folder.cache_clear()
+    assert cache.cache_folder() is None
+
+
+@needs_owners
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give a link away")
+def test_a_link_that_another_user_made_is_not_followed(fresh_choice, tmp_path):
+    (tmp_path / "own").mkdir(mode=0o700)
+    fresh_choice.symlink_to(tmp_path / "own")
+    os.chown(fresh_choice, 12345, -1, follow_symlinks=False)
+    assert cache.cache_folder() is None
+
+
+WAIT_AFTER_THE_INTERRUPT = f"""
+import sys, time
+try:
+    exec({STREAM!r})
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.3, 1.1])
+def test_an_interrupt_while_compiling_releases_the_lock(tmp_path, delay):
+    process = start(tmp_path, script=WAIT_AFTER_THE_INTERRUPT)
+    assert cache.NOTICE in process.stderr.readline()
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.stdout.readline() == "interrupted\n"
+        (folder,) = (tmp_path / "streamlstm").iterdir()
+        assert lock_is_free(folder)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wrong(n: int):
+    return n.nothing
+
+
+def test_an_error_while_compiling_releases_the_lock(monkeypatch):
+    monkeypatch.setattr(jit, "ENTRIES", [])
+    with pytest.raises(numba.TypingError):
+        jit.native(jit.entry(wrong))
+    assert lock_is_free(cache.cache_folder())
+
+
+def test_a_process_that_keeps_the_lock_is_not_waited_for_forever(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "LONGEST_WAIT", 0.2)
+    lock = cache.CacheLock(tmp_path)
+    with FileLock(tmp_path / "lock"):
+        for longest in (30, 0.15):  # the second time it does not wait at all
+            started = time.monotonic()
+            with lock.held():
+                assert time.monotonic() < started + longest
+
+
+def kernels_of_another_version(parent, name, age_in_days):
+    folder = parent / name
+    folder.mkdir()
+    for file in ("lock", "ranks.x.1.nbc", "ranks.x.nbi", "ranks.x.sha256"):
+        (folder / file).touch()
+    used = time.time() - age_in_days * 86400
+    os.utime(folder, (used, used))
+    return folder
+
+
+def test_kernels_that_were_not_used_for_a_month_are_removed_when_new_ones_are_made(fresh_choice):
+    parent = fresh_choice / "streamlstm"
+    parent.mkdir(parents=True, mode=0o700)
+    fresh_choice.chmod(0o700)
+    unused = kernels_of_another_version(parent, "0123456789abcdef", cache.DAYS_KEPT + 1)
+    recent = kernels_of_another_version(parent, "00112233445566aa", cache.DAYS_KEPT - 1)
+    foreign = kernels_of_another_version(parent, "not-our-own", 1000)
+    folder = cache.cache_folder()
+    assert sorted(parent.iterdir()) == sorted([folder, recent, foreign])
+    assert not unused.exists()
+
+
+def test_kernels_that_another_process_uses_are_not_removed(tmp_path):
+    folder = kernels_of_another_version(tmp_path, "0123456789abcdef", 1000)
+    files = sorted(folder.iterdir())
+    with FileLock(folder / "lock"):
+        cache.remove_unused(tmp_path, 30)
+        assert sorted(folder.iterdir()) == files
+    cache.remove_unused(tmp_path, 30)
+    assert not folder.exists()
+
+
+def test_each_use_of_a_cache_counts(fresh_choice):
+    folder = cache.cache_folder()
+    os.utime(folder, (0, 0))
+    cache.cache_folder.cache_clear()
+    assert cache.cache_folder() == folder
+    assert folder.stat().st_mtime > time.time() - 60
+
+
+def test_a_cache_that_is_removed_while_a_process_runs_is_filled_again(tmp_path):
+    remove = "import shutil; from streamlstm.kernels import cache; shutil.rmtree(cache.cache_folder())\n"
+    for _ in range(2):
+        assert cache.NOTICE in finish(start(tmp_path, script=remove + SMALL))[2]
+    assert finish(start(tmp_path, script=SMALL))[2] == ""
