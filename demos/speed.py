@@ -53,10 +53,11 @@ import numpy as np
 import streamlstm.cli
 from streamlstm import Adam, Config, StreamPredictor, Vocabulary
 from streamlstm.kernels import network
-from streamlstm.kernels.arrays import F32, POSITION, Stream
+from streamlstm.kernels.arrays import F32
 from streamlstm.kernels.jit import kernel
 from streamlstm.kernels.lanes import lane_sum, load
 from streamlstm.model import Layout, aligned_zeros
+from streamlstm.predictor.tape import FROZEN_WINDOWS, Tape
 from streamlstm.tasks.training import Trainer, TrainingPlan
 
 try:
@@ -301,19 +302,19 @@ forward = kernel(network.forward.py_func)
 
 @numba.njit(error_model="numpy", nogil=True)
 def step_through(theta, stream, text):
-    """Read `text` in steps of one symbol; the tape is one record that each step overwrites."""
-    for token in text:
-        stream.tokens[0] = token
-        forward(theta, stream, 0, 1, 1)
+    """Read `text` in steps of one symbol, from slot to slot of the tape, and after the last one from slot 0 again."""
+    window = stream.tokens.size - 1
+    for index in range(len(text)):
+        slot = index % window
+        stream.tokens[slot] = text[index]
+        forward(theta, stream, slot, 1, 1)
+        if slot == window - 1:
+            network.copy_slot(stream, 0, window)
 
 
 def step_by_step(shape: Shape, weights: dict[str, F32], text: bytes) -> Run:
     layout = Layout(shape.config(), V)
-    sizes = layout.describe(learning=False).copy()
-    sizes[network.SLOT] = 0  # so that each step writes where it reads
-    theta, tape = layout.flat(weights), aligned_zeros(layout.record(learning=False))
-    bits, tokens = np.zeros(1, np.float32), np.zeros(1, np.int32)
-    stream = Stream(tape, tokens, bits, sizes, position=np.zeros(POSITION, np.int64))
+    theta, stream = layout.flat(weights), Tape(layout, FROZEN_WINDOWS[-1], learning=False).stream
     network.forward(theta, stream, 0, 0, 1)  # the distribution before the first symbol
 
     def run() -> int:

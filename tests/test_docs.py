@@ -86,3 +86,10 @@ def test_every_public_name_is_in_the_api_reference():
 def test_every_page_is_in_the_navigation():
     listed = re.findall(r"([\w/-]+\.md)$", (ROOT / "docs" / "mkdocs.yml").read_text(), re.MULTILINE)
     assert sorted(listed) == NAMES
+
+
+def test_how_it_works_includes_the_reference_implementation():
+    page = (PAGES / "how-it-works.md").read_text()
+    included = re.findall(r'^ *--8<-- "([^"]+)"$', page, re.MULTILINE)
+    assert included == [f"streamlstm/reference/{name}.py" for name in ("network", "memory", "text")]
+    assert all((ROOT / path).exists() for path in included)
