@@ -222,11 +222,6 @@ def check_level(name: str, level: str) -> str:
     return level
 
 
-def _parts_of(text: Part | Iterable[Part]) -> Iterable[Part]:
-    """The parts of a text that may be given in one part."""
-    return [text] if isinstance(text, str | bytes | bytearray | memoryview | np.ndarray) else text
-
-
 def _text_parts(parts: Parts) -> Iterable[str | bytes]:
     return [parts] if isinstance(parts, str | bytes) else parts
 
