@@ -36,5 +36,5 @@ def twin_of(predictor, dtype=np.float64) -> Reference:
     config = predictor.config
     layout = Layout(config, len(predictor.vocabulary))
     return Reference(
-        theta_of(predictor), layout.n_symbols, layout.hidden, config.layers, config.connections == "skip", dtype
+        theta_of(predictor), layout.n_symbols, layout.hidden, config.layers, config.connections == "skip", dtype=dtype
     )

@@ -73,7 +73,7 @@ def _concatenate(builder: Any, rows: list[Any]) -> Any:
     return rows[0]
 
 
-def _pointers(context: Any, builder: Any, array_type: Any, array: Any, run: Any, kind: Any) -> list[Any]:
+def _pointers(context: Any, builder: Any, array_type: Any, array: Any, *, run: Any, kind: Any) -> list[Any]:
     """Pointers to a `kind` at array[index], array[index + stride], …, for `run` = (index, stride, rows)."""
     data = context.make_array(array_type)(context, builder, array).data
     index, stride, rows = run
@@ -96,7 +96,7 @@ def load(typingctx, array, index, n):
     kind = _vector(n.literal_value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        [pointer] = _pointers(context, builder, sig.args[0], args[0], (args[1], *_ONE_ROW), kind)
+        [pointer] = _pointers(context, builder, sig.args[0], args[0], run=(args[1], *_ONE_ROW), kind=kind)
         return builder.load(pointer, align=4)
 
     return Lanes(kind.count)(array, types.intp, n), codegen
@@ -107,7 +107,7 @@ def store(typingctx, array, index, value):
     """Write the lanes of `value` to `array[index : index + n]`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        [pointer] = _pointers(context, builder, sig.args[0], args[0], (args[1], *_ONE_ROW), args[2].type)
+        [pointer] = _pointers(context, builder, sig.args[0], args[0], run=(args[1], *_ONE_ROW), kind=args[2].type)
         builder.store(args[2], pointer, align=4)
         return context.get_dummy_value()
 
@@ -122,7 +122,7 @@ def load_tile(typingctx, array, index, stride, rows, n):
     kind, count = _vector(n.literal_value), rows.literal_value
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointers = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), kind)
+        pointers = _pointers(context, builder, sig.args[0], args[0], run=(*args[1:3], count), kind=kind)
         return _concatenate(builder, [builder.load(pointer, align=4) for pointer in pointers])
 
     return Lanes(count * kind.count)(array, types.intp, types.intp, rows, n), codegen
@@ -137,7 +137,7 @@ def store_tile(typingctx, array, index, stride, rows, value):
     n = value.n // count
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointers = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), _vector(n))
+        pointers = _pointers(context, builder, sig.args[0], args[0], run=(*args[1:3], count), kind=_vector(n))
         for row, pointer in enumerate(pointers):
             builder.store(_shuffle(builder, args[4], range(row * n, row * n + n)), pointer, align=4)
         return context.get_dummy_value()
@@ -153,7 +153,7 @@ def spread(typingctx, array, index, stride, rows, n):
     columns, count = n.literal_value, rows.literal_value
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointers = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), ir.FloatType())
+        pointers = _pointers(context, builder, sig.args[0], args[0], run=(*args[1:3], count), kind=ir.FloatType())
         return _concatenate(builder, [_splat(builder, builder.load(pointer, align=4), columns) for pointer in pointers])
 
     return Lanes(count * columns)(array, types.intp, types.intp, rows, n), codegen

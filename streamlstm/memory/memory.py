@@ -122,6 +122,7 @@ class Memory:
         first: int,
         count: int,
         learn: bool,
+        *,
         report: F32 = _NO_REPORT,
         marked: U8 = _NONE_MARKED,
         k: int = 0,

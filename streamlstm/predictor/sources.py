@@ -57,7 +57,7 @@ class KnownTokens:
         stream, marked, k = tape.stream, self._marked, self._k
         if memory is not None:
             report = self._report[self._done * REPORT : (self._done + count) * REPORT]
-            count = memory.remember(stream, first, count, tape.learning, report, marked, k)
+            count = memory.remember(stream, first, count, tape.learning, report=report, marked=marked, k=k)
         elif k:
             count = native(ranks.count_to_marked)(stream, first, count, marked, k)
             stream.position[FILLED] = first + count

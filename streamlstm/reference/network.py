@@ -21,7 +21,7 @@ Weights = dict[tuple[str, int], Array]
 class Reference:
     """An LSTM that reads one stream, with or without skip connections. `theta` is the flat array of the kernels."""
 
-    def __init__(self, theta: Array, V: int, H: int, L: int, skip: bool, dtype: type = np.float64) -> None:
+    def __init__(self, theta: Array, V: int, H: int, L: int, skip: bool, *, dtype: type = np.float64) -> None:
         G, C, layers_read = 4 * H, -(-V // 128) * 128, range(0 if skip else L - 1, L)
         shapes: dict[tuple[str, int], tuple[int, ...]] = {}
         for l in range(L):

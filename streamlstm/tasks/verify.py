@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,23 +54,30 @@ def verify(data: bytes | str, predictor: StreamPredictor, seed: int = 0) -> Iter
 
 
 def _rows(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator) -> Iterator[Row]:
-    whole = predictor.fork()
-    bits = whole.observe_many(tokens)
+    end = predictor.fork()
+    whole = _Run(end.observe_many(tokens), end)
     one_by_one = _OneByOne(predictor.fork(), tokens)
     checks: list[Callable[[], Row]] = [
         one_by_one.normalised,
         one_by_one.scored_first,
-        lambda: _one_pass(tokens, predictor, random, bits, one_by_one, whole),
-        lambda: _causal(tokens, predictor, random, bits),
-        lambda: _resumable(tokens, predictor, random, bits, whole),
+        lambda: _one_pass(tokens, predictor, random, one_by_one, whole),
+        lambda: _causal(tokens, predictor, random, whole),
+        lambda: _resumable(tokens, predictor, random, whole),
     ]
     if predictor.vocabulary.characters is None:
-        checks.append(lambda: _lossless(tokens, predictor, bits))
+        checks.append(lambda: _lossless(tokens, predictor, whole))
     for check in checks:
         row = check()
         yield row
         if row.counterexample:
             return
+
+
+class _Run(NamedTuple):
+    """The surprisals of the data, and the predictor after it."""
+
+    bits: F32
+    end: StreamPredictor
 
 
 class _OneByOne:
@@ -109,12 +117,7 @@ class _OneByOne:
 
 
 def _one_pass(
-    tokens: Tokens,
-    predictor: StreamPredictor,
-    random: np.random.Generator,
-    bits: F32,
-    one_by_one: _OneByOne,
-    whole: StreamPredictor,
+    tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, one_by_one: _OneByOne, whole: _Run
 ) -> Row:
     """One block, single symbols, and blocks of random sizes give the same surprisals and the same predictor."""
     reader, blocks = predictor.fork(), []
@@ -125,17 +128,15 @@ def _one_pass(
         done, n_blocks = done + size, n_blocks + 1
     in_blocks = np.concatenate([*blocks, np.empty(0, dtype=np.float32)])
     figures = f"one block, {len(tokens):,} single symbols and {n_blocks:,} blocks of random sizes: the same bits"
-    for name, other, end in (
-        ("symbol by symbol", one_by_one.bits, one_by_one.predictor),
-        ("in blocks", in_blocks, reader),
-    ):
-        found = _difference(bits, other, 0, whole, end)
+    single = _Run(one_by_one.bits, one_by_one.predictor)
+    for name, run in (("symbol by symbol", single), ("in blocks", _Run(in_blocks, reader))):
+        found = _difference(whole, run, 0)
         if found:
             return Row("one pass", figures, f"{name} instead of in one block, {found}")
     return Row("one pass", figures)
 
 
-def _causal(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, bits: F32) -> Row:
+def _causal(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: _Run) -> Row:
     """Replacing the symbols after a random position changes no surprisal before it."""
     positions = sorted(int(random.integers(0, len(tokens), endpoint=True)) for _ in range(2))
     listed = " and ".join(f"{position:,}" for position in positions)
@@ -143,16 +144,14 @@ def _causal(tokens: Tokens, predictor: StreamPredictor, random: np.random.Genera
     for position in positions:
         future = random.integers(0, len(predictor.vocabulary), TAIL).astype(np.int32)
         other = predictor.fork().observe_many(np.concatenate([tokens[:position], future]))
-        wrong = _first(~_same(bits[:position], other[:position]))
+        wrong = _first(~_same(whole.bits[:position], other[:position]))
         if wrong is not None:
             found = f"with other symbols from {position:,} on, symbol {wrong:,} has {other[wrong]} bits"
-            return Row("causal", figures, f"{found}, not {bits[wrong]}")
+            return Row("causal", figures, f"{found}, not {whole.bits[wrong]}")
     return Row("causal", figures)
 
 
-def _resumable(
-    tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, bits: F32, whole: StreamPredictor
-) -> Row:
+def _resumable(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: _Run) -> Row:
     """A predictor saved at a random position and loaded continues as if it had never stopped."""
     position = int(random.integers(0, len(tokens), endpoint=True))
     reader = predictor.fork()
@@ -161,16 +160,17 @@ def _resumable(
         path = Path(folder) / "model.safetensors"
         reader.save(path)
         resumed = StreamPredictor.load(path)
-    found = _difference(bits[position:], resumed.observe_many(tokens[position:]), position, whole, resumed)
+    rest = _Run(resumed.observe_many(tokens[position:]), resumed)
+    found = _difference(_Run(whole.bits[position:], whole.end), rest, position)
     figures = f"saved and loaded at symbol {position:,}: the same bits after"
     return Row("resumable", figures, found and f"resumed at symbol {position:,}, {found}")
 
 
-def _lossless(tokens: Tokens, predictor: StreamPredictor, bits: F32) -> Row:
+def _lossless(tokens: Tokens, predictor: StreamPredictor, whole: _Run) -> Row:
     """`decompress` restores what `compress` compressed."""
     data = tokens.astype(np.uint8).tobytes()
     packed = compress(data, predictor)
-    ideal = float(bits.sum(dtype=np.float64)) / 8
+    ideal = float(whole.bits.sum(dtype=np.float64)) / 8
     figures = f"{len(data):,} bytes to {len(packed):,} and back; the surprisals sum to {ideal:,.1f}"
     back = decompress(packed, predictor)
     if back == data:
@@ -180,15 +180,18 @@ def _lossless(tokens: Tokens, predictor: StreamPredictor, bits: F32) -> Row:
     return Row("lossless", figures, f"byte {position:,} differs after decompression")
 
 
-def _difference(bits: F32, other: F32, first: int, end: StreamPredictor, other_end: StreamPredictor) -> str:
-    """The first difference between two runs, as text: in a surprisal, or in the final distribution or weights."""
-    wrong = _first(~_same(bits, other))
+def _difference(run: _Run, other: _Run, first: int) -> str:
+    """The first difference between two runs, as text: in a surprisal, or in the final distribution or weights.
+
+    first: the index in the data of their first surprisal
+    """
+    wrong = _first(~_same(run.bits, other.bits))
     if wrong is not None:
-        return f"symbol {first + wrong:,} has {other[wrong]} bits, not {bits[wrong]}"
-    if not _same(end.predict(), other_end.predict()).all():
+        return f"symbol {first + wrong:,} has {other.bits[wrong]} bits, not {run.bits[wrong]}"
+    if not _same(run.end.predict(), other.end.predict()).all():
         return "the distribution at the end differs"
-    others = other_end.weights()
-    for name, weight in end.weights().items():
+    others = other.end.weights()
+    for name, weight in run.end.weights().items():
         if not _same(weight.ravel(), others[name].ravel()).all():
             return f"{name} at the end differs"
     return ""
