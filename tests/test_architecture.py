@@ -212,7 +212,7 @@ def test_a_kernel_has_8_parameters_at_most_and_any_other_function_5_that_are_not
     for function in functions(tree):
         decorators = {node.id for node in function.decorator_list if isinstance(node, ast.Name)}
         parameters = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
-        if decorators & {"kernel", "entry", "inlined"}:
+        if decorators & {"kernel", "entry", "inlined", "intrinsic"}:
             assert len(parameters) + len(function.args.kwonlyargs) <= 8, function.name
         elif part_of(name_of(path)) != "cli":
             assert len([name for name in parameters if name not in ("self", "cls")]) <= 5, function.name
