@@ -54,18 +54,16 @@ class Gradient(NamedTuple):
 
 
 class Vectors(NamedTuple):
-    """n vectors in a flat array: element j of vector r is data[start + r·stride + j]."""
+    """Where n vectors lie in an array a: element j of vector r is a[start + r·stride + j]."""
 
-    data: F32
     start: int
     stride: int
     n: int
 
 
 class Matrix(NamedTuple):
-    """A matrix in a flat array, row by row: element [k, j] is data[start + k·columns + j]."""
+    """Where a matrix lies in an array a, row by row: element [k, j] is a[start + k·columns + j]."""
 
-    data: F32
     start: int
     rows: int
     columns: int

@@ -19,24 +19,24 @@ def has(v, part):
 
 
 @kernel
-def sum_by_token(dW, d, tokens, touched, part):
+def sum_by_token(grad, dW, tape, d, tokens, touched, part):
     """dW[v, :] = Σ_r d_r[:] over the r with tokens[r] = v, for the touched v; the other rows keep what they hold."""
     for v in range(touched.size):
         if touched[v] and has(v, part):
-            clear(dW.data, dW.start + v * dW.columns, dW.columns)
+            clear(grad, dW.start + v * dW.columns, dW.columns)
     for r in range(d.n):
         if has(tokens[r], part):
-            add_row(dW.data, dW.start + tokens[r] * dW.columns, d.data, d.start + r * d.stride, dW.columns)
+            add_row(grad, dW.start + tokens[r] * dW.columns, tape, d.start + r * d.stride, dW.columns)
 
 
 @kernel
-def cell_backward(cell, work, dh, dc, begin, n):
+def cell_backward(tape, cell, work, dh, dc, begin, n):
     """dz from dh and dc, which lie at work[dh] and work[dc], for n of the H units, from `begin` on.
 
     δ = dc + dh·o·(1 - tanh²c);  dz = [δ·g·i(1-i), δ·c_before·f(1-f), δ·i·(1-g²), dh·tanh(c)·o(1-o)];  dc_before = δ·f.
     dz replaces the gates, and dc_before replaces dc.
     """
-    tape, H, z = cell.tape, cell.H, cell.z
+    H, z = cell.H, cell.z
     for j in range(begin, begin + n, 32):
         i, f = load(tape, z + j, 32), load(tape, z + H + j, 32)
         g, o = load(tape, z + 2 * H + j, 32), load(tape, z + 3 * H + j, 32)
@@ -56,48 +56,51 @@ def flow_back(theta, gradient, stream, count, part):
 
     A thread computes dh, dc and dz of its units, and the rows of the gradient that multiply its units.
     """
-    grad, work, tape, layout = gradient.grad, gradient.work, stream.tape, stream.layout
+    grad, work, touched = gradient.grad, gradient.work, gradient.touched
+    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
     shape = shape_of(layout)
     H, C, G, B, record, slot = shape.H, shape.C, shape.G, shape.B, shape.record, shape.slot
     rows = count * B
     begin, n = share(H, 32, part)
     first_column, n_columns = share(C, 128, part)
-    sum_vectors(grad, shape.tables - C + first_column, Vectors(tape, slot + first_column, record, rows), n_columns)
+    sum_vectors(grad, shape.tables - C + first_column, tape, Vectors(slot + first_column, record, rows), n_columns)
     first_column, n_columns = share(G, 128, part)
-    dy, dh, dc = Vectors(tape, slot, record, rows), Vectors(work, begin, H, rows), rows * H
+    dy, dh, dc = Vectors(slot, record, rows), Vectors(begin, H, rows), rows * H
     for l in range(shape.L - 1, -1, -1):
         layer = layer_of(shape, l)
         h, z = layer.h + begin, slot + layer.z
-        dz = Vectors(tape, z, record, rows)
+        dz = Vectors(z, record, rows)
         for r in range(rows + B):
             clear(work, r * H + begin, n)
         if shape.skip or l == shape.L - 1:
             W_output = layer.output + begin * C
-            add_transposed_product(dh, Matrix(theta, W_output, n, C), dy, False)
-            outer_products(Matrix(grad, W_output, n, C), Vectors(tape, slot + h, record, rows), dy)
+            add_transposed_product(work, dh, theta, Matrix(W_output, n, C), tape, dy, False)
+            outer_products(grad, Matrix(W_output, n, C), tape, Vectors(slot + h, record, rows), dy)
         if l < shape.L - 1:
             above = layer_of(shape, l + 1)
-            dz_above = Vectors(tape, slot + above.z, record, rows)
-            add_transposed_product(dh, Matrix(theta, above.below + begin * G, n, G), dz_above, False)
-        W_recurrent = layer.recurrent + begin * G
+            dz_above = Vectors(slot + above.z, record, rows)
+            W_above = Matrix(above.below + begin * G, n, G)
+            add_transposed_product(work, dh, theta, W_above, tape, dz_above, False)
+        W_recurrent = Matrix(layer.recurrent + begin * G, n, G)
         for s in range(count - 1, -1, -1):
             dh_now = s * B * H
             if s < count - 1:
-                dz_next = Vectors(tape, z + (s + 1) * slot, record, B)
-                y, W = Vectors(work, dh_now + begin, H, B), Matrix(theta, W_recurrent, n, G)
-                add_transposed_product(y, W, dz_next, s % 2 == 1)
+                dz_next = Vectors(z + (s + 1) * slot, record, B)
+                y = Vectors(dh_now + begin, H, B)
+                add_transposed_product(work, y, theta, W_recurrent, tape, dz_next, s % 2 == 1)
             for b in range(B):
                 at = s * slot + b * record
-                cell = Cell(tape, at + layer.h, slot + at + layer.h, at + z, H)
-                cell_backward(cell, work, dh_now + b * H, dc + b * H, begin, n)
+                cell = Cell(at + layer.h, slot + at + layer.h, at + z, H)
+                cell_backward(tape, cell, work, dh_now + b * H, dc + b * H, begin, n)
             meet(layout, part)
-        outer_products(Matrix(grad, W_recurrent, n, G), Vectors(tape, h, record, rows), dz)
-        sum_vectors(grad, layer.bias + first_column, Vectors(tape, z + first_column, record, rows), n_columns)
+        outer_products(grad, W_recurrent, tape, Vectors(h, record, rows), dz)
+        sum_vectors(grad, layer.bias + first_column, tape, Vectors(z + first_column, record, rows), n_columns)
         if l > 0:
-            h_below = Vectors(tape, slot + layer_of(shape, l - 1).h + begin, record, rows)
-            outer_products(Matrix(grad, layer.below + begin * G, n, G), h_below, dz)
+            h_below = Vectors(slot + layer_of(shape, l - 1).h + begin, record, rows)
+            outer_products(grad, Matrix(layer.below + begin * G, n, G), tape, h_below, dz)
         if shape.skip or l == 0:
-            sum_by_token(Matrix(grad, layer.table, shape.V, G), dz, stream.tokens, gradient.touched, part)
+            table = Matrix(layer.table, shape.V, G)
+            sum_by_token(grad, table, tape, dz, tokens, touched, part)
 
 
 @entry

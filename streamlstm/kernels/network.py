@@ -112,7 +112,6 @@ class Cell(NamedTuple):
     z              the gates [G]
     """
 
-    tape: F32
     before: int
     after: int
     z: int
@@ -248,13 +247,13 @@ def sigmoid_all(y, at, n):
 
 
 @kernel
-def cell_forward(cell, begin, n):
+def cell_forward(tape, cell, begin, n):
     """i, f, o = σ(z), g = tanh(z); c = f·c_before + i·g; h = o·tanh(c), for n of the H units, from `begin` on.
 
     The gates replace z; h and c are written to the slot after. One gate follows the other: a CPU looks far enough ahead
     to compute several lanes of one gate at once, but not of all gates.
     """
-    tape, H, z = cell.tape, cell.H, cell.z
+    H, z = cell.H, cell.z
     if n == H:
         sigmoid_all(tape, z, 2 * H)
     else:
@@ -304,11 +303,11 @@ def output_layer(theta, stream, start, rows, part):
     begin, n = share(C, 128, part)
     for r in range(rows):
         copy_row(tape, start + r * record + begin, theta, shape.tables - C + begin, n)
-    y = Vectors(tape, start, record, rows)
+    y = Vectors(start, record, rows)
     for l in range(0 if shape.skip else shape.L - 1, shape.L):
         layer = layer_of(shape, l)
-        h = Vectors(tape, start + layer.h, record, rows)
-        add_product(y, h, Matrix(theta, layer.output, H, C), Columns(begin, n, C))
+        h = Vectors(start + layer.h, record, rows)
+        add_product(tape, y, h, theta, Matrix(layer.output, H, C), Columns(begin, n, C))
     meet(layout, part)
     begin, n = share(rows, 1, part)
     for r in range(begin, begin + n):
@@ -339,15 +338,17 @@ def flow(theta, stream, first, count, part):
                 else:
                     copy_row(tape, at + j, theta, bias + j, columns.n)
         if l > 0:
-            h_below = Vectors(tape, after + layer_of(shape, l - 1).h, record, rows)
-            add_product(Vectors(tape, after + z, record, rows), h_below, Matrix(theta, layer.below, H, G), columns)
-        W_recurrent = Matrix(theta, layer.recurrent, H, G)
+            h_below = Vectors(after + layer_of(shape, l - 1).h, record, rows)
+            W_below = Matrix(layer.below, H, G)
+            add_product(tape, Vectors(after + z, record, rows), h_below, theta, W_below, columns)
+        W_recurrent = Matrix(layer.recurrent, H, G)
         for s in range(count):
             old, new = before + s * slot, after + s * slot
-            add_product(Vectors(tape, new + z, record, B), Vectors(tape, old + h, record, B), W_recurrent, columns)
+            h_before = Vectors(old + h, record, B)
+            add_product(tape, Vectors(new + z, record, B), h_before, theta, W_recurrent, columns)
             for b in range(B):
                 at = b * record
-                cell_forward(Cell(tape, old + at + h, new + at + h, new + at + z, H), begin, n)
+                cell_forward(tape, Cell(old + at + h, new + at + h, new + at + z, H), begin, n)
             meet(layout, part)
     if count == 0:
         after, rows = before, B

@@ -1,7 +1,7 @@
 """Sums and products of vectors and matrices in flat arrays: y += x·W, and its gradients with respect to x and W.
 
-The order of every sum is fixed. `Vectors`, `Matrix` and `Columns`: see `arrays`. Columns come in multiples of 32, in
-matrices of 128.
+`Vectors` and `Matrix` say where in an array they lie; the array is the argument before them. The order of every sum is
+fixed.
 """
 
 from .jit import inlined, kernel
@@ -41,59 +41,63 @@ def copy_sum(y, at, x, first, second, n):
 
 
 @inlined
-def add_tile(y, x, W, r, j, rows, n):
+def add_tile(tape, theta, operands, r, j, rows, n):
     """y_r[j] += Σ_k x_r[k]·W[k, j] for `rows` vectors from r on and n columns from j on; both numbers are literals."""
+    y, x, W = operands
     at = y.start + r * y.stride + j
-    tile = load_tile(y.data, at, y.stride, rows, n)
+    tile = load_tile(tape, at, y.stride, rows, n)
     for k in range(W.rows):
-        row = load(W.data, W.start + k * W.columns + j, n)
-        tile = tile + spread(x.data, x.start + r * x.stride + k, x.stride, rows, n) * repeat(row, 1, rows)
-    store_tile(y.data, at, y.stride, rows, tile)
+        row = load(theta, W.start + k * W.columns + j, n)
+        tile = tile + spread(tape, x.start + r * x.stride + k, x.stride, rows, n) * repeat(row, 1, rows)
+    store_tile(tape, at, y.stride, rows, tile)
 
 
 @inlined
-def add_to_four(y, x, W, r, j, step, n):
+def add_to_four(tape, theta, operands, r, j, step, n):
     """The same for one vector and four times n columns: from j, j + step, j + 2·step and j + 3·step on."""
+    y, x, W = operands
     at = y.start + r * y.stride + j
-    tile = load_tile(y.data, at, step, 4, n)
+    tile = load_tile(tape, at, step, 4, n)
     for k in range(W.rows):
-        tile = tile + x.data[x.start + r * x.stride + k] * load_tile(W.data, W.start + k * W.columns + j, step, 4, n)
-    store_tile(y.data, at, step, 4, tile)
+        rows = load_tile(theta, W.start + k * W.columns + j, step, 4, n)
+        tile = tile + tape[x.start + r * x.stride + k] * rows
+    store_tile(tape, at, step, 4, tile)
 
 
 @kernel
-def add_product(y, x, W, columns):
+def add_product(tape, y, x, theta, W, columns):
     """y_r[j] += Σ_k x_r[k]·W[k, j] for all vectors r and the given columns j of W.
 
     The columns are one run, of a multiple of 128, or four, the same units of each gate. SUMS vectors, or 4, share one
     reading of W. A single vector waits for W to be read, which is faster the longer the contiguous part of a row is.
     """
+    operands = y, x, W
     begin, n, step = columns
     end_of_tiles = y.n - y.n % SUMS
     end_of_fours = y.n - y.n % 4 if n % 64 == 0 else end_of_tiles
     for r in range(0, end_of_tiles, SUMS):
         for run in range(begin, W.columns, step):
             for j in range(run, run + n, 16):
-                add_tile(y, x, W, r, j, SUMS, 16)
+                add_tile(tape, theta, operands, r, j, SUMS, 16)
     for r in range(end_of_tiles, end_of_fours, 4):
         for run in range(begin, W.columns, step):
             for j in range(run, run + n, 64):
-                add_tile(y, x, W, r, j, 4, 64)
+                add_tile(tape, theta, operands, r, j, 4, 64)
     for r in range(end_of_fours, y.n):
         if step == W.columns:
             for j in range(begin, begin + n - 255, 256):
-                add_tile(y, x, W, r, j, 1, 256)
+                add_tile(tape, theta, operands, r, j, 1, 256)
             for j in range(begin + n - n % 256, begin + n, 128):
-                add_tile(y, x, W, r, j, 1, 128)
+                add_tile(tape, theta, operands, r, j, 1, 128)
         else:
             for j in range(begin, begin + n - 63, 64):
-                add_to_four(y, x, W, r, j, step, 64)
+                add_to_four(tape, theta, operands, r, j, step, 64)
             for j in range(begin + n - n % 64, begin + n, 32):
-                add_to_four(y, x, W, r, j, step, 32)
+                add_to_four(tape, theta, operands, r, j, step, 32)
 
 
 @kernel
-def add_transposed_product(y, W, d, from_the_end):
+def add_transposed_product(work, y, theta, W, tape, d, from_the_end):
     """y_r[k] += Σ_j W[k, j]·d_r[j] for all vectors r and rows k.
 
     Computes four k at once, and four vectors if WIDE. For a single vector the rows may be taken from the last to the
@@ -104,42 +108,41 @@ def add_transposed_product(y, W, d, from_the_end):
         for k in range(0, W.rows, 4):
             tile = splat(ZERO, 256)  # 4 vectors by 4 k, 16 lanes each
             for j in range(0, W.columns, 16):
-                rows = load_tile(W.data, W.start + k * W.columns + j, W.columns, 4, 16)
-                tile = tile + repeat(rows, 1, 4) * repeat(
-                    load_tile(d.data, d.start + r * d.stride + j, d.stride, 4, 16), 4, 4
-                )
+                rows = load_tile(theta, W.start + k * W.columns + j, W.columns, 4, 16)
+                others = load_tile(tape, d.start + r * d.stride + j, d.stride, 4, 16)
+                tile = tile + repeat(rows, 1, 4) * repeat(others, 4, 4)
             at = y.start + r * y.stride + k
-            store_tile(y.data, at, y.stride, 4, load_tile(y.data, at, y.stride, 4, 4) + row_sums(tile, 16))
+            store_tile(work, at, y.stride, 4, load_tile(work, at, y.stride, 4, 4) + row_sums(tile, 16))
     for r in range(end_of_fours, d.n):
         for step in range(0, W.rows, 4):
             k = W.rows - 4 - step if from_the_end else step
             sums = splat(ZERO, 64)
             for j in range(0, W.columns, 16):
-                rows = load_tile(W.data, W.start + k * W.columns + j, W.columns, 4, 16)
-                sums = sums + rows * repeat(load(d.data, d.start + r * d.stride + j, 16), 1, 4)
+                rows = load_tile(theta, W.start + k * W.columns + j, W.columns, 4, 16)
+                sums = sums + rows * repeat(load(tape, d.start + r * d.stride + j, 16), 1, 4)
             at = y.start + r * y.stride + k
-            store(y.data, at, load(y.data, at, 4) + row_sums(sums, 4))
+            store(work, at, load(work, at, 4) + row_sums(sums, 4))
 
 
 @kernel
-def outer_products(dW, x, d):
+def outer_products(grad, dW, tape, x, d):
     """dW[k, :] = Σ_r x_r[k]·d_r[:], r ascending; the sums of SUMS rows stay in registers for 64 vectors."""
     for first in range(0, d.n, 64):
         for k in range(0, dW.rows, SUMS):
             for j in range(0, dW.columns, 16):
                 at = dW.start + k * dW.columns + j
-                tile = splat(ZERO, TILE) if first == 0 else load_tile(dW.data, at, dW.columns, SUMS, 16)
+                tile = splat(ZERO, TILE) if first == 0 else load_tile(grad, at, dW.columns, SUMS, 16)
                 for r in range(first, min(first + 64, d.n)):
-                    row = load(d.data, d.start + r * d.stride + j, 16)
-                    tile = tile + spread(x.data, x.start + r * x.stride + k, 1, SUMS, 16) * repeat(row, 1, SUMS)
-                store_tile(dW.data, at, dW.columns, SUMS, tile)
+                    row = load(tape, d.start + r * d.stride + j, 16)
+                    tile = tile + spread(tape, x.start + r * x.stride + k, 1, SUMS, 16) * repeat(row, 1, SUMS)
+                store_tile(grad, at, dW.columns, SUMS, tile)
 
 
 @kernel
-def sum_vectors(y, at, d, n):
-    """y[at : at + n] = Σ_r d_r[:n], r ascending, for n a multiple of 128: the gradient of a bias."""
+def sum_vectors(grad, at, tape, d, n):
+    """grad[at : at + n] = Σ_r d_r[:n], r ascending, for n a multiple of 128: the gradient of a bias."""
     for j in range(0, n, 128):
         total = splat(ZERO, 128)
         for r in range(d.n):
-            total = total + load(d.data, d.start + r * d.stride + j, 128)
-        store(y, at + j, total)
+            total = total + load(tape, d.start + r * d.stride + j, 128)
+        store(grad, at + j, total)
