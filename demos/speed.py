@@ -55,7 +55,7 @@ from streamlstm.kernels import network as kernels
 from streamlstm.kernels.jit import kernel
 from streamlstm.kernels.lanes import lane_sum, load
 from streamlstm.model import F32, Layout, aligned_zeros
-from streamlstm.tasks.training import Plan, Trainer
+from streamlstm.tasks.training import Trainer, TrainingPlan
 
 try:
     import torch
@@ -626,7 +626,7 @@ def online(shape: Shape, rounds: int) -> dict[str, float]:
 def trainer(shape: Shape, threads: int) -> Run:
     """One update of the offline trainer per run, on `threads` cores."""
     tokens = np.tile(np.frombuffer(TEXT, dtype=np.uint8), 10)
-    steps = Trainer(tokens, BYTES, shape.config(), Plan(epochs=1e6, batch=32, window=64), threads).run()
+    steps = Trainer(tokens, BYTES, shape.config(), TrainingPlan(epochs=1e6, batch=32, window=64), threads).run()
 
     def run() -> int:
         pin(threads)  # the workers are started in the first run, and stay on these cores

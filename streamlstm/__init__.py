@@ -1,31 +1,63 @@
-"""streamlstm: a character-level LSTM that lives in a stream."""
+"""streamlstm: a character-level LSTM for streams, which predicts each symbol and learns from it."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-_HOMES = {
-    "tasks.characters": ("top_characters",),
-    "predictor": ("StreamPredictor", "Trace"),
-    "vocabulary": ("Vocabulary",),
-    "model": ("Config",),
-    "optim": ("SGD", "Adam", "RMSprop"),
-    "tasks.score": ("score_by", "score_many"),
-    "tasks.watch": ("Watcher",),
+_MODULES = {
+    "SGD": "optim",
+    "Adam": "optim",
+    "Config": "model",
+    "InitConfig": "model",
+    "RMSprop": "optim",
+    "Snapshot": "tasks.snapshot",
+    "StreamPredictor": "predictor",
+    "Trace": "predictor",
+    "Vocabulary": "vocabulary",
+    "WatchedLine": "tasks.watch",
+    "Watcher": "tasks.watch",
+    "compare": "tasks.score",
+    "compress": "tasks.compress",
+    "compress_file": "tasks.compress",
+    "decompress": "tasks.compress",
+    "decompress_file": "tasks.compress",
+    "generate": "tasks.generate",
+    "picture": "render.picture",
+    "score": "tasks.score",
+    "score_by": "tasks.score",
+    "score_many": "tasks.score",
+    "top_characters": "tasks.characters",
+    "trace_characters": "tasks.characters",
+    "verify": "tasks.verify",
+    "warmup": "tasks.warmup",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+"""The modules of the public names."""
 
 if TYPE_CHECKING:
     from .model import Config as Config
+    from .model import InitConfig as InitConfig
     from .optim import SGD as SGD
     from .optim import Adam as Adam
     from .optim import RMSprop as RMSprop
     from .predictor import StreamPredictor as StreamPredictor
     from .predictor import Trace as Trace
+    from .render.picture import picture as picture
     from .tasks.characters import top_characters as top_characters
+    from .tasks.characters import trace_characters as trace_characters
+    from .tasks.compress import compress as compress
+    from .tasks.compress import compress_file as compress_file
+    from .tasks.compress import decompress as decompress
+    from .tasks.compress import decompress_file as decompress_file
+    from .tasks.generate import generate as generate
+    from .tasks.score import compare as compare
+    from .tasks.score import score as score
     from .tasks.score import score_by as score_by
     from .tasks.score import score_many as score_many
+    from .tasks.snapshot import Snapshot as Snapshot
+    from .tasks.verify import verify as verify
+    from .tasks.warmup import warmup as warmup
+    from .tasks.watch import WatchedLine as WatchedLine
     from .tasks.watch import Watcher as Watcher
     from .vocabulary import Vocabulary as Vocabulary
 
@@ -33,20 +65,38 @@ __all__ = [
     "SGD",
     "Adam",
     "Config",
+    "InitConfig",
     "RMSprop",
+    "Snapshot",
     "StreamPredictor",
     "Trace",
     "Vocabulary",
+    "WatchedLine",
     "Watcher",
     "__version__",
+    "compare",
+    "compress",
+    "compress_file",
+    "decompress",
+    "decompress_file",
+    "generate",
+    "picture",
+    "score",
     "score_by",
     "score_many",
     "top_characters",
+    "trace_characters",
+    "verify",
+    "warmup",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `streamlstm --help` does not wait for numba."""
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'streamlstm' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

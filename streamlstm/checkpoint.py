@@ -1,10 +1,11 @@
-"""A checkpoint: named arrays and plain values in one .safetensors file that is whole or is not there."""
+"""Checkpoints: named arrays and JSON-able values in one .safetensors file, written completely or not at all."""
 
 import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,15 +16,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 FORMAT = 1
-"""Raised when a new version writes what an older one would misread."""
+"""The version of the format; it increases when a new version writes what an older one would misread."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 def write_checkpoint(path: str | os.PathLike[str], arrays: Arrays, values: dict[str, Any]) -> None:
-    """Write `arrays` and the JSON-able `values` to `path`: all of it, or on any error nothing.
+    """Write `arrays` and the JSON-able `values` to `path`.
 
-    A temporary file in the same folder is filled, synced and renamed, so a crash leaves the old file whole.
+    Raises ValueError for a number that is not finite, OSError if the file cannot be written. On any error, and after a
+    crash, an older file of that name is unchanged.
     """
     _check_finite(path, arrays)
     write_atomically(path, dump_checkpoint(arrays, values))
@@ -32,16 +34,16 @@ def write_checkpoint(path: str | os.PathLike[str], arrays: Arrays, values: dict[
 def dump_checkpoint(arrays: Arrays, values: dict[str, Any]) -> bytes:
     """The content of a checkpoint file."""
     values = {"format": FORMAT, **values}
-    about = json.dumps({**values, "sha256": _digest(arrays, values)}, sort_keys=True)
+    metadata = json.dumps({**values, "sha256": _digest(arrays, values)}, sort_keys=True)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return save(contiguous, {"streamlstm": about})
+    return save(contiguous, {"streamlstm": metadata})
 
 
 def check_target(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> None:
-    """Raise OSError with one line where `path` could not be written, or is one of the others: now, not after hours."""
+    """Raise OSError, before any work is done, if `path` cannot be written or is the same file as one of `others`."""
     target = Path(path).resolve()
     if target in [Path(name).resolve() for name in others]:
-        raise OSError(f"{path} is named twice and would be written over; name another file to write")
+        raise OSError(f"{path} is given twice and would be overwritten; name another file to write")
     if target.is_dir():
         raise IsADirectoryError(f"{path} is a directory; name a file in it")
     if target.exists() and not target.is_file():
@@ -51,42 +53,53 @@ def check_target(path: str | os.PathLike[str], *others: str | os.PathLike[str]) 
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace the file `path` by `content`, never leaving a part of it."""
+    """Replace the file `path` by one with this content; see `opened_atomically`."""
     with opened_atomically(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when all is written and synced, and of which an error leaves nothing."""
+    """Open a temporary file in the folder of `path`, which replaces `path` once it is complete and on the disk.
+
+    The file keeps the permissions of `path`; a new one gets the usual permissions. On an error the temporary file is
+    deleted, and `path` is unchanged.
+    """
     check_target(path)
     target = Path(path).resolve()
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    created = 0o666 if mode is None else mode
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, created)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
-        os.chmod(temporary, mode)
+        if mode is not None:
+            os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    with contextlib.suppress(OSError):  # not every system can sync a folder
-        folder = os.open(target.parent, os.O_RDONLY)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming of a file in it survive a crash of the system, where the system can do so: not on Windows."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays and values of a checkpoint.
+    """The arrays and values of a checkpoint file.
 
-    Raises OSError where there is no such file, and ValueError with one line for a file that is truncated, corrupt,
-    foreign (not ours), newer than this version, or that holds a number that is not finite.
+    Raises OSError if the file cannot be read, and ValueError with one line for a file that is truncated, corrupt, not
+    written by streamlstm, or written by a newer version, and for a number that is not finite.
     """
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path} is a directory, not a model")
@@ -94,24 +107,29 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
 
 
 def parse_checkpoint(content: bytes, name: str) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays and values of the content of a checkpoint file; `name` is what errors call it.
+    """The arrays and values in the content of a checkpoint file, called `name` in errors.
 
-    Raises ValueError as `read_checkpoint` does.
+    Raises ValueError as `read_checkpoint` does. Nothing larger than the content is allocated, whatever its header says.
     """
     try:
         arrays: Arrays = load(content)
         metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{name} is not a model, or it is damaged: {error}") from None
+    except KeyError as error:
+        raise ValueError(f"{name} is not a model: it has numbers of type {error}") from None
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{name} is not a model, or it is damaged: {' '.join(str(error).split())}") from None
     try:
         values = json.loads(metadata.get("streamlstm", ""))
-        checksum, is_known = values.pop("sha256"), values["format"] in range(1, FORMAT + 1)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise ValueError(f"{name} is a safetensors file, but not one that streamlstm wrote") from None
-    if checksum != _digest(arrays, values):
+        checksum, version = values.pop("sha256"), values["format"]
+        if not isinstance(version, int) or version < 1:
+            raise ValueError("not the version of a format")
+        is_intact = checksum == _digest(arrays, values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ValueError(f"{name} is a safetensors file, but streamlstm did not write it") from None
+    if version > FORMAT:
+        raise ValueError(f"{name} was written by a newer streamlstm; this one reads formats up to {FORMAT}")
+    if not is_intact:
         raise ValueError(f"{name} is damaged: its content does not match its checksum")
-    if not is_known:
-        raise ValueError(f"{name} was written by a newer streamlstm; this one reads up to format {FORMAT}")
     del values["format"]
     _check_finite(name, arrays)
     return arrays, values
@@ -120,20 +138,14 @@ def parse_checkpoint(content: bytes, name: str) -> tuple[Arrays, dict[str, Any]]
 def _check_finite(path: str | os.PathLike[str], arrays: Arrays) -> None:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise ValueError(f"{path} is no usable model: {name} holds a number that is not finite")
+            raise ValueError(f"{path} is not a usable model: {name!r} holds a number that is not finite")
 
 
 def _digest(arrays: Arrays, values: dict[str, Any]) -> str:
-    """SHA-256 over all that is stored."""
+    """SHA-256 of all arrays and values."""
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

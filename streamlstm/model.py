@@ -1,19 +1,23 @@
-"""A model: its shape (Config), where everything lies in flat arrays (Layout), and the weights (theta)."""
+"""A model: its shape (Config), the layout of its flat arrays (Layout), and its initial weights (theta)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .kernels.arrays import F32, I64
 
 CONNECTIONS = ("skip", "stacked")
 
 CACHE_LINE = 16
-"""float32 numbers in 64 bytes."""
+"""How many float32 numbers 64 bytes hold."""
+
+NOT_WEIGHTS = ("h", "c", "tokens"), ("memory.", "optimizer.")
+"""The names, and the prefixes of names, of the arrays of a checkpoint that are not weights."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,16 @@ class Config:
 
     hidden       hidden units per layer, 1 … 4096
     layers       number of LSTM layers, 1 … 16
-    window       symbols between two learning steps, and how far back the gradient goes, 1 … 4096
-    memory       whether counts of what was seen are mixed with the network's predictions
+    window       symbols between two updates, and how far back the gradient goes (truncated BPTT), 1 … 4096
+    connections  "skip": every layer reads the symbol, the output layer reads every layer; "stacked": only the first
+                 layer reads the symbol and the output layer reads only the last, as with PyTorch's nn.LSTM
+    memory       whether counts of the symbols seen are mixed with the network's predictions
     memory_bits  the memory has 2**memory_bits pages of 64 bytes, 10 … 26
-    connections  "skip": every layer sees the symbol, the output layer reads every layer; "stacked": only the first
-                 sees the symbol and only the last is read, as in PyTorch's nn.LSTM
+
+    Raises ValueError for a value out of its range.
+
+    >>> Config(hidden=128, layers=2).window
+    16
     """
 
     hidden: int = 64
@@ -45,7 +54,7 @@ class Config:
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
-                raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+                raise ValueError(f"{name} must be an integer from {least} to {most}, not {value!r}")
             object.__setattr__(self, name, int(value))
         if not isinstance(self.memory, bool):
             raise ValueError(f"memory must be True or False, not {self.memory!r}")
@@ -54,52 +63,57 @@ class Config:
 
 
 class Block(NamedTuple):
-    """A part of a named weight: a view [inputs, gates, units] of a flat array.
+    """A part of a named weight, as it is stored in a flat array.
 
-    There are 4 gates (i, f, g, o), and 1 in the output layer. Parts of one name follow each other along the inputs:
-    the symbol before the layer below, lower layers before upper ones.
+    name  the weight's name
+    kind  "table" (from the symbol), "hidden" (from a layer), "bias" or "output"
+    view  float32 [inputs, gates, units], a view of the flat array without padding: 4 gates (i, f, g, o), in the output
+          layer 1
+
+    A weight with several parts is their concatenation along the inputs, in the order in which `Layout.blocks` yields
+    them: the symbol before the layer below, lower layers before upper ones.
     """
 
     name: str
-    kind: str  # table, hidden, bias or output
+    kind: str
     view: F32
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies in theta and in the tape (see `kernels`), for one Config and V symbols."""
+    """The layout of theta and of the records on a tape (see `kernels.network`) for one Config and V symbols."""
 
     config: Config
     n_symbols: int
 
     @cached_property
     def hidden(self) -> int:
-        """Hidden units, padded to whole lanes."""
+        """Hidden units, padded to a multiple of 32."""
         return _round_up(self.config.hidden, 32)
 
     @cached_property
     def columns(self) -> int:
-        """Symbols, padded to whole lanes."""
+        """Symbols, padded to a multiple of 128."""
         return _round_up(self.n_symbols, 128)
 
     @cached_property
     def width(self) -> int:
-        """The gates of a layer, and so the length of its rows."""
+        """The length of a row of a layer: its 4 gates."""
         return 4 * self.hidden
 
     @cached_property
     def n_read(self) -> int:
-        """How many layers the output layer reads; as many see the symbol."""
+        """How many layers the output layer reads, which is also how many layers read the symbol."""
         return self.config.layers if self.config.connections == "skip" else 1
 
     @cached_property
     def output(self) -> int:
-        """Where the output layer begins in theta."""
+        """The offset of the output layer in theta."""
         return (self.config.layers * (2 * self.hidden + 1) - self.hidden) * self.width
 
     @cached_property
     def tables(self) -> int:
-        """Where the input tables begin in theta."""
+        """The offset of the input tables in theta."""
         return self.output + (self.n_read * self.hidden + 1) * self.columns
 
     @cached_property
@@ -109,44 +123,48 @@ class Layout:
 
     @cached_property
     def network_state(self) -> int:
-        """The length of what the network carries from symbol to symbol: p, and h and c of each layer."""
+        """The length of the network's part of a state: p, and h and c of each layer."""
         return self.columns + 2 * self.config.layers * self.hidden
 
     @cached_property
     def state(self) -> int:
-        """The length of what a stream carries: that, and with a memory the distribution of the mixture."""
+        """The length of a stream's state: the network's part, and with a memory the distribution of the mixture."""
         return self.network_state + (self.columns if self.config.memory else 0)
 
     @cached_property
     def prediction(self) -> int:
-        """Where the distribution that counts begins in a record: the mixture's, or without a memory p."""
+        """The offset in a record of the predicted distribution: with a memory the mixture's, without one p."""
         return self.network_state if self.config.memory else 0
 
     def hidden_state(self, state: F32) -> tuple[F32, F32]:
-        """Views of h and c of every layer in a state, [L, H] each."""
+        """h and c of every layer, float32 [L, H] each: views of a state, without padding."""
         layers = state[self.columns : self.network_state].reshape(self.config.layers, 2, self.hidden)
         return layers[:, 0, : self.config.hidden], layers[:, 1, : self.config.hidden]
 
     def record(self, learning: bool) -> int:
-        """The length of a record: with the gates of all layers to learn from, else with room for those of one.
+        """The length of a record: a state, and the gates of every layer, or of one layer if it is not for learning.
 
-        All its parts are even numbers of cache lines. One line more makes it odd: so the records of a tape begin
-        everywhere in the cache, where a power of two would have them push each other out.
+        Its parts are even numbers of cache lines. One line more makes the length odd, so that successive records use
+        all sets of the cache; with a power of two they would evict each other.
         """
         return self.state + (self.config.layers if learning else 1) * self.width + CACHE_LINE
 
     def describe(self, learning: bool, batch: int = 1) -> I64:
-        """The `layout` that the kernels read, int64; not to be written to. See `network`."""
+        """The sizes and offsets that the kernels read, int64 [12]: do not write to it.
+
+        The index of each number is a constant of `kernels.network`, from VOCABULARY to PREDICTION. For one stream, all
+        calls return the same array.
+        """
         if batch == 1:
-            return self._of_learner if learning else self._of_reader
+            return self._learning_layout if learning else self._frozen_layout
         return self._describe(learning, batch)
 
     @cached_property
-    def _of_learner(self) -> I64:
+    def _learning_layout(self) -> I64:
         return self._describe(learning=True, batch=1)
 
     @cached_property
-    def _of_reader(self) -> I64:
+    def _frozen_layout(self) -> I64:
         return self._describe(learning=False, batch=1)
 
     def _describe(self, learning: bool, batch: int) -> I64:
@@ -155,13 +173,24 @@ class Layout:
         numbers += [record, record * batch, self.state, self.width if learning else 0, self.prediction]
         return np.array(numbers, dtype=np.int64)
 
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each named weight, unpadded and in PyTorch's orientation: [outputs, inputs]."""
+        units, skip, shapes = self.config.hidden, self.config.connections == "skip", dict[str, tuple[int, ...]]()
+        for layer in range(self.config.layers):
+            inputs = self.n_symbols if layer == 0 else units + (self.n_symbols if skip else 0)
+            shapes[f"weight_ih_l{layer}"] = 4 * units, inputs
+            shapes[f"weight_hh_l{layer}"] = 4 * units, units
+            shapes[f"bias_l{layer}"] = (4 * units,)
+        return shapes | {"weight_out": (self.n_symbols, units * self.n_read), "bias_out": (self.n_symbols,)}
+
     def blocks(self, flat: F32) -> Iterator[Block]:
-        """The weights in `flat`, an array laid out as theta, without padding and in the order of the named weights."""
+        """The weights in `flat`, an array laid out as theta, in the order of `shapes`; writing to a view sets them."""
         hidden, units, width = self.hidden, self.config.hidden, self.width
         n_symbols, columns = self.n_symbols, self.columns
 
-        def view(place: int, inputs: int, gates: int, padded: int, used: tuple[int, int]) -> F32:
-            block = flat[place : place + inputs * gates * padded].reshape(inputs, gates, padded)
+        def view(start: int, inputs: int, gates: int, padded: int, used: tuple[int, int]) -> F32:
+            block = flat[start : start + inputs * gates * padded].reshape(inputs, gates, padded)
             return block[: used[0], :, : used[1]]
 
         for layer in range(self.config.layers):
@@ -176,57 +205,103 @@ class Layout:
             yield Block(f"weight_hh_l{layer}", "hidden", view(recurrent, hidden, 4, hidden, (units, units)))
             yield Block(f"bias_l{layer}", "bias", view(bias, 1, 4, hidden, (1, units)))
         for index in range(self.n_read):
-            place = self.output + index * hidden * columns
-            yield Block("weight_out", "output", view(place, hidden, 1, columns, (units, n_symbols)))
-        place = self.output + self.n_read * hidden * columns
-        yield Block("bias_out", "output", view(place, 1, 1, columns, (1, n_symbols)))
+            start = self.output + index * hidden * columns
+            yield Block("weight_out", "output", view(start, hidden, 1, columns, (units, n_symbols)))
+        start = self.output + self.n_read * hidden * columns
+        yield Block("bias_out", "output", view(start, 1, 1, columns, (1, n_symbols)))
 
     def named(self, flat: F32) -> dict[str, F32]:
-        """The weights in `flat` by name, copied into PyTorch's shapes: [4H, inputs], [V, inputs]; biases [4H], [V]."""
+        """Copies of the weights in `flat` under their names, in the shapes of `shapes`."""
         parts: dict[str, list[F32]] = {}
         for name, _, block in self.blocks(flat):
             parts.setdefault(name, []).append(block.transpose(1, 2, 0).reshape(-1, len(block)))
         whole = {name: np.ascontiguousarray(np.concatenate(part, axis=1)) for name, part in parts.items()}
-        return {name: weight[:, 0] if name.startswith("bias") else weight for name, weight in whole.items()}
+        return {name: weight.reshape(self.shapes[name]) for name, weight in whole.items()}
 
-    def flat(self, named: dict[str, F32]) -> F32:
-        """The inverse of `named`: a flat array, padded with zeros. Raises ValueError for a weight that does not fit."""
+    def flat(self, named: Mapping[str, npt.ArrayLike]) -> F32:
+        """The inverse of `named`: a new array laid out as theta, with zeros for padding.
+
+        PyTorch's two biases `bias_ih_l0` and `bias_hh_l0` are accepted instead of `bias_l0`, and added. The arrays of
+        a checkpoint that are not weights are ignored.
+        Raises ValueError that names the weight which is missing, unknown, of another shape, or not finite.
+        """
+        weights = self._float32_weights(named)
         flat = aligned_zeros(self.size)
-        taken: dict[str, int] = {}
+        taken = dict.fromkeys(weights, 0)
         for name, _, block in self.blocks(flat):
-            if name not in named:
-                raise ValueError(f"the weight {name} is missing")
-            weight = named[name].reshape(len(named[name]), -1)
-            start = taken.get(name, 0)
-            taken[name] = start + len(block)
-            part = weight[:, start : taken[name]]
-            if part.shape != (block.shape[1] * block.shape[2], len(block)):
-                raise ValueError(
-                    f"the weight {name} has the shape {list(named[name].shape)}, which does not fit the config"
-                )
-            block[:] = part.reshape(block.shape[1], block.shape[2], -1).transpose(2, 0, 1)
-        for name, inputs in taken.items():
-            if named[name].size != named[name].shape[0] * inputs:
-                raise ValueError(
-                    f"the weight {name} has the shape {list(named[name].shape)}, which does not fit the config"
-                )
+            inputs, gates, units = block.shape
+            part = weights[name].reshape(gates * units, -1)[:, taken[name] : taken[name] + inputs]
+            block[:] = part.reshape(gates, units, inputs).transpose(2, 0, 1)
+            taken[name] += inputs
         return flat
+
+    def _float32_weights(self, named: Mapping[str, npt.ArrayLike]) -> dict[str, F32]:
+        """The weights under the names of `shapes`, checked."""
+        names, prefixes = NOT_WEIGHTS
+        given = {name: named[name] for name in named if name not in names and not name.startswith(prefixes)}
+        weights = {}
+        for name, shape in self.shapes.items():
+            parts = _parts_of(name, given)
+            with np.errstate(over="ignore"):
+                first, *others = [_float32(part, given.pop(part), shape) for part in parts]
+                weights[name] = first + others[0] if others else first
+            if not np.isfinite(weights[name]).all():
+                raise ValueError(f"the weight {' + '.join(parts)} holds a number that is not finite in float32")
+        if given:
+            raise ValueError(f"unknown weight {min(given)!r}; this network has {', '.join(self.shapes)}")
+        return weights
+
+
+def _parts_of(name: str, given: Mapping[str, Any]) -> list[str]:
+    """The given names of a weight: its own, or those of the two biases that PyTorch adds."""
+    pair = [name.replace("bias_l", f"bias_{part}_l") for part in ("ih", "hh")]
+    is_split = name not in pair and not given.keys().isdisjoint(pair)
+    if is_split and name in given:
+        raise ValueError(f"the weights {pair[0]} and {pair[1]} replace {name}; give one or the other")
+    parts = pair if is_split else [name]
+    for part in parts:
+        if part not in given:
+            raise ValueError(f"the weight {part} is missing")
+    return parts
+
+
+def _float32(name: str, weight: npt.ArrayLike, shape: tuple[int, ...]) -> F32:
+    """A weight as a float32 array. Raises ValueError if it has another shape or does not hold real numbers."""
+    try:
+        array = np.asarray(weight)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"the weight {name} is not an array: {error}") from None
+    if array.shape != shape:
+        raise ValueError(f"the weight {name} has the shape {list(array.shape)}; this network needs {list(shape)}")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"the weight {name} must hold real numbers, not {array.dtype}")
+    return array.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
 class InitConfig:
-    """How fresh weights are drawn: the spread of the input tables, that of the other weights times √H, forget bias.
+    """How initial weights are drawn. The output layer starts at zero: a fresh network predicts uniformly.
 
-    The output layer starts at zero, so that a fresh network expects every symbol alike.
+    table        standard deviation of the weights from the symbol
+    gain         standard deviation of the weights from a layer, times √hidden
+    forget_bias  bias of the forget gate; other biases are 0
+
+    >>> InitConfig(forget_bias=1.0).gain
+    0.7
     """
 
     table: float = 1.0
     gain: float = 0.7
     forget_bias: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("table", "gain", "forget_bias"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be a finite number, not {getattr(self, name)}")
+
 
 def fresh_theta(layout: Layout, seed: int, init: InitConfig = InitConfig()) -> F32:
-    """Random initial weights, the same on every machine: numpy's PCG64 and nothing but sums and products."""
+    """Initial weights, the same on every machine: they need only NumPy's PCG64, sums and products."""
     bits = generator(seed)
     theta = aligned_zeros(layout.size)
     spread = {"table": init.table, "hidden": init.gain / math.sqrt(layout.config.hidden)}
@@ -239,9 +314,12 @@ def fresh_theta(layout: Layout, seed: int, init: InitConfig = InitConfig()) -> F
 
 
 def widened(weights: dict[str, F32], layout: Layout, wide: Layout, seed: int) -> dict[str, F32]:
-    """The weights of a net, by name, in one with more hidden units that predicts the same (Net2Net, Chen et al. 2016).
+    """The weights, by name, of a wider network that predicts the same as a given one (Net2Net, Chen et al. 2016).
 
-    The new units begin random; their own weights to the old units and to the output are zero, and learned.
+    weights  the given network's weights, by name
+    layout   the given network's layout
+    wide     the layout of the wider network: of the same kind, with more hidden units
+    seed     of the new units' incoming weights; their weights to the old units and to the output start at zero
     """
     theta = fresh_theta(wide, seed)
     for (_, kind, block), (_, _, old) in zip(wide.blocks(theta), layout.blocks(layout.flat(weights)), strict=True):
@@ -253,36 +331,39 @@ def widened(weights: dict[str, F32], layout: Layout, wide: Layout, seed: int) ->
 
 
 def generator(seed: int) -> np.random.PCG64:
-    """The one door of randomness: a fixed algorithm, so a seed draws the same on every machine."""
+    """The source of random bits for a seed; all randomness comes from it. The same seed gives the same bits everywhere.
+
+    Raises ValueError if the seed is not an integer of at least 0.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be a whole number from 0 on, not {seed!r}")
+        raise ValueError(f"seed must be an integer of at least 0, not {seed!r}")
     return np.random.PCG64(int(seed))
 
 
 def aligned_zeros(size: int) -> F32:
-    """float32 zeros that begin with a cache line: kernels that straddle the lines lose a third."""
+    """float32 zeros, aligned to a cache line; kernels are a third slower on arrays that are not."""
     return _aligned(np.zeros(size + CACHE_LINE, dtype=np.float32))
 
 
 def aligned_empty(size: int) -> F32:
-    """The like, with anything in it."""
+    """An uninitialised float32 array, aligned to a cache line."""
     return _aligned(np.empty(size + CACHE_LINE, dtype=np.float32))
 
 
 def aligned_copy(array: F32) -> F32:
-    """A copy of an array, aligned in the same way."""
+    """A copy of a flat float32 array, aligned to a cache line."""
     copy = aligned_empty(len(array))
     copy[:] = array
     return copy
 
 
-def _aligned(room: F32) -> F32:
-    first = -room.__array_interface__["data"][0] // 4 % CACHE_LINE
-    return room[first : first + len(room) - CACHE_LINE]
+def _aligned(buffer: F32) -> F32:
+    first = -buffer.__array_interface__["data"][0] // 4 % CACHE_LINE
+    return buffer[first : first + len(buffer) - CACHE_LINE]
 
 
 def _normal(bits: np.random.PCG64, shape: tuple[int, ...]) -> F32:
-    """Nearly normal deviates: the sum of the four 16-bit quarters of a random number, centred, of variance 1."""
+    """Approximately normal deviates of variance 1: the centred sum of the four 16-bit parts of each random number."""
     raw = bits.random_raw(math.prod(shape)).astype(np.uint64)
     quarters = raw.view(np.uint16).reshape(-1, 4).astype(np.int64)
     scale = np.float32(math.sqrt(3) / 65536)

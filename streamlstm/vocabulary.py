@@ -1,7 +1,8 @@
-"""The vocabulary: an immutable two-way map between symbols (what the user streams) and tokens (their int index)."""
+"""The vocabulary: an immutable two-way map between symbols (what the user streams) and tokens (their int indices)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,49 +10,61 @@ import numpy.typing as npt
 
 Tokens = npt.NDArray[np.int32]
 Symbol = str | bytes | int
-"""One symbol: a character, or in a byte vocabulary also one byte (as `bytes` of length 1 or as an int)."""
-Symbols = str | bytes | bytearray | memoryview | npt.NDArray[Any]
-"""Many symbols: text, bytes, or an integer array of tokens."""
-_PLAIN = (str, bytes, int, np.integer)
-_Bytes = bytes  # the name is taken inside the class
+"""One symbol: a character, or for a byte vocabulary also one byte (as `bytes` of length 1 or as an int)."""
+Symbols = str | bytes | bytearray | memoryview | npt.NDArray[Any] | Sequence[int]
+"""Many symbols: text, bytes, or tokens as an integer array or a sequence of ints."""
+_SYMBOL_TYPES = (str, bytes, int, np.integer)
+_Bytes = bytes  # inside the class, `bytes` is the class method
+
+_LONGEST_REPR = 64
+"""How many characters of a vocabulary its repr shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Vocabulary:
     """The symbols that a model knows, in the order of their tokens.
 
-    characters  the characters of a text vocabulary, sorted; None: the 256 byte values
-    unknown     the character that stands for all others, or None: others are refused
+    characters  the characters of a text vocabulary, sorted and unique; None: the 256 byte values
+    unknown     the character that stands for all characters outside the vocabulary; None: these raise ValueError
+    token_of    the token of each symbol, a read-only mapping; bytes have up to three keys: "A", b"A" and 65
 
-    >>> Vocabulary.from_text("hello").characters
-    'ehlo'
+    Vocabularies with the same characters and the same `unknown` are equal.
+
+    >>> vocabulary = Vocabulary.from_text("hello")
+    >>> vocabulary
+    Vocabulary('ehlo')
+    >>> vocabulary.encode("hole").tolist()
+    [1, 3, 2, 0]
+    >>> "h" in vocabulary, "x" in vocabulary, len(vocabulary)
+    (True, False, 4)
     >>> Vocabulary.bytes().encode("é").tolist()
     [195, 169]
     """
 
     characters: str | None
     unknown: str | None = None
-    token_of: dict[Symbol, int] = field(init=False, repr=False, compare=False)
+    token_of: Mapping[Symbol, int] = field(init=False, compare=False)
+    _code_points: npt.NDArray[np.uint32] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.characters is None:
             if self.unknown is not None:
-                raise ValueError("a byte vocabulary knows every byte; it takes no unknown=")
+                raise ValueError("a byte vocabulary has every byte; it takes no unknown=")
             ascii_tokens: dict[Symbol, int] = {chr(token): token for token in range(128)}
             byte_tokens: dict[Symbol, int] = {bytes([token]): token for token in range(256)}
-            self._keep(ascii_tokens | byte_tokens | {token: token for token in range(256)}, range(0))
+            self._set_tokens(ascii_tokens | byte_tokens | {token: token for token in range(256)}, range(0))
             return
         if not self.characters:
             raise ValueError("a text vocabulary needs at least one character, the text is empty")
         if self.characters != "".join(sorted(set(self.characters))):
-            raise ValueError("the characters of a vocabulary must be sorted and differ from each other")
+            raise ValueError("the characters of a vocabulary must be sorted and unique")
         if self.unknown is not None and (len(self.unknown) != 1 or self.unknown not in self.characters):
             raise ValueError(f"unknown must be one character of the vocabulary, not {self.unknown!r}")
-        self._keep({symbol: token for token, symbol in enumerate(self.characters)}, map(ord, self.characters))
+        self._set_tokens({symbol: token for token, symbol in enumerate(self.characters)}, map(ord, self.characters))
 
-    def _keep(self, tokens: dict[Symbol, int], points: Iterable[int]) -> None:
-        object.__setattr__(self, "token_of", tokens)
-        object.__setattr__(self, "_points", np.fromiter(points, dtype=np.uint32))
+    def _set_tokens(self, token_of: dict[Symbol, int], code_points: Iterable[int]) -> None:
+        object.__setattr__(self, "token_of", MappingProxyType(token_of))
+        object.__setattr__(self, "_code_points", np.fromiter(code_points, dtype=np.uint32))
 
     @classmethod
     def bytes(cls) -> "Vocabulary":
@@ -60,12 +73,17 @@ class Vocabulary:
 
     @classmethod
     def from_text(cls, text: str, unknown: str | None = None) -> "Vocabulary":
-        """The characters of `text`, and `unknown`, the character to take for any other (default: refuse others)."""
+        """The characters of `text`.
+
+        unknown  a character, added if `text` lacks it, that stands for all others; default: others raise ValueError
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text must be str, not {type(text).__name__}; Vocabulary.bytes() has every byte")
         return cls("".join(sorted(set(text) | set(unknown or ""))), unknown)
 
     @classmethod
     def from_description(cls, description: Any) -> "Vocabulary":
-        """The vocabulary that `describe` described; ValueError for anything else."""
+        """The vocabulary that `describe` described. Raises ValueError for anything else."""
         if not isinstance(description, dict) or set(description) != {"characters", "unknown"}:
             raise ValueError(f"not a vocabulary: {description!r}")
         if not all(value is None or isinstance(value, str) for value in description.values()):
@@ -73,48 +91,70 @@ class Vocabulary:
         return cls(**description)
 
     def describe(self) -> dict[str, str | None]:
-        """The vocabulary as plain values."""
+        """The vocabulary as JSON-able values."""
         return {"characters": self.characters, "unknown": self.unknown}
+
+    def __repr__(self) -> str:
+        if self.characters is None:
+            return "Vocabulary.bytes()"
+        unknown = "" if self.unknown is None else f", unknown={self.unknown!r}"
+        if len(self) <= _LONGEST_REPR:
+            return f"Vocabulary({self.characters!r}{unknown})"
+        return f"<Vocabulary: {len(self):,} characters, {self.characters[:_LONGEST_REPR]!r}…{unknown}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Vocabulary, (self.characters, self.unknown)
 
     def __len__(self) -> int:
         return 256 if self.characters is None else len(self.characters)
 
-    def encode(self, symbols: Symbols, position: int = 0) -> Tokens:
-        """Tokens int32 [n] of text or bytes; an integer array is taken as tokens and checked.
+    def __contains__(self, symbol: object) -> bool:
+        return _is_symbol(symbol) and symbol in self.token_of
 
-        Over a byte vocabulary a str becomes its UTF-8 bytes. Over a text vocabulary bytes are read as UTF-8.
-        Raises ValueError that names the first symbol that the vocabulary does not have, and its position, counted
-        from `position` on.
+    def encode(self, symbols: Symbols, position: int = 0) -> Tokens:
+        """Tokens, int32 [n], of text or bytes. An integer array or a sequence of ints is taken as tokens.
+
+        A byte vocabulary encodes a str as UTF-8. A text vocabulary decodes bytes as UTF-8.
+        Raises ValueError for the first symbol that is not in the vocabulary, with its position counted from
+        `position`, for a token out of range, and for bytes that are not valid UTF-8. Raises TypeError for other types.
+
+        >>> Vocabulary.bytes().encode([104, 105]).tolist()
+        [104, 105]
         """
         if isinstance(symbols, np.ndarray):
             return self._checked(symbols)
-        if not isinstance(symbols, str | _Bytes | bytearray) and not (
-            isinstance(symbols, memoryview) and symbols.itemsize == 1
-        ):
-            raise TypeError(f"symbols are text, bytes, or an integer array of tokens, not {type(symbols).__name__}")
+        if isinstance(symbols, memoryview) and symbols.itemsize == 1:
+            symbols = symbols.tobytes()
+        if not isinstance(symbols, str | _Bytes | bytearray):
+            return self._checked(_integers(symbols))
         if self.characters is None:
             if isinstance(symbols, str):
                 symbols = symbols.encode("utf-8", "surrogateescape")
             return np.frombuffer(symbols, dtype=np.uint8).astype(np.int32)
-        if not isinstance(symbols, str):
-            symbols = str(symbols, "utf-8")
-        points = np.frombuffer(symbols.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        known: npt.NDArray[np.uint32] = self._points  # type: ignore[attr-defined]
+        return self._encode_text(symbols if isinstance(symbols, str) else str(symbols, "utf-8"), position)
+
+    def _encode_text(self, text: str, position: int) -> Tokens:
+        assert self.characters is not None
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        known = self._code_points
         tokens = np.minimum(np.searchsorted(known, points), len(known) - 1)
         missing = known[tokens] != points
         if missing.any():
             if self.unknown is None:
                 first = int(np.argmax(missing))
                 raise ValueError(
-                    f"the vocabulary has no symbol {symbols[first]!r} (position {position + first}); "
+                    f"the vocabulary has no symbol {text[first]!r} (position {position + first}); "
                     "build it with unknown='?' or use Vocabulary.bytes()"
                 )
             tokens[missing] = self.characters.index(self.unknown)
         return tokens.astype(np.int32)
 
     def encode_symbol(self, symbol: Symbol) -> Sequence[int]:
-        """The tokens of one symbol: one, or the UTF-8 bytes of one character over a byte vocabulary."""
-        if isinstance(symbol, _PLAIN) and symbol is not True and symbol is not False:
+        """The tokens of one symbol: one, or with a byte vocabulary one per UTF-8 byte of a character.
+
+        Raises ValueError for a symbol that is not in the vocabulary or more than one, TypeError for other types.
+        """
+        if _is_symbol(symbol):
             try:
                 return (self.token_of[symbol],)
             except KeyError:
@@ -123,31 +163,54 @@ class Vocabulary:
             kind = "one character, or a byte from 0 to 255" if self.characters is None else "one character"
             raise TypeError(f"a symbol is {kind}, not {symbol!r}")
         if len(symbol) != 1:
-            raise ValueError(f"observe takes one symbol, not {len(symbol)} ({symbol!r}); observe_many takes many")
+            raise ValueError(f"expected one symbol, not {len(symbol)} ({symbol!r}); observe_many takes many")
         return [int(token) for token in self.encode(symbol)]
 
     def decode(self, tokens: npt.ArrayLike) -> str:
-        """The text of tokens int [n]; bytes that are no UTF-8 become U+FFFD."""
+        """The text of tokens, int [n]; bytes that are not valid UTF-8 become U+FFFD."""
         checked = self._checked(np.asarray(tokens))
         if self.characters is None:
             return checked.astype(np.uint8).tobytes().decode("utf-8", "replace")
         return "".join(self.characters[token] for token in checked)
 
     def symbol(self, token: int) -> str | _Bytes:
-        """The symbol of a token: a character; in a byte vocabulary one of ASCII, or `bytes` of length 1 above."""
+        """The symbol of a token: a character (str); a byte above 127 is `bytes` of length 1."""
         if not 0 <= token < len(self):
-            raise ValueError(f"a token is between 0 and {len(self) - 1}, not {token}")
+            raise ValueError(f"a token must be between 0 and {len(self) - 1}, not {token}")
         if self.characters is not None:
             return self.characters[token]
         return chr(token) if token < 128 else bytes([token])
 
     def _checked(self, tokens: npt.NDArray[Any]) -> Tokens:
-        tokens = np.asarray(tokens)  # the plain data: of a masked array, what is masked as well
+        tokens = np.asarray(tokens)  # of a masked array the data, including what is masked
         if tokens.size == 0:
             return np.zeros(0, dtype=np.int32)
         if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
-            raise TypeError(f"tokens are a flat array of integers, not {tokens.dtype} of shape {tokens.shape}")
+            raise TypeError(f"tokens must be a flat array of integers, not {tokens.dtype} of shape {tokens.shape}")
         if tokens.min() < 0 or tokens.max() >= len(self):
-            wrong = next(int(token) for token in tokens if not 0 <= token < len(self))
-            raise ValueError(f"a token is between 0 and {len(self) - 1}, not {wrong}")
+            first = int(np.argmax((tokens < 0) | (tokens >= len(self))))
+            raise ValueError(
+                f"a token must be between 0 and {len(self) - 1}, not {tokens[first]} (position {first} of the tokens)"
+            )
         return tokens.astype(np.int32)
+
+
+def _is_symbol(symbol: object) -> bool:
+    """Whether it has the type of a symbol; True and 1.0 equal 1, but are not symbols."""
+    return isinstance(symbol, _SYMBOL_TYPES) and not isinstance(symbol, bool)
+
+
+def _integers(tokens: object) -> npt.NDArray[np.int64]:
+    """A sequence of ints as an array. Raises TypeError for anything else."""
+    if isinstance(tokens, memoryview) or not isinstance(tokens, Sequence):
+        raise TypeError(f"symbols must be str, bytes, or a sequence of int tokens, not {type(tokens).__name__}")
+    for position, token in enumerate(tokens):
+        if isinstance(token, bool) or not isinstance(token, int | np.integer):
+            raise TypeError(
+                f"symbols must be str, bytes, or a sequence of int tokens, "
+                f"not a {type(tokens).__name__} with {token!r} (position {position})"
+            )
+    try:
+        return np.array(tokens, dtype=np.int64)
+    except OverflowError:
+        raise ValueError("a token is out of range: it does not fit into 64 bits") from None

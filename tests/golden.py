@@ -11,7 +11,7 @@ import numpy as np
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
 from streamlstm.tasks.generate import generate
-from streamlstm.tasks.training import Plan, Trainer
+from streamlstm.tasks.training import Trainer, TrainingPlan
 
 OPTIMIZERS = (SGD(lr=0.1, l2=1e-3), SGD(lr=0.05, momentum=0.9), RMSprop(), Adam(clip=0.5))
 N_SYMBOLS = 2000
@@ -57,7 +57,7 @@ def golden() -> dict[str, str]:
         hashes[f"memory {len(vocabulary)} {bits}"] = digest(surprisals, predictor.predict(), *arrays)
     tokens = np.frombuffer(symbols, dtype=np.uint8)
     config = Config(24, 2, 10, memory=False)
-    trainer = Trainer(tokens, Vocabulary.bytes(), config, Plan(epochs=5, batch=12, window=20, warmup=5), 2)
+    trainer = Trainer(tokens, Vocabulary.bytes(), config, TrainingPlan(epochs=5, batch=12, window=20, warmup=5), 2)
     hashes["training"] = digest(*[np.float64(progress.bits) for progress in trainer.run()], trainer.theta)
     written = generate(trainer.predictor(), 200, "the ", temperature=0.8, seed=3)
     hashes["generate"] = digest(np.array([trainer.vocabulary.encode_symbol(symbol)[0] for symbol in written]))

@@ -27,8 +27,8 @@ def random_tokens(n, n_symbols, seed=0):
 
 
 def theta_of(predictor) -> Array:
-    """The predictor's flat, padded weights."""
-    return predictor._theta
+    """A copy of the predictor's flat, padded weights."""
+    return Layout(predictor.config, len(predictor.vocabulary)).flat(predictor.weights())
 
 
 def twin_of(predictor, dtype=np.float64) -> Reference:

@@ -1,6 +1,7 @@
-"""The structure of the package: imports point downward only, modules and private names stay where they belong."""
+"""The structure of the package: the README's map, the direction of imports, private names, and sizes."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,37 +11,48 @@ import pytest
 import streamlstm
 
 PACKAGE = Path(streamlstm.__file__).parent
-LEVELS = [
-    {"kernels", "vocabulary", "checkpoint"},
-    {"model", "optim"},
-    {"memory"},
-    {"predictor", "reference"},
-    {"tasks"},
-    {"render"},
-    {"cli"},
-    {"__main__"},
-]
-"""The packages and top modules from the lowest up: each may import what stands below it, and nothing else."""
-LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
+README = PACKAGE.parent / "README.md"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = [path for path in FILES if path.name != "__init__.py"]
+INITS = [path for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE]
 LEAVES = {"vocabulary", "checkpoint", "kernels"}
-"""These import nothing of the package outside themselves."""
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+"""These import no other part of the package."""
+ALWAYS_PUBLIC = {"_replace", "_fields", "_asdict", "_make", "_repr_html_"}
+"""Methods of NamedTuple and of notebooks: public, though they begin with an underscore."""
+NUMBAS = {"_cache", "_impl", "_load_overload", "_locator_classes"}
+"""Attributes of numba that the kernel cache uses."""
 
 
 def name_of(path):
-    """A module's dotted name below the package: `memory.counts`; that of an `__init__` is its folder's."""
+    """A module's dotted name inside the package: `memory.counts`; an `__init__` has the name of its folder."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def room_of(name):
+def part_of(name):
     """The package or top module that a module belongs to."""
     return name.partition(".")[0]
 
 
-def imported_modules(path):
-    """The dotted names of all that a module imports, (module, name) by pair: `from .a import b` gives (…a, b)."""
+def readme_map():
+    """The README's map: from each package to the names of its modules, from each top module to nothing.
+
+    The map is the text block under the heading "Where things are". A line names a package, as `name/`, and its modules,
+    or a top module; after `#` follows a comment.
+    """
+    block = re.search(r"^#+ Where things are$.*?^```text\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
+    assert block, 'the README has no text block under the heading "Where things are"'
+    lines = [line.partition("#")[0].split() for line in block[1].splitlines()]
+    return {name.removesuffix("/"): modules for name, *modules in filter(None, lines)}
+
+
+def trees(paths):
+    return [pytest.param(ast.parse(path.read_text("utf-8")), path, id=name_of(path) or "__init__") for path in paths]
+
+
+def imported_names(tree, path):
+    """What a module imports, as pairs: the dotted name of a module, and a name in it or ""."""
     folder = ["streamlstm", *path.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, ""
@@ -51,35 +63,45 @@ def imported_modules(path):
                 yield module, alias.name
 
 
-def own_imports(path):
-    """The modules of the package that a module imports."""
-    known = {name_of(module) for module in MODULES}
-    for module, name in imported_modules(path):
+def own_imports(tree, path):
+    """What a module imports from this package, as pairs: the module's dotted name inside the package, and the name."""
+    known = {name_of(module) for module in FILES}
+    for module, name in imported_names(tree, path):
         if module == "streamlstm" or module.startswith("streamlstm."):
             inside = module.removeprefix("streamlstm").removeprefix(".")
             submodule = f"{inside}.{name}".removeprefix(".")
-            yield submodule if submodule in known or submodule in LEVEL_OF else inside, name
+            yield submodule if submodule in known else inside, name
 
 
-def test_every_package_and_top_module_has_a_level():
-    rooms = {room_of(name_of(path)) for path in MODULES}
-    assert rooms == set(LEVEL_OF)
+def functions(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_downward_only(path):
-    room = room_of(name_of(path))
-    for imported, _ in own_imports(path):
-        target = room_of(imported)
-        if not target or target == room:
-            continue
-        assert LEVEL_OF[target] < LEVEL_OF[room], f"{name_of(path)} imports {imported}"
-        assert room not in LEAVES, f"{name_of(path)} is a leaf and imports {imported}"
-        assert target != "reference", f"{name_of(path)} imports the reference implementation"
+def test_the_readmes_map_has_the_real_packages_and_modules():
+    real = {}
+    for path in MODULES:
+        package, _, module = name_of(path).partition(".")
+        real.setdefault(package, set()).update({module} if module else ())
+    del real["__main__"]
+    assert {name: set(modules) for name, modules in readme_map().items()} == real
+
+
+@pytest.mark.parametrize(("tree", "path"), trees(MODULES))
+def test_a_module_imports_only_from_below_its_line_in_the_readmes_map(tree, path):
+    line_of = {name: line for line, name in enumerate(readme_map())} | {"__main__": -1}
+    part = part_of(name_of(path))
+    for imported, _ in own_imports(tree, path):
+        target = part_of(imported)
+        if target and target != part:
+            assert line_of[target] > line_of[part], f"{name_of(path)} imports {imported}"
+            assert part not in LEAVES, f"{name_of(path)} is a leaf and imports {imported}"
+            assert target != "reference", f"{name_of(path)} imports the reference implementation"
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    graph = {name_of(path): {imported for imported, _ in own_imports(path)} for path in MODULES}
+    graph = {}
+    for path in MODULES:
+        graph[name_of(path)] = {imported for imported, _ in own_imports(ast.parse(path.read_text("utf-8")), path)}
     finished, unfinished = set(), []
 
     def visit(name):
@@ -95,18 +117,65 @@ def test_no_modules_import_each_other_in_a_circle():
         visit(name)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_no_private_name_crosses_a_package(path):
-    room = room_of(name_of(path))
-    for imported, name in own_imports(path):
-        if room_of(imported) != room:
-            assert not name.startswith("_") or name.startswith("__"), f"{name_of(path)} imports {imported}.{name}"
+@pytest.mark.parametrize(("tree", "path"), trees(FILES))
+def test_no_private_name_is_imported_across_packages(tree, path):
+    part = part_of(name_of(path))
+    for imported, name in own_imports(tree, path):
+        names = [*imported.split("."), name]
+        if part_of(imported) != part:
+            assert not any(name.startswith("_") and not name.endswith("__") for name in names), f"{imported}.{name}"
 
 
-def test_the_public_surface_is_small_and_every_name_is_there():
+def private_names_defined_in(part):
+    """The private functions, classes, variables and attributes that a package or top module defines."""
+    defined = set()
+    for path in MODULES:
+        if part_of(name_of(path)) != part:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined.add(node.name)
+            elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
+                defined.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+    return defined
+
+
+@pytest.mark.parametrize(("tree", "path"), trees(MODULES))
+def test_no_private_attribute_is_used_across_packages(tree, path):
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr)}
+    assert used - ALWAYS_PUBLIC - NUMBAS - private_names_defined_in(part_of(name_of(path))) == set()
+
+
+@pytest.mark.parametrize(("tree", "path"), trees(INITS))
+def test_the_init_of_a_package_only_exports_public_names(tree, path):
+    assert ast.get_docstring(tree)
+    assert all(isinstance(node, ast.ImportFrom) for node in tree.body[1:]) or name_of(path) == "cli"
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            assert not [alias.name for alias in node.names if alias.name.startswith("_") and alias.name[:2] != "__"]
+
+
+def test_every_public_name_is_there_and_documented():
     assert len(streamlstm.__all__) <= 40
-    for name in streamlstm.__all__:
-        assert getattr(streamlstm, name).__doc__ or name == "__version__"
+    assert [name for name in streamlstm.__all__ if not getattr(streamlstm, name).__doc__] == []
+    assert set(streamlstm.__all__) == set(dir(streamlstm)) == {"__version__", *streamlstm._MODULES}
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'streamlstm' has no attribute 'no_such_name'"):
+        streamlstm.no_such_name  # noqa: B018
+
+
+IMPORTS = """
+import importlib, streamlstm
+for name, module in streamlstm._MODULES.items():
+    importlib.import_module(f"streamlstm.{module}")
+    assert getattr(streamlstm, name).__name__ == name, name
+"""
+
+
+def test_the_public_names_are_functions_and_classes_even_after_their_modules_are_imported():
+    assert subprocess.run([sys.executable, "-c", IMPORTS]).returncode == 0
 
 
 def test_importing_the_package_imports_neither_numba_nor_numpy():
@@ -114,12 +183,36 @@ def test_importing_the_package_imports_neither_numba_nor_numpy():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=name_of)
-def test_nothing_forbidden_is_used(path):
-    for module, _ in imported_modules(path):
+@pytest.mark.parametrize(("tree", "path"), trees(FILES))
+def test_nothing_forbidden_is_used(tree, path):
+    for module, _ in imported_names(tree, path):
         assert module.partition(".")[0] not in ("pickle", "dill", "cloudpickle", "marshal", "shelve"), module
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
         assert called not in ("exec", "eval")
         if isinstance(node, ast.keyword):
             assert node.arg not in ("fastmath", "parallel")
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_module_is_longer_than_400_lines(path):
+    assert len(path.read_text("utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize(("tree", "path"), trees(FILES))
+def test_no_function_has_more_than_60_lines_after_its_docstring(tree, path):
+    for function in functions(tree):
+        first, *others = function.body
+        body = others if others and ast.get_docstring(function) else [first, *others]
+        assert body[-1].end_lineno - body[0].lineno < 60, function.name
+
+
+@pytest.mark.parametrize(("tree", "path"), trees(FILES))
+def test_a_kernel_has_8_parameters_at_most_and_any_other_function_5_that_are_not_keywords(tree, path):
+    for function in functions(tree):
+        decorators = {node.id for node in function.decorator_list if isinstance(node, ast.Name)}
+        parameters = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+        if decorators & {"kernel", "entry", "inlined"}:
+            assert len(parameters) + len(function.args.kwonlyargs) <= 8, function.name
+        elif part_of(name_of(path)) != "cli":
+            assert len([name for name in parameters if name not in ("self", "cls")]) <= 5, function.name

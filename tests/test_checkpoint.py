@@ -1,11 +1,13 @@
-"""Files that are whole or not there, and readers that refuse what they cannot trust."""
+"""Files that are written completely or not at all, and readers that refuse what is not a whole, valid checkpoint."""
 
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import asdict
 
 import numpy as np
@@ -17,7 +19,15 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from streamlstm import Adam, Config, StreamPredictor
-from streamlstm.checkpoint import FORMAT, read_checkpoint, write_atomically, write_checkpoint
+from streamlstm.checkpoint import (
+    FORMAT,
+    opened_atomically,
+    parse_checkpoint,
+    read_checkpoint,
+    write_atomically,
+    write_checkpoint,
+)
+from streamlstm.optim import describe_optimizer
 
 SMALL = Config(hidden=6, layers=2, window=4)
 BENT_PROGRESS = [
@@ -81,17 +91,25 @@ def test_a_foreign_file_is_refused(content, tmp_path):
     refusal(tmp_path, content)
 
 
-def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path):
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"weight": np.zeros(3, dtype=np.float32)}, path)
-    assert "not one that streamlstm wrote" in refusal(tmp_path, path.read_bytes())
+    assert "streamlstm did not write it" in refusal(tmp_path, path.read_bytes())
 
 
-@pytest.mark.parametrize("about", ["[1]", "null", "{}", "no JSON", '{"sha256": ""}'])
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "about",
+    ["[1]", "null", "{}", "no JSON", '{"sha256": ""}', NESTED, f'{{"format": 1, "sha256": "", "x": {NESTED}}}']
+    + [f'{{"format": {version}, "sha256": ""}}' for version in ("0", "-1", "[1]", '"1"', "NaN", "1e999", "9" * 5000)],
+    ids=lambda about: about[:30],
+)
 def test_a_safetensors_file_with_strange_metadata_is_refused(tmp_path, about):
     path = tmp_path / "model.safetensors"
     save_file({"weight": np.zeros(3, dtype=np.float32)}, path, {"streamlstm": about})
-    assert "not one that streamlstm wrote" in refusal(tmp_path, path.read_bytes())
+    assert "streamlstm did not write it" in refusal(tmp_path, path.read_bytes())
 
 
 def test_a_file_of_a_newer_version_is_refused(good, tmp_path, monkeypatch):
@@ -101,19 +119,68 @@ def test_a_file_of_a_newer_version_is_refused(good, tmp_path, monkeypatch):
     assert "newer" in refusal(tmp_path, (tmp_path / "newer.safetensors").read_bytes())
 
 
+HUGE = 2**40
+EMPTY, FOUR_BYTES = {"data_offsets": [0, 0]}, {"data_offsets": [0, 4]}
+
+
+def safetensors_file(tensor, data=bytes(4), metadata="{}"):
+    """The bytes of a file whose header describes one tensor."""
+    header = json.dumps({"a\nb": tensor, "__metadata__": {"streamlstm": metadata}}).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        (2**63).to_bytes(8, "little") + b"{}",
+        (99_000_000).to_bytes(8, "little") + b"{}",
+        safetensors_file({"dtype": "F32", "shape": [HUGE], **FOUR_BYTES}),
+        safetensors_file({"dtype": "F32", "shape": [HUGE, HUGE], **FOUR_BYTES}),
+        safetensors_file({"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4 * HUGE]}),
+        safetensors_file({"dtype": "F32", "shape": [0, HUGE, HUGE], **EMPTY}, b""),
+        safetensors_file({"dtype": "F32", "shape": [0, 2**62], **EMPTY}, b""),
+        safetensors_file({"dtype": "F32", "shape": [-1], **FOUR_BYTES}),
+        safetensors_file({"dtype": "BF16", "shape": [2], **FOUR_BYTES}),
+        safetensors_file({"dtype": "F8_E4M3", "shape": [4], **FOUR_BYTES}),
+        safetensors_file({"dtype": "a\nb", "shape": [4], **FOUR_BYTES}),
+        safetensors_file({"dtype": "F32", "shape": [1], **FOUR_BYTES}, metadata='{"format": 1, "sha256": "0"}'),
+    ],
+    ids=lambda content: str(content[8:90]),
+)
+def test_a_file_whose_header_lies_is_refused_in_one_line_and_nothing_large_is_allocated(content, tmp_path):
+    refusal(tmp_path, content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"^the file "):
+        parse_checkpoint(content, "the file")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_a_config_too_large_for_the_weights_is_refused_before_anything_large_is_allocated(good, tmp_path):
+    (tmp_path / "good.safetensors").write_bytes(good)
+    arrays, values = read_checkpoint(tmp_path / "good.safetensors")
+    config = values["config"] | {"hidden": 4096, "layers": 16, "window": 4096, "memory": True, "memory_bits": 26}
+    write_checkpoint(tmp_path / "bent.safetensors", arrays, values | {"config": config})
+    tracemalloc.start()
+    refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path, monkeypatch, poison):
-    weights = random_predictor(SMALL).weights()
-    weights["weight_hh_l1"][2, 3] = poison
-    path, good = tmp_path / "poisoned.safetensors", random_predictor(SMALL)
-    good.save(path)
+    path, predictor = tmp_path / "poisoned.safetensors", random_predictor(SMALL)
+    predictor.save(path)
     whole = path.read_bytes()
-    bad = StreamPredictor.from_weights(weights, good.vocabulary, SMALL)
-    with pytest.raises(ValueError, match="weight_hh_l1 holds a number that is not finite"):
-        bad.save(path)
+    arrays, values = predictor.to_checkpoint()
+    arrays["weight_hh_l1"][2, 3] = poison
+    with pytest.raises(ValueError, match="'weight_hh_l1' holds a number that is not finite"):
+        write_checkpoint(path, arrays, values)
     assert path.read_bytes() == whole
     monkeypatch.setattr("streamlstm.checkpoint._check_finite", lambda path, arrays: None)
-    bad.save(path)
+    write_checkpoint(path, arrays, values)
     monkeypatch.undo()
     assert "weight_hh_l1" in refusal(tmp_path, path.read_bytes())
 
@@ -123,7 +190,7 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path, monk
     [("config", {"hidden": 7, "layers": 2, "window": 4, "connections": "skip"}), ("config", {"hidden": "6"})]
     + [("config", None), ("vocabulary", {"characters": "abc", "unknown": None}), ("optimizer", {"name": "lion"})]
     + [("optimizer", None), ("learning", None), ("n_symbols", -1), ("n_symbols", 1.5)]
-    + [("optimizer", {"name": "adam", **asdict(Adam()), **bent}) for bent in BENT_PROGRESS],
+    + [("optimizer", {**describe_optimizer(Adam()), **bent}) for bent in BENT_PROGRESS],
 )
 def test_values_that_do_not_fit_the_weights_are_refused(good, tmp_path, key, value):
     (tmp_path / "good.safetensors").write_bytes(good)
@@ -141,7 +208,7 @@ def test_a_missing_or_misshapen_array_is_refused(good, tmp_path, name):
         refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
 
 
-def test_a_mean_of_squares_below_0_is_refused(good, tmp_path):
+def test_a_mean_squared_gradient_below_0_is_refused(good, tmp_path):
     (tmp_path / "good.safetensors").write_bytes(good)
     arrays, values = read_checkpoint(tmp_path / "good.safetensors")
     arrays["optimizer.0.weight_hh_l1"][2, 3] = -1e-9
@@ -179,7 +246,59 @@ def _fails(*args, **kwargs):
     raise OSError("the disk is full")
 
 
-def test_a_file_keeps_its_permissions_and_a_new_one_gets_the_usual(tmp_path):
+def test_a_folder_that_cannot_be_synced_is_not_an_error(tmp_path, monkeypatch):
+    def open_no_folder(path, *args, **kwargs):
+        if os.path.isdir(path):
+            raise PermissionError("Windows cannot open a folder")
+        return opened(path, *args, **kwargs)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", open_no_folder)
+    write_atomically(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_an_interrupt_while_writing_leaves_the_old_file_and_no_litter(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+
+    def interrupted():
+        with opened_atomically(tmp_path / "file") as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_respects_the_umask_which_is_never_changed(tmp_path, mask, mode, monkeypatch):
+    before = os.umask(mask)
+    try:
+        monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask of the whole process is changed"))
+        write_atomically(tmp_path / "file", b"content")
+        monkeypatch.undo()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
+def test_a_private_file_is_private_while_it_is_written(tmp_path):
+    (tmp_path / "file").touch(mode=0o600)
+    with opened_atomically(tmp_path / "file") as file:
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["n" * 250, "é" * 125, ".hidden"])
+def test_a_file_may_have_any_name_that_the_system_allows(tmp_path, name):
+    write_atomically(tmp_path / name, b"content")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_file_keeps_its_permissions_and_a_new_one_gets_the_usual_permissions(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     write_atomically(tmp_path / "new", b"x")
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -196,7 +315,7 @@ def test_a_symbolic_link_is_followed_not_replaced(tmp_path):
     assert (tmp_path / "real").read_bytes() == b"new"
 
 
-def test_a_directory_and_a_missing_file_are_told_from_a_damaged_one(tmp_path):
+def test_a_directory_and_a_missing_file_have_errors_of_their_own(tmp_path):
     with pytest.raises(IsADirectoryError):
         StreamPredictor.load(tmp_path)
     with pytest.raises(FileNotFoundError):

@@ -179,8 +179,8 @@ def test_the_float32_twin_has_the_kernels_bits_through_forward_and_learning(conf
             powers = [power * beta for power, beta in zip(powers, optimizer.betas, strict=True)]
             hyper = {
                 "lr": optimizer.lr_after(index - window),
-                "lr_candidate": optimizer.lr_after(index - window) * optimizer.candidate,
-                "lr_output": optimizer.lr_after(index - window) * optimizer.output,
+                "lr_candidate": optimizer.lr_after(index - window) * optimizer.candidate_lr_scale,
+                "lr_output": optimizer.lr_after(index - window) * optimizer.output_lr_scale,
                 "l2": optimizer.l2,
                 "beta1": optimizer.betas[0],
                 "beta2": optimizer.betas[1],

@@ -6,22 +6,30 @@ import numpy as np
 import pytest
 
 from streamlstm import SGD, Adam, Config, RMSprop
+from streamlstm.checkpoint import read_checkpoint
+from streamlstm.kernels.arrays import Gradient
 from streamlstm.kernels.descent import add_gradient
 from streamlstm.model import Layout
-from streamlstm.optim import OPTIMIZERS, OptimizerState, optimizer_from
+from streamlstm.optim import OPTIMIZERS, OptimizerState, describe_optimizer, optimizer_from
+from streamlstm.predictor import PRETRAINED
+from streamlstm.predictor.tape import Tape
 
 V = 3
 LAYOUT = Layout(Config(32, 1), V)
 OUTPUT, TABLES, WIDTH = LAYOUT.output, LAYOUT.tables, LAYOUT.width
-PLACES = LAYOUT.places(learning=True)
 N_ROWS = TABLES // WIDTH
 
 
 def step(optimizer, theta, grad, touched=(1, 1, 1), n_targets=1, lr=0.1, state=None):
     state = state or OptimizerState(optimizer, np.zeros(optimizer.n_slots * theta.size, dtype=np.float32))
-    touched = np.array(touched, dtype=np.uint8)
-    norm = state.step(theta, grad.astype(np.float32), touched, PLACES, n_targets, lr)
+    stream = Tape(LAYOUT, window=1, learning=True).stream
+    norm = state.step(theta, gradient_of(grad, touched), stream, n_targets, lr)
     return state, norm
+
+
+def gradient_of(grad, touched):
+    grad, touched = np.asarray(grad, dtype=np.float32), np.array(touched, dtype=np.uint8)
+    return Gradient(grad, np.zeros(0, dtype=np.float32), touched)
 
 
 def arrays(seed=0):
@@ -37,7 +45,7 @@ def test_sgd_steps_against_the_gradient_of_loss_and_regularisation():
     assert np.allclose(theta, before - 0.1 * (grad / 4 + 0.5 * before), atol=1e-6)
 
 
-def test_momentum_goes_on_where_the_last_step_went():
+def test_momentum_repeats_a_part_of_the_last_step():
     theta, grad = arrays()
     before = theta.astype(np.float64)
     optimizer = SGD(momentum=0.5, clip=math.inf)
@@ -46,7 +54,7 @@ def test_momentum_goes_on_where_the_last_step_went():
     assert np.allclose(theta, before - 0.1 * grad - 0.1 * 0.5 * grad, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", [RMSprop(candidate=1, epsilon=1e-12), Adam(epsilon=1e-12)])
+@pytest.mark.parametrize("optimizer", [RMSprop(candidate_lr_scale=1, epsilon=1e-12), Adam(epsilon=1e-12)])
 def test_the_first_step_of_a_bias_corrected_rule_has_the_size_of_the_rate(optimizer):
     theta, grad = arrays()
     before = theta.copy()
@@ -55,10 +63,11 @@ def test_the_first_step_of_a_bias_corrected_rule_has_the_size_of_the_rate(optimi
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_candidate_and_the_output_layer_have_their_share_of_the_rate(name):
+def test_the_candidate_gate_and_the_output_layer_have_scaled_learning_rates(name):
     theta, _ = arrays()
     before = theta.copy()
-    step(optimizer_from({"name": name, "candidate": 0.25, "output": 3.0, "clip": math.inf}), theta, np.ones(theta.size))
+    optimizer = OPTIMIZERS[name](candidate_lr_scale=0.25, output_lr_scale=3.0, clip=math.inf)
+    step(optimizer, theta, np.ones(theta.size))
     moved = (before - theta).reshape(-1, 4, WIDTH // 4)
     expected = np.full(moved.shape, moved[0, 0, 0])
     expected[:, 2] *= 0.25
@@ -88,7 +97,7 @@ def test_rows_of_symbols_not_seen_keep_their_weights_whatever_their_gradient_hol
     assert changed.tolist() == [True] * N_ROWS + [True, False, True]
 
 
-def test_a_long_gradient_is_shortened_to_the_clip():
+def test_a_long_gradient_is_scaled_down_to_the_clip_norm():
     theta, grad = arrays()
     before = theta.astype(np.float64)
     _, norm = step(SGD(clip=0.5), theta, grad)
@@ -106,16 +115,43 @@ def test_a_gradient_that_is_not_finite_changes_nothing(poison):
     assert np.array_equal(theta, before)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+OUT_OF_RANGE = [
+    *[("lr", 0.0), ("lr", -1.0), ("lr", math.nan), ("lr", math.inf), ("clip", 0.0), ("l2", -0.1), ("l2", math.nan)],
+    *[("candidate_lr_scale", -0.1), ("candidate_lr_scale", math.inf), ("output_lr_scale", math.nan)],
+    *[("half_life", 0.0), ("floor", 1.5), ("beta1", 1.0), ("beta2", -0.1), ("epsilon", 0.0), ("momentum", 1.0)],
+]
+
+
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("lr", 0.0), ("lr", -1.0), ("lr", math.nan), ("lr", math.inf), ("clip", 0.0), ("l2", -0.1), ("l2", math.nan)]
-    + [("candidate", -0.1), ("candidate", math.inf), ("output", math.nan)]
-    + [("half_life", 0.0), ("floor", 1.5), ("beta1", 1.0), ("beta2", -0.1), ("epsilon", 0.0), ("momentum", 1.0)],
+    ("optimizer", "field", "value"),
+    [(kind, *case) for kind in OPTIMIZERS.values() for case in OUT_OF_RANGE if case[0] in kind.__dataclass_fields__],
 )
-def test_a_hyper_parameter_out_of_range_is_refused_by_name(name, field, value):
-    with pytest.raises(ValueError, match=field):
-        optimizer_from({"name": name, field: value})
+def test_a_hyper_parameter_out_of_range_is_refused_by_name(optimizer, field, value):
+    with pytest.raises(ValueError, match=f"{optimizer.name}: {field} must be .*, not {value}"):
+        optimizer(**{field: value})
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("key", ["candidate_lr_scale", "output_lr_scale", "rate"])
+def test_an_unknown_key_of_a_description_is_refused_with_the_known_ones(name, key):
+    with pytest.raises(ValueError, match=rf"{name} has no '{key}'; it has .*candidate, clip, .*lr, .*output"):
+        optimizer_from({"name": name, key: 1.0})
+
+
+@pytest.mark.parametrize("optimizer", [SGD(momentum=0.5), RMSprop(output_lr_scale=5.0), Adam(candidate_lr_scale=0.5)])
+def test_a_description_has_the_keys_of_version_0_1_and_leads_back_to_the_optimizer(optimizer):
+    description = describe_optimizer(optimizer)
+    assert description["candidate"] == optimizer.candidate_lr_scale
+    assert description["output"] == optimizer.output_lr_scale
+    assert not [key for key in description if key.endswith("scale")]
+    assert optimizer_from(description) == optimizer
+
+
+def test_the_checkpoints_of_the_bundled_models_describe_their_optimizer_by_these_keys():
+    described = read_checkpoint(PRETRAINED / "small.safetensors")[1]["optimizer"]
+    optimizer = optimizer_from({key: value for key, value in described.items() if key not in ("n_steps", "powers")})
+    assert (optimizer.candidate_lr_scale, optimizer.output_lr_scale) == (described["candidate"], described["output"])
+    assert OptimizerState(optimizer, np.zeros(0, dtype=np.float32)).describe().keys() == described.keys()
 
 
 def test_an_unknown_optimizer_is_refused_with_the_known_ones():
@@ -134,13 +170,13 @@ def test_the_rate_falls_to_its_floor():
 def test_gradients_add_row_by_row():
     size = TABLES + V * WIDTH
     a, b = np.full(size, 1, dtype=np.float32), np.full(size, 2, dtype=np.float32)
-    a_touched, b_touched = np.array([1, 0, 0], np.uint8), np.array([1, 1, 0], np.uint8)
-    add_gradient(a, a_touched, b, b_touched, TABLES, WIDTH)
-    assert a.reshape(-1, WIDTH)[:, 0].tolist() == [3] * N_ROWS + [3, 2, 1]
-    assert a_touched.tolist() == [1, 1, 0]
+    ours, theirs = gradient_of(a, [1, 0, 0]), gradient_of(b, [1, 1, 0])
+    add_gradient(ours, theirs, TABLES, WIDTH)
+    assert ours.grad.reshape(-1, WIDTH)[:, 0].tolist() == [3] * N_ROWS + [3, 2, 1]
+    assert ours.touched.tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize("options", [{"lr": 1e39}, {"lr": 1e-60}, {"epsilon": 1e-50}])
-def test_what_is_0_or_infinite_in_float32_is_refused(options):
+def test_a_number_that_is_0_or_infinite_in_float32_is_refused(options):
     with pytest.raises(ValueError, match="above 0"):
         Adam(**options)

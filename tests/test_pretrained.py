@@ -1,6 +1,4 @@
-"""The bundled models: what lies in the box, and that it predicts, adapts and stays small."""
-
-import time
+"""The bundled models: their files, and that they predict, adapt and stay small."""
 
 import numpy as np
 import pytest
@@ -32,17 +30,12 @@ def test_a_bundled_model_has_its_card_and_its_curve_beside_it(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_model_is_stored_as_float16_and_loads_at_once(name):
-    weights = [
-        array for key, array in read_checkpoint(PRETRAINED / f"{name}.safetensors")[0].items() if "weight_" in key
-    ]
-    assert {array.dtype for array in weights} == {np.dtype(np.float16)}
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        StreamPredictor.pretrained(name)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.2  # 0.05 are promised of an idle machine
+def test_a_bundled_model_is_stored_as_float16(name):
+    arrays = read_checkpoint(PRETRAINED / f"{name}.safetensors")[0]
+    weights = {key: array for key, array in arrays.items() if "weight_" in key}
+    assert {array.dtype for array in weights.values()} == {np.dtype(np.float16)}
+    loaded = StreamPredictor.pretrained(name).weights()
+    assert all(np.array_equal(loaded[key], arrays[key]) for key in loaded)
 
 
 def test_the_bundled_models_together_are_below_12_megabytes():
@@ -50,7 +43,7 @@ def test_the_bundled_models_together_are_below_12_megabytes():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_model_knows_english_and_adapts_to_what_it_reads(name):
+def test_a_bundled_model_predicts_english_and_adapts_to_what_it_reads(name):
     predictor = StreamPredictor.pretrained(name, memory=False)
     assert predictor.learning
     assert predictor.fork().observe_many(PROSE).mean() < 2.5
@@ -59,6 +52,6 @@ def test_a_bundled_model_knows_english_and_adapts_to_what_it_reads(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_memory_of_a_bundled_model_helps_from_the_second_time_on(name):
+def test_the_memory_of_a_bundled_model_helps_when_a_text_repeats(name):
     with_memory, without = (StreamPredictor.pretrained(name, memory) for memory in (True, False))
     assert with_memory.observe_many(LOG + LOG).sum() < 0.9 * without.observe_many(LOG + LOG).sum()

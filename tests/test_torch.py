@@ -44,3 +44,17 @@ def test_pytorch_gives_the_same_answers_now(shape):
     from torch_answers import answers
 
     check(answers(*shape), *shape)
+
+
+def test_the_weights_of_a_torch_lstm_are_accepted_as_they_are():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    lstm, linear = torch.nn.LSTM(7, 5, 2), torch.nn.Linear(5, 7)
+    weights = {**lstm.state_dict(), "weight_out": linear.weight.detach(), "bias_out": linear.bias.detach()}
+    vocabulary, text = Vocabulary.from_text("abcdefg"), "abcdefgabc"
+    predictor = StreamPredictor.from_weights(weights, vocabulary, Config(5, 2, connections="stacked", memory=False))
+    predictor.observe_many(text)
+    inputs = torch.nn.functional.one_hot(torch.tensor(vocabulary.encode(text)).long(), 7).float()
+    with torch.no_grad():
+        expected = torch.softmax(linear(lstm(inputs)[0][-1]), 0).numpy()
+    assert np.max(np.abs(predictor.predict() - expected)) < 1e-5

@@ -1,4 +1,4 @@
-"""Offline training: the same weights for any number of threads and any stop, and less surprisal."""
+"""Offline training: the same weights for any number of threads and after any stop, and lower surprisal."""
 
 from dataclasses import replace
 
@@ -7,11 +7,11 @@ import pytest
 from nets import random_tokens, theta_of
 
 from streamlstm import Config, StreamPredictor, Vocabulary
-from streamlstm.tasks.training import GROUP, Plan, Trainer
+from streamlstm.tasks.training import GROUP, Trainer, TrainingPlan
 
 LETTERS = Vocabulary.from_text("abcdefghij")
 SMALL = Config(hidden=12, layers=2, window=5)
-PLAN = Plan(epochs=3, batch=2 * GROUP + 3, window=6, chunk=50, warmup=3)
+PLAN = TrainingPlan(epochs=3, batch=2 * GROUP + 3, window=6, chunk=50, warmup=3)
 TEXT = random_tokens(2000, 10)
 
 
@@ -48,13 +48,13 @@ def test_a_run_that_was_stopped_resumes_to_the_same_last_bit(tmp_path, stop):
 @pytest.mark.parametrize(
     ("text", "config", "plan", "what"),
     [
-        (TEXT[:-1], SMALL, PLAN, "its training text differs; give"),
-        (TEXT, Config(hidden=13, layers=2, window=5), PLAN, "its hidden differs"),
+        (TEXT[:-1], SMALL, PLAN, "holds another run, with another training text; use"),
+        (TEXT, Config(hidden=13, layers=2, window=5), PLAN, "with hidden 12, not 13; use"),
         (
             TEXT,
             SMALL,
-            Plan(epochs=4, batch=PLAN.batch, window=6, chunk=50, warmup=3),
-            "its epochs differs .3 there, 4 here.",
+            TrainingPlan(epochs=4, batch=PLAN.batch, window=6, chunk=50, warmup=3),
+            "with epochs 3, not 4; use",
         ),
     ],
 )
@@ -66,7 +66,7 @@ def test_the_state_of_another_run_is_refused(tmp_path, text, config, plan, what)
 
 def test_training_lowers_the_surprisal_and_gives_a_predictor_that_knows_the_text():
     text = LETTERS.encode("abcdefghij" * 300)
-    trainer = Trainer(text, LETTERS, SMALL, Plan(epochs=30, batch=4, window=10, lr=0.02, warmup=10))
+    trainer = Trainer(text, LETTERS, SMALL, TrainingPlan(epochs=30, batch=4, window=10, lr=0.02, warmup=10))
     bits = [progress.bits for progress in trainer.run()]
     assert bits[-1] < 0.1 < 3 < bits[0]
     predictor = trainer.predictor()
@@ -91,22 +91,22 @@ def test_training_goes_on_from_given_weights(tmp_path):
     assert first < next(Trainer(TEXT, LETTERS, SMALL, PLAN).run()).bits - 0.1
     trainer.save(tmp_path / "run")
     Trainer(TEXT, LETTERS, SMALL, PLAN, weights=weights).restore(tmp_path / "run")
-    with pytest.raises(ValueError, match="of another run, its start differs; give"):
+    with pytest.raises(ValueError, match="holds another run, with other initial weights; use"):
         Trainer(TEXT, LETTERS, SMALL, PLAN).restore(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"its lr differs \(0.004 there, 0.5 here\)"):
+    with pytest.raises(ValueError, match=r"with lr 0.004, not 0.5; use"):
         Trainer(TEXT, LETTERS, SMALL, replace(PLAN, lr=0.5), weights=weights).restore(tmp_path / "run")
 
 
 @pytest.mark.parametrize("n", [2, 50, 65, 96, 128, 129, 200, 1000])
 def test_of_a_short_text_no_part_is_left_over(n):
-    trainer = Trainer(np.zeros(n, dtype=np.int32), LETTERS, SMALL, Plan(epochs=1, batch=1, window=64))
+    trainer = Trainer(np.zeros(n, dtype=np.int32), LETTERS, SMALL, TrainingPlan(epochs=1, batch=1, window=64))
     assert n - 1 - trainer.n_steps < trainer.n_steps * trainer.window <= n - 1
 
 
 def test_each_epoch_reads_every_chunk_once_in_another_order():
     text = np.arange(1000, dtype=np.int32) % 10
     text[::100] = np.arange(10)
-    trainer = Trainer(text, LETTERS, SMALL, Plan(batch=1, window=1, chunk=100))
+    trainer = Trainer(text, LETTERS, SMALL, TrainingPlan(batch=1, window=1, chunk=100))
     first, second = trainer._shuffle(0), trainer._shuffle(1)
     chunks = {text[start : start + 100].tobytes() for start in range(0, 1000, 100)}
     for shuffled in (first, second):
@@ -115,7 +115,7 @@ def test_each_epoch_reads_every_chunk_once_in_another_order():
 
 
 def test_the_rate_warms_up_and_falls_to_zero():
-    trainer = Trainer(TEXT, LETTERS, SMALL, Plan(epochs=30, batch=2, window=6, lr=0.5, warmup=10))
+    trainer = Trainer(TEXT, LETTERS, SMALL, TrainingPlan(epochs=30, batch=2, window=6, lr=0.5, warmup=10))
     rates = []
     for step in range(trainer.n_steps + 1):
         trainer.step = step
@@ -128,7 +128,7 @@ def test_the_rate_warms_up_and_falls_to_zero():
 
 @pytest.mark.parametrize("length", [2, 3, 10, 70])
 def test_short_texts_train_with_fewer_streams_and_shorter_windows(length):
-    assert np.isfinite(trained(text=TEXT[:length], plan=Plan(epochs=1)).theta).all()
+    assert np.isfinite(trained(text=TEXT[:length], plan=TrainingPlan(epochs=1)).theta).all()
 
 
 @pytest.mark.parametrize("length", [0, 1])
@@ -144,7 +144,7 @@ def test_a_text_without_a_next_symbol_is_refused(length):
 )
 def test_a_plan_out_of_range_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
-        Plan(**{field: value})
+        TrainingPlan(**{field: value})
 
 
 def test_a_trained_model_saves_and_loads_as_a_predictor(tmp_path):

@@ -1,11 +1,17 @@
 """Symbols to tokens and back."""
 
+import copy
+import pickle
+from array import array
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlstm import Vocabulary
+
+BOTH = [Vocabulary.bytes(), Vocabulary.from_text("abc")]
 
 
 @given(st.binary())
@@ -16,7 +22,7 @@ def test_bytes_are_their_own_tokens(data):
 
 
 @given(st.text())
-def test_a_byte_vocabulary_reads_text_as_utf8(text):
+def test_a_byte_vocabulary_encodes_text_as_utf8(text):
     vocabulary = Vocabulary.bytes()
     if any("\ud800" <= character <= "\udfff" for character in text):
         return
@@ -25,7 +31,7 @@ def test_a_byte_vocabulary_reads_text_as_utf8(text):
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_a_text_vocabulary_gives_back_the_text_it_was_made_from(text):
+def test_a_text_vocabulary_returns_the_text_that_it_was_made_from(text):
     vocabulary = Vocabulary.from_text(text)
     assert len(vocabulary) == len(set(text))
     assert list(vocabulary.characters) == sorted(set(text))
@@ -56,6 +62,14 @@ def test_a_token_out_of_range_is_refused(token):
         Vocabulary.bytes().symbol(token)
     with pytest.raises(ValueError, match="between 0 and 255"):
         Vocabulary.bytes().decode([token])
+    for tokens in ([7, token], np.array([7, token])):
+        with pytest.raises(ValueError, match=rf"between 0 and 255, not {token} \(position 1 of the tokens\)"):
+            Vocabulary.bytes().encode(tokens)
+
+
+def test_a_token_beyond_64_bits_is_refused():
+    with pytest.raises(ValueError, match="out of range"):
+        Vocabulary.bytes().encode([0, 2**64])
 
 
 @pytest.mark.parametrize(
@@ -73,25 +87,83 @@ def test_a_token_out_of_range_is_refused(token):
         {"characters": "ab", "unknown": "ab"},
     ],
 )
-def test_what_is_no_vocabulary_is_refused(description):
+def test_what_does_not_describe_a_vocabulary_is_refused(description):
     with pytest.raises(ValueError, match=r"vocabulary|character"):
         Vocabulary.from_description(description)
 
 
 def test_a_vocabulary_cannot_be_changed():
+    vocabulary = Vocabulary.from_text("ab")
     with pytest.raises(AttributeError):
-        Vocabulary.from_text("ab").characters = "abc"
+        vocabulary.characters = "abc"
+    with pytest.raises(TypeError):
+        vocabulary.token_of["c"] = 2
 
 
 @pytest.mark.parametrize("symbol", [True, 1.0, np.float32(104), np.float64(104), None, [104], (1,)])
-@pytest.mark.parametrize("vocabulary", [Vocabulary.bytes(), Vocabulary.from_text("abc")])
-def test_what_only_equals_a_byte_is_no_symbol(vocabulary, symbol):
+@pytest.mark.parametrize("vocabulary", BOTH, ids=repr)
+def test_what_only_equals_a_byte_is_not_a_symbol(vocabulary, symbol):
     with pytest.raises(TypeError, match="a symbol is one character"):
         vocabulary.encode_symbol(symbol)
+    assert symbol not in vocabulary
 
 
-@pytest.mark.parametrize("symbols", [[104, 105], ["h", "i"], 7, None, memoryview(np.array([104, 105], np.int32))])
-@pytest.mark.parametrize("vocabulary", [Vocabulary.bytes(), Vocabulary.from_text("hi")])
-def test_many_symbols_are_text_bytes_or_an_array(vocabulary, symbols):
-    with pytest.raises(TypeError, match="text, bytes, or an integer array"):
+@pytest.mark.parametrize("tokens", [[0, 2, 1], (0, 2, 1), range(3), [np.int64(2), np.uint8(0)], array("i", [1, 2]), []])
+@pytest.mark.parametrize("vocabulary", BOTH, ids=repr)
+def test_a_sequence_of_ints_is_taken_as_tokens(vocabulary, tokens):
+    encoded = vocabulary.encode(tokens)
+    assert encoded.dtype == np.int32
+    assert encoded.tolist() == list(tokens)
+
+
+@pytest.mark.parametrize(
+    "symbols",
+    [["h", "i"], [b"h"], [1, True], [1.0], [[1, 2]], {1, 2}, 7, None, iter([1]), memoryview(np.array([1], np.int32))],
+    ids=lambda symbols: type(symbols).__name__,
+)
+@pytest.mark.parametrize("vocabulary", BOTH, ids=repr)
+def test_what_is_neither_text_nor_bytes_nor_tokens_is_a_type_error(vocabulary, symbols):
+    with pytest.raises(TypeError, match="must be str, bytes, or a sequence of int tokens, not "):
         vocabulary.encode(symbols)
+
+
+@pytest.mark.parametrize("tokens", [np.array([1.0]), np.array([[1, 2]]), np.array([True])])
+def test_an_array_that_is_not_flat_integers_is_a_type_error(tokens):
+    with pytest.raises(TypeError, match="flat array of integers"):
+        Vocabulary.bytes().encode(tokens)
+
+
+def test_a_vocabulary_can_be_asked_for_a_symbol():
+    assert "h" in Vocabulary.from_text("hello")
+    assert "x" not in Vocabulary.from_text("hello", unknown="?")
+    assert "hello" not in Vocabulary.from_text("hello")
+    assert all(symbol in Vocabulary.bytes() for symbol in ("h", b"\xff", 255, np.uint8(255)))
+    assert not any(symbol in Vocabulary.bytes() for symbol in ("é", b"hi", 256, -1))
+
+
+def test_a_repr_says_what_the_vocabulary_is_and_stays_short():
+    assert repr(Vocabulary.bytes()) == "Vocabulary.bytes()"
+    assert repr(Vocabulary.from_text("hello", unknown="?")) == "Vocabulary('?ehlo', unknown='?')"
+    assert eval(repr(BOTH[1])) == BOTH[1]
+    large = repr(Vocabulary.from_text("".join(map(chr, range(0x4E00, 0x6E00))), unknown="?"))
+    assert large.startswith("<Vocabulary: 8,193 characters, '?一丁")
+    assert large.endswith("unknown='?'>")
+    assert len(large) < 150
+
+
+def test_equal_vocabularies_have_equal_hashes():
+    assert Vocabulary.from_text("ab") == Vocabulary.from_text("bab")
+    assert len({Vocabulary.from_text("ab"), Vocabulary.from_text("bab"), Vocabulary.bytes(), Vocabulary.bytes()}) == 2
+    assert Vocabulary.from_text("ab?") != Vocabulary.from_text("ab", unknown="?")
+
+
+@pytest.mark.parametrize("vocabulary", BOTH, ids=repr)
+def test_a_vocabulary_can_be_copied_and_pickled(vocabulary):
+    for twin in (copy.copy(vocabulary), copy.deepcopy(vocabulary), pickle.loads(pickle.dumps(vocabulary))):
+        assert twin == vocabulary
+        assert twin.encode("abc").tolist() == vocabulary.encode("abc").tolist()
+
+
+def test_a_text_vocabulary_is_made_from_str_only():
+    with pytest.raises(TypeError, match="text must be str, not bytes"):
+        Vocabulary.from_text(b"abc")

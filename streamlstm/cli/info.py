@@ -28,13 +28,10 @@ def warmup() -> None:
     \b
       streamlstm warmup
     """
-    from ..tasks.warmup import CompiledKernel
-    from ..tasks.warmup import warmup as compile_all
+    from ..tasks.warmup import compile_all
 
-    def show(kernel: CompiledKernel) -> None:
-        typer.echo(f"{kernel.name:<20} {'loaded' if kernel.is_loaded else 'compiled':<9} {kernel.seconds:6.2f} s")
-
-    compile_all(show)
+    for name, how, seconds in compile_all():
+        typer.echo(f"{name:<20} {how:<9} {seconds:6.2f} s")
     from ..kernels.cache import cache_folder
 
     typer.echo(f"cache: {cache_folder() or 'none: no folder can be written; each start compiles'}")

@@ -68,7 +68,7 @@ def train(
     """
     from ..checkpoint import check_target
     from ..tasks.input import Interruptible
-    from ..tasks.training import Plan, Trainer, streams_for
+    from ..tasks.training import Trainer, TrainingPlan, streams_for
 
     check_files(files)
     state = output.with_name(output.name + ".resume")
@@ -92,8 +92,8 @@ def train(
         files, model, {k: v for k, v in shape.items() if v is not None}, seed
     )
     streams = streams_for(len(tokens)) if batch is None else batch
-    plan = Plan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
-    trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1, weights, about)
+    plan = TrainingPlan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
+    trainer = Trainer(tokens, vocabulary, config, plan, threads or os.cpu_count() or 1, weights=weights, about=about)
     if resume:
         trainer.restore(state)
     with Interruptible() as control:

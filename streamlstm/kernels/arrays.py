@@ -1,6 +1,6 @@
-"""The arrays that kernels take, in groups: every array is flat, C-contiguous and owned by the caller.
+"""The groups of arrays that kernels take. Every array is flat and C-contiguous, and the caller owns it.
 
-The types of these groups and of a kernel's parameters are read by `jit.entry`, which compiles the kernel for them.
+`jit.entry` reads the types of an entry's parameters from its annotations: a number, an array below, or a NamedTuple.
 """
 
 from typing import NamedTuple
@@ -15,21 +15,22 @@ I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 
 FILLED, BASE, PENDING, POSITION = range(4)
+"""Indices in `Stream.position`, and its length."""
 
 
 class Stream(NamedTuple):
-    """One window of B parallel streams, and how far it is filled.
+    """One window of T symbols of B parallel streams. The letters and the layout of the tape: see `network`.
 
-    tape      float32  T + 2 slots of B records; slot s holds the state after s symbols of the window (see `network`),
-                       slot T + 1 the carried state while an update is under way
-    tokens    int32    [T + 1, B]: the symbol that slot s predicts, which is also the one that leads to slot s + 1
+    tape      float32  [T + 2, B] records; slot s holds the state after s symbols of the window, slot T + 1 the state
+                       that the next window starts from while an update is pending
+    tokens    int32    [T + 1, B]: the symbol that slot s predicts, which is also the input that leads to slot s + 1
     bits      float32  [T + 1, B]: the surprisal of each of these symbols
     layout    int64    sizes and offsets, see `network`
-    position  int64    [POSITION]: FILLED, how many symbols are on the tape; BASE, how many came before them;
-                       PENDING, 1 while `backward` has used up the tape and `descend` has not finished the update
+    position  int64    [POSITION]: FILLED, the number of symbols on the tape; BASE, the number of symbols before them;
+                       PENDING, 1 from the start of `backward`, which overwrites the tape, to the end of `descend`
 
-    A kernel changes `position` as its last act, so that an interrupt between two kernels leaves a stream that is before
-    or after a whole block.
+    Kernels write `position` last. An interrupt between two kernels therefore leaves the stream before or after a whole
+    block of symbols.
     """
 
     tape: F32
@@ -40,13 +41,39 @@ class Stream(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """What an update works in.
+    """The buffers of an update.
 
-    grad     float32  laid out as theta
-    work     float32  [(T + 1)·B·H]: the gradient of h at all times of one layer, and of its cell state
-    touched  uint8    [V]: 1 for the symbols that were read in the window
+    grad     float32  [P], laid out as theta
+    work     float32  [(T + 1)·B·H]: for one layer, dh at all T times and then dc
+    touched  uint8    [V]: 1 for the symbols that are inputs in the window
     """
 
     grad: F32
     work: F32
     touched: U8
+
+
+class Vectors(NamedTuple):
+    """n vectors in a flat array: element j of vector r is data[start + r·stride + j]."""
+
+    data: F32
+    start: int
+    stride: int
+    n: int
+
+
+class Matrix(NamedTuple):
+    """A matrix in a flat array, row by row: element [k, j] is data[start + k·columns + j]."""
+
+    data: F32
+    start: int
+    rows: int
+    columns: int
+
+
+class Columns(NamedTuple):
+    """Columns of a matrix: n of them from `start` on, n from start + step on, n from start + 2·step on, …"""
+
+    start: int
+    n: int
+    step: int

@@ -1,8 +1,10 @@
-"""One step down the gradient: three rules, compiled.
+"""One step down the gradient by SGD, RMSprop or Adam. Letters and the layout of theta: see `network`.
 
-Rules work on flat float32 arrays laid out as theta. A row of an input table is updated only when its symbol was in the
-window, and its slots with it: the other rows' gradients are zero, and reading them would cost more than the network.
+A row of a table is updated, and its slots with it, only if its symbol was an input in the window: the gradients of the
+other rows are zero, and reading those rows would take longer than the network.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from .atomics import acquire, exchange, pause, release
 from .gradient import flow_back, has
 from .jit import entry, kernel
 from .lanes import lane_sum, load, reciprocal_root_guess, root, splat, store
-from .network import COLUMNS, HIDDEN, LAYERS, OUTPUT, RECORD, SLOT, TABLES, copy_slot, flow
+from .network import ONE, RECORD, SLOT, ZERO, copy_slot, flow, layer_of, shape_of
 from .second_core import (
     ASSISTANT,
     AWAY,
@@ -34,20 +36,34 @@ from .second_core import (
 )
 
 f32 = np.float32
-ZERO, ONE = f32(0.0), f32(1.0)
 
-# Places in `hyper`: the learning rates of the layers, of their candidates' weights and of the output layer;
-# L2 regularisation, both decays, epsilon, the two bias corrections 1 / (1 - βᵏ), the scale and the largest norm of the
-# gradient, and room for 128 lanes of two threads.
 LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2, SCALE, CLIP = range(11)
-ROOM, N_HYPER = 16, 16 + 128
+SUMS_OF_ASSISTANT, N_HYPER = 16, 16 + 128
+"""Indices in `hyper`, and its length.
+
+LR, LR_CANDIDATE, LR_OUTPUT  learning rates: of the layers, of the weights of their candidates g, of the output layer
+L2                           λ of the L2 regularisation
+BETA1, BETA2, EPSILON        decays of the mean gradient and of the mean square, and what is added to the root
+CORRECT1, CORRECT2           bias corrections 1 / (1 - β₁ᵏ) and 1 / (1 - β₂ᵏ)
+SCALE, CLIP                  what the gradient is multiplied by, and the largest norm that it may have then
+SUMS_OF_ASSISTANT            128 sums of squares that the assistant passes to the caller
+"""
+
+
+class Update(NamedTuple):
+    """What a rule reads and writes: theta [P], slots [slots of the rule · P], grad [P], and hyper [N_HYPER]."""
+
+    theta: F32
+    slots: F32
+    grad: F32
+    hyper: F32
 
 
 @kernel
 def reciprocal_root(x):
     """1 / √x with a relative error below 7e-7, without root and division; finite for x = 0.
 
-    Two steps of Newton's method from a guess; the first has the constants that Kadlec (2010) fitted to the guess.
+    Two steps of Newton's method from a guess. The constants of the first fit this guess (Kadlec 2010).
     """
     y = reciprocal_root_guess(x)
     y = y * f32(0.703952253) * (f32(2.38924456) - x * y * y)
@@ -55,11 +71,12 @@ def reciprocal_root(x):
 
 
 @kernel
-def sgd(theta, slots, grad, at, n, hyper, lr, scale):
+def sgd(update, start, n, lr):
     """m = β₁·m + (scale·g + λ·θ);  θ -= lr·m.  Without momentum (β₁ = 0) there is no slot m."""
-    for j in range(at, at + n, 32):
+    theta, slots, grad, hyper = update
+    for j in range(start, start + n, 32):
         w = load(theta, j, 32)
-        g = load(grad, j, 32) * scale + hyper[L2] * w
+        g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
         if hyper[BETA1] != ZERO:
             g = hyper[BETA1] * load(slots, j, 32) + g
             store(slots, j, g)
@@ -67,22 +84,24 @@ def sgd(theta, slots, grad, at, n, hyper, lr, scale):
 
 
 @kernel
-def rmsprop(theta, slots, grad, at, n, hyper, lr, scale):
-    """v = β₂·v + (1 - β₂)·g²;  θ -= lr·g / √(v / (1 - β₂ᵏ) + ε²);  g = scale·grad + λ·θ."""
-    for j in range(at, at + n, 32):
+def rmsprop(update, start, n, lr):
+    """v = β₂·v + (1 - β₂)·g²;  θ -= lr·g / √(v / (1 - β₂ᵏ) + ε²);  g = scale·grad + λ·θ  (Tieleman & Hinton 2012)."""
+    theta, slots, grad, hyper = update
+    for j in range(start, start + n, 32):
         w = load(theta, j, 32)
-        g = load(grad, j, 32) * scale + hyper[L2] * w
+        g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
         v = hyper[BETA2] * load(slots, j, 32) + (ONE - hyper[BETA2]) * (g * g)
         store(slots, j, v)
         store(theta, j, w - (lr * g) * reciprocal_root(v * hyper[CORRECT2] + hyper[EPSILON] * hyper[EPSILON]))
 
 
 @kernel
-def adam(theta, slots, grad, at, n, hyper, lr, scale):
-    """θ -= lr·m̂ / (√v̂ + ε), with the mean m = β₁·m + (1 - β₁)·g and v as above, each over 1 - βᵏ (Kingma & Ba)."""
-    for j in range(at, at + n, 32):
+def adam(update, start, n, lr):
+    """θ -= lr·m̂ / (√v̂ + ε);  m = β₁·m + (1 - β₁)·g;  v and g as above;  m̂, v̂ over 1 - βᵏ  (Kingma & Ba 2015)."""
+    theta, slots, grad, hyper = update
+    for j in range(start, start + n, 32):
         w = load(theta, j, 32)
-        g = load(grad, j, 32) * scale + hyper[L2] * w
+        g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
         v = hyper[BETA2] * load(slots, j, 32) + (ONE - hyper[BETA2]) * (g * g)
         m = hyper[BETA1] * load(slots, theta.size + j, 32) + (ONE - hyper[BETA1]) * g
         store(slots, j, v)
@@ -91,119 +110,132 @@ def adam(theta, slots, grad, at, n, hyper, lr, scale):
 
 
 @kernel
-def apply_rule(rule, theta, slots, grad, at, n, hyper, lr, scale):
-    """One of the rules above on theta[at : at + n], n a multiple of 32."""
+def apply_rule(rule, update, start, n, lr):
+    """Apply the rule to theta[start : start + n], n a multiple of 32."""
     if rule == 0:
-        sgd(theta, slots, grad, at, n, hyper, lr, scale)
+        sgd(update, start, n, lr)
     elif rule == 1:
-        rmsprop(theta, slots, grad, at, n, hyper, lr, scale)
+        rmsprop(update, start, n, lr)
     else:
-        adam(theta, slots, grad, at, n, hyper, lr, scale)
+        adam(update, start, n, lr)
 
 
 @kernel
-def apply_by_gate(rule, theta, slots, grad, at, n, width, hyper, scale):
-    """The rule on rows of `width` from theta[at] on, i f [g] o: the candidate's quarter g may have its own rate."""
-    if hyper[LR_CANDIDATE] == hyper[LR]:
-        apply_rule(rule, theta, slots, grad, at, n, hyper, hyper[LR], scale)
+def apply_to_gates(rule, update, start, n_rows, G):
+    """Apply the rule to rows of gates i, f, g, o, the first at theta[start]; the candidate g may have its own rate."""
+    lr, lr_candidate, end = update.hyper[LR], update.hyper[LR_CANDIDATE], start + n_rows * G
+    if lr_candidate == lr:
+        apply_rule(rule, update, start, end - start, lr)
         return
-    quarter = width // 4
-    start = at
-    for candidate in range(at + 2 * quarter, at + n, width):
-        apply_rule(rule, theta, slots, grad, start, candidate - start, hyper, hyper[LR], scale)
-        apply_rule(rule, theta, slots, grad, candidate, quarter, hyper, hyper[LR_CANDIDATE], scale)
-        start = candidate + quarter
-    apply_rule(rule, theta, slots, grad, start, at + n - start, hyper, hyper[LR], scale)
+    H = G // 4
+    for candidate in range(start + 2 * H, end, G):
+        apply_rule(rule, update, start, candidate - start, lr)
+        apply_rule(rule, update, candidate, H, lr_candidate)
+        start = candidate + H
+    apply_rule(rule, update, start, end - start, lr)
 
 
 @kernel
-def squares(grad, at, n):
-    """Σ grad[at : at + n]² on 128 lanes; n a multiple of 128."""
+def sum_of_squares(grad, start, n):
+    """Σ grad[start : start + n]² on 128 lanes; n a multiple of 128."""
     total = splat(ZERO, 128)
-    for j in range(at, at + n, 128):
+    for j in range(start, start + n, 128):
         g = load(grad, j, 128)
         total = total + g * g
     return lane_sum(total)
 
 
 @kernel
-def half_squares(grad, at, n, part):
-    """One thread's half of the 128 lanes of `squares`; what `lane_sum` does first is to add the other half."""
+def half_of_squares(grad, start, n, part):
+    """One thread's 64 of the 128 lanes of `sum_of_squares`. `lane_sum` begins by adding one half to the other."""
     total = splat(ZERO, 64)
-    for j in range(at + (0 if part == CALLER else 64), at + n, 128):
+    for j in range(start + (0 if part == CALLER else 64), start + n, 128):
         g = load(grad, j, 64)
         total = total + g * g
     return total
 
 
 @kernel
-def norm_of(grad, touched, hyper, layout, part):
-    """The norm of the sum of gradients; of two threads only the caller gets it."""
-    V, width, output, tables = touched.size, 4 * layout[HIDDEN], layout[OUTPUT], layout[TABLES]
+def norm_of(gradient, hyper, layout, part):
+    """√Σ grad², without the rows that are not touched. Of two threads only the caller gets it."""
+    grad, touched, shape = gradient.grad, gradient.touched, shape_of(layout)
+    n_output = shape.tables - shape.output
     if part == WHOLE:
-        total = squares(grad, 0, output) + squares(grad, output, tables - output)
+        total = sum_of_squares(grad, 0, shape.output) + sum_of_squares(grad, shape.output, n_output)
     else:
-        layers, out = half_squares(grad, 0, output, part), half_squares(grad, output, tables - output, part)
+        of_layers = half_of_squares(grad, 0, shape.output, part)
+        of_output = half_of_squares(grad, shape.output, n_output, part)
         if part == ASSISTANT:
-            store(hyper, ROOM, layers)
-            store(hyper, ROOM + 64, out)
+            store(hyper, SUMS_OF_ASSISTANT, of_layers)
+            store(hyper, SUMS_OF_ASSISTANT + 64, of_output)
         meet(layout, part)
-        total = lane_sum(layers + load(hyper, ROOM, 64)) + lane_sum(out + load(hyper, ROOM + 64, 64))
+        total = lane_sum(of_layers + load(hyper, SUMS_OF_ASSISTANT, 64))
+        total += lane_sum(of_output + load(hyper, SUMS_OF_ASSISTANT + 64, 64))
     if part != ASSISTANT:
-        for table in range(tables, grad.size, V * width):
-            for v in range(V):
+        for table in range(shape.tables, grad.size, shape.V * shape.G):
+            for v in range(shape.V):
                 if touched[v]:
-                    total += squares(grad, table + v * width, width)
+                    total += sum_of_squares(grad, table + v * shape.G, shape.G)
     return np.sqrt(total)
 
 
 @kernel
-def descend_by(rule, theta, slots, grad, touched, hyper, layout, part):
-    """`descend`, or one thread's part: the rows of the gradient that it made. Returns the norm to the caller."""
-    V, C, H, L = touched.size, layout[COLUMNS], layout[HIDDEN], layout[LAYERS]
-    N, output, tables = 4 * H, layout[OUTPUT], layout[TABLES]
-    norm = norm_of(grad, touched, hyper, layout, part)
+def clip(hyper, norm):
+    """Multiply SCALE by CLIP / norm where the norm is above CLIP; make it infinite where the norm is not finite."""
+    if not norm < f32(np.inf):
+        hyper[SCALE] = f32(np.inf)
+    elif norm > hyper[CLIP]:
+        hyper[SCALE] *= hyper[CLIP] / norm
+
+
+@kernel
+def descend_by(rule, theta, slots, gradient, hyper, layout, part):
+    """`descend`; of two threads each updates the rows whose gradient it computed. Returns the norm to the caller."""
+    shape, touched = shape_of(layout), gradient.touched
+    H, C, G = shape.H, shape.C, shape.G
+    norm = norm_of(gradient, hyper, layout, part)
     if part != ASSISTANT:
         norm *= hyper[SCALE]
-        if not norm < f32(np.inf):
-            hyper[SCALE] = f32(np.inf)
-        elif norm > hyper[CLIP]:
-            hyper[SCALE] *= hyper[CLIP] / norm
+        clip(hyper, norm)
     meet(layout, part)
-    scale = hyper[SCALE]
-    if not scale < f32(np.inf):
+    if not hyper[SCALE] < f32(np.inf):
         return norm
+    update = Update(theta, slots, gradient.grad, hyper)
     begin, n = share(H, 32, part)
-    for layer in range(L):
-        w = layer * (2 * H + 1) * N
-        for at in range(w - H * N if layer > 0 else w, w + 1, H * N):
-            apply_by_gate(rule, theta, slots, grad, at + begin * N, n * N, N, hyper, scale)
+    for l in range(shape.L):
+        layer = layer_of(shape, l)
+        if l > 0:
+            apply_to_gates(rule, update, layer.below + begin * G, n, G)
+        apply_to_gates(rule, update, layer.recurrent + begin * G, n, G)
         if part != ASSISTANT:
-            apply_by_gate(rule, theta, slots, grad, w + H * N, N, N, hyper, scale)
-    for at in range(output, tables - C, H * C):
-        apply_rule(rule, theta, slots, grad, at + begin * C, n * C, hyper, hyper[LR_OUTPUT], scale)
+            apply_to_gates(rule, update, layer.bias, 1, G)
+    for matrix in range(shape.output, shape.tables - C, H * C):
+        apply_rule(rule, update, matrix + begin * C, n * C, hyper[LR_OUTPUT])
     if part != ASSISTANT:
-        apply_rule(rule, theta, slots, grad, tables - C, C, hyper, hyper[LR_OUTPUT], scale)
-    for table in range(tables, theta.size, V * N):
-        for v in range(V):
+        apply_rule(rule, update, shape.tables - C, C, hyper[LR_OUTPUT])
+    for table in range(shape.tables, theta.size, shape.V * G):
+        for v in range(shape.V):
             if touched[v] and has(v, part):
-                apply_by_gate(rule, theta, slots, grad, table + v * N, N, N, hyper, scale)
+                apply_to_gates(rule, update, table + v * G, 1, G)
     return norm
 
 
 @entry
 def descend(rule: int, theta: F32, slots: F32, gradient: Gradient, hyper: F32, progress: F64, stream: Stream):
-    """One step down the gradient SCALE·grad, first shortened to the norm CLIP where it is longer, and a new window.
+    """One step down the gradient SCALE·grad, first shortened to the norm CLIP if it is longer; begins a new window.
 
-    theta float32 [P]; slots float32 [slots of the rule · P]; of the tables only the rows of symbols that were touched
-    are updated; hyper float32 [N_HYPER]; progress float64: steps so far, β₁ᵏ, β₂ᵏ, β₁, β₂. The carried state moves to
-    slot 0 of the tape. An assistant makes half, if there is one.
-    Returns the norm before clipping; where that is not finite, theta, slots and progress stay as they are.
+    rule      0 SGD, 1 RMSprop, 2 Adam
+    theta     float32 [P], updated; of the tables only the touched rows
+    slots     float32 [slots of the rule · P], updated likewise
+    hyper     float32 [N_HYPER], see above; SCALE is overwritten
+    progress  float64 [5]: the number of steps k, β₁ᵏ, β₂ᵏ, β₁, β₂; the first three are updated
+
+    The state in slot T + 1 of the tape is copied to slot 0. Returns the norm of SCALE·grad before clipping; if it is
+    not finite, theta, slots and progress do not change. An assistant, if there is one, computes half.
     """
-    layout = stream.layout
-    part = call(layout, DESCEND, rule, 0)
-    norm = descend_by(rule, theta, slots, gradient.grad, gradient.touched, hyper, layout, part)
-    leave(layout, part)
+    part = call(stream.layout, DESCEND, rule, 0)
+    norm = descend_by(rule, theta, slots, gradient, hyper, stream.layout, part)
+    leave(stream.layout, part)
     if norm < f32(np.inf):
         progress[0] += 1.0
         progress[1] *= progress[3]
@@ -214,27 +246,29 @@ def descend(rule: int, theta: F32, slots: F32, gradient: Gradient, hyper: F32, p
 
 @kernel
 def begin_window(stream):
-    """The carried state becomes that of slot 0; the update is not pending any more."""
-    window = stream.tokens.size * stream.layout[RECORD] // stream.layout[SLOT] - 1
-    copy_slot(stream, 0, window + 1)
+    """Copy the state in slot T + 1 to slot 0, and move the position: no symbol on the tape, and no update pending."""
+    B = stream.layout[SLOT] // stream.layout[RECORD]
+    copy_slot(stream, 0, stream.tokens.size // B)
     stream.position[BASE] += stream.position[FILLED]
     stream.position[FILLED] = stream.position[PENDING] = 0
 
 
 @entry
-def add_gradient(gradient: Gradient, other: Gradient, tables: int, width: int):
-    """grad += other.grad and touched |= other.touched, for two gradients as `gradient.backward` writes them."""
-    grad, touched = gradient.grad, gradient.touched
+def add_gradient(gradient: Gradient, other: Gradient, tables: int, G: int):
+    """grad += other.grad and touched |= other.touched, for gradients that `gradient.backward` wrote.
+
+    tables  where the tables start in theta
+    G       the length of a row of a table
+    """
+    grad, touched, V = gradient.grad, gradient.touched, gradient.touched.size
     for j in range(0, tables, 64):
         store(grad, j, load(grad, j, 64) + load(other.grad, j, 64))
-    V = touched.size
     for v in range(V):
         if other.touched[v]:
-            for row in range(tables + v * width, grad.size, V * width):
-                for j in range(row, row + width, 64):
-                    store(
-                        grad, j, load(grad, j, 64) + load(other.grad, j, 64) if touched[v] else load(other.grad, j, 64)
-                    )
+            for row in range(tables + v * G, grad.size, V * G):
+                for j in range(row, row + G, 64):
+                    g = load(other.grad, j, 64)
+                    store(grad, j, load(grad, j, 64) + g if touched[v] else g)
             touched[v] = 1
 
 
@@ -244,8 +278,7 @@ def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F3
 
     The arrays are those of `network.forward`, `gradient.backward` and `descend`. The protocol is `second_core`'s.
     """
-    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
-    grad, work, touched = gradient.grad, gradient.work, gradient.touched
+    layout = stream.layout
     release(layout, STATE, READY)
     state, spins = READY, 0
     while state != AWAY:
@@ -253,11 +286,11 @@ def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F3
         if state == CALLED:
             task, first, count = layout[TASK], layout[FIRST], layout[COUNT]
             if task == FORWARD:
-                flow(theta, tape, tokens, layout, first, count, 1, ASSISTANT)
+                flow(theta, stream, first, count, ASSISTANT)
             elif task == BACKWARD:
-                flow_back(theta, grad, work, tape, tokens, touched, layout, count, 1, ASSISTANT)
+                flow_back(theta, gradient, stream, count, ASSISTANT)
             else:
-                descend_by(first, theta, slots, grad, touched, hyper, layout, ASSISTANT)
+                descend_by(first, theta, slots, gradient, hyper, layout, ASSISTANT)
             leave(layout, ASSISTANT)
             spins = 0
         pause()

@@ -1,28 +1,24 @@
-"""The gradient of a window's predictions: from p - y down the layers and back through time.
+"""The gradient of a window's loss: from p - onehot(token) down the layers, and in each layer back through time.
 
-Arrays, sizes and their letters are those of `kernels`; so is the promise that the order of every sum is written down.
+Truncated backpropagation through time (Williams & Peng 1990; Graves 2013). Arrays and letters are those of `network`,
+and as there the order of every sum is written down.
 """
 
-from .arrays import F32, PENDING, Gradient, Stream
+from .arrays import F32, PENDING, Gradient, Matrix, Stream, Vectors
 from .jit import entry, inlined, kernel
 from .lanes import WIDE, load, load_tile, repeat, row_sums, splat, spread, store, store_tile
 from .network import (
-    COLUMNS,
-    GATE_STEP,
-    GATES,
-    HIDDEN,
-    LAYERS,
     ONE,
-    OUTPUT,
     RECORD,
-    SKIP,
     SLOT,
     SUMS,
-    TABLES,
     TILE,
     ZERO,
+    Cell,
     add_row,
     copy_slot,
+    layer_of,
+    shape_of,
     tanh,
 )
 from .second_core import BACKWARD, CALLER, WHOLE, call, leave, meet, share
@@ -36,146 +32,156 @@ def clear(y, at, n):
 
 
 @kernel
-def add_transposed_product(y, at, first, n, K, tape, d, stride, rows, W, w, N, from_the_end):
-    """y[at + r·K + k] += W[k, :]·d_r for each of `rows` records and for n rows k of W from `first` on.
+def add_transposed_product(y, W, d, from_the_end):
+    """y_r[k] += Σ_j W[k, j]·d_r[j] for all vectors r and rows k.
 
-    Four k at once, and four records if WIDE. A record alone may take k from the end on: a caller that alternates finds
-    the rows it read last still in the cache.
+    Computes four k at once, and four vectors if WIDE. For a single vector the rows may be taken from the last to the
+    first: a caller that alternates finds the rows that it read last still in the cache.
     """
-    first_alone = rows - rows % 4 if WIDE else 0
-    for r in range(0, first_alone, 4):
-        for k in range(first, first + n, 4):
-            tile = splat(ZERO, 256)  # of 4 records by 4 k, 16 lanes each
-            for j in range(0, N, 16):
-                some, others = load_tile(W, w + k * N + j, N, 4, 16), load_tile(tape, d + r * stride + j, stride, 4, 16)
-                tile = tile + repeat(some, 1, 4) * repeat(others, 4, 4)
-            o = at + r * K + k
-            store_tile(y, o, K, 4, load_tile(y, o, K, 4, 4) + row_sums(tile, 16))
-    for r in range(first_alone, rows):
-        for step in range(0, n, 4):
-            k = first + (n - 4 - step if from_the_end else step)
+    end_of_fours = d.n - d.n % 4 if WIDE else 0
+    for r in range(0, end_of_fours, 4):
+        for k in range(0, W.rows, 4):
+            tile = splat(ZERO, 256)  # 4 vectors by 4 k, 16 lanes each
+            for j in range(0, W.columns, 16):
+                rows = load_tile(W.data, W.start + k * W.columns + j, W.columns, 4, 16)
+                tile = tile + repeat(rows, 1, 4) * repeat(
+                    load_tile(d.data, d.start + r * d.stride + j, d.stride, 4, 16), 4, 4
+                )
+            at = y.start + r * y.stride + k
+            store_tile(y.data, at, y.stride, 4, load_tile(y.data, at, y.stride, 4, 4) + row_sums(tile, 16))
+    for r in range(end_of_fours, d.n):
+        for step in range(0, W.rows, 4):
+            k = W.rows - 4 - step if from_the_end else step
             sums = splat(ZERO, 64)
-            for j in range(0, N, 16):
-                row = load(tape, d + r * stride + j, 16)
-                sums = sums + load_tile(W, w + k * N + j, N, 4, 16) * repeat(row, 1, 4)
-            o = at + r * K + k
-            store(y, o, load(y, o, 4) + row_sums(sums, 4))
+            for j in range(0, W.columns, 16):
+                rows = load_tile(W.data, W.start + k * W.columns + j, W.columns, 4, 16)
+                sums = sums + rows * repeat(load(d.data, d.start + r * d.stride + j, 16), 1, 4)
+            at = y.start + r * y.stride + k
+            store(y.data, at, load(y.data, at, 4) + row_sums(sums, 4))
 
 
 @kernel
-def outer_products(grad, g, tape, x, d, stride, rows, K, N):
-    """grad[g + k·N : …] = Σ_r x_r[k]·d_r[:], r ascending; those of SUMS k stay in registers for 64 records."""
-    for first in range(0, rows, 64):
-        for k in range(0, K, SUMS):
-            for j in range(0, N, 16):
-                tile = splat(ZERO, TILE) if first == 0 else load_tile(grad, g + k * N + j, N, SUMS, 16)
-                for r in range(first, min(first + 64, rows)):
-                    row = load(tape, d + r * stride + j, 16)
-                    tile = tile + spread(tape, x + r * stride + k, 1, SUMS, 16) * repeat(row, 1, SUMS)
-                store_tile(grad, g + k * N + j, N, SUMS, tile)
+def outer_products(dW, x, d):
+    """dW[k, :] = Σ_r x_r[k]·d_r[:], r ascending; the sums of SUMS rows stay in registers for 64 vectors."""
+    for first in range(0, d.n, 64):
+        for k in range(0, dW.rows, SUMS):
+            for j in range(0, dW.columns, 16):
+                at = dW.start + k * dW.columns + j
+                tile = splat(ZERO, TILE) if first == 0 else load_tile(dW.data, at, dW.columns, SUMS, 16)
+                for r in range(first, min(first + 64, d.n)):
+                    row = load(d.data, d.start + r * d.stride + j, 16)
+                    tile = tile + spread(x.data, x.start + r * x.stride + k, 1, SUMS, 16) * repeat(row, 1, SUMS)
+                store_tile(dW.data, at, dW.columns, SUMS, tile)
 
 
 @kernel
-def sum_rows(grad, g, tape, d, stride, rows, N):
-    """grad[g : g + N] = Σ_r d_r[:], r ascending: the gradient of a bias."""
-    for j in range(0, N, 128):
-        a = splat(ZERO, 128)
-        for r in range(rows):
-            a = a + load(tape, d + r * stride + j, 128)
-        store(grad, g + j, a)
+def sum_vectors(y, at, d, n):
+    """y[at : at + n] = Σ_r d_r[:n], r ascending, for n a multiple of 128: the gradient of a bias."""
+    for j in range(0, n, 128):
+        total = splat(ZERO, 128)
+        for r in range(d.n):
+            total = total + load(d.data, d.start + r * d.stride + j, 128)
+        store(y, at + j, total)
 
 
 @kernel
 def has(v, part):
-    """Whether one thread's part is the row of symbol v in a table: of two threads the caller has the even ones."""
+    """Whether a thread computes row v of the tables: of two threads the caller computes the even rows."""
     return part == WHOLE or (v % 2 == 0) == (part == CALLER)
 
 
 @kernel
-def sum_rows_by_token(grad, table, tokens, touched, tape, d, stride, rows, N, part):
-    """grad[table + v·N : …] = Σ_r d_r[:] over the r with tokens[r] = v; rows of symbols not touched stay."""
+def sum_by_token(dW, d, tokens, touched, part):
+    """dW[v, :] = Σ_r d_r[:] over the r with tokens[r] = v, for the touched v; the other rows keep what they hold."""
     for v in range(touched.size):
         if touched[v] and has(v, part):
-            clear(grad, table + v * N, N)
-    for r in range(rows):
+            clear(dW.data, dW.start + v * dW.columns, dW.columns)
+    for r in range(d.n):
         if has(tokens[r], part):
-            add_row(grad, table + tokens[r] * N, tape, d + r * stride, N)
+            add_row(dW.data, dW.start + tokens[r] * dW.columns, d.data, d.start + r * d.stride, dW.columns)
 
 
 @kernel
-def cell_backward(tape, old, new, z, work, dh, dc, H, begin, n):
-    """From dh and dc to the gradient of z, which replaces the gates, and to that of the cell state before.
+def cell_backward(cell, work, dh, dc, begin, n):
+    """dz from dh and dc, which lie at work[dh] and work[dc], for n of the H units, from `begin` on.
 
-    δ = dc + dh·o·(1 - tanh²c);  dz = [δ·g·i(1-i), δ·c_old·f(1-f), δ·i·(1-g²), dh·tanh(c)·o(1-o)];  dc_old = δ·f.
-    Of H units n are made, from `begin` on.
+    δ = dc + dh·o·(1 - tanh²c);  dz = [δ·g·i(1-i), δ·c_before·f(1-f), δ·i·(1-g²), dh·tanh(c)·o(1-o)];  dc_before = δ·f.
+    dz replaces the gates, and dc_before replaces dc.
     """
+    tape, H, z = cell.tape, cell.H, cell.z
     for j in range(begin, begin + n, 32):
         i, f = load(tape, z + j, 32), load(tape, z + H + j, 32)
         g, o = load(tape, z + 2 * H + j, 32), load(tape, z + 3 * H + j, 32)
-        t = tanh(load(tape, new + H + j, 32))
+        t = tanh(load(tape, cell.after + H + j, 32))
         e = load(work, dh + j, 32)
         delta = load(work, dc + j, 32) + e * o * (ONE - t * t)
         store(tape, z + j, delta * g * i * (ONE - i))
-        store(tape, z + H + j, delta * load(tape, old + H + j, 32) * f * (ONE - f))
+        store(tape, z + H + j, delta * load(tape, cell.before + H + j, 32) * f * (ONE - f))
         store(tape, z + 2 * H + j, delta * i * (ONE - g * g))
         store(tape, z + 3 * H + j, e * t * o * (ONE - o))
         store(work, dc + j, delta * f)
 
 
 @inlined
-def flow_back(theta, grad, work, tape, tokens, touched, layout, count, batch, part):
-    """`backward` from p - y on, or one thread's part: of each layer's units, and of the rows of grad that they read."""
-    C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
-    N, record, slot, rows = 4 * H, layout[RECORD], layout[SLOT], count * batch
-    output = layout[OUTPUT]
-    dc = rows * H
+def flow_back(theta, gradient, stream, count, part):
+    """`backward` from dy = p - onehot(token) on; of two threads each computes half of every layer's units.
+
+    A thread computes dh, dc and dz of its units, and the rows of the gradient that multiply its units.
+    """
+    grad, work, tape, layout = gradient.grad, gradient.work, stream.tape, stream.layout
+    shape = shape_of(layout)
+    H, C, G, B, record, slot = shape.H, shape.C, shape.G, shape.B, shape.record, shape.slot
+    rows = count * B
     begin, n = share(H, 32, part)
-    column, columns = share(C, 128, part)
-    sum_rows(grad, output + (L if skip else 1) * H * C + column, tape, slot + column, record, rows, columns)
-    column, columns = share(N, 128, part)
-    for layer in range(L - 1, -1, -1):
-        w = layer * (2 * H + 1) * N
-        h = C + 2 * layer * H
-        z = slot + layout[GATES] + layer * layout[GATE_STEP]
-        for r in range(rows + batch):
+    first_column, n_columns = share(C, 128, part)
+    sum_vectors(grad, shape.tables - C + first_column, Vectors(tape, slot + first_column, record, rows), n_columns)
+    first_column, n_columns = share(G, 128, part)
+    dy, dh, dc = Vectors(tape, slot, record, rows), Vectors(work, begin, H, rows), rows * H
+    for l in range(shape.L - 1, -1, -1):
+        layer = layer_of(shape, l)
+        h, z = layer.h + begin, slot + layer.z
+        dz = Vectors(tape, z, record, rows)
+        for r in range(rows + B):
             clear(work, r * H + begin, n)
-        if skip or layer == L - 1:
-            w_out = output + (layer * H * C if skip else 0)
-            add_transposed_product(work, 0, begin, n, H, tape, slot, record, rows, theta, w_out, C, False)
-            outer_products(grad, w_out + begin * C, tape, slot + h + begin, slot, record, rows, n, C)
-        if layer < L - 1:
-            above = w + (H + 1) * N
-            add_transposed_product(work, 0, begin, n, H, tape, z + N, record, rows, theta, above, N, False)
+        if shape.skip or l == shape.L - 1:
+            W_output = layer.output + begin * C
+            add_transposed_product(dh, Matrix(theta, W_output, n, C), dy, False)
+            outer_products(Matrix(grad, W_output, n, C), Vectors(tape, slot + h, record, rows), dy)
+        if l < shape.L - 1:
+            above = layer_of(shape, l + 1)
+            dz_above = Vectors(tape, slot + above.z, record, rows)
+            add_transposed_product(dh, Matrix(theta, above.below + begin * G, n, G), dz_above, False)
+        W_recurrent = layer.recurrent + begin * G
         for s in range(count - 1, -1, -1):
-            dh, later = s * batch * H, z + (s + 1) * slot
+            dh_now = s * B * H
             if s < count - 1:
-                from_the_end = s % 2 == 1
-                add_transposed_product(work, dh, begin, n, H, tape, later, record, batch, theta, w, N, from_the_end)
-            for b in range(batch):
+                dz_next = Vectors(tape, z + (s + 1) * slot, record, B)
+                y, W = Vectors(work, dh_now + begin, H, B), Matrix(theta, W_recurrent, n, G)
+                add_transposed_product(y, W, dz_next, s % 2 == 1)
+            for b in range(B):
                 at = s * slot + b * record
-                cell_backward(tape, at + h, slot + at + h, z + at, work, dh + b * H, dc + b * H, H, begin, n)
+                cell = Cell(tape, at + layer.h, slot + at + layer.h, at + z, H)
+                cell_backward(cell, work, dh_now + b * H, dc + b * H, begin, n)
             meet(layout, part)
-        outer_products(grad, w + begin * N, tape, h + begin, z, record, rows, n, N)
-        sum_rows(grad, w + H * N + column, tape, z + column, record, rows, columns)
-        if layer > 0:
-            below = slot + h - 2 * H + begin
-            outer_products(grad, w + (begin - H) * N, tape, below, z, record, rows, n, N)
-        if skip or layer == 0:
-            table = layout[TABLES] + layer * touched.size * N
-            sum_rows_by_token(grad, table, tokens, touched, tape, z, record, rows, N, part)
+        outer_products(Matrix(grad, W_recurrent, n, G), Vectors(tape, h, record, rows), dz)
+        sum_vectors(grad, layer.bias + first_column, Vectors(tape, z + first_column, record, rows), n_columns)
+        if l > 0:
+            h_below = Vectors(tape, slot + layer_of(shape, l - 1).h + begin, record, rows)
+            outer_products(Matrix(grad, layer.below + begin * G, n, G), h_below, dz)
+        if shape.skip or l == 0:
+            sum_by_token(Matrix(grad, layer.table, shape.V, G), dz, stream.tokens, gradient.touched, part)
 
 
 @entry
 def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: int):
-    """The gradient of the window's loss Σ -ln p_s(token s), slots s = 1 … count, by truncated BPTT.
+    """The gradient of the window's loss Σ -ln p_s(token s) over the slots s = 1 … count, by truncated BPTT.
 
-    Starts from dlogits = p - y and goes down the layers; within a layer back through time to slot 0, whose state
-    counts as given. Writes grad (a table's rows only where touched) and touched. The state in slot `count` is copied
-    to slot T + 1; then p and the gates in slots 1 … count are overwritten, and the stream's update is PENDING.
-    An assistant makes half, if there is one.
+    Back through time as far as slot 0, whose state counts as given. Writes grad (of a table only the touched rows) and
+    touched. First copies the state in slot `count` to slot T + 1 and marks the update as PENDING, since p and the gates
+    in slots 1 … count are overwritten.
+    An assistant, if there is one, computes half.
     """
-    grad, work, touched = gradient.grad, gradient.work, gradient.touched
-    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
+    tape, tokens, touched, layout = stream.tape, stream.tokens, gradient.touched, stream.layout
     record, slot = layout[RECORD], layout[SLOT]
     copy_slot(stream, tokens.size // batch, count)
     stream.position[PENDING] = 1
@@ -185,5 +191,5 @@ def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: 
         touched[tokens[r]] = 1
         tape[slot + r * record + tokens[batch + r]] -= ONE
     part = call(layout, BACKWARD, 0, count)
-    flow_back(theta, grad, work, tape, tokens, touched, layout, count, batch, part)
+    flow_back(theta, gradient, stream, count, part)
     leave(layout, part)

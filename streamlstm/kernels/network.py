@@ -1,29 +1,39 @@
-"""The network's mathematics, in the order in which a symbol flows; `gradient` goes the way back.
+"""The network's mathematics, in the order in which a symbol flows; `gradient` computes the way back.
 
-All arrays are flat, contiguous and owned by the caller. Sizes in the letters used below:
+`reference/network.py` does the same in NumPy: read it first. All arrays are flat and C-contiguous. The letters of all
+kernels, after Hochreiter & Schmidhuber (1997) and Graves (2013):
 
-    V  symbols of the vocabulary       C  V padded to a multiple of 128, the columns of the output layer
-    H  hidden units of a layer, padded to a multiple of 32         N = 4·H, the gates i, f, g, o of a layer
-    L  layers       T  symbols in a window       B  parallel streams
+    V  symbols in the vocabulary                 C  columns of the output layer: V rounded up to a multiple of 128
+    H  hidden units per layer, rounded up        G  gates of a layer: 4·H, in PyTorch's order i, f, g, o
+       to a multiple of 32                       L  layers
+    T  symbols in a window                       B  parallel streams (batch)
+    P  parameters: the length of theta
+    l  layer     s  slot, time in the window     b  stream     r  record: one stream at one time
+    k  input of a product, row of a matrix       j  column     v  symbol
+    h  hidden state   c  cell state   i f g o  gates, g the candidate   z  the gates before σ and tanh
+    p  distribution   y  its logits   W  weights   dX  the gradient of the loss with respect to X
 
-theta  float32  Weights as rows of N (or C) columns, one row per input, so that a step adds x[k]·row k:
-                per layer [H rows for the layer below, not in layer 0; H recurrent rows; 1 bias row],
-                then the output layer [H rows per layer read; 1 bias row], then the tables [V rows per layer
-                that sees the symbol]. Padded rows and columns are zero and stay zero: their gradients are.
-tape   float32  Records of one stream at one time: p [C], h and c of each layer [L, 2, H], with a memory the
-                distribution of the mixture [C], gates of each layer [L, N]. Slot s holds B records: the state after
-                s symbols of the window. Slot 0 is the carried state.
-tokens int32    [T + 1, B]: the symbol that slot s predicts, which is also the one that leads to slot s + 1.
-layout int64    The numbers named below; for a net with an assistant then the words of `second_core`.
+theta   float32  [P]. Matrices, row by row, one row per input, so that a step adds x[k]·W[k, :]:
+                 for each layer W_below [H, G] (not in layer 0), W_recurrent [H, G], bias [G];
+                 then W_output [H, C] for each layer that the output layer reads, and its bias [C];
+                 then a table [V, G] for each layer that sees the input symbol: row v is W·onehot(v).
+                 Padded rows and columns are zero and stay zero, because their gradients are zero.
+tape    float32  [slots, B] records. A record: p [C], h and c of each layer [L, 2, H], with a memory the distribution
+                 of the mixture [C], then z or the gates of each layer [L, G]. Slot s is the state after s symbols of
+                 the window.
+tokens  int32    [T + 1, B]: the symbol that slot s predicts, which is also the input that leads to slot s + 1.
+layout  int64    the numbers whose indices are named below; with an assistant, the words of `second_core` follow.
 
-Every sum's order is written down and nothing is fused, so all CPUs give the same bits: a product of a vector
-and rows adds k = 0, 1, 2, …; a dot product runs on 16 lanes that are then folded in halves (`row_sums`).
-`reference.py` says the same in NumPy; read it first.
+All CPUs give the same bits: the order of every sum is written down, and no multiplication is fused with an addition.
+A product of a vector and a matrix adds the rows k = 0, 1, 2, …; a dot product sums on 16 lanes, which `row_sums` then
+folds in halves.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import F32, FILLED, Stream
+from .arrays import F32, FILLED, Columns, Matrix, Stream, Vectors
 from .jit import entry, inlined, kernel
 from .lanes import (
     WIDE,
@@ -45,11 +55,71 @@ from .lanes import (
 )
 from .second_core import FORWARD, WHOLE, call, leave, meet, share
 
-# Places in `layout`: V, C, H, L; 1 if every layer sees the symbol and is read by the output layer (skip
-# connections); where the output layer and the tables begin in theta; sizes of a record and of a slot; where the
-# gates begin in a record, and how far those of the next layer are (0: layers share the room, nothing is learned);
-# where the distribution that the predictor gives begins in a record: 0 for p, or with a memory that of the mixture.
 VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP, PREDICTION = range(12)
+"""Indices in `layout`.
+
+VOCABULARY, COLUMNS, HIDDEN, LAYERS  V, C, H, L
+SKIP                                 1 if every layer sees the input symbol and the output layer reads every layer
+OUTPUT, TABLES                       start of the output layer and of the tables in theta
+RECORD, SLOT                         the length of a record, and of a slot of B records
+GATES, GATE_STEP                     start of the gates of layer 0 in a record, and the distance to those of the next
+                                     layer; 0 where layers use the same buffer, because nothing is learned
+PREDICTION                           start of the distribution that the predictor gives in a record: 0, that of p, or
+                                     with a memory the start of the mixture's
+"""
+
+
+class Shape(NamedTuple):
+    """The sizes and offsets of a layout, see above; `gates` is that of layer 0."""
+
+    V: int
+    C: int
+    H: int
+    L: int
+    skip: int
+    output: int
+    tables: int
+    record: int
+    slot: int
+    gates: int
+    gate_step: int
+    G: int
+    B: int
+
+
+class Layer(NamedTuple):
+    """Where the parts of one layer start.
+
+    h, z       in a record: h [H], which c [H] follows, and the gates [G]
+    below      in theta: W_below [H, G], if it is not layer 0
+    recurrent  W_recurrent [H, G]
+    bias       [G]
+    output     W_output [H, C], if the output layer reads the layer
+    table      [V, G], if the layer sees the input symbol
+    """
+
+    h: int
+    z: int
+    below: int
+    recurrent: int
+    bias: int
+    output: int
+    table: int
+
+
+class Cell(NamedTuple):
+    """One layer's step of one stream: where its parts start in the tape.
+
+    before, after  h [H] and then c [H] of the slot before the step and of the slot after it
+    z              the gates [G]
+    """
+
+    tape: F32
+    before: int
+    after: int
+    z: int
+    H: int
+
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
@@ -126,106 +196,144 @@ def ln(x):
 
 
 @kernel
-def score(tape, tokens, bits, layout, first, rows):
+def shape_of(layout):
+    """The numbers of a layout by name."""
+    return Shape(
+        layout[VOCABULARY],
+        layout[COLUMNS],
+        layout[HIDDEN],
+        layout[LAYERS],
+        layout[SKIP],
+        layout[OUTPUT],
+        layout[TABLES],
+        layout[RECORD],
+        layout[SLOT],
+        layout[GATES],
+        layout[GATE_STEP],
+        4 * layout[HIDDEN],
+        layout[SLOT] // layout[RECORD],
+    )
+
+
+@kernel
+def layer_of(shape, l):
+    """Where the parts of layer l start."""
+    recurrent = l * (2 * shape.H + 1) * shape.G
+    return Layer(
+        shape.C + 2 * l * shape.H,
+        shape.gates + l * shape.gate_step,
+        recurrent - shape.H * shape.G,
+        recurrent,
+        recurrent + shape.H * shape.G,
+        shape.output + shape.skip * l * shape.H * shape.C,
+        shape.tables + l * shape.V * shape.G,
+    )
+
+
+@kernel
+def score(stream, first, rows):
     """bits[r] = -log2 p_r[tokens[r]], the surprisal in bits, for the records r = first … first + rows - 1."""
+    tape, tokens, bits, record = stream.tape, stream.tokens, stream.bits, stream.layout[RECORD]
     for r in range(first, first + rows):
-        bits[r] = ZERO - log2(tape[r * layout[RECORD] + tokens[r]])
+        bits[r] = ZERO - log2(tape[r * record + tokens[r]])
 
 
 @kernel
 def copy_slot(stream, to, source):
     """Copy one slot of the tape to another."""
-    size = stream.layout[SLOT]
+    tape, size = stream.tape, stream.layout[SLOT]
     for j in range(0, size, 16):
-        store(stream.tape, to * size + j, load(stream.tape, source * size + j, 16))
+        store(tape, to * size + j, load(tape, source * size + j, 16))
 
 
 @kernel
-def copy_row(tape, y, W, w, N):
-    """y[:] = W[w, :], for N a multiple of 32, as in all these."""
-    for j in range(0, N, 32):
-        store(tape, y + j, load(W, w + j, 32))
+def copy_row(y, at, x, source, n):
+    """y[at : at + n] = x[source : source + n], for n a multiple of 32, as in all these."""
+    for j in range(0, n, 32):
+        store(y, at + j, load(x, source + j, 32))
 
 
 @kernel
-def add_row(tape, y, W, w, N):
-    """y[:] += W[w, :]."""
-    for j in range(0, N, 32):
-        store(tape, y + j, load(tape, y + j, 32) + load(W, w + j, 32))
+def add_row(y, at, x, source, n):
+    """y[at : at + n] += x[source : source + n]."""
+    for j in range(0, n, 32):
+        store(y, at + j, load(y, at + j, 32) + load(x, source + j, 32))
 
 
 @kernel
-def copy_sum(tape, y, W, v, w, N):
-    """y[:] = W[v, :] + W[w, :]; for a one-hot x a row of W is the whole product W·x."""
-    for j in range(0, N, 32):
-        store(tape, y + j, load(W, v + j, 32) + load(W, w + j, 32))
+def copy_sum(y, at, x, first, second, n):
+    """y[at : at + n] = x[first : first + n] + x[second : second + n]."""
+    for j in range(0, n, 32):
+        store(y, at + j, load(x, first + j, 32) + load(x, second + j, 32))
+
+
+@inlined
+def add_tile(y, x, W, r, j, rows, n):
+    """y_r[j] += Σ_k x_r[k]·W[k, j] for `rows` vectors from r on and n columns from j on; both numbers are literals."""
+    at = y.start + r * y.stride + j
+    tile = load_tile(y.data, at, y.stride, rows, n)
+    for k in range(W.rows):
+        row = load(W.data, W.start + k * W.columns + j, n)
+        tile = tile + spread(x.data, x.start + r * x.stride + k, x.stride, rows, n) * repeat(row, 1, rows)
+    store_tile(y.data, at, y.stride, rows, tile)
+
+
+@inlined
+def add_to_four(y, x, W, r, j, step, n):
+    """The same for one vector and four times n columns: from j, j + step, j + 2·step and j + 3·step on."""
+    at = y.start + r * y.stride + j
+    tile = load_tile(y.data, at, step, 4, n)
+    for k in range(W.rows):
+        tile = tile + x.data[x.start + r * x.stride + k] * load_tile(W.data, W.start + k * W.columns + j, step, 4, n)
+    store_tile(y.data, at, step, 4, tile)
 
 
 @kernel
-def add_product(tape, y, x, stride, rows, W, w, K, N, begin, n, step):
-    """y_r[j] += Σ_k x_r[k]·W[k, j] for each of `rows` records, and for n columns j from `begin` on, of W [K, N].
+def add_product(y, x, W, columns):
+    """y_r[j] += Σ_k x_r[k]·W[k, j] for all vectors r and the given columns j of W.
 
-    For step = N there is one such run of columns, and n is a multiple of 128; for step = N / 4 there are four, from
-    begin, begin + step, … on: the gates of some units. SUMS records, or 4, share one reading of W; a record alone waits
-    for it, which is faster the longer the pieces of a row are.
+    The columns are one run, of a multiple of 128, or four, the same units of each gate. SUMS vectors, or 4, share one
+    reading of W. A single vector waits for W to be read, which is faster the longer the contiguous part of a row is.
     """
-    first_of_fours = rows - rows % SUMS
-    first_alone = rows - rows % 4 if n % 64 == 0 else first_of_fours
-    for r in range(0, first_of_fours, SUMS):
-        for run in range(begin, N, step):
+    begin, n, step = columns
+    end_of_tiles = y.n - y.n % SUMS
+    end_of_fours = y.n - y.n % 4 if n % 64 == 0 else end_of_tiles
+    for r in range(0, end_of_tiles, SUMS):
+        for run in range(begin, W.columns, step):
             for j in range(run, run + n, 16):
-                tile = load_tile(tape, y + r * stride + j, stride, SUMS, 16)
-                for k in range(K):
-                    row = load(W, w + k * N + j, 16)
-                    tile = tile + spread(tape, x + r * stride + k, stride, SUMS, 16) * repeat(row, 1, SUMS)
-                store_tile(tape, y + r * stride + j, stride, SUMS, tile)
-    for r in range(first_of_fours, first_alone, 4):
-        for run in range(begin, N, step):
+                add_tile(y, x, W, r, j, SUMS, 16)
+    for r in range(end_of_tiles, end_of_fours, 4):
+        for run in range(begin, W.columns, step):
             for j in range(run, run + n, 64):
-                tall = load_tile(tape, y + r * stride + j, stride, 4, 64)
-                for k in range(K):
-                    row = load(W, w + k * N + j, 64)
-                    tall = tall + spread(tape, x + r * stride + k, stride, 4, 64) * repeat(row, 1, 4)
-                store_tile(tape, y + r * stride + j, stride, 4, tall)
-    for r in range(first_alone, rows):
-        if step == N:
+                add_tile(y, x, W, r, j, 4, 64)
+    for r in range(end_of_fours, y.n):
+        if step == W.columns:
             for j in range(begin, begin + n - 255, 256):
-                long = load(tape, y + r * stride + j, 256)
-                for k in range(K):
-                    long = long + tape[x + r * stride + k] * load(W, w + k * N + j, 256)
-                store(tape, y + r * stride + j, long)
+                add_tile(y, x, W, r, j, 1, 256)
             for j in range(begin + n - n % 256, begin + n, 128):
-                short = load(tape, y + r * stride + j, 128)
-                for k in range(K):
-                    short = short + tape[x + r * stride + k] * load(W, w + k * N + j, 128)
-                store(tape, y + r * stride + j, short)
+                add_tile(y, x, W, r, j, 1, 128)
         else:
             for j in range(begin, begin + n - 63, 64):
-                four = load_tile(tape, y + r * stride + j, step, 4, 64)
-                for k in range(K):
-                    four = four + tape[x + r * stride + k] * load_tile(W, w + k * N + j, step, 4, 64)
-                store_tile(tape, y + r * stride + j, step, 4, four)
+                add_to_four(y, x, W, r, j, step, 64)
             for j in range(begin + n - n % 64, begin + n, 32):
-                half = load_tile(tape, y + r * stride + j, step, 4, 32)
-                for k in range(K):
-                    half = half + tape[x + r * stride + k] * load_tile(W, w + k * N + j, step, 4, 32)
-                store_tile(tape, y + r * stride + j, step, 4, half)
+                add_to_four(y, x, W, r, j, step, 32)
 
 
 @kernel
-def sigmoid_all(tape, y, n):
-    """y[:n] = σ(y[:n]), for n a multiple of 32."""
-    for j in range(y, y + n, 32):
-        store(tape, j, sigmoid(load(tape, j, 32)))
+def sigmoid_all(y, at, n):
+    """y[at : at + n] = σ(y[at : at + n]), for n a multiple of 32."""
+    for j in range(at, at + n, 32):
+        store(y, j, sigmoid(load(y, j, 32)))
 
 
 @kernel
-def cell(tape, old, new, z, H, begin, n):
-    """i, f, o = σ(z), g = tanh(z); c = f·c_old + i·g; h = o·tanh(c). Gates replace z; [h, c] are written at `new`.
+def cell_forward(cell, begin, n):
+    """i, f, o = σ(z), g = tanh(z); c = f·c_before + i·g; h = o·tanh(c), for n of the H units, from `begin` on.
 
-    Of H units n are made, from `begin` on. One gate after the other: a CPU sees far enough ahead to work on several
-    lanes of one, not on all gates at once.
+    The gates replace z; h and c are written to the slot after. One gate follows the other: a CPU looks far enough ahead
+    to compute several lanes of one gate at once, but not of all gates.
     """
+    tape, H, z = cell.tape, cell.H, cell.z
     if n == H:
         sigmoid_all(tape, z, 2 * H)
     else:
@@ -237,106 +345,106 @@ def cell(tape, old, new, z, H, begin, n):
     for j in range(begin, begin + n, 32):
         i, f = load(tape, z + j, 32), load(tape, z + H + j, 32)
         g, o = load(tape, z + 2 * H + j, 32), load(tape, z + 3 * H + j, 32)
-        c = f * load(tape, old + H + j, 32) + i * g
-        store(tape, new + j, o * tanh(c))
-        store(tape, new + H + j, c)
+        c = f * load(tape, cell.before + H + j, 32) + i * g
+        store(tape, cell.after + j, o * tanh(c))
+        store(tape, cell.after + H + j, c)
 
 
 @kernel
-def softmax(tape, y, V, C):
-    """p = e**(y - max y) / Σ e**(y - max y) in place over V columns; the padded ones become 0."""
+def softmax(y, at, V, C):
+    """p = e**(y - max y) / Σ e**(y - max y) in place, for the V logits at y[at]; columns V … C - 1 become 0."""
     for j in range(V, C):
-        tape[y + j] = f32(-3e38)
-    largest = load(tape, y, 128)
+        y[at + j] = f32(-3e38)
+    largest = load(y, at, 128)
     for j in range(128, C, 128):
-        largest = maximum(largest, load(tape, y + j, 128))
+        largest = maximum(largest, load(y, at + j, 128))
     top = lane_maximum(largest)
     for j in range(0, C, 64):
-        store(tape, y + j, exp(load(tape, y + j, 64) - top))
+        store(y, at + j, exp(load(y, at + j, 64) - top))
     for j in range(V, C):
-        tape[y + j] = ZERO
-    total = load(tape, y, 128)
+        y[at + j] = ZERO
+    total = load(y, at, 128)
     for j in range(128, C, 128):
-        total = total + load(tape, y + j, 128)
+        total = total + load(y, at + j, 128)
     total = lane_sum(total)
     for j in range(0, C, 128):
-        store(tape, y + j, load(tape, y + j, 128) / total)
+        store(y, at + j, load(y, at + j, 128) / total)
 
 
 @inlined
-def outputs(theta, tape, layout, at, rows, part):
-    """p = softmax(W_o·h + b_o) for `rows` records from `at` on; h is that of all layers, or of the top layer.
+def output_layer(theta, stream, start, rows, part):
+    """p = softmax(Σ_l h_l·W_output + bias) for `rows` records, the first at tape[start].
 
-    Of two threads each makes a part: first of the columns, then of the records.
+    Each of two threads computes half of the columns of y, and then p of half of the records.
     """
-    C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
-    record = layout[RECORD]
+    tape, layout = stream.tape, stream.layout
+    shape = shape_of(layout)
+    H, C, record = shape.H, shape.C, shape.record
     begin, n = share(C, 128, part)
-    w = layout[OUTPUT]
     for r in range(rows):
-        copy_row(tape, at + begin + r * record, theta, w + (L if skip else 1) * H * C + begin, n)
-    for layer in range(0 if skip else L - 1, L):
-        add_product(tape, at, at + C + 2 * layer * H, record, rows, theta, w, H, C, begin, n, C)
-        w += H * C
+        copy_row(tape, start + r * record + begin, theta, shape.tables - C + begin, n)
+    y = Vectors(tape, start, record, rows)
+    for l in range(0 if shape.skip else shape.L - 1, shape.L):
+        layer = layer_of(shape, l)
+        h = Vectors(tape, start + layer.h, record, rows)
+        add_product(y, h, Matrix(theta, layer.output, H, C), Columns(begin, n, C))
     meet(layout, part)
     begin, n = share(rows, 1, part)
     for r in range(begin, begin + n):
-        softmax(tape, at + r * record, layout[VOCABULARY], C)
+        softmax(tape, start + r * record, shape.V, C)
 
 
 @inlined
-def flow(theta, tape, tokens, layout, first, count, batch, part):
-    """`forward` but for the scores, or one thread's part: of each layer's units, each with its four gates.
+def flow(theta, stream, first, count, part):
+    """`forward` without the scores; of two threads each computes half of every layer's units.
 
-    What does not depend on the recurrence is done for all rows at once; the order of each sum, and so every bit, stays.
+    What does not depend on the recurrence is computed for all records at once.
     """
-    C, H, L, skip = layout[COLUMNS], layout[HIDDEN], layout[LAYERS], layout[SKIP]
-    N, record, slot, rows = 4 * H, layout[RECORD], layout[SLOT], count * batch
-    old = first * slot
-    new = old + slot
+    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
+    shape = shape_of(layout)
+    H, G, B, record, slot = shape.H, shape.G, shape.B, shape.record, shape.slot
+    before, rows = first * slot, count * B
+    after = before + slot
     begin, n = share(H, 32, part)
-    step, length = (N, N) if part == WHOLE else (H, n)  # of a row of gates, those of these units
-    for layer in range(L):
-        w = layer * (2 * H + 1) * N  # recurrent rows; the bias follows, the rows for the layer below precede
-        h = C + 2 * layer * H
-        z = layout[GATES] + layer * layout[GATE_STEP]
+    columns = Columns(begin, G, G) if part == WHOLE else Columns(begin, n, H)
+    for l in range(shape.L):
+        layer = layer_of(shape, l)
+        h, z, bias = layer.h, layer.z, layer.bias
         for r in range(rows):
-            y, bias = new + z + r * record, w + H * N
-            row = layout[TABLES] + (layer * layout[VOCABULARY] + tokens[first * batch + r]) * N
-            for j in range(begin, N, step):
-                if skip or layer == 0:
-                    copy_sum(tape, y + j, theta, bias + j, row + j, length)
+            at, row = after + z + r * record, layer.table + tokens[first * B + r] * G
+            for j in range(begin, G, columns.step):
+                if shape.skip or l == 0:
+                    copy_sum(tape, at + j, theta, bias + j, row + j, columns.n)
                 else:
-                    copy_row(tape, y + j, theta, bias + j, length)
-        if layer > 0:
-            add_product(tape, new + z, new + h - 2 * H, record, rows, theta, w - H * N, H, N, begin, length, step)
+                    copy_row(tape, at + j, theta, bias + j, columns.n)
+        if l > 0:
+            h_below = Vectors(tape, after + layer_of(shape, l - 1).h, record, rows)
+            add_product(Vectors(tape, after + z, record, rows), h_below, Matrix(theta, layer.below, H, G), columns)
+        W_recurrent = Matrix(theta, layer.recurrent, H, G)
         for s in range(count):
-            y, x = new + s * slot + z, old + s * slot + h
-            add_product(tape, y, x, record, batch, theta, w, H, N, begin, length, step)
-            for b in range(batch):
-                at = s * slot + b * record
-                cell(tape, old + at + h, new + at + h, new + at + z, H, begin, n)
+            old, new = before + s * slot, after + s * slot
+            add_product(Vectors(tape, new + z, record, B), Vectors(tape, old + h, record, B), W_recurrent, columns)
+            for b in range(B):
+                at = b * record
+                cell_forward(Cell(tape, old + at + h, new + at + h, new + at + z, H), begin, n)
             meet(layout, part)
     if count == 0:
-        new, rows = old, batch
-    outputs(theta, tape, layout, new, rows, part)
+        after, rows = before, B
+    output_layer(theta, stream, after, rows, part)
 
 
 @entry
 def forward(theta: F32, stream: Stream, first: int, count: int, batch: int):
-    """Feed `count` symbols to the network: score each by the distribution held before it, then fill the next slot.
+    """Feed `count` symbols of each of `batch` streams: score each by the distribution before it, fill the next slot.
 
-    Symbols `first` … `first + count - 1` of each of `batch` streams are read from tokens, and slots `first + 1` …
-    `first + count` of the tape are filled. Without a memory their surprisals are written to bits and the stream's
-    position moves; with one, `mixture.remember` does both.
-    For count = 0 only the distribution in slot `first` is made, of the state that lies there.
-    An assistant makes half, if there is one.
+    Reads tokens `first` … `first + count - 1` and slot `first`; writes slots `first + 1` … `first + count`. Without a
+    memory it also writes the surprisals to bits and moves the stream's position; with one, `mixture.remember` does.
+    For count = 0 it computes only p in slot `first`, from the state in that slot.
+    An assistant, if there is one, computes half.
     """
-    tape, tokens, layout = stream.tape, stream.tokens, stream.layout
-    rows = count * batch
-    part = call(layout, FORWARD, first, count)
-    flow(theta, tape, tokens, layout, first, count, batch, part)
-    leave(layout, part)
-    if layout[PREDICTION] == 0:
-        score(tape, tokens, stream.bits, layout, first * batch, rows)
+    part = call(stream.layout, FORWARD, first, count)
+    flow(theta, stream, first, count, part)
+    leave(stream.layout, part)
+    if stream.layout[PREDICTION] == 0:
+        score(stream, first * batch, count * batch)
         stream.position[FILLED] = first + count

@@ -1,10 +1,11 @@
-"""Which symbols a distribution puts first."""
+"""Which symbols a distribution puts first, and a distribution at another temperature."""
 
 import numpy as np
 
-from .arrays import F32, I32, U8, Stream
+from .arrays import F32, F64, I32, U8, Stream
 from .jit import entry, kernel
-from .network import PREDICTION, SLOT, VOCABULARY
+from .lanes import lane_maximum, splat
+from .network import PREDICTION, SLOT, VOCABULARY, exp, log2
 
 
 @kernel
@@ -68,3 +69,16 @@ def rank_and_top(stream: Stream, first: int, tokens: I32, ranks: I32, top_tokens
                 place -= 1
             top_probabilities[place] = x
             top_tokens[place] = np.int32(v)
+
+
+@entry
+def apply_temperature(p: F64, temperature: float):
+    """p[v] = (p[v] / max p)**(1 / temperature) in place, float64 [V], for a temperature above 0.
+
+    It uses `exp` and `log2` of `network`, so that the bits are the same on every machine.
+    """
+    power = np.float32(min(1.0 / temperature, 1e6))
+    top = log2(np.float32(p.max()))
+    for v in range(p.size):
+        x = (log2(np.float32(p[v])) - top) * np.float32(0.69314718) * power
+        p[v] = lane_maximum(exp(splat(x, 16)))

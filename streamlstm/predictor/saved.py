@@ -69,7 +69,7 @@ def from_checkpoint(values: dict[str, Any]) -> Parsed:
         raise ValueError(f"learning must be true or false, not {learning!r}")
     if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or n_symbols < 0:
         raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
-    described = {name: value for name, value in values["optimizer"].items() if name not in ("n_steps", "powers")}
+    described = {name: value for name, value in dict(values["optimizer"]).items() if name not in ("n_steps", "powers")}
     vocabulary, config = Vocabulary.from_description(values["vocabulary"]), Config(**values["config"])
     return Parsed(vocabulary, config, optimizer_from(described), learning, n_symbols, values["about"])
 

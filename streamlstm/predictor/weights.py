@@ -78,4 +78,4 @@ class Weights:
         stream.tokens[window] = next_token
         native(gradient.backward)(self.theta, learner.gradient, stream, window, 1)
         lr = self.optimizer.optimizer.lr_after(self.optimizer.n_steps * window)
-        self.optimizer.step(self.theta, learner.gradient, stream, window, lr, learner.hyper)
+        self.optimizer.step(self.theta, learner.gradient, stream, window, lr, hyper=learner.hyper)

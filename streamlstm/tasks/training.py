@@ -1,8 +1,8 @@
-"""Offline training: many parallel streams through a text, several times, with a schedule for the learning rate.
+"""Offline training: parallel streams read a text for several epochs, with a learning rate schedule.
 
-The text is cut into chunks, which are shuffled for each epoch and laid end to end; B streams read it from B
-places at once. Streams are worked on in groups of a fixed size, whose gradients are added in a fixed order: the
-weights are the same for any number of threads.
+The text is cut into chunks, which are shuffled for each epoch and concatenated. B streams read the result in parallel,
+each its own part of it. Each thread works on a group of streams. The groups have a fixed size and their gradients are
+added in a fixed order, so that the weights are the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -31,23 +31,31 @@ from ..vocabulary import Tokens, Vocabulary
 from .input import open_input
 
 WINDOW = 32
-"""The window of the streaming predictor that comes out of training."""
+"""The window of the trained predictor."""
 
 GROUP = 8
-"""Streams that one thread works on at a time; part of the arithmetic, since groups' sums are added."""
+"""How many streams a group has. Another number gives other weights, because sums are added in another order."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """The hyper-parameters of a training run.
 
-    epochs   times that the text is read
-    batch    parallel streams
-    window   symbols of each stream between two updates, and how far back the gradient goes; a short text is cut into
-             windows that are somewhat longer, so that none of it is left over
-    lr       learning rate of Adam after the warm-up of `warmup` updates; from there it falls to 0 on half a cosine
-    clip     largest norm of the gradient of the mean loss per symbol
-    chunk    symbols that stay together when the text is shuffled
+    epochs  how many times the text is read
+    batch   parallel streams
+    window  symbols of each stream between two updates, and how far back the gradient goes; the windows of a short text
+            are somewhat longer, so that all of it is read
+    lr      learning rate of Adam after the warm-up; from there it falls to 0 along half a cosine
+    warmup  updates during which the learning rate rises linearly to `lr`
+    beta2   decay rate of the mean squared gradient
+    clip    gradients (of the mean loss per symbol, in nats) are scaled down to this norm
+    chunk   symbols that stay together when the text is shuffled
+    seed    of the initial weights and of the shuffling
+
+    Raises ValueError for a value out of its range.
+
+    >>> TrainingPlan(epochs=2).optimizer().lr
+    0.004
     """
 
     epochs: float = 10.0
@@ -64,19 +72,26 @@ class Plan:
         for name, smallest in (("batch", 1), ("window", 1), ("warmup", 0), ("chunk", 1), ("seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} must be a whole number from {smallest} on, not {value!r}")
+                raise ValueError(f"{name} must be an integer of at least {smallest}, not {value!r}")
         if not 0 < self.epochs < math.inf:
             raise ValueError(f"epochs must be a number above 0, not {self.epochs}")
         self.optimizer()
 
     def optimizer(self) -> Adam:
-        """The rule; raises ValueError for a hyper-parameter out of its range."""
+        """The optimizer. Raises ValueError for a hyper-parameter out of its range."""
         return Adam(lr=self.lr, beta2=self.beta2, clip=self.clip)
 
 
 @dataclass(frozen=True)
-class Progress:
-    """One update: how many are done, of how many; the symbols read; surprisal of the symbols just read; the rate."""
+class TrainingProgress:
+    """What `Trainer.run` yields after each update.
+
+    step       how many updates are done
+    n_steps    how many the run has
+    n_symbols  how many symbols have been read
+    bits       mean surprisal, in bits per symbol, of the symbols of this update
+    lr         the learning rate of this update
+    """
 
     step: int
     n_steps: int
@@ -86,7 +101,7 @@ class Progress:
 
 
 class _Group:
-    """The streams of one worker: their tape, gradient and scratch."""
+    """A group of streams that one thread works on: their tape and their gradient."""
 
     def __init__(self, layout: Layout, window: int, batch: int) -> None:
         self.batch, self._window = batch, window
@@ -100,20 +115,20 @@ class _Group:
 
     @property
     def carried(self) -> F32:
-        """A view of the states that the next window begins with."""
+        """The states with which the next window begins; a view."""
         return self.stream.tape[: self._tape.record * self.batch]
 
     @property
     def bits(self) -> F32:
-        """A view of the surprisals of the symbols of the window."""
+        """The surprisals of the symbols of the window, in bits; a view."""
         return self.stream.bits[: self._window * self.batch]
 
     def begin(self, theta: F32) -> None:
-        """Make the distributions of the states in slot 0."""
+        """Compute the distributions of the states in slot 0."""
         native(network.forward)(theta, self.stream, 0, 0, self.batch)
 
     def run(self, theta: F32, tokens: Tokens) -> None:
-        """One window of tokens [T + 1, B]: forward, backward, and the carried state into slot 0."""
+        """Forward and backward over a window of tokens [T + 1, B]; the final states move to slot 0."""
         self.stream.tokens[:] = tokens.reshape(-1)
         native(network.forward)(theta, self.stream, 0, self._window, self.batch)
         native(gradient.backward)(theta, self.gradient, self.stream, self._window, self.batch)
@@ -122,14 +137,25 @@ class _Group:
 
 
 class Trainer:
-    """A training run that can be stopped after any update, saved, and resumed to the same last bit.
+    """A training run that can be saved after any update and resumed bit for bit.
 
     tokens      the training text, int [n], n ≥ 2
-    vocabulary  what the tokens mean
-    config      the shape of the net; its `window` is that of the streaming predictor that comes out
-    threads     workers; any number gives the same weights
-    weights     where to start, by name; None: random weights
-    about       what is to be known of these weights
+    vocabulary  the vocabulary of the tokens
+    config      the network's shape; its `window` is that of the trained predictor
+    plan        the hyper-parameters
+    threads     how many threads to use; any number gives the same weights
+    weights     the initial weights, by name; default: random
+    about       information on the initial weights, which the trained predictor keeps
+
+    Raises ValueError for a text that is too short, and for weights that do not fit the config.
+
+    >>> tokens, vocabulary = Vocabulary.bytes().encode("to be or not to be " * 20), Vocabulary.bytes()
+    >>> trainer = Trainer(tokens, vocabulary, Config(hidden=16, layers=1), TrainingPlan(batch=4, window=16, warmup=2))
+    >>> bits = [progress.bits for progress in trainer.run()]
+    >>> bits[0] == 8.0 and bits[-1] < 6
+    True
+    >>> trainer.predictor()
+    <StreamPredictor: 256 symbols, 1×16, memory, learning, 0 symbols seen>
     """
 
     def __init__(
@@ -137,15 +163,16 @@ class Trainer:
         tokens: npt.NDArray[Any],
         vocabulary: Vocabulary,
         config: Config,
-        plan: Plan,
+        plan: TrainingPlan,
         threads: int = 1,
+        *,
         weights: dict[str, F32] | None = None,
         about: dict[str, str] | None = None,
     ) -> None:
         if len(tokens) < 2:
             raise ValueError(f"training needs at least 2 symbols, the text has {len(tokens)}")
         if threads < 1:
-            raise ValueError(f"threads must be a whole number from 1 on, not {threads}")
+            raise ValueError(f"threads must be at least 1, not {threads}")
         self.plan, self.vocabulary = plan, vocabulary
         self.config = config
         self._about = dict(about or {})
@@ -161,7 +188,7 @@ class Trainer:
             self.theta = fresh_theta(self.layout, plan.seed, InitConfig(table=0.7, gain=1.0, forget_bias=0.5))
         else:
             self.theta = self.layout.flat(weights)
-        self._start = hashlib.sha256(self.theta.tobytes()).hexdigest()
+        self._initial_weights = hashlib.sha256(self.theta.tobytes()).hexdigest()
         optimizer = plan.optimizer()
         self.optimizer_state = OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * self.layout.size))
         sizes = [min(GROUP, self.batch - first) for first in range(0, self.batch, GROUP)]
@@ -171,8 +198,8 @@ class Trainer:
         self._threads = threads
         self._epoch, self._shuffled = -1, tokens[:0]
 
-    def run(self) -> Iterator[Progress]:
-        """Train to the end; yields after each update, when the trainer may be saved."""
+    def run(self) -> Iterator[TrainingProgress]:
+        """Train to the end. Yields after each update; at that point the trainer may be saved."""
         with ThreadPoolExecutor(self._threads) as pool:
             while self.step < self.n_steps:
                 tokens, lr = self._next_tokens(), self.lr
@@ -183,7 +210,7 @@ class Trainer:
                 self.step += 1
                 bits = np.concatenate([group.bits for group in self._groups])
                 n_symbols = self.step * self.symbols_per_step
-                yield Progress(self.step, self.n_steps, n_symbols, float(bits.mean(dtype=np.float64)), lr)
+                yield TrainingProgress(self.step, self.n_steps, n_symbols, float(bits.mean(dtype=np.float64)), lr)
 
     def _descend(self, lr: float) -> None:
         first, *others = self._groups
@@ -193,7 +220,7 @@ class Trainer:
 
     @property
     def symbols_per_step(self) -> int:
-        """How many symbols an update reads."""
+        """How many symbols each update reads."""
         return self.window * self.batch
 
     @property
@@ -205,23 +232,23 @@ class Trainer:
         return self.plan.lr * _half_cosine(done)
 
     def _next_tokens(self) -> Tokens:
-        """tokens [T + 1, B] of the next update."""
+        """The tokens of the next update, [T + 1, B]."""
         epoch, step = divmod(self.step, self._steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._shuffled = epoch, self._shuffle(epoch)
-        at = np.arange(self.batch) * self._stream + step * self.window
-        tokens: Tokens = self._shuffled[at[None, :] + np.arange(self.window + 1)[:, None]].astype(np.int32)
+        starts = np.arange(self.batch) * self._stream + step * self.window
+        tokens: Tokens = self._shuffled[starts[None, :] + np.arange(self.window + 1)[:, None]].astype(np.int32)
         return tokens
 
     def _shuffle(self, epoch: int) -> npt.NDArray[Any]:
-        """The text with its chunks in an order that depends on seed and epoch only."""
+        """The text with its chunks in an order that depends only on the seed and the epoch."""
         starts = np.arange(0, len(self._text), self.plan.chunk)
         keys = np.random.PCG64([self.plan.seed, epoch]).random_raw(len(starts))
         order = np.argsort(keys, kind="stable")
         return np.concatenate([self._text[s : s + self.plan.chunk] for s in starts[order]])
 
     def predictor(self) -> StreamPredictor:
-        """A predictor with the weights as they are now, which goes on learning by `adaptation`."""
+        """A predictor with the present weights, which goes on learning with `streaming_optimizer`."""
         about = {
             **self._about,
             "trained": f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam",
@@ -229,15 +256,15 @@ class Trainer:
         return self._predictor(self.config, about)
 
     def network(self) -> StreamPredictor:
-        """That predictor without a memory: what the training itself has reached."""
+        """The same predictor without a memory, which shows what the training alone has reached."""
         return self._predictor(self.layout.config, {})
 
     def _predictor(self, config: Config, about: dict[str, str]) -> StreamPredictor:
-        weights, optimizer = self.layout.named(self.theta), adaptation(config.hidden)
+        weights, optimizer = self.layout.named(self.theta), streaming_optimizer(config.hidden)
         return StreamPredictor.from_weights(weights, self.vocabulary, config, optimizer, about)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `restore` needs, atomically."""
+        """Write everything that `restore` needs, atomically. Raises OSError if the file cannot be written."""
         arrays = {"theta": self.theta, "slots": self.optimizer_state.slots}
         arrays |= {f"carried.{i}": group.carried for i, group in enumerate(self._groups)}
         write_checkpoint(
@@ -245,7 +272,7 @@ class Trainer:
         )
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        """Go on where `save` was called. Raises ValueError for a file of another run: other text, shape or plan."""
+        """Continue the run that `save` wrote. Raises ValueError if its text, weights, config or plan differ."""
         arrays, values = read_checkpoint(path)
         for key, mine in self._identity().items():
             theirs = values.get(key)
@@ -253,8 +280,9 @@ class Trainer:
                 key = next((name for name in mine if mine[name] != theirs.get(name)), key)
                 mine, theirs = mine.get(key), theirs.get(key)
             if mine != theirs:
-                differs = "" if key in ("training text", "start") else f" ({theirs} there, {mine} here)"
-                raise ValueError(f"{path} is of another run, its {key} differs{differs}; give the same, or remove it")
+                others = {"training text": "another training text", "start": "other initial weights"}
+                difference = others.get(key, f"{key} {theirs}, not {mine}")
+                raise ValueError(f"{path} holds another run, with {difference}; use the same, or delete the file")
         self.theta[:], self.optimizer_state.slots[:] = arrays["theta"], arrays["slots"]
         self.optimizer_state.load_state(values["optimizer"]["n_steps"], values["optimizer"]["powers"])
         self.step = values["step"]
@@ -268,33 +296,41 @@ class Trainer:
             "vocabulary": self.vocabulary.describe(),
             "config": asdict(self.config),
             "plan": asdict(self.plan),
-            "start": self._start,
+            "start": self._initial_weights,
         }
 
 
-def adaptation(hidden: int) -> RMSprop:
-    """How a trained model of that width goes on learning in a stream: tuned for 128 and 256, see the models' cards.
+def streaming_optimizer(hidden: int) -> RMSprop:
+    """The optimizer with which a trained model of that hidden size goes on learning in a stream.
 
-    >>> adaptation(128).lr, adaptation(256).lr
+    It is tuned for 128 and 256; the model cards of the bundled models have the measurements.
+
+    >>> streaming_optimizer(128).lr, streaming_optimizer(256).lr
     (0.0045, 0.00225)
     """
     wider = max(1.0, hidden / 128)
-    rates = {"lr": 0.0045 / wider, "output": 5 * math.sqrt(wider), "candidate": 1.0}
+    rates = {"lr": 0.0045 / wider, "output_lr_scale": 5 * math.sqrt(wider), "candidate_lr_scale": 1.0}
     return RMSprop(**rates, half_life=2e4, floor=0.3, beta2=0.9999)
 
 
 def streams_for(n_symbols: int) -> int:
-    """How many parallel streams suit a text: up to 16 of at least 8,192 symbols; a short text gets more updates."""
+    """How many parallel streams to use for a text: at most 16, with at least 8,192 symbols each.
+
+    >>> streams_for(20_000)
+    2
+    """
     return max(1, min(16, n_symbols // 8192))
 
 
 def read_text(
     files: Sequence[str | os.PathLike[str]], vocabulary: str | Vocabulary
 ) -> tuple[npt.NDArray[Any], Vocabulary]:
-    """The tokens of files laid end to end, and their vocabulary: "bytes", or "text", the characters that occur.
+    """The tokens of the concatenated files, and their vocabulary.
 
-    A vocabulary that is there already is taken as it is. Raises OSError for a file that cannot be read, ValueError for
-    text that is no UTF-8, a character that the vocabulary lacks, or another word than those two.
+    vocabulary  "bytes"; "text", the characters that occur in the files; or a Vocabulary
+
+    Raises OSError for a file that cannot be read, and ValueError for text that is not valid UTF-8, for a character that
+    is not in the vocabulary, and for any other value of `vocabulary`.
     """
     if vocabulary == "bytes":
         vocabulary = Vocabulary.bytes()
@@ -317,10 +353,10 @@ def _read_characters(file: str | os.PathLike[str]) -> str:
     try:
         return _read(file).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no UTF-8 text at byte {error.start}; use --vocab bytes") from None
+        raise ValueError(f"{file} is not valid UTF-8 at byte {error.start}; use --vocab bytes") from None
 
 
 def _half_cosine(x: float) -> float:
-    """From 1 at x = 0 to 0 at x = 1, near (1 + cos πx)/2 but without libm: its smoothstep 1 - 3x² + 2x³."""
+    """1 at x = 0, 0 at x = 1: the smoothstep 1 - 3x² + 2x³, close to (1 + cos πx)/2 but the same on every machine."""
     x = min(max(x, 0.0), 1.0)
     return 1 - x * x * (3 - 2 * x)
