@@ -74,7 +74,7 @@ def wait_until_ready(predictor):
     started = time.monotonic()
     predictor._publish_arrays(predictor._parts)
     while layout_of(predictor)[STATE] != READY:
-        predictor._parts.helper._wanted.set()
+        predictor._parts.helper._wakeup.set()
         assert time.monotonic() < started + 60
         time.sleep(0.001)
 
@@ -115,7 +115,7 @@ def test_both_cores_give_the_bits_of_one(config, learning):
     assert_alike(predictor, alone)
 
 
-@pytest.mark.parametrize("optimizer", [SGD(l2=1e-3), RMSprop(), Adam(clip=0.1, candidate=0.5)], ids=str)
+@pytest.mark.parametrize("optimizer", [SGD(l2=1e-3), RMSprop(), Adam(clip=0.1, candidate_lr_scale=0.5)], ids=str)
 @pytest.mark.parametrize("config", SHAPES, ids=str)
 def test_known_text_and_updates_too(config, optimizer):
     predictor, tokens = StreamPredictor(config=config, optimizer=optimizer), random_tokens(198, 256)
@@ -312,20 +312,20 @@ def test_if_the_assistant_is_away_the_step_is_computed_alone():
 
 
 @numba.njit(nogil=True)
-def come_late(theta, tape, tokens, layout):
-    flow(theta, tape, tokens, layout, layout[FIRST], layout[COUNT], 1, ASSISTANT)
-    leave(layout, ASSISTANT)
+def come_late(theta, stream):
+    flow(theta, stream, stream.layout[FIRST], stream.layout[COUNT], ASSISTANT)
+    leave(stream.layout, ASSISTANT)
 
 
 def test_a_caller_waits_for_an_assistant_that_is_late():
     predictor, alone = with_marks()
     twin, ahead = predictor.fork(), layout_of(predictor).copy()
     ahead[CALLER], ahead[COUNT] = 10**6, 1
-    come_late(twin._parts.weights.theta, *twin._parts.tape.stream[:2], ahead)  # compiles it: it never has to wait
-    layout = layout_of(predictor)
-    arrays = predictor._parts.weights.theta, *predictor._parts.tape.stream[:2], layout
+    weights, tape = twin._parts[:2]
+    come_late(weights.theta, tape.stream._replace(layout=ahead))  # compiles it: it never has to wait
+    (weights, tape), layout = predictor._parts[:2], layout_of(predictor)
     layout[STATE] = READY
-    late = threading.Timer(0.3, lambda: come_late(*arrays))
+    late = threading.Timer(0.3, lambda: come_late(weights.theta, tape.stream))
     late.start()
     assert predictor.observe(7) == alone.observe(7)
     late.join()
@@ -379,7 +379,7 @@ def test_the_thread_sleeps_unless_the_trial_wants_it(monkeypatch):
     with predictor.assisted():
         helper = predictor._parts.helper
         predictor.observe_many(random_tokens(32 * (TRIAL - 1), 256))
-        assert not helper._wanted.is_set()
+        assert not helper._wakeup.is_set()
         assert layout_of(predictor)[STATE] == AWAY
         predictor.observe_many(random_tokens(2 * 32, 256))
         wait_until_ready(predictor)

@@ -28,6 +28,7 @@ from .second_core import (
     SPINS_BEFORE_SLEEP,
     STATE,
     TASK,
+    WANTED,
     WHOLE,
     call,
     leave,
@@ -294,6 +295,6 @@ def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F3
             leave(layout, ASSISTANT)
             spins = 0
         pause()
-        if spins >= SPINS_BEFORE_SLEEP:
+        if spins >= SPINS_BEFORE_SLEEP or acquire(layout, WANTED) == 0:
             exchange(layout, STATE, READY, AWAY)  # unless it has just been called
         state = acquire(layout, STATE)
