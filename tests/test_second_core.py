@@ -29,7 +29,7 @@ from streamlstm.kernels.second_core import (
     TRIAL,
     Assistant,
     Trial,
-    leave,
+    finish,
 )
 from streamlstm.predictor.sources import KnownTokens
 from streamlstm.predictor.weights import Learner
@@ -314,7 +314,7 @@ def test_if_the_assistant_is_away_the_step_is_computed_alone():
 @numba.njit(nogil=True)
 def come_late(theta, stream):
     flow(theta, stream, stream.layout[FIRST], stream.layout[COUNT], ASSISTANT)
-    leave(stream.layout, ASSISTANT)
+    finish(stream.layout, ASSISTANT)
 
 
 def test_a_caller_waits_for_an_assistant_that_is_late():

@@ -21,7 +21,7 @@ from .network import (
     shape_of,
     tanh,
 )
-from .second_core import BACKWARD, CALLER, WHOLE, call, leave, meet, share
+from .second_core import BACKWARD, CALLER, WHOLE, barrier, call, finish, share
 
 
 @kernel
@@ -162,7 +162,7 @@ def flow_back(theta, gradient, stream, count, part):
                 at = s * slot + b * record
                 cell = Cell(tape, at + layer.h, slot + at + layer.h, at + z, H)
                 cell_backward(cell, work, dh_now + b * H, dc + b * H, begin, n)
-            meet(layout, part)
+            barrier(layout, part)
         outer_products(Matrix(grad, W_recurrent, n, G), Vectors(tape, h, record, rows), dz)
         sum_vectors(grad, layer.bias + first_column, Vectors(tape, z + first_column, record, rows), n_columns)
         if l > 0:
@@ -192,4 +192,4 @@ def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: 
         tape[slot + r * record + tokens[batch + r]] -= ONE
     part = call(layout, BACKWARD, 0, count)
     flow_back(theta, gradient, stream, count, part)
-    leave(layout, part)
+    finish(layout, part)

@@ -53,7 +53,7 @@ from .lanes import (
     store_tile,
     times_power_of_two,
 )
-from .second_core import FORWARD, WHOLE, call, leave, meet, share
+from .second_core import FORWARD, WHOLE, barrier, call, finish, share
 
 VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP, PREDICTION = range(12)
 """Indices in `layout`.
@@ -388,7 +388,7 @@ def output_layer(theta, stream, start, rows, part):
         layer = layer_of(shape, l)
         h = Vectors(tape, start + layer.h, record, rows)
         add_product(y, h, Matrix(theta, layer.output, H, C), Columns(begin, n, C))
-    meet(layout, part)
+    barrier(layout, part)
     begin, n = share(rows, 1, part)
     for r in range(begin, begin + n):
         softmax(tape, start + r * record, shape.V, C)
@@ -427,7 +427,7 @@ def flow(theta, stream, first, count, part):
             for b in range(B):
                 at = b * record
                 cell_forward(Cell(tape, old + at + h, new + at + h, new + at + z, H), begin, n)
-            meet(layout, part)
+            barrier(layout, part)
     if count == 0:
         after, rows = before, B
     output_layer(theta, stream, after, rows, part)
@@ -444,7 +444,7 @@ def forward(theta: F32, stream: Stream, first: int, count: int, batch: int):
     """
     part = call(stream.layout, FORWARD, first, count)
     flow(theta, stream, first, count, part)
-    leave(stream.layout, part)
+    finish(stream.layout, part)
     if stream.layout[PREDICTION] == 0:
         score(stream, first * batch, count * batch)
         stream.position[FILLED] = first + count

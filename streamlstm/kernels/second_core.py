@@ -6,13 +6,13 @@ are those of one core: each sum is computed by one of the two threads, in the or
 While symbols come without a pause, the assistant spins in the kernel `descent.assist`; after a pause it sleeps until
 the next window. The caller asks it for help with `call`, which succeeds only if it is spinning: otherwise the caller
 does all of the work. Within a task both run the same kernel, each with its `part`, and wait for each other at each
-`meet`.
+`barrier`.
 
 The two threads communicate through words at the end of `layout`. A layout without these words has no assistant. They
 are on separate cache lines:
 
     STATE      AWAY, READY or CALLED. Only the caller changes READY to CALLED, and only the assistant makes the other
-               changes: it cannot leave once it is called
+               changes: it cannot finish once it is called
     WANTED     1 while the assistant may be called, else 0; written by Python
     CALLER     how many barriers the caller has reached; ASSISTANT, how many the assistant has
     TASK       FORWARD, BACKWARD or DESCEND; and its two numbers, FIRST and COUNT
@@ -73,7 +73,7 @@ def arrive(layout, part):
 
 
 @kernel
-def meet(layout, part):
+def barrier(layout, part):
     """Wait until the other thread is here too. Each can then read what the other wrote before."""
     if part != WHOLE:
         other = ASSISTANT if part == CALLER else CALLER
@@ -94,13 +94,13 @@ def call(layout, task, first, count):
 
 
 @kernel
-def leave(layout, part):
+def finish(layout, part):
     """End a task: the caller waits for the assistant, which may then be called again."""
     if part == ASSISTANT:
         release(layout, STATE, READY)
         arrive(layout, part)
     else:
-        meet(layout, part)
+        barrier(layout, part)
 
 
 # Python's side
