@@ -268,6 +268,23 @@ def test_an_interrupt_while_compiling_releases_the_lock(tmp_path, delay):
         process.communicate()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_process_compiles_after_its_parent_did(tmp_path):
+    script = """
+import os
+from streamlstm.kernels import cache, jit, ranks
+jit.native(jit.ENTRIES[0])
+child = os.fork()
+if child == 0:
+    print(jit.native(jit.ENTRIES[1]).__name__, flush=True)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print(cache.cache_folder())
+"""
+    _, folder, _ = finish(start(tmp_path, script=script))
+    assert len(list(folder.glob("*.nbc"))) == 2
+
+
 def wrong(n: int):
     return n.nothing
 

@@ -29,7 +29,7 @@ from streamlstm.kernels.second_core import (
     TRIAL,
     Assistant,
     Trial,
-    leave,
+    finish,
 )
 from streamlstm.predictor.sources import KnownTokens
 from streamlstm.predictor.weights import Learner
@@ -61,7 +61,7 @@ def two_cores_for_any_net(monkeypatch):
 
 
 def layout_of(predictor):
-    return predictor._parts.tape.stream.layout
+    return predictor._stream._parts.tape.stream.layout
 
 
 def n_barriers(predictor):
@@ -72,9 +72,9 @@ def n_barriers(predictor):
 def wait_until_ready(predictor):
     """Until the assistant spins; a busy machine may have let it sleep."""
     started = time.monotonic()
-    predictor._publish_arrays(predictor._parts)
+    predictor._publish_arrays(predictor._stream._parts)
     while layout_of(predictor)[STATE] != READY:
-        predictor._parts.helper._wanted.set()
+        predictor._stream._parts.helper._wakeup.set()
         assert time.monotonic() < started + 60
         time.sleep(0.001)
 
@@ -115,7 +115,7 @@ def test_both_cores_give_the_bits_of_one(config, learning):
     assert_alike(predictor, alone)
 
 
-@pytest.mark.parametrize("optimizer", [SGD(l2=1e-3), RMSprop(), Adam(clip=0.1, candidate=0.5)], ids=str)
+@pytest.mark.parametrize("optimizer", [SGD(l2=1e-3), RMSprop(), Adam(clip=0.1, candidate_lr_scale=0.5)], ids=str)
 @pytest.mark.parametrize("config", SHAPES, ids=str)
 def test_known_text_and_updates_too(config, optimizer):
     predictor, tokens = StreamPredictor(config=config, optimizer=optimizer), random_tokens(198, 256)
@@ -148,7 +148,7 @@ def test_an_update_that_diverges_leaves_the_weights(tmp_path):
     with predictor.assisted():
         wait_until_ready(predictor)
         predictor.observe_many(tokens[:8])
-        tape, theta = predictor._parts.tape, predictor._parts.weights.theta
+        tape, theta = predictor._stream._parts.tape, predictor._stream._parts.weights.theta
         theta[: tape.layout.output] = 1e30
         before = theta.copy()
         tape.stream.tape[tape.record : tape.record + 64] = np.float32(1e38)
@@ -254,14 +254,14 @@ def test_an_update_that_is_interrupted_leaves_the_two_with_the_same_arrays(monke
 
     def thetas():
         """Those of the predictor, its fork, and the assistant."""
-        helper = predictor._parts.helper
-        assert (layout_of(predictor) is helper.layout) == (predictor._parts.weights.theta is helper._arrays[0])
-        return predictor._parts.weights.theta, twin._parts.weights.theta, helper._arrays[0]
+        helper = predictor._stream._parts.helper
+        assert (layout_of(predictor) is helper.layout) == (predictor._stream._parts.weights.theta is helper._arrays[0])
+        return predictor._stream._parts.weights.theta, twin._stream._parts.weights.theta, helper._arrays[0]
 
     with predictor.assisted():
         predictor.observe_many(tokens[:4])
         with monkeypatch.context() as patch:
-            patch.setattr(type(predictor._parts.weights.optimizer), "copy", lambda state: interrupt())
+            patch.setattr(type(predictor._stream._parts.weights.optimizer), "copy", lambda state: interrupt())
             with pytest.raises(KeyboardInterrupt):
                 predictor.observe(int(tokens[4]))
         mine, of_twin, of_assistant = thetas()
@@ -314,18 +314,18 @@ def test_if_the_assistant_is_away_the_step_is_computed_alone():
 @numba.njit(nogil=True)
 def come_late(theta, stream):
     flow(theta, stream, stream.layout[FIRST], stream.layout[COUNT], ASSISTANT)
-    leave(stream.layout, ASSISTANT)
+    finish(stream.layout, ASSISTANT)
 
 
 def test_a_caller_waits_for_an_assistant_that_is_late():
     predictor, alone = with_marks()
     twin, ahead = predictor.fork(), layout_of(predictor).copy()
     ahead[CALLER], ahead[COUNT] = 10**6, 1
-    come_late(twin._parts.weights.theta, twin._parts.tape.stream._replace(layout=ahead))  # compiles it, never waits
-    layout = layout_of(predictor)
-    arrays = predictor._parts.weights.theta, predictor._parts.tape.stream
+    weights, tape = twin._stream._parts[:2]
+    come_late(weights.theta, tape.stream._replace(layout=ahead))  # compiles it: it never has to wait
+    (weights, tape), layout = predictor._stream._parts[:2], layout_of(predictor)
     layout[STATE] = READY
-    late = threading.Timer(0.3, lambda: come_late(*arrays))
+    late = threading.Timer(0.3, lambda: come_late(weights.theta, tape.stream))
     late.start()
     assert predictor.observe(7) == alone.observe(7)
     late.join()
@@ -377,9 +377,9 @@ def test_the_thread_sleeps_unless_the_trial_wants_it(monkeypatch):
     predictor = random_predictor(Config(32, 1), Vocabulary.bytes())
     predictor.learning = False
     with predictor.assisted():
-        helper = predictor._parts.helper
+        helper = predictor._stream._parts.helper
         predictor.observe_many(random_tokens(32 * (TRIAL - 1), 256))
-        assert not helper._wanted.is_set()
+        assert not helper._wakeup.is_set()
         assert layout_of(predictor)[STATE] == AWAY
         predictor.observe_many(random_tokens(2 * 32, 256))
         wait_until_ready(predictor)
@@ -402,10 +402,10 @@ def test_a_child_process_works_alone():
 
 def test_an_assistant_that_an_interrupt_left_behind_is_replaced():
     predictor, _ = with_marks()
-    predictor._parts.helper.end()
+    predictor._stream._parts.helper.end()
     with predictor.assisted():
         wait_until_ready(predictor)
-    assert predictor._parts.helper is None
+    assert predictor._stream._parts.helper is None
 
 
 def test_saving_between_two_steps_changes_nothing(tmp_path):

@@ -105,7 +105,7 @@ def remove_unused(parent: Path, days: float) -> None:
     oldest = time.time() - days * 86400
     for folder in parent.iterdir():
         if re.fullmatch("[0-9a-f]{16}", folder.name):
-            with suppress(OSError, NotImplementedError):
+            with suppress(OSError, RuntimeError):
                 if folder.stat().st_mtime < oldest:
                     _remove(folder, oldest)
 
@@ -126,7 +126,8 @@ class CacheLock:
     """A lock among processes on a cache folder. Numba's own lock, which is held too, orders the threads of one."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = FileLock(folder / "lock")
+        self._path = folder / "lock"
+        self._file: FileLock | None = None
         self._depth, self._patience = 0, LONGEST_WAIT
 
     @contextmanager
@@ -142,11 +143,13 @@ class CacheLock:
             yield
         finally:
             self._depth -= 1
-            if self._depth == 0:
+            if self._depth == 0 and self._file is not None:
                 self._file.release(force=True)
+                self._file = None
 
     def _acquire(self) -> None:
-        with suppress(OSError, NotImplementedError):
+        with suppress(OSError, RuntimeError):
+            self._file = FileLock(self._path)  # a new one each time: a child process cannot use that of its parent
             try:
                 self._file.acquire(timeout=self._patience, poll_interval=0.01)
             except TimeoutError:

@@ -28,10 +28,11 @@ from .second_core import (
     SPINS_BEFORE_SLEEP,
     STATE,
     TASK,
+    WANTED,
     WHOLE,
+    barrier,
     call,
-    leave,
-    meet,
+    finish,
     share,
 )
 
@@ -168,7 +169,7 @@ def norm_of(gradient, hyper, layout, part):
         if part == ASSISTANT:
             store(hyper, SUMS_OF_ASSISTANT, of_layers)
             store(hyper, SUMS_OF_ASSISTANT + 64, of_output)
-        meet(layout, part)
+        barrier(layout, part)
         total = lane_sum(of_layers + load(hyper, SUMS_OF_ASSISTANT, 64))
         total += lane_sum(of_output + load(hyper, SUMS_OF_ASSISTANT + 64, 64))
     if part != ASSISTANT:
@@ -197,7 +198,7 @@ def descend_by(rule, theta, slots, gradient, hyper, layout, part):
     if part != ASSISTANT:
         norm *= hyper[SCALE]
         clip(hyper, norm)
-    meet(layout, part)
+    barrier(layout, part)
     if not hyper[SCALE] < f32(np.inf):
         return norm
     update = Update(theta, slots, gradient.grad, hyper)
@@ -235,7 +236,7 @@ def descend(rule: int, theta: F32, slots: F32, gradient: Gradient, hyper: F32, p
     """
     part = call(stream.layout, DESCEND, rule, 0)
     norm = descend_by(rule, theta, slots, gradient, hyper, stream.layout, part)
-    leave(stream.layout, part)
+    finish(stream.layout, part)
     if norm < f32(np.inf):
         progress[0] += 1.0
         progress[1] *= progress[3]
@@ -291,9 +292,9 @@ def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F3
                 flow_back(theta, gradient, stream, count, ASSISTANT)
             else:
                 descend_by(first, theta, slots, gradient, hyper, layout, ASSISTANT)
-            leave(layout, ASSISTANT)
+            finish(layout, ASSISTANT)
             spins = 0
         pause()
-        if spins >= SPINS_BEFORE_SLEEP:
+        if spins >= SPINS_BEFORE_SLEEP or acquire(layout, WANTED) == 0:
             exchange(layout, STATE, READY, AWAY)  # unless it has just been called
         state = acquire(layout, STATE)

@@ -9,7 +9,7 @@ from .jit import entry, inlined, kernel
 from .lanes import ONE, load, store
 from .network import RECORD, SLOT, Cell, copy_slot, layer_of, shape_of, tanh
 from .products import add_row, add_transposed_product, clear, outer_products, sum_vectors
-from .second_core import BACKWARD, CALLER, WHOLE, call, leave, meet, share
+from .second_core import BACKWARD, CALLER, WHOLE, barrier, call, finish, share
 
 
 @kernel
@@ -92,7 +92,7 @@ def flow_back(theta, gradient, stream, count, part):
                 at = s * slot + b * record
                 cell = Cell(at + layer.h, slot + at + layer.h, at + z, H)
                 cell_backward(tape, cell, work, dh_now + b * H, dc + b * H, begin, n)
-            meet(layout, part)
+            barrier(layout, part)
         outer_products(grad, W_recurrent, tape, Vectors(h, record, rows), dz)
         sum_vectors(grad, layer.bias + first_column, tape, Vectors(z + first_column, record, rows), n_columns)
         if l > 0:
@@ -123,4 +123,4 @@ def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: 
         tape[slot + r * record + tokens[batch + r]] -= ONE
     part = call(layout, BACKWARD, 0, count)
     flow_back(theta, gradient, stream, count, part)
-    leave(layout, part)
+    finish(layout, part)

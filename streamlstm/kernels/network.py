@@ -51,7 +51,7 @@ from .lanes import (
     times_power_of_two,
 )
 from .products import add_product, copy_row, copy_sum
-from .second_core import FORWARD, WHOLE, call, leave, meet, share
+from .second_core import FORWARD, WHOLE, barrier, call, finish, share
 
 VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP, PREDICTION = range(12)
 """Indices in `layout`.
@@ -308,7 +308,7 @@ def output_layer(theta, stream, start, rows, part):
         layer = layer_of(shape, l)
         h = Vectors(start + layer.h, record, rows)
         add_product(tape, y, h, theta, Matrix(layer.output, H, C), Columns(begin, n, C))
-    meet(layout, part)
+    barrier(layout, part)
     begin, n = share(rows, 1, part)
     for r in range(begin, begin + n):
         softmax(tape, start + r * record, shape.V, C)
@@ -349,7 +349,7 @@ def flow(theta, stream, first, count, part):
             for b in range(B):
                 at = b * record
                 cell_forward(tape, Cell(old + at + h, new + at + h, new + at + z, H), begin, n)
-            meet(layout, part)
+            barrier(layout, part)
     if count == 0:
         after, rows = before, B
     output_layer(theta, stream, after, rows, part)
@@ -366,7 +366,7 @@ def forward(theta: F32, stream: Stream, first: int, count: int, batch: int):
     """
     part = call(stream.layout, FORWARD, first, count)
     flow(theta, stream, first, count, part)
-    leave(stream.layout, part)
+    finish(stream.layout, part)
     if stream.layout[PREDICTION] == 0:
         score(stream, first * batch, count * batch)
         stream.position[FILLED] = first + count

@@ -6,11 +6,16 @@ are those of one core: each sum is computed by one of the two threads, in the or
 While symbols come without a pause, the assistant spins in the kernel `descent.assist`; after a pause it sleeps until
 the next window. The caller asks it for help with `call`, which succeeds only if it is spinning: otherwise the caller
 does all of the work. Within a task both run the same kernel, each with its `part`, and wait for each other at each
-`meet`.
+`barrier`.
 
-The two threads communicate through words at the end of `layout`, on separate cache lines: the assistant's STATE; how
-many barriers the CALLER and the ASSISTANT have reached; the TASK and its two numbers. A layout without these words has
-no assistant.
+The two threads communicate through words at the end of `layout`. A layout without these words has no assistant. They
+are on separate cache lines:
+
+    STATE      AWAY, READY or CALLED. Only the caller changes READY to CALLED, and only the assistant makes the other
+               changes: it cannot finish once it is called
+    WANTED     1 while the assistant may be called, else 0; written by Python
+    CALLER     how many barriers the caller has reached; ASSISTANT, how many the assistant has
+    TASK       FORWARD, BACKWARD or DESCEND; and its two numbers, FIRST and COUNT
 """
 
 import os
@@ -40,7 +45,7 @@ SPINS_BEFORE_YIELD = 20_000
 SPINS_BEFORE_SLEEP = 100_000
 """How often the assistant looks for a task before it leaves its core until the next window: 2 to 4 ms."""
 
-STATE, CALLER, ASSISTANT, TASK, FIRST, COUNT, MARKED_SIZE = 32, 48, 64, 80, 81, 82, 96
+STATE, WANTED, CALLER, ASSISTANT, TASK, FIRST, COUNT, MARKED_SIZE = 32, 33, 48, 64, 80, 81, 82, 96
 WHOLE = 0
 """The part of a thread that does all of a task. The parts of two threads are CALLER and ASSISTANT."""
 AWAY, READY, CALLED = range(3)
@@ -68,7 +73,7 @@ def arrive(layout, part):
 
 
 @kernel
-def meet(layout, part):
+def barrier(layout, part):
     """Wait until the other thread is here too. Each can then read what the other wrote before."""
     if part != WHOLE:
         other = ASSISTANT if part == CALLER else CALLER
@@ -82,20 +87,20 @@ def meet(layout, part):
 @kernel
 def call(layout, task, first, count):
     """Call the assistant for a task, if it is ready; returns the caller's part."""
-    if layout.size < MARKED_SIZE:
+    if layout.size < MARKED_SIZE or layout[WANTED] == 0:
         return WHOLE
     layout[TASK], layout[FIRST], layout[COUNT] = task, first, count
     return CALLER if exchange(layout, STATE, READY, CALLED) else WHOLE
 
 
 @kernel
-def leave(layout, part):
+def finish(layout, part):
     """End a task: the caller waits for the assistant, which may then be called again."""
     if part == ASSISTANT:
         release(layout, STATE, READY)
         arrive(layout, part)
     else:
-        meet(layout, part)
+        barrier(layout, part)
 
 
 # Python's side
@@ -145,7 +150,7 @@ class Assistant:
         self.layout = np.zeros(MARKED_SIZE, dtype=np.int64)
         self._assist = native(assist)  # compiled here: the thread may still be at it when the process ends
         self._arrays: tuple[Any, ...] = ()
-        self._wanted = threading.Event()
+        self._wakeup = threading.Event()
         self._trial, self._last = Trial(), time.perf_counter()
 
     def start(self) -> None:
@@ -159,32 +164,33 @@ class Assistant:
     def end(self) -> None:
         """End the thread, without waiting for it."""
         self.is_done = True
-        self.layout[STATE] = AWAY
-        self._wanted.set()
+        self._update_wanted()
+        self._wakeup.set()
 
     def set_arrays(self, theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F32) -> None:
         """Work with these arguments of `assist` from now on, on a layout that is not in use yet."""
-        self.layout[STATE] = AWAY
+        self.layout[WANTED] = 0
         self._arrays, self.layout = (theta, stream, gradient, slots, hyper), stream.layout
-        self._wake()
+        self._update_wanted()
 
     def window_done(self) -> None:
-        """Time the caller's window, and wake the assistant or send it away."""
+        """Time the caller's window, and decide about the next one."""
         now = time.perf_counter()
         self._trial.window_done(now - self._last)
         self._last = now
-        if not self._trial.is_assisted:
-            self.layout[STATE] = AWAY  # each time: it may have come back late
-        self._wake()
+        self._update_wanted()
 
-    def _wake(self) -> None:
-        if self._trial.is_assisted and self.layout[STATE] == AWAY:
-            self._wanted.set()
+    def _update_wanted(self) -> None:
+        """Say in the layout whether the assistant is wanted, and wake it if it is."""
+        is_wanted = self._trial.is_assisted and not self.is_done
+        self.layout[WANTED] = is_wanted
+        if is_wanted and self.layout[STATE] == AWAY:
+            self._wakeup.set()
 
     def _work(self) -> None:
         while True:
-            self._wanted.wait()
-            self._wanted.clear()
+            self._wakeup.wait()
+            self._wakeup.clear()
             arrays = self._arrays
             if self.is_done:  # read after the arrays: those of before are not used any more once it is set
                 return
@@ -197,8 +203,9 @@ _started: WeakSet[Assistant] = WeakSet()
 def _forget_threads() -> None:
     """In a child process, which has none of its parent's threads: their locks stay as they were."""
     for assistant in _started:
-        assistant._wanted = threading.Event()
+        assistant._wakeup = threading.Event()
         assistant.end()
+        assistant.layout[STATE] = AWAY
 
 
 if hasattr(os, "register_at_fork"):
