@@ -116,10 +116,11 @@ def advance(state, char_classes, token):
 
 
 @kernel
-def set_history(memory, at, value):
-    """Set one number of the history, and log its page."""
-    log_page(memory.undo, memory.table.size // PAGE, memory.history, at)
-    memory.history[at] = value
+def set_history(history, undo, first_page, at, value):
+    """Set one number of the history. Its page is logged first; first_page is the number of the history's first."""
+    if undo.size > 0:
+        log_page(undo, first_page + at // PAGE, history, at - at % PAGE)
+    history[at] = value
 
 
 @kernel
@@ -128,9 +129,9 @@ def follow_match(memory, token, learn):
 
     If it did not, it moves to where the last MATCH_ORDER tokens occurred last, if it finds them there.
     """
-    history, state = memory.history, memory.state
+    history, undo, state, first_page = memory.history, memory.undo, memory.state, memory.table.size // PAGE
     if learn:
-        set_history(memory, state[N_LEARNED] % RING, token)
+        set_history(history, undo, first_page, state[N_LEARNED] % RING, token)
     if state[MATCH_TOKEN] == token:
         state[MATCH] = (state[MATCH] + 1) % RING
         state[MATCH_LENGTH] += 1
@@ -146,7 +147,7 @@ def follow_match(memory, token, learn):
             state[MATCH], state[MATCH_LENGTH] = at, length
     if learn:
         state[N_LEARNED] += 1
-        set_history(memory, head, state[N_LEARNED] % RING + 1)
+        set_history(history, undo, first_page, head, state[N_LEARNED] % RING + 1)
     if state[MATCH] == state[N_LEARNED] % RING:
         state[MATCH] = -1  # nothing was learned after this position
     state[MATCH_TOKEN] = history[state[MATCH]] if state[MATCH] >= 0 else -1

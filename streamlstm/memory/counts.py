@@ -10,8 +10,6 @@ table  int32 [pages · PAGE], the words of each page:
     HEADER    the number of its entries, 4 bits; in the first page of a context also its latest token and the run of
               this token, how often it came in a row, 4 bits: token · 256 + run · 16 + number of entries
     ENTRIES   up to MAX_ENTRIES entries: count · 65536 + token
-
-undo  see `undo`
 """
 
 from ..kernels.jit import kernel
@@ -63,14 +61,10 @@ def find(table, h, page):
 
 
 @kernel
-def find_or_create(table, undo, h, page):
-    """Where a page of the context h begins. A missing page is created empty, in the place of another one.
-
-    The page is logged: the caller may change it.
-    """
+def find_or_create(table, h, page):
+    """Where a page of the context h begins. A missing page is created empty, in the place of another one."""
     at = find(table, h, page)
     if at >= 0:
-        log_page(undo, 0, table, at)
         return at
     h = combine(h, page)
     at = start_of(table, h)
@@ -78,9 +72,7 @@ def find_or_create(table, undo, h, page):
     if table[other + PRIORITY] < table[at + PRIORITY]:
         at, other = other, at
     if table[other + PRIORITY] > 0:
-        log_page(undo, 0, table, other)
         table[other + PRIORITY] -= 1
-    log_page(undo, 0, table, at)
     table[at] = tag_of(h)
     table[at + PRIORITY] = 0
     table[at + HEADER] = 0
@@ -117,14 +109,13 @@ def collect(table, h, entries):
 
 
 @kernel
-def halve(table, undo, h):
+def halve(table, h):
     """Halve the counts of the context h, rounding up, so that old symbols weigh less than recent ones."""
     page = 0
     while True:
         at = find(table, h, page)
         if at < 0:
             return
-        log_page(undo, 0, table, at)
         for j in range(at + ENTRIES, at + ENTRIES + n_entries(table, at)):
             count = table[j] >> 16
             table[j] -= (count >> 1) << 16
@@ -142,14 +133,14 @@ def set_latest(table, at, token):
 
 
 @kernel
-def add(table, undo, h, token, limit):
+def add(table, h, token, limit):
     """Count a token once in the context h; returns whether it had a count before.
 
     When its count reaches `limit`, all counts of the context are halved.
     """
     page = 0
     while True:
-        at = find_or_create(table, undo, h, page)
+        at = find_or_create(table, h, page)
         table[at + PRIORITY] = min(table[at + PRIORITY] + 1, MAX_PRIORITY)
         n = n_entries(table, at)
         if page == 0:
@@ -158,7 +149,7 @@ def add(table, undo, h, token, limit):
             if table[j] & 0xFFFF == token:
                 table[j] += 65536
                 if table[j] >> 16 >= limit:
-                    halve(table, undo, h)
+                    halve(table, h)
                 return True
         if n < MAX_ENTRIES:
             table[at + ENTRIES + n] = 65536 + token
@@ -166,7 +157,23 @@ def add(table, undo, h, token, limit):
             if n + 1 == MAX_ENTRIES:
                 next_page = find(table, h, page + 1)
                 if next_page >= 0:  # a remnant: this page was replaced and created again since
-                    log_page(undo, 0, table, next_page)
                     table[next_page + HEADER] = 0
             return False
+        page += 1
+
+
+@kernel
+def log_context(undo, table, h):
+    """Log all pages that `add` may change for the context h: its own, and both places of one that may be created."""
+    page = 0
+    while True:
+        at = find(table, h, page)
+        if at < 0:
+            start = start_of(table, combine(h, page))
+            log_page(undo, start // PAGE, table, start)
+            log_page(undo, (start ^ PAGE) // PAGE, table, start ^ PAGE)
+            return
+        log_page(undo, at // PAGE, table, at)
+        if n_entries(table, at) < MAX_ENTRIES - 1:
+            return
         page += 1

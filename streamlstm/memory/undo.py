@@ -27,21 +27,15 @@ NO_UNDO = np.zeros(0, dtype=np.int32)
 
 
 @kernel
-def log_page(undo, first_page, array, at):
-    """Log the page of an array that contains array[at], unless it is in the log; `array` has the pages from a first on.
-
-    Call it before the page changes.
-    """
-    if undo.size > 0:
-        page = first_page + at // PAGE
-        if undo[MARKS + page] != undo[EPOCH]:
-            undo[MARKS + page] = undo[EPOCH]
-            record = undo[FIRST_RECORD] + undo[N_RECORDS] * RECORD
-            start = at - at % PAGE
-            undo[record] = page
-            for j in range(PAGE):
-                undo[record + 1 + j] = array[start + j]
-            undo[N_RECORDS] += 1
+def log_page(undo, page, array, at):
+    """Append a page to the log, unless this epoch has logged it: the page of that number, which begins at array[at]."""
+    if undo[MARKS + page] != undo[EPOCH]:
+        undo[MARKS + page] = undo[EPOCH]
+        record = undo[FIRST_RECORD] + undo[N_RECORDS] * RECORD
+        undo[record] = page
+        for j in range(PAGE):
+            undo[record + 1 + j] = array[at + j]
+        undo[N_RECORDS] += 1
 
 
 class UndoLog:
