@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.cli.app import app
+from streamlstm.cli.command import saving
 
 CLI = [sys.executable, "-m", "streamlstm"]
 TINY = ["--hidden", "16", "--layers", "1"]
@@ -530,6 +531,19 @@ def test_kill_9_while_saving_leaves_a_whole_file(tmp_path):
         assert process.exitcode == -signal.SIGKILL
         seen.append(StreamPredictor.load(path).n_symbols)
     assert max(seen) > 201  # it did save meanwhile
+
+
+def test_save_is_repeated_while_a_stream_lasts(tmp_path, monkeypatch):
+    predictor, path = tiny(), tmp_path / "m"
+    with saving(predictor, path) as save_if_due:
+        save_if_due()
+        assert not path.exists()
+        monkeypatch.setattr("streamlstm.cli.command.SAVE_SECONDS", 0)
+        predictor.observe_many("abc")
+        save_if_due()
+        assert StreamPredictor.load(path).n_symbols == 3
+        predictor.observe("d")
+    assert StreamPredictor.load(path).n_symbols == 4
 
 
 # What is refused
