@@ -115,7 +115,7 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
         return []
     root = predictor.fork(learning=False)
     chances = root.predict().astype(np.float64)
-    best = np.sort(np.delete(chances, _LEADS))[-k:]  # the best k complete characters found so far
+    best = np.sort(np.delete(chances, _LEADS))[-k:].tolist()  # the chances of the best k symbols found so far
     bound = best[0] if len(best) == k else 0.0
     heap = [(-float(chances[b]), bytes([b]), root if b in _LEADS else None) for b in np.flatnonzero(chances >= bound)]
     heapq.heapify(heap)
@@ -126,7 +126,7 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
             found.append((_decoded(prefix), -chance))
             continue
         branches = _branches(prefix, -chance, before, k, bound)
-        best = np.sort(np.append(best, [-chance for chance, _, node in branches if node is None]))[-k:]
+        best = sorted([*best, *(-chance for chance, _, node in branches if node is None)])[-k:]
         bound = best[0] if len(best) == k else 0.0
         for branch in branches:
             heapq.heappush(heap, branch)
@@ -144,14 +144,16 @@ def _branches(
     One of them stands for the incomplete character. If the next byte completes it, only the best k are returned.
     """
     node = before.fork()
-    node.observe(prefix[-1:])
+    node.observe_token(prefix[-1])
     following = _CONTINUATIONS.get(prefix[0], _ANY) if len(prefix) == 1 else _ANY
-    chances = chance * node.predict().astype(np.float64)[following.start : following.stop]
+    chances = chance * node.distribution[following.start : following.stop].astype(np.float64)
     is_whole = len(prefix) == 1 + (prefix[0] >= 0xE0) + (prefix[0] >= 0xF0)
-    order = np.argsort(-chances, kind="stable")[: k if is_whole else None]
+    likely = np.flatnonzero(chances >= bound)
+    if is_whole and len(likely) > k:
+        likely = likely[np.argsort(-chances[likely], kind="stable")[:k]]
     branches: list[tuple[float, bytes, StreamPredictor | None]] = [
         (-float(chances[at]), prefix + bytes([following.start + at]), None if is_whole else node)
-        for at in order[chances[order] >= bound]
+        for at in likely.tolist()
     ]
     incomplete = chance - float(chances.sum())
     return [*branches, (-incomplete, prefix, None)] if incomplete >= bound else branches
