@@ -1,6 +1,6 @@
-"""Print, as JSON, hashes of what many nets predict and of all their weights after learning.
+"""Print, as JSON, hashes of what many networks predict and of their weights after learning.
 
-`tests/golden.json` holds them as they were first made; the bits must never change, on any CPU.
+`tests/golden.json` holds the hashes of the first version. They must not change, on any CPU.
     python tests/golden.py > tests/golden.json
 """
 
@@ -18,7 +18,7 @@ N_SYMBOLS = 2000
 
 
 def text(n: int) -> bytes:
-    """n bytes that repeat themselves now and then: a linear congruential generator picks words."""
+    """n bytes of words that a linear congruential generator picks."""
     words, state, out = (
         [b"stream ", b"of ", b"bits, ", b"the ", b"same\n", b"\xc3\xa9t\xc3\xa9 ", b"on ", b"42 "],
         1,

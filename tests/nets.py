@@ -1,4 +1,4 @@
-"""Predictors and streams for the tests."""
+"""Predictors and tokens for the tests."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from streamlstm.reference.network import Reference
 
 
 def random_predictor(config, vocabulary=None, optimizer=None, seed=0, memory=False):
-    """A predictor whose weights are all random, the output layer too: a fresh one would expect every symbol alike."""
+    """A predictor with random weights, also in the output layer: a fresh one would predict uniformly."""
     vocabulary, config = vocabulary or Vocabulary.from_text("abcdefghij"), replace(config, memory=memory)
     generator = np.random.default_rng(seed)
     layout = Layout(config, len(vocabulary))
@@ -21,7 +21,7 @@ def random_predictor(config, vocabulary=None, optimizer=None, seed=0, memory=Fal
 
 
 def random_tokens(n, n_symbols, seed=0):
-    """n tokens of which some come often."""
+    """n random tokens; lower tokens are more frequent."""
     generator = np.random.default_rng(seed)
     return (n_symbols * generator.random(n) ** 2).astype(np.int32)
 

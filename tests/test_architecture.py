@@ -17,8 +17,8 @@ MODULES = [path for path in FILES if path.name != "__init__.py"]
 INITS = [path for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE]
 LEAVES = {"vocabulary", "checkpoint", "kernels"}
 """These import no other part of the package."""
-ALWAYS_PUBLIC = {"_replace", "_fields", "_asdict", "_make", "_repr_html_"}
-"""Methods of NamedTuple and of notebooks: public, though they begin with an underscore."""
+ALWAYS_PUBLIC = {"_replace", "_fields", "_asdict", "_make", "_repr_html_", "_exit"}
+"""Names of NamedTuple, of notebooks and of `os`: public, though they begin with an underscore."""
 NUMBAS = {"_cache", "_impl", "_load_overload", "_locator_classes"}
 """Attributes of numba that the kernel cache uses."""
 

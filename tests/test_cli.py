@@ -535,9 +535,14 @@ def test_kill_9_while_saving_leaves_a_whole_file(tmp_path):
 # What is refused
 
 
-@pytest.mark.parametrize("command", [["predict"], ["score"], ["info"], ["train", "-o", "m"]])
+@pytest.mark.parametrize("command", [["predict"], ["score"], ["train", "-o", "m"]])
 def test_a_missing_file_is_refused_by_name(tmp_path, command):
     assert_refused(run(*command, "no-such-file", cwd=tmp_path), "no-such-file", "No such file")
+
+
+def test_a_missing_model_is_refused_by_name(tmp_path):
+    assert_refused(run("info", "no-such-file", cwd=tmp_path), "no-such-file", "neither a file nor a bundled model")
+    assert_refused(run("info", "no.such-file", cwd=tmp_path), "no.such-file", "No such file")
 
 
 @pytest.mark.parametrize("command", [["predict"], ["predict", "--model"]])

@@ -1,4 +1,4 @@
-"""P7: the same bits on every CPU."""
+"""P7: every CPU gives the same bits."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "golden.json").read_text())
 
-# Name of the CPU that LLVM compiles for, and the flags of /proc/cpuinfo that running its code needs.
+# The CPUs that LLVM compiles for, and the flags of /proc/cpuinfo that are needed to run the code.
 TARGETS = {
     "generic": (),
     "x86-64": (),
@@ -25,7 +25,7 @@ TARGETS = {
 
 
 def golden(tmp_path, **environment):
-    """What tests/golden.py prints in a process of its own with a cache of its own."""
+    """What tests/golden.py prints in a new process with a new kernel cache."""
     run = subprocess.run(
         [sys.executable, str(HERE / "golden.py")],
         env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **environment},
@@ -51,7 +51,7 @@ def test_every_target_gives_the_golden_bits(tmp_path, target):
     flags = cpu_info.read_text().split() if cpu_info.exists() else []
     missing = [flag for flag in TARGETS[target] if flag not in flags]
     if missing and target not in ("generic", "x86-64", "x86-64-v3"):
-        pytest.skip(f"this CPU has no {missing[0]} to run code for {target}")
+        pytest.skip(f"this CPU lacks {missing[0]}, which code for {target} needs")
     assert golden(tmp_path, NUMBA_CPU_NAME=target, NUMBA_CPU_FEATURES="") == EXPECTED
 
 
@@ -80,4 +80,4 @@ def test_no_kernel_fuses_a_multiply_and_an_add_or_calls_libm(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.splitlines()[-1] == "11 entries"
+    assert run.stdout.splitlines()[-1] == "13 entries"

@@ -1,4 +1,4 @@
-"""The kernels against the NumPy twin, and the twin against finite differences."""
+"""The kernels against the NumPy implementation (the twin), and the twin against finite differences."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,11 @@ from nets import random_predictor, random_tokens, theta_of, twin_of
 from numba import njit
 
 from streamlstm import SGD, Adam, Config, RMSprop, Vocabulary
-from streamlstm.kernels import network as kernels
+from streamlstm.kernels import network
+from streamlstm.kernels.arrays import FILLED
 from streamlstm.kernels.lanes import load, store
-from streamlstm.model import Layout, aligned_zeros
+from streamlstm.model import Layout
+from streamlstm.predictor.tape import Tape
 from streamlstm.reference import arithmetic
 
 SHAPES = [
@@ -30,25 +32,25 @@ ids = repr
 @njit(error_model="numpy")
 def _exp(x, y):
     for j in range(0, x.size, 16):
-        store(y, j, kernels.exp(load(x, j, 16)))
+        store(y, j, network.exp(load(x, j, 16)))
 
 
 @njit(error_model="numpy")
 def _sigmoid(x, y):
     for j in range(0, x.size, 16):
-        store(y, j, kernels.sigmoid(load(x, j, 16)))
+        store(y, j, network.sigmoid(load(x, j, 16)))
 
 
 @njit(error_model="numpy")
 def _tanh(x, y):
     for j in range(0, x.size, 16):
-        store(y, j, kernels.tanh(load(x, j, 16)))
+        store(y, j, network.tanh(load(x, j, 16)))
 
 
 @njit(error_model="numpy")
 def _log2(x, y):
     for j in range(x.size):
-        y[j] = kernels.log2(x[j])
+        y[j] = network.log2(x[j])
 
 
 EVERYWHERE = np.linspace(-20, 20, 160_000, dtype=np.float32)
@@ -65,7 +67,7 @@ POSITIVE = np.exp2(np.linspace(-125, 2, 160_000)).astype(np.float32)
     ],
     ids=["exp", "sigmoid", "tanh", "log2"],
 )
-def test_elementary_functions_are_accurate_and_have_the_bits_of_the_twin(function, twin, truth, x, tolerance):
+def test_elementary_functions_are_accurate_and_give_the_bits_of_the_twin(function, twin, truth, x, tolerance):
     y = np.empty_like(x)
     function(x, y)
     exact = truth(x.astype(np.float64))
@@ -73,7 +75,7 @@ def test_elementary_functions_are_accurate_and_have_the_bits_of_the_twin(functio
     assert np.array_equal(y, twin(x))
 
 
-def test_no_argument_makes_an_elementary_function_leave_its_range():
+def test_elementary_functions_stay_in_their_range_for_every_argument():
     x = np.array([-np.inf, -1e30, -88, 88, 1e30, np.inf, 0, -0.0] * 2, dtype=np.float32)
     y = np.empty_like(x)
     _sigmoid(x, y)
@@ -99,7 +101,7 @@ def test_forward_agrees_with_the_float64_twin_within_1e_5(config):
 
 
 def gradients(config, seed=0):
-    """The window's gradient by the kernels, and by the float64 twin; both by name."""
+    """The gradient of one window, by name: that of the kernels and that of the float64 twin."""
     predictor = random_predictor(config, optimizer=SGD(lr=1.0, clip=float("inf")), seed=seed)
     twin, before = twin_of(predictor), theta_of(predictor).copy()
     tokens = random_tokens(config.window + 1, 10, seed + 1)
@@ -130,7 +132,7 @@ def test_every_gradient_agrees_with_the_float64_twin_within_1e_4(config):
     connections=st.sampled_from(["skip", "stacked"]),
     seed=st.integers(0, 1000),
 )
-def test_gradients_agree_for_any_small_shape(layers, hidden, window, connections, seed):
+def test_gradients_agree_with_the_twin_for_random_shapes(layers, hidden, window, connections, seed):
     ours, theirs = gradients(Config(hidden, layers, window, connections), seed)
     largest = max(np.max(np.abs(gradient)) for gradient in theirs.values())
     for name, gradient in theirs.items():
@@ -138,7 +140,7 @@ def test_gradients_agree_for_any_small_shape(layers, hidden, window, connections
 
 
 @pytest.mark.parametrize("config", [SHAPES[2], SHAPES[5], SHAPES[1]], ids=ids)
-def test_the_twins_gradient_is_that_of_finite_differences(config):
+def test_the_gradient_of_the_twin_agrees_with_finite_differences(config):
     predictor = random_predictor(config)
     tokens = [int(token) for token in random_tokens(config.window + 1, 10)]
 
@@ -167,7 +169,7 @@ def test_the_twins_gradient_is_that_of_finite_differences(config):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=ids)
 @pytest.mark.parametrize("config", SHAPES[1:], ids=ids)
-def test_the_float32_twin_has_the_kernels_bits_through_forward_and_learning(config, optimizer):
+def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_learning(config, optimizer):
     predictor = random_predictor(config, optimizer=optimizer)
     twin, window = twin_of(predictor, np.float32), config.window
     slots = [{name: np.zeros_like(weight) for name, weight in twin.weights.items()} for _ in range(2)]
@@ -197,27 +199,27 @@ def test_the_float32_twin_has_the_kernels_bits_through_forward_and_learning(conf
     assert np.array_equal(flat, theta_of(predictor))
 
 
-def test_padding_stays_zero_while_the_net_learns():
+def test_padding_stays_zero_while_the_network_learns():
     config = Config(hidden=19, layers=2, window=4)
     predictor = random_predictor(config, optimizer=Adam(lr=0.05, l2=0.01))
     predictor.observe_many(random_tokens(200, 10))
-    layout = Layout(config, 10)
-    unpadded = layout.flat(layout.named(theta_of(predictor)))  # what named() does not see becomes zero
-    assert np.array_equal(unpadded, theta_of(predictor))
+    unpadded, padded = theta_of(predictor), predictor._parts.weights.theta  # theta_of fills the padding with zeros
+    assert np.array_equal(unpadded, padded)
     assert np.count_nonzero(unpadded) < unpadded.size
 
 
-def test_a_batch_of_streams_has_the_bits_of_each_stream_alone():
-    config, batch, count = Config(hidden=20, layers=2, window=6), 7, 6
+def test_a_batch_of_streams_gives_the_bits_of_each_stream_alone():
+    config, batch, count = Config(hidden=20, layers=2, window=6, memory=False), 7, 6
     vocabulary = Vocabulary.from_text("abcdefghij")
-    theta, layout = theta_of(random_predictor(config, vocabulary)), Layout(config, 10)
+    theta = theta_of(random_predictor(config, vocabulary))
     tokens = random_tokens((count + 1) * batch, 10).reshape(count + 1, batch)
-    bits = np.zeros((count + 1, batch), dtype=np.float32)
-    tape = aligned_zeros((count + 1) * batch * layout.record(learning=True))
-    places = layout.places(learning=True, batch=batch)
+    stream = Tape(Layout(config, 10), count, learning=True, batch=batch).stream
+    stream.tokens[:] = tokens.reshape(-1)
     for n in (0, count):
-        kernels.forward(theta, tape, tokens.reshape(-1), bits.reshape(-1), places, 0, n, batch)
-    for stream in range(batch):
+        network.forward(theta, stream, 0, n, batch)
+    bits = stream.bits.reshape(count + 1, batch)
+    assert stream.position[FILLED] == count
+    for b in range(batch):
         alone = random_predictor(config, vocabulary)
         alone.learning = False
-        assert np.array_equal(alone.observe_many(tokens[:count, stream]), bits[:count, stream])
+        assert np.array_equal(alone.observe_many(tokens[:count, b]), bits[:count, b])

@@ -479,6 +479,12 @@ def test_a_heat_map_of_a_text_model_may_have_characters_at_the_border_of_a_block
     assert result.stdout.decode().count("é") == 200
 
 
+def test_explain_of_a_text_model_may_have_characters_at_the_border_of_a_block(tmp_path):
+    (tmp_path / "text").write_text("é" * 200)
+    result = run("score", tmp_path / "text", "--vocab", "text", *TINY, "--explain")
+    assert result.returncode == 0, result.stderr
+
+
 def test_by_accepts_char_for_character():
     one, other = (run("score", *TINY, "--by", by, stdin=b"abc").stdout for by in ("char", "character"))
     assert one == other != b""

@@ -312,18 +312,18 @@ def test_if_the_assistant_is_away_the_step_is_computed_alone():
 
 
 @numba.njit(nogil=True)
-def come_late(theta, tape, tokens, layout):
-    flow(theta, tape, tokens, layout, layout[FIRST], layout[COUNT], 1, ASSISTANT)
-    leave(layout, ASSISTANT)
+def come_late(theta, stream):
+    flow(theta, stream, stream.layout[FIRST], stream.layout[COUNT], ASSISTANT)
+    leave(stream.layout, ASSISTANT)
 
 
 def test_a_caller_waits_for_an_assistant_that_is_late():
     predictor, alone = with_marks()
     twin, ahead = predictor.fork(), layout_of(predictor).copy()
     ahead[CALLER], ahead[COUNT] = 10**6, 1
-    come_late(twin._parts.weights.theta, *twin._parts.tape.stream[:2], ahead)  # compiles it: it never has to wait
+    come_late(twin._parts.weights.theta, twin._parts.tape.stream._replace(layout=ahead))  # compiles it, never waits
     layout = layout_of(predictor)
-    arrays = predictor._parts.weights.theta, *predictor._parts.tape.stream[:2], layout
+    arrays = predictor._parts.weights.theta, predictor._parts.tape.stream
     layout[STATE] = READY
     late = threading.Timer(0.3, lambda: come_late(*arrays))
     late.start()

@@ -1,4 +1,4 @@
-"""The network against PyTorch's nn.LSTM: known answers always, and PyTorch itself where it is installed."""
+"""The network against PyTorch's nn.LSTM: against stored results, and against PyTorch itself if it is installed."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SHAPES = [(5, 1, 7, 6), (9, 2, 12, 11), (6, 3, 8, 20)]  # hidden, layers, symbol
 
 
 def check(answers, hidden, layers, n_symbols, window):
-    """Distributions, loss and gradients of a stacked net with PyTorch's weights are PyTorch's."""
+    """Assert that a stacked network with PyTorch's weights has PyTorch's distributions, loss and gradients."""
     vocabulary = Vocabulary.from_text("".join(chr(97 + index) for index in range(n_symbols)))
     weights = {name[7:]: array.astype(np.float32) for name, array in answers.items() if name.startswith("weight/")}
     config = Config(hidden, layers, window, "stacked", memory=False)
@@ -32,14 +32,14 @@ def check(answers, hidden, layers, n_symbols, window):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_known_answers_of_pytorch_hold(shape):
+def test_the_stored_results_of_pytorch_are_reproduced(shape):
     prefix = "-".join(map(str, shape)) + "/"
     answers = {name[len(prefix) :]: array for name, array in load_file(FILE).items() if name.startswith(prefix)}
     check(answers, *shape)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (32, 2, 27, 32)], ids=str)
-def test_pytorch_gives_the_same_answers_now(shape):
+def test_the_results_of_the_installed_pytorch_are_reproduced(shape):
     pytest.importorskip("torch")
     from torch_answers import answers
 

@@ -1,6 +1,6 @@
-"""What PyTorch's nn.LSTM answers for nets with random weights: distributions, loss and gradients, in float64.
+"""Distributions, loss and gradients of PyTorch's nn.LSTM for networks with random weights, in float64.
 
-`tests/torch_answers.safetensors` holds the answers; this is the script that made them.
+This script writes them to `tests/torch_answers.safetensors`, so that the tests need no PyTorch.
     python tests/torch_answers.py
 """
 
@@ -14,8 +14,8 @@ SHAPES = [(5, 1, 7, 6), (9, 2, 12, 11), (6, 3, 8, 20)]  # hidden, layers, symbol
 
 
 def answers(hidden: int, layers: int, n_symbols: int, window: int) -> dict[str, np.ndarray]:
-    """Tokens, weights, and what PyTorch makes of them; gradients are those of the mean loss of the window."""
-    import torch  # where it is missing, this module can still be imported, and its answers read
+    """Tokens and weights, and PyTorch's results for them; the loss is the mean over the window."""
+    import torch  # here, so that the module can be imported without PyTorch
 
     torch.manual_seed(hidden)
     lstm = torch.nn.LSTM(n_symbols, hidden, layers, dtype=torch.float64)
@@ -23,7 +23,7 @@ def answers(hidden: int, layers: int, n_symbols: int, window: int) -> dict[str, 
     for parameter in [*lstm.parameters(), *output.parameters()]:
         torch.nn.init.normal_(parameter, 0, 0.5)
     for layer in range(layers):
-        torch.nn.init.zeros_(getattr(lstm, f"bias_hh_l{layer}"))  # PyTorch has two biases that only ever add up
+        torch.nn.init.zeros_(getattr(lstm, f"bias_hh_l{layer}"))  # PyTorch adds two biases; one is enough
     tokens = torch.randint(n_symbols, (window + 1,))
     hiddens, _ = lstm(torch.nn.functional.one_hot(tokens[:-1], n_symbols).double())
     logits = output(hiddens)

@@ -77,12 +77,12 @@ def score(
     check_choice("--context-reset", context_reset, RESETS)
     if compare and model.model is not None:
         raise ValueError("--compare names its models; use it without --model")
-    files = files or ["-"]
-    check_files(files)
-    if format in HEAT_MAPS and (compare or (by and level != "character") or len(files) > 1):
+    if format in HEAT_MAPS and (compare or (by and level != "character") or (files and len(files) > 1)):
         raise ValueError(f"--format {format} shows one file by character; use it without --compare")
     if explain and (compare or level != "file" or format not in ("text", "tsv")):
         raise ValueError("--explain reports on whole files, as text or tsv; use it without --compare")
+    files = files or ["-"]
+    check_files(files)
     options = [replace(model, model=name) for name in compare] if compare else [model]
 
     def predictors(text: str) -> "list[StreamPredictor]":

@@ -44,10 +44,11 @@ def watch(
     """Print the unusual lines of a log as they arrive.
 
     Reads stdin or FILE, learns what is normal, and prints the lines whose surprisal per character is far above that of
-    recent lines, with the surprising part marked. Lines are printed unaltered, but truncated after 16,384 bytes, with a
-    note on stderr. The model does not learn from flagged lines, unless many of them come in a burst.
-    With --key-regex, the least recently used model is dropped when there are too many; its key starts again with a new
-    model, which detects less. --model continues from what --save wrote.
+    recent lines, with the surprising part marked. Lines are printed unaltered, except that control characters are
+    escaped in jsonl and on a terminal, and that lines are truncated after 16,384 bytes, with a note on stderr.
+    The model does not learn from flagged lines, unless many of them come in a burst. With --key-regex, the least
+    recently used model is dropped when there are too many; its key starts again with a new model, which detects less.
+    --model continues from what --save wrote.
 
     \b
       tail -F app.log | streamlstm watch

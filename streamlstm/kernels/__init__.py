@@ -1,1 +1,1 @@
-"""Compiled by numba: the network, forward and back through time, and its optimizers. Knows no files and no users."""
+"""The kernels that numba compiles: the network, its gradient and its optimizers. They know no files and no users."""

@@ -12,8 +12,8 @@ from .arrays import BASE, F32, F64, FILLED, PENDING, Gradient, Stream
 from .atomics import acquire, exchange, pause, release
 from .gradient import flow_back, has
 from .jit import entry, kernel
-from .lanes import lane_sum, load, reciprocal_root_guess, root, splat, store
-from .network import ONE, RECORD, SLOT, ZERO, copy_slot, flow, layer_of, shape_of
+from .lanes import ONE, ZERO, lane_sum, load, reciprocal_root_guess, root, splat, store
+from .network import RECORD, SLOT, copy_slot, flow, layer_of, shape_of
 from .second_core import (
     ASSISTANT,
     AWAY,

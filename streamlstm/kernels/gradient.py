@@ -6,82 +6,10 @@ and as there the order of every sum is written down.
 
 from .arrays import F32, PENDING, Gradient, Matrix, Stream, Vectors
 from .jit import entry, inlined, kernel
-from .lanes import WIDE, load, load_tile, repeat, row_sums, splat, spread, store, store_tile
-from .network import (
-    ONE,
-    RECORD,
-    SLOT,
-    SUMS,
-    TILE,
-    ZERO,
-    Cell,
-    add_row,
-    copy_slot,
-    layer_of,
-    shape_of,
-    tanh,
-)
+from .lanes import ONE, load, store
+from .network import RECORD, SLOT, Cell, copy_slot, layer_of, shape_of, tanh
+from .products import add_row, add_transposed_product, clear, outer_products, sum_vectors
 from .second_core import BACKWARD, CALLER, WHOLE, call, leave, meet, share
-
-
-@kernel
-def clear(y, at, n):
-    """y[at : at + n] = 0, for n a multiple of 32."""
-    for j in range(at, at + n, 32):
-        store(y, j, splat(ZERO, 32))
-
-
-@kernel
-def add_transposed_product(y, W, d, from_the_end):
-    """y_r[k] += Σ_j W[k, j]·d_r[j] for all vectors r and rows k.
-
-    Computes four k at once, and four vectors if WIDE. For a single vector the rows may be taken from the last to the
-    first: a caller that alternates finds the rows that it read last still in the cache.
-    """
-    end_of_fours = d.n - d.n % 4 if WIDE else 0
-    for r in range(0, end_of_fours, 4):
-        for k in range(0, W.rows, 4):
-            tile = splat(ZERO, 256)  # 4 vectors by 4 k, 16 lanes each
-            for j in range(0, W.columns, 16):
-                rows = load_tile(W.data, W.start + k * W.columns + j, W.columns, 4, 16)
-                tile = tile + repeat(rows, 1, 4) * repeat(
-                    load_tile(d.data, d.start + r * d.stride + j, d.stride, 4, 16), 4, 4
-                )
-            at = y.start + r * y.stride + k
-            store_tile(y.data, at, y.stride, 4, load_tile(y.data, at, y.stride, 4, 4) + row_sums(tile, 16))
-    for r in range(end_of_fours, d.n):
-        for step in range(0, W.rows, 4):
-            k = W.rows - 4 - step if from_the_end else step
-            sums = splat(ZERO, 64)
-            for j in range(0, W.columns, 16):
-                rows = load_tile(W.data, W.start + k * W.columns + j, W.columns, 4, 16)
-                sums = sums + rows * repeat(load(d.data, d.start + r * d.stride + j, 16), 1, 4)
-            at = y.start + r * y.stride + k
-            store(y.data, at, load(y.data, at, 4) + row_sums(sums, 4))
-
-
-@kernel
-def outer_products(dW, x, d):
-    """dW[k, :] = Σ_r x_r[k]·d_r[:], r ascending; the sums of SUMS rows stay in registers for 64 vectors."""
-    for first in range(0, d.n, 64):
-        for k in range(0, dW.rows, SUMS):
-            for j in range(0, dW.columns, 16):
-                at = dW.start + k * dW.columns + j
-                tile = splat(ZERO, TILE) if first == 0 else load_tile(dW.data, at, dW.columns, SUMS, 16)
-                for r in range(first, min(first + 64, d.n)):
-                    row = load(d.data, d.start + r * d.stride + j, 16)
-                    tile = tile + spread(x.data, x.start + r * x.stride + k, 1, SUMS, 16) * repeat(row, 1, SUMS)
-                store_tile(dW.data, at, dW.columns, SUMS, tile)
-
-
-@kernel
-def sum_vectors(y, at, d, n):
-    """y[at : at + n] = Σ_r d_r[:n], r ascending, for n a multiple of 128: the gradient of a bias."""
-    for j in range(0, n, 128):
-        total = splat(ZERO, 128)
-        for r in range(d.n):
-            total = total + load(d.data, d.start + r * d.stride + j, 128)
-        store(y, at + j, total)
 
 
 @kernel

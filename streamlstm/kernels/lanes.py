@@ -1,33 +1,35 @@
-"""Lanes: a numba type for n float32 values that are computed side by side.
+"""Lanes: a numba type for n float32 numbers that are computed in parallel (SIMD).
 
-Its LLVM value is one vector `<n x float>`, so a kernel written with lanes reads like the equation and LLVM
-splits wide lanes over the registers that the CPU has. Every operation is plain IEEE float32 on each lane, and
-sums over lanes are a fixed tree: the bits do not depend on the CPU.
+The LLVM value is one vector `<n x float>`, which LLVM splits over the registers of the CPU. Every operation is IEEE
+float32 on each lane, and a sum over lanes is a fixed tree, so that the bits do not depend on the CPU.
 
-A tile is lanes too: R rows of n columns each, row after row, which need not be neighbours in memory.
+A tile is lanes too: rows of n columns each, row after row. In memory the rows may be apart.
 """
 
 import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+
 _I32 = ir.IntType(32)
 
 
 def _features() -> str:
-    """Those of the CPU that numba compiles for: this one, unless its settings name another."""
+    """The features of the CPU that numba compiles for: this one, unless numba's settings name another."""
     if config.CPU_NAME is None and config.CPU_FEATURES is None:
         return str(binding.get_host_cpu_features().flatten())
     return config.CPU_FEATURES or ""
 
 
 WIDE = "+avx512f" in _features()
-"""Whether there are 32 registers of 16 lanes each; other CPUs have 16 of 8 lanes, or the like."""
+"""Whether the CPU has 32 registers of 16 lanes. Most others have 16 registers of 8 or 4 lanes."""
 
 
 class Lanes(types.Type):
@@ -53,28 +55,28 @@ def _integers(values: Any) -> ir.Constant:
     return ir.Constant(ir.VectorType(_I32, len(values)), values)
 
 
-def _chosen(builder: Any, value: Any, places: Any) -> Any:
-    """The lanes of `value` at these places."""
-    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), _integers(places))
+def _shuffle(builder: Any, value: Any, indices: Any) -> Any:
+    """The lanes of `value` with these indices."""
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), _integers(indices))
 
 
 def _splat(builder: Any, x: Any, n: int) -> Any:
     undefined = ir.Constant(_vector(n), ir.Undefined)
-    return _chosen(builder, builder.insert_element(undefined, x, ir.Constant(_I32, 0)), [0] * n)
+    return _shuffle(builder, builder.insert_element(undefined, x, ir.Constant(_I32, 0)), [0] * n)
 
 
-def _stacked(builder: Any, rows: list[Any]) -> Any:
-    """One vector of all the rows, whose number is a power of two."""
+def _concatenate(builder: Any, rows: list[Any]) -> Any:
+    """One vector with all rows, a power of two of them."""
     while len(rows) > 1:
         lanes = _integers(range(2 * rows[0].type.count))
         rows = [builder.shuffle_vector(a, b, lanes) for a, b in zip(rows[::2], rows[1::2], strict=True)]
     return rows[0]
 
 
-def _pointers(context: Any, builder: Any, array_type: Any, array: Any, places: Any, kind: Any) -> list[Any]:
-    """Where a `kind` lies in the array at index, index + stride, …, for `places` = (index, stride, rows)."""
+def _pointers(context: Any, builder: Any, array_type: Any, array: Any, run: Any, kind: Any) -> list[Any]:
+    """Pointers to a `kind` at array[index], array[index + stride], …, for `run` = (index, stride, rows)."""
     data = context.make_array(array_type)(context, builder, array).data
-    index, stride, rows = places
+    index, stride, rows = run
     steps = (builder.mul(stride, ir.Constant(stride.type, row)) for row in range(rows))
     return [builder.bitcast(builder.gep(data, [builder.add(index, step)]), kind.as_pointer()) for step in steps]
 
@@ -94,8 +96,8 @@ def load(typingctx, array, index, n):
     kind = _vector(n.literal_value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        [place] = _pointers(context, builder, sig.args[0], args[0], (args[1], *_ONE_ROW), kind)
-        return builder.load(place, align=4)
+        [pointer] = _pointers(context, builder, sig.args[0], args[0], (args[1], *_ONE_ROW), kind)
+        return builder.load(pointer, align=4)
 
     return Lanes(kind.count)(array, types.intp, n), codegen
 
@@ -105,8 +107,8 @@ def store(typingctx, array, index, value):
     """Write the lanes of `value` to `array[index : index + n]`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        [place] = _pointers(context, builder, sig.args[0], args[0], (args[1], *_ONE_ROW), args[2].type)
-        builder.store(args[2], place, align=4)
+        [pointer] = _pointers(context, builder, sig.args[0], args[0], (args[1], *_ONE_ROW), args[2].type)
+        builder.store(args[2], pointer, align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), codegen
@@ -114,30 +116,30 @@ def store(typingctx, array, index, value):
 
 @intrinsic
 def load_tile(typingctx, array, index, stride, rows, n):
-    """A tile whose row r is `array[index + r·stride :][:n]`; `rows`, a power of two, and `n` are literals."""
+    """A tile whose row r is array[index + r·stride :][:n]; `rows`, a power of two, and `n` are literals."""
     if not _literals(rows, n):
         return None
     kind, count = _vector(n.literal_value), rows.literal_value
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        places = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), kind)
-        return _stacked(builder, [builder.load(place, align=4) for place in places])
+        pointers = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), kind)
+        return _concatenate(builder, [builder.load(pointer, align=4) for pointer in pointers])
 
     return Lanes(count * kind.count)(array, types.intp, types.intp, rows, n), codegen
 
 
 @intrinsic
 def store_tile(typingctx, array, index, stride, rows, value):
-    """Write row r of the tile `value`, n lanes, to `array[index + r·stride :][:n]`; `rows`, how many, is a literal."""
+    """Write row r of the tile `value` to array[index + r·stride :][:n]; the number of `rows` is a literal."""
     if not _literals(rows):
         return None
     count = rows.literal_value
     n = value.n // count
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        places = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), _vector(n))
-        for row, place in enumerate(places):
-            builder.store(_chosen(builder, args[4], range(row * n, row * n + n)), place, align=4)
+        pointers = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), _vector(n))
+        for row, pointer in enumerate(pointers):
+            builder.store(_shuffle(builder, args[4], range(row * n, row * n + n)), pointer, align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, rows, value), codegen
@@ -145,29 +147,29 @@ def store_tile(typingctx, array, index, stride, rows, value):
 
 @intrinsic
 def spread(typingctx, array, index, stride, rows, n):
-    """A tile whose row r is n times `array[index + r·stride]`; `rows`, a power of two, and `n` are literals."""
+    """A tile whose row r is array[index + r·stride], n times; `rows`, a power of two, and `n` are literals."""
     if not _literals(rows, n):
         return None
     columns, count = n.literal_value, rows.literal_value
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        places = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), ir.FloatType())
-        return _stacked(builder, [_splat(builder, builder.load(place, align=4), columns) for place in places])
+        pointers = _pointers(context, builder, sig.args[0], args[0], (*args[1:3], count), ir.FloatType())
+        return _concatenate(builder, [_splat(builder, builder.load(pointer, align=4), columns) for pointer in pointers])
 
     return Lanes(count * columns)(array, types.intp, types.intp, rows, n), codegen
 
 
 @intrinsic
 def repeat(typingctx, a, rows, times):
-    """A tile of the first of the `rows` rows of `a` `times` times, then the second, …; both are literals."""
+    """A tile in which each of the `rows` rows of `a` is repeated `times` times, as by `numpy.repeat`; both literals."""
     if not _literals(rows, times):
         return None
     count, copies = rows.literal_value, times.literal_value
     n = a.n // count
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        places = [row * n + j for row in range(count) for _ in range(copies) for j in range(n)]
-        return _chosen(builder, args[0], places)
+        indices = [row * n + j for row in range(count) for _ in range(copies) for j in range(n)]
+        return _shuffle(builder, args[0], indices)
 
     return Lanes(copies * a.n)(a, rows, times), codegen
 
@@ -187,7 +189,7 @@ def splat(typingctx, x, n):
 
 @intrinsic
 def prefetch(typingctx, array, index):
-    """Begin to bring array[index] into the cache: a hint that changes nothing but the time of the first access."""
+    """Start to load array[index] into the cache: a hint that changes nothing but the time of the next access."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -205,7 +207,7 @@ Emit = Callable[[Any, Any, Any], Any]
 
 
 def _binary(function: Any, emit: Emit) -> None:
-    """Teach numba `function(a, b)` for lanes with lanes and for lanes with a float32 scalar."""
+    """Define `function(a, b)` in numba for lanes with lanes, and for lanes with a float32 scalar."""
 
     @type_callable(function)
     def typing(context: Any) -> Any:
@@ -226,13 +228,13 @@ def _binary(function: Any, emit: Emit) -> None:
 
 
 def maximum(a: Any, b: Any) -> Any:
-    """The larger of each lane."""
-    raise NotImplementedError("lanes exist only inside kernels")
+    """The larger number of each lane."""
+    raise NotImplementedError("lanes exist only in kernels")
 
 
 def minimum(a: Any, b: Any) -> Any:
-    """The smaller of each lane."""
-    raise NotImplementedError("lanes exist only inside kernels")
+    """The smaller number of each lane."""
+    raise NotImplementedError("lanes exist only in kernels")
 
 
 def _larger(builder: Any, a: Any, b: Any) -> Any:
@@ -253,7 +255,7 @@ _binary(minimum, _smaller)
 
 @intrinsic
 def root(typingctx, a):
-    """√a of each lane, correctly rounded."""
+    """√a of each lane, rounded correctly."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = args[0].type
@@ -277,9 +279,9 @@ def reciprocal_root_guess(typingctx, a):
 
 @intrinsic
 def times_power_of_two(typingctx, a, n):
-    """a * 2**n on each lane, for a result that is a normal number; n is whole and given as n + 1.5 * 2**23.
+    """a * 2**n on each lane, if the result is a normal number. The integer n is given as the float n + 1.5 * 2**23.
 
-    The last bits of that sum are n, and are added to the exponent's.
+    The last bits of that float are n; they are added to the exponent of a.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -291,13 +293,13 @@ def times_power_of_two(typingctx, a, n):
 
 
 def _exponent_bits(builder: Any, bits: Any, n: int) -> Any:
-    """The whole n, as int32, with x / 2**n in [√½, √2), from the bits of each x."""
+    """The integer n, as int32, for which x / 2**n is in [√½, √2), from the bits of each x."""
     return builder.ashr(builder.sub(bits, _integers([0x3F3504F3] * n)), _integers([23] * n))
 
 
 @intrinsic
 def exponent(typingctx, a):
-    """The whole n, as float32, with a / 2**n in [√½, √2), of each lane; for positive normal numbers."""
+    """The integer n, as float32, for which a / 2**n is in [√½, √2), on each lane; for positive normal numbers."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         bits = builder.bitcast(args[0], ir.VectorType(_I32, a.n))
@@ -308,7 +310,7 @@ def exponent(typingctx, a):
 
 @intrinsic
 def mantissa(typingctx, a):
-    """a / 2**n for that n: it lies in [√½, √2)."""
+    """a / 2**n for the n of `exponent`: a number in [√½, √2)."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         bits = builder.bitcast(args[0], ir.VectorType(_I32, a.n))
@@ -318,13 +320,13 @@ def mantissa(typingctx, a):
     return a(a), codegen
 
 
-def _folded(builder: Any, value: Any, rows: int, combine: Emit) -> Any:
-    """One lane per row: the right half of each row is combined with its left half until one column is left."""
+def _fold(builder: Any, value: Any, rows: int, combine: Emit) -> Any:
+    """One lane per row: the halves of each row are combined until one column is left."""
     n = value.type.count // rows
     while n > 1:
         half = n // 2
         left, right = ([row * n + side + j for row in range(rows) for j in range(half)] for side in (0, half))
-        value = combine(builder, _chosen(builder, value, left), _chosen(builder, value, right))
+        value = combine(builder, _shuffle(builder, value, left), _shuffle(builder, value, right))
         n = half
     return value
 
@@ -335,23 +337,23 @@ def _sum(builder: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def row_sums(typingctx, a, rows):
-    """Lanes(rows): the sum of each row of a tile of `rows`, a literal; the same tree as in `lane_sum`."""
+    """Lanes(rows): the sum of each row of a tile, by the same tree as in `lane_sum`; `rows` is a literal."""
     if not _literals(rows):
         return None
     count = rows.literal_value
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _folded(builder, args[0], count, _sum)
+        return _fold(builder, args[0], count, _sum)
 
     return Lanes(count)(a, rows), codegen
 
 
 @intrinsic
 def lane_sum(typingctx, a):
-    """The sum of all lanes: halves are added pairwise, a fixed tree."""
+    """The sum of all lanes: the second half is added to the first until one lane is left."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.extract_element(_folded(builder, args[0], 1, _sum), ir.Constant(_I32, 0))
+        return builder.extract_element(_fold(builder, args[0], 1, _sum), ir.Constant(_I32, 0))
 
     return types.float32(a), codegen
 
@@ -361,7 +363,7 @@ def lane_maximum(typingctx, a):
     """The largest lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.extract_element(_folded(builder, args[0], 1, _larger), ir.Constant(_I32, 0))
+        return builder.extract_element(_fold(builder, args[0], 1, _larger), ir.Constant(_I32, 0))
 
     return types.float32(a), codegen
 

@@ -36,23 +36,21 @@ import numpy as np
 from .arrays import F32, FILLED, Columns, Matrix, Stream, Vectors
 from .jit import entry, inlined, kernel
 from .lanes import (
-    WIDE,
+    ONE,
+    ZERO,
     bits_float,
     exponent,
     float_bits,
     lane_maximum,
     lane_sum,
     load,
-    load_tile,
     mantissa,
     maximum,
     minimum,
-    repeat,
-    spread,
     store,
-    store_tile,
     times_power_of_two,
 )
+from .products import add_product, copy_row, copy_sum
 from .second_core import FORWARD, WHOLE, call, leave, meet, share
 
 VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP, PREDICTION = range(12)
@@ -122,10 +120,6 @@ class Cell(NamedTuple):
 
 
 f32 = np.float32
-ZERO, ONE = f32(0.0), f32(1.0)
-
-SUMS = 16 if WIDE else 4  # how many times 16 sums stay in registers; whatever it is, each sum keeps its order
-TILE = 16 * SUMS
 
 
 @kernel
@@ -244,79 +238,6 @@ def copy_slot(stream, to, source):
     tape, size = stream.tape, stream.layout[SLOT]
     for j in range(0, size, 16):
         store(tape, to * size + j, load(tape, source * size + j, 16))
-
-
-@kernel
-def copy_row(y, at, x, source, n):
-    """y[at : at + n] = x[source : source + n], for n a multiple of 32, as in all these."""
-    for j in range(0, n, 32):
-        store(y, at + j, load(x, source + j, 32))
-
-
-@kernel
-def add_row(y, at, x, source, n):
-    """y[at : at + n] += x[source : source + n]."""
-    for j in range(0, n, 32):
-        store(y, at + j, load(y, at + j, 32) + load(x, source + j, 32))
-
-
-@kernel
-def copy_sum(y, at, x, first, second, n):
-    """y[at : at + n] = x[first : first + n] + x[second : second + n]."""
-    for j in range(0, n, 32):
-        store(y, at + j, load(x, first + j, 32) + load(x, second + j, 32))
-
-
-@inlined
-def add_tile(y, x, W, r, j, rows, n):
-    """y_r[j] += Σ_k x_r[k]·W[k, j] for `rows` vectors from r on and n columns from j on; both numbers are literals."""
-    at = y.start + r * y.stride + j
-    tile = load_tile(y.data, at, y.stride, rows, n)
-    for k in range(W.rows):
-        row = load(W.data, W.start + k * W.columns + j, n)
-        tile = tile + spread(x.data, x.start + r * x.stride + k, x.stride, rows, n) * repeat(row, 1, rows)
-    store_tile(y.data, at, y.stride, rows, tile)
-
-
-@inlined
-def add_to_four(y, x, W, r, j, step, n):
-    """The same for one vector and four times n columns: from j, j + step, j + 2·step and j + 3·step on."""
-    at = y.start + r * y.stride + j
-    tile = load_tile(y.data, at, step, 4, n)
-    for k in range(W.rows):
-        tile = tile + x.data[x.start + r * x.stride + k] * load_tile(W.data, W.start + k * W.columns + j, step, 4, n)
-    store_tile(y.data, at, step, 4, tile)
-
-
-@kernel
-def add_product(y, x, W, columns):
-    """y_r[j] += Σ_k x_r[k]·W[k, j] for all vectors r and the given columns j of W.
-
-    The columns are one run, of a multiple of 128, or four, the same units of each gate. SUMS vectors, or 4, share one
-    reading of W. A single vector waits for W to be read, which is faster the longer the contiguous part of a row is.
-    """
-    begin, n, step = columns
-    end_of_tiles = y.n - y.n % SUMS
-    end_of_fours = y.n - y.n % 4 if n % 64 == 0 else end_of_tiles
-    for r in range(0, end_of_tiles, SUMS):
-        for run in range(begin, W.columns, step):
-            for j in range(run, run + n, 16):
-                add_tile(y, x, W, r, j, SUMS, 16)
-    for r in range(end_of_tiles, end_of_fours, 4):
-        for run in range(begin, W.columns, step):
-            for j in range(run, run + n, 64):
-                add_tile(y, x, W, r, j, 4, 64)
-    for r in range(end_of_fours, y.n):
-        if step == W.columns:
-            for j in range(begin, begin + n - 255, 256):
-                add_tile(y, x, W, r, j, 1, 256)
-            for j in range(begin + n - n % 256, begin + n, 128):
-                add_tile(y, x, W, r, j, 1, 128)
-        else:
-            for j in range(begin, begin + n - 63, 64):
-                add_to_four(y, x, W, r, j, step, 64)
-            for j in range(begin + n - n % 64, begin + n, 32):
-                add_to_four(y, x, W, r, j, step, 32)
 
 
 @kernel

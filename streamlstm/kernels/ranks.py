@@ -9,22 +9,31 @@ from .network import PREDICTION, SLOT, VOCABULARY, exp, log2
 
 
 @kernel
+def n_above(tape, p, n_symbols, x):
+    """The number of symbols whose probability in the distribution at tape[p] is above x."""
+    n = 0
+    for v in range(n_symbols):
+        if tape[p + v] > x:
+            n += 1
+    return n
+
+
+@kernel
 def may_be_among_best(tape, p, n_symbols, marked, k):
-    """Whether fewer than k symbols of the distribution at tape[p] are more probable than the best marked one."""
-    best = np.float32(-1.0)
+    """Whether fewer than k symbols of the distribution at tape[p] are more probable than all marked ones."""
+    largest = np.float32(-1.0)
     for v in range(n_symbols):
-        if marked[v] and tape[p + v] > best:
-            best = tape[p + v]
-    n_better = 0
-    for v in range(n_symbols):
-        if tape[p + v] > best:
-            n_better += 1
-    return n_better < k
+        if marked[v] and tape[p + v] > largest:
+            largest = tape[p + v]
+    return n_above(tape, p, n_symbols, largest) < k
 
 
 @entry
 def count_to_marked(stream: Stream, first: int, count: int, marked: U8, k: int):
-    """How many of `count` symbols pass, from slot `first` on, until a marked one may be among the k best; or count."""
+    """The number of symbols, from slot `first` on, until a marked one may be among the k best; at most `count`.
+
+    marked  uint8 [V]: 1 for the marked symbols
+    """
     for n in range(1, count):
         p = (first + n) * stream.layout[SLOT] + stream.layout[PREDICTION]
         if may_be_among_best(stream.tape, p, stream.layout[VOCABULARY], marked, k):
@@ -32,43 +41,43 @@ def count_to_marked(stream: Stream, first: int, count: int, marked: U8, k: int):
     return count
 
 
+@kernel
+def insert_top(stream, p, top_tokens, top_probabilities, start, k):
+    """Sort the k most probable symbols of the distribution at tape[p] into top_*[start : start + k]."""
+    tape, found = stream.tape, 0
+    for v in range(stream.layout[VOCABULARY]):
+        x = tape[p + v]
+        if found == k:
+            if k == 0 or not x > top_probabilities[start + k - 1]:
+                continue
+        else:
+            found += 1
+        at = start + found - 1
+        while at > start and x > top_probabilities[at - 1]:
+            top_probabilities[at] = top_probabilities[at - 1]
+            top_tokens[at] = top_tokens[at - 1]
+            at -= 1
+        top_probabilities[at] = x
+        top_tokens[at] = np.int32(v)
+
+
 @entry
 def rank_and_top(stream: Stream, first: int, tokens: I32, ranks: I32, top_tokens: I32, top_probabilities: F32):
-    """For the n = tokens.size distributions p_r [V] in the slots of the tape from `first` on:
+    """Ranks and most probable symbols, from the distributions p_0 … p_n in the n + 1 slots from `first` on.
 
-    ranks [n] int32            1 + how many symbols p_r gives more than tokens[r]
-    top_tokens [n · k] int32   the k most probable tokens after it, from p_{r+1}, the first the most probable
-    top_probabilities [n · k]  their probabilities
-    Of equal probabilities the lower token comes first. p_n must follow the last record.
+    tokens             int32 [n]
+    ranks              int32 [n], written: 1 + the number of symbols that p_r gives a higher probability than tokens[r]
+    top_tokens         int32 [n · k], written: the k most probable symbols of p_{r+1}, the most probable first
+    top_probabilities  float32 [n · k], written: their probabilities
+
+    Of equal probabilities the lower token comes first.
     """
-    tape, n_symbols, stride = stream.tape, stream.layout[VOCABULARY], stream.layout[SLOT]
-    at = first * stride + stream.layout[PREDICTION]
-    n = tokens.size
+    tape, layout, n = stream.tape, stream.layout, tokens.size
     k = top_tokens.size // max(n, 1)
     for r in range(n):
-        p = at + r * stride
-        token = tokens[r]
-        rank = 1
-        for v in range(n_symbols):
-            if tape[p + v] > tape[p + token]:
-                rank += 1
-        ranks[r] = rank
-        p += stride
-        found = 0
-        for v in range(n_symbols):
-            x = tape[p + v]
-            if found == k:
-                if k == 0 or not x > top_probabilities[r * k + k - 1]:
-                    continue
-            else:
-                found += 1
-            place = r * k + found - 1
-            while place > r * k and x > top_probabilities[place - 1]:
-                top_probabilities[place] = top_probabilities[place - 1]
-                top_tokens[place] = top_tokens[place - 1]
-                place -= 1
-            top_probabilities[place] = x
-            top_tokens[place] = np.int32(v)
+        p = (first + r) * layout[SLOT] + layout[PREDICTION]
+        ranks[r] = 1 + n_above(tape, p, layout[VOCABULARY], tape[p + tokens[r]])
+        insert_top(stream, p + layout[SLOT], top_tokens, top_probabilities, r * k, k)
 
 
 @entry

@@ -1,1 +1,1 @@
-"""The same mathematics in plain NumPy: the oracle of the tests, to be read first. Nothing in the package imports it."""
+"""The network and the memory in plain NumPy: short, slow and exact. Read these first; only the tests import them."""

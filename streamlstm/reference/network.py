@@ -1,7 +1,10 @@
-"""The whole network in plain NumPy: read this first. The kernels do the same, faster.
+"""The whole network in plain NumPy. Read this first: the kernels compute the same, only faster.
 
-In float64, with NumPy's own exp and tanh, it is the oracle that the tests hold the kernels against. In float32, with
-our polynomials and the kernels' order of sums, it gives their bits.
+In float64 it uses NumPy's exp and tanh, and the tests check the kernels against it. In float32 it uses the kernels'
+polynomials and their order of summation, and its results are equal to theirs bit for bit.
+
+The letters: V symbols, H hidden units, G = 4·H gates, L layers, C columns of the output layer (V rounded up to a
+multiple of 128); l layer, t time; z the gates i, f, g, o before σ and tanh. See `kernels/network.py`.
 """
 
 from typing import Any
@@ -12,19 +15,20 @@ from .arithmetic import Array, add_product, dot, exp, in_order, reciprocal_root,
 
 HYPER = ("lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2", "epsilon", "correct1", "correct2")
 Weights = dict[tuple[str, int], Array]
+"""Matrices and biases by name and layer: ("recurrent", 0), …"""
 
 
 class Reference:
-    """An LSTM for one stream; theta, V, H, N = 4·H, C and L are those of `kernels`, skip connections or stacked."""
+    """An LSTM that reads one stream, with or without skip connections. `theta` is the flat array of the kernels."""
 
     def __init__(self, theta: Array, V: int, H: int, L: int, skip: bool, dtype: type = np.float64) -> None:
-        N, C, read = 4 * H, -(-V // 128) * 128, range(0 if skip else L - 1, L)
+        G, C, layers_read = 4 * H, -(-V // 128) * 128, range(0 if skip else L - 1, L)
         shapes: dict[tuple[str, int], tuple[int, ...]] = {}
         for l in range(L):
-            shapes |= {("below", l): (H, N)} if l else {}
-            shapes |= {("recurrent", l): (H, N), ("bias", l): (N,)}
-        shapes |= {("output", l): (H, C) for l in read} | {("output bias", 0): (C,)}
-        shapes |= {("table", l): (V, N) for l in (range(L) if skip else [0])}
+            shapes |= {("below", l): (H, G)} if l else {}
+            shapes |= {("recurrent", l): (H, G), ("bias", l): (G,)}
+        shapes |= {("output", l): (H, C) for l in layers_read} | {("output bias", 0): (C,)}
+        shapes |= {("table", l): (V, G) for l in (range(L) if skip else [0])}
         parts = np.split(theta, np.cumsum([np.prod(shape) for shape in shapes.values()])[:-1])
         self.weights: Weights = {
             name: part.reshape(shapes[name]).astype(dtype) for name, part in zip(shapes, parts, strict=True)
@@ -36,7 +40,7 @@ class Reference:
         self.p = self.distribution()
 
     def step(self, token: int) -> None:
-        """Take a symbol: z = table[x] + W_below·h_below + W_recurrent·h + b, then the gates, c, h, and p."""
+        """Read a symbol: z = table[token] + W_below·h_below + W_recurrent·h + bias; then the gates, c, h and p."""
         w, old_h, old_c, gates = self.weights, self.h.copy(), self.c.copy(), []
         for l in range(self.L):
             z = w["bias", l]
@@ -51,7 +55,7 @@ class Reference:
         self.tape.append((token, old_h, old_c, gates, self.h.copy(), self.c.copy(), self.p))
 
     def distribution(self) -> Array:
-        """softmax(W_o·h + b_o), on padded columns."""
+        """p = softmax(Σ_l W_output·h_l + bias), with zeros in the padded columns."""
         y = self.weights["output bias", 0]
         for name in self.weights:
             y = add_product(y, self.h[name[1]], self.weights[name]) if name[0] == "output" else y
@@ -60,7 +64,7 @@ class Reference:
         return e / tree(in_order(e.reshape(-1, 128)))
 
     def gradient(self, targets: list[int]) -> Weights:
-        """The gradient of Σ -ln p(target) over the tape, by truncated backpropagation through time; clears the tape."""
+        """The gradient of the loss Σ_t -ln p_t(target_t) by truncated backpropagation through time; clears the tape."""
         tokens, old_h, old_c, gates, h, c, p = zip(*self.tape, strict=True)
         w, T = self.weights, range(len(self.tape))
         dy = [p[t] - np.eye(len(p[t]), dtype=self.dtype)[targets[t]] for t in T]
@@ -95,33 +99,34 @@ class Reference:
         return {name: grad[name] for name in w}
 
     def descend(self, grad: Weights, slots: list[Weights], hyper: dict[str, float], scale: float, clip: float) -> None:
-        """One step of SGD with momentum, RMSprop or Adam: by whether there is a momentum β₁, a β₂, or both.
+        """One step of SGD (β₂ = 0), RMSprop (β₁ = 0) or Adam down the gradient scale·grad, clipped to the norm `clip`.
 
-        hyper: lr, that of the candidates' columns and of the output layer, l2, beta1, beta2, epsilon, and
-        correct1, correct2 = 1/(1 - βᵏ). Untouched rows of tables stay.
+        slots  the means m and v of the gradient and of its square, updated
+        hyper  the values that `HYPER` names; correct1 and correct2 are the bias corrections 1 / (1 - βᵏ)
+
+        Rows of tables without a gradient, and their slots, do not change.
         """
         dense = [name for name in grad if name[0] != "table"]
         layers, output = ([grad[name].ravel() for name in dense if ("output" in name[0]) is on] for on in (False, True))
         rows = [row for name in grad if name[0] == "table" for row in grad[name] if row.any()]
         parts = (np.concatenate(layers), np.concatenate(output), *rows)
-        squares = [tree(in_order((part * part).reshape(-1, 128))) for part in parts]
         to, one = self.dtype, self.dtype(1)
-        norm = to(scale) * np.sqrt(in_order(squares))
-        size = to(scale) * (to(clip) / norm) if norm > clip else to(scale)
+        norm = to(scale) * np.sqrt(in_order([tree(in_order((part * part).reshape(-1, 128))) for part in parts]))
+        scale = to(scale) * (to(clip) / norm) if norm > clip else to(scale)
         lr, lr_candidate, lr_output, l2, b1, b2, epsilon, c1, c2 = (to(hyper[key]) for key in HYPER)
         for name, w in self.weights.items():
             rate = np.full(w.shape[-1], lr_output if "output" in name[0] else lr)
             if "output" not in name[0]:
                 rate.reshape(4, -1)[2] = lr_candidate
-            on = grad[name].any(axis=1) if name[0] == "table" else slice(None)
-            g = grad[name][on] * size + l2 * w[on]
+            used = grad[name].any(axis=1) if name[0] == "table" else slice(None)
+            g = grad[name][used] * scale + l2 * w[used]
             m, v = slots[0][name], slots[1][name]
-            m[on] = b1 * m[on] + ((one - b1) * g if b2 else g)
-            v[on] = b2 * v[on] + (one - b2) * (g * g)
-            x = v[on] * c2
+            m[used] = b1 * m[used] + ((one - b1) * g if b2 else g)
+            v[used] = b2 * v[used] + (one - b2) * (g * g)
+            x = v[used] * c2
             if b2 and b1:
-                w[on] -= rate * (m[on] * c1) / (np.sqrt(x) + epsilon)
+                w[used] -= rate * (m[used] * c1) / (np.sqrt(x) + epsilon)
             elif b2:
-                w[on] -= rate * g * reciprocal_root(x + epsilon * epsilon)
+                w[used] -= rate * g * reciprocal_root(x + epsilon * epsilon)
             else:
-                w[on] -= rate * m[on]
+                w[used] -= rate * m[used]

@@ -78,21 +78,22 @@ def score(predictor: StreamPredictor, text: Part | Iterable[Part]) -> Score:
     8.0
     """
     n_symbols, total = 0, 0.0
-    for part in _parts_of(text):
+    parts = [text] if isinstance(text, str | bytes | bytearray | memoryview | np.ndarray) else text
+    for part in parts:
         bits = predictor.observe_many(part)
         n_symbols += len(bits)
         total += float(bits.sum(dtype=np.float64))
     return Score(n_symbols, total)
 
 
-def expert_report(predictor: StreamPredictor, text: Part | Iterable[Part]) -> list[ExpertReport]:
+def expert_report(predictor: StreamPredictor, parts: Parts) -> list[ExpertReport]:
     """Observe a text, and report on each expert of the memory and, last, on the mixture of all.
 
     Raises ValueError for a predictor without a memory.
     """
     n, total, sums = 0, 0.0, np.zeros((3, len(EXPERTS)))
-    for part in _parts_of(text):
-        trace = predictor.trace(part, 0, explain=True)
+    for text in split_characters(_text_parts(parts)):
+        trace = predictor.trace(readable(text, predictor.vocabulary), 0, explain=True)
         assert trace.experts is not None
         bits, weights = trace.experts[..., 0], trace.experts[..., 1]
         active = (bits != 0) | (weights != 0)
@@ -155,7 +156,7 @@ def score_by(
     by = check_level("by", by)
     check_choice("word_boundary", word_boundary, BOUNDARIES)
     check_choice("context_reset", context_reset, RESETS)
-    chunks = _chunks(predictor, [parts] if isinstance(parts, str | bytes) else parts, context_reset)
+    chunks = _chunks(predictor, _text_parts(parts), context_reset)
     if by == "symbol" and predictor.vocabulary.characters is None:
         return (_bytes_of(chunk) for chunk in chunks)
     return _units_of(chunks, "character" if by == "symbol" else by, by == "word" and word_boundary == "leading")
@@ -179,7 +180,7 @@ def compare(
     by = check_level("by", by)
     if by == "symbol" and (a.vocabulary.characters is None) != (b.vocabulary.characters is None):
         raise ValueError("a model of bytes and one of characters have no common symbols; compare them by character")
-    first, second = tee([parts] if isinstance(parts, str | bytes) else parts)
+    first, second = tee(_text_parts(parts))
     options = {"word_boundary": word_boundary, "context_reset": context_reset}
     return zip(score_by(a, first, by, **options), score_by(b, second, by, **options), strict=True)
 
@@ -221,9 +222,8 @@ def check_level(name: str, level: str) -> str:
     return level
 
 
-def _parts_of(text: Part | Iterable[Part]) -> Iterable[Part]:
-    """The parts of a text that may be given in one part."""
-    return [text] if isinstance(text, str | bytes | bytearray | memoryview | np.ndarray) else text
+def _text_parts(parts: Parts) -> Iterable[str | bytes]:
+    return [parts] if isinstance(parts, str | bytes) else parts
 
 
 def _chunks(predictor: StreamPredictor, parts: Iterable[str | bytes], context_reset: str) -> Iterator[Chunk]:
