@@ -50,8 +50,8 @@ import llvmlite.binding
 import numba
 import numpy as np
 
-import streamlstm.cli
 from streamlstm import Adam, Config, StreamPredictor, Vocabulary
+from streamlstm.cli.app import app
 from streamlstm.kernels import network
 from streamlstm.kernels.arrays import F32
 from streamlstm.kernels.jit import kernel
@@ -540,7 +540,7 @@ def command_line(shape: Shape) -> float:
     os.write(write, TEXT[:8192])  # less than a pipe holds
     os.close(write)
     with open(read) as pipe, mock.patch.object(sys, "stdin", pipe), redirect_stderr(io.StringIO()) as report:
-        streamlstm.cli.app(arguments, standalone_mode=False)
+        app(arguments, standalone_mode=False)
     rate = re.search(r"([\d,]+) symbols/s", report.getvalue())
     assert rate, report.getvalue()
     return 1e6 / float(rate[1].replace(",", ""))
