@@ -72,7 +72,7 @@ def n_barriers(predictor):
 def wait_until_ready(predictor):
     """Until the assistant spins; a busy machine may have let it sleep."""
     started = time.monotonic()
-    predictor._publish_arrays(predictor._stream._parts)
+    predictor._stream._publish_arrays(predictor._stream._parts)
     while layout_of(predictor)[STATE] != READY:
         predictor._stream._parts.helper._wakeup.set()
         assert time.monotonic() < started + 60
