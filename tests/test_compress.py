@@ -240,6 +240,13 @@ def test_the_identity_is_that_of_all_that_a_predictor_goes_on_from(tmp_path):
     assert len(identities) == 13
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("small", "cac5ba8c690d782d659dc4e3afcadbfb"), ("large", "832edeea008a3f7239b732882b51107f")]
+)
+def test_the_identity_of_a_bundled_model_is_what_archives_of_it_say(name, expected):
+    assert identity(StreamPredictor.pretrained(name)).hex() == expected
+
+
 def test_another_arithmetic_is_another_identity(monkeypatch):
     predictors = [tiny(optimizer=optimizer) for optimizer in (SGD(), Adam())]
     frozen = tiny(optimizer=Adam())

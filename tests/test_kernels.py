@@ -203,7 +203,10 @@ def test_padding_stays_zero_while_the_network_learns():
     config = Config(hidden=19, layers=2, window=4)
     predictor = random_predictor(config, optimizer=Adam(lr=0.05, l2=0.01))
     predictor.observe_many(random_tokens(200, 10))
-    unpadded, padded = theta_of(predictor), predictor._parts.weights.theta  # theta_of fills the padding with zeros
+    unpadded, padded = (
+        theta_of(predictor),
+        predictor._stream._parts.weights.theta,
+    )  # theta_of fills the padding with zeros
     assert np.array_equal(unpadded, padded)
     assert np.count_nonzero(unpadded) < unpadded.size
 

@@ -25,12 +25,12 @@ def columns_of(predictor):
 
 def network_distribution(predictor):
     """The distribution of the network alone, with padding."""
-    return predictor._parts.tape.state[: columns_of(predictor)].copy()
+    return predictor._stream._parts.tape.state[: columns_of(predictor)].copy()
 
 
 def arrays_of(predictor):
     """The live arrays of the predictor's memory."""
-    return predictor._parts.memory.arrays(learn=False)
+    return predictor._stream._parts.memory.arrays(learn=False)
 
 
 def saved_memory(predictor):

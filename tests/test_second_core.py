@@ -300,7 +300,7 @@ def with_marks():
     """A predictor that looks for an assistant, whose thread was not started, and its fork."""
     predictor = random_predictor(Config(32, 2), Vocabulary.bytes())
     alone = predictor.fork()
-    predictor._set_helper(Assistant(assist, Learner(predictor._layout, predictor.config.window)))
+    predictor._stream._set_helper(Assistant(assist, Learner(predictor._stream.layout, predictor.config.window)))
     return predictor, alone
 
 

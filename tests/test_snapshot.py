@@ -86,13 +86,13 @@ def test_the_history_is_restored_where_the_ring_was_overwritten():
     config = Config(hidden=16, layers=1, window=8, memory_bits=10)
     predictor = StreamPredictor(config=config)
     snapshot, before = Snapshot(predictor), predictor.to_checkpoint()[0]["memory.state"].copy()
-    memory = predictor._parts.memory
+    memory = predictor._stream._parts.memory
     memory.arrays(learn=True).history[:] = np.arange(len(memory.arrays(learn=True).history)) % 256
     expected = memory.arrays(learn=True).history.copy()
     predictor.observe_many(text(700))
-    assert not np.array_equal(predictor._parts.memory.arrays(learn=False).history, expected)
+    assert not np.array_equal(predictor._stream._parts.memory.arrays(learn=False).history, expected)
     snapshot.restore()
-    assert np.array_equal(predictor._parts.memory.arrays(learn=False).history, expected)
+    assert np.array_equal(predictor._stream._parts.memory.arrays(learn=False).history, expected)
     assert np.array_equal(predictor.to_checkpoint()[0]["memory.state"], before)
 
 
@@ -111,10 +111,10 @@ def test_nothing_is_logged_any_more_once_the_snapshot_is_dropped():
     predictor = fresh(SMALL)
     snapshot = Snapshot(predictor)
     predictor.observe(b"x")
-    assert predictor._parts.memory.arrays(learn=True).undo.size
+    assert predictor._stream._parts.memory.arrays(learn=True).undo.size
     del snapshot
     predictor.observe(b"x")
-    assert not predictor._parts.memory.arrays(learn=True).undo.size
+    assert not predictor._stream._parts.memory.arrays(learn=True).undo.size
 
 
 class Interrupt:

@@ -38,6 +38,7 @@ DAYS_KEPT = 30
 """How long the kernels of another version are kept after their last use."""
 
 _PACKAGE = Path(__file__).parents[1]
+_DEFINES_KERNELS = re.compile(rb"^@(entry|kernel|inlined|intrinsic)\b", re.MULTILINE)
 _log = logging.getLogger("streamlstm")
 
 
@@ -48,7 +49,7 @@ def digest_of(package: Path) -> str:
         digest.update(part.encode())
     for source in sorted(package.rglob("*.py")):
         text, name = source.read_bytes(), source.relative_to(package)
-        if name.parts[0] in ("kernels", "memory") or b"jit" in text:
+        if name.parts[0] in ("kernels", "memory") or _DEFINES_KERNELS.search(text):
             digest.update(name.as_posix().encode() + b"\0" + text)
     return digest.hexdigest()[:16]
 

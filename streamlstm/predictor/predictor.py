@@ -346,9 +346,13 @@ class StreamPredictor:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a usable model: {error}") from None
 
-    def to_checkpoint(self, half: bool = False) -> tuple[Arrays, dict[str, Any]]:
-        """The arrays by name and the JSON-able values of a checkpoint."""
-        return saved.to_checkpoint(self._stream, self._vocabulary, self.about, half)
+    def to_checkpoint(self, half: bool = False, *, whole: bool = False) -> tuple[Arrays, dict[str, Any]]:
+        """The arrays by name and the JSON-able values of a checkpoint.
+
+        half   round the weights to float16
+        whole  include a memory that has not seen anything yet, which a checkpoint omits
+        """
+        return saved.to_checkpoint(self._stream, self._vocabulary, self.about, half=half, whole=whole)
 
     @classmethod
     def from_checkpoint(cls, arrays: Arrays, values: dict[str, Any]) -> StreamPredictor:

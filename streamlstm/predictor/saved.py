@@ -16,7 +16,7 @@ from .stream import TokenStream
 
 
 def to_checkpoint(
-    stream: TokenStream, vocabulary: Vocabulary, about: dict[str, Any], half: bool
+    stream: TokenStream, vocabulary: Vocabulary, about: dict[str, Any], *, half: bool, whole: bool
 ) -> tuple[Arrays, dict[str, Any]]:
     """The arrays by name and the JSON-able values that hold all of a predictor."""
     layout, weights, tape, memory = stream.layout, stream.weights, stream.tape, stream.memory
@@ -29,7 +29,7 @@ def to_checkpoint(
         arrays |= {f"optimizer.{index}.{name}": array for name, array in layout.named(slot).items()}
     arrays["h"], arrays["c"] = layout.hidden_state(state)
     arrays["tokens"] = tokens
-    if memory is not None and not memory.is_new:
+    if memory is not None and (whole or not memory.is_new):
         arrays |= memory.to_arrays()
     values = {
         "config": asdict(layout.config),

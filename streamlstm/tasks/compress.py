@@ -145,7 +145,7 @@ def identity(predictor: StreamPredictor) -> bytes:
     A digest of the weights, the context, the memory and the optimizer's state; of the config, the vocabulary, the
     optimizer and whether it learns; and of the version of the arithmetic.
     """
-    arrays, described = predictor.to_checkpoint()
+    arrays, described = predictor.to_checkpoint(whole=True)
     rule = predictor.optimizer.name if predictor.learning else ""
     values = {
         "arithmetic": ARITHMETIC + ARITHMETIC_OF_RULE.get(rule, 0),
