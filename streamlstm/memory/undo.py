@@ -1,6 +1,6 @@
 """An undo log: what the pages of a memory's table and history contained before they changed.
 
-It makes snapshots cheap. A page is PAGE words. Before a kernel changes a page for the first time in an epoch, it
+It makes snapshots cheap. A page is PAGE words. Before a kernel may change a page for the first time in an epoch, it
 appends a copy of the page to the log. To undo the epoch, all copies are written back. The log is as long as the worst
 case needs, but the operating system provides only what was written to.
 
