@@ -14,9 +14,9 @@ from streamlstm import StreamPredictor
 
 
 def own_text() -> bytes:
-    """The sources of the predictor and the modules below it."""
+    """The modules at the top of this package."""
     folder = pathlib.Path(streamlstm.__file__).parent
-    return b"\n".join(path.read_bytes() for path in sorted([*folder.glob("*.py"), *folder.glob("predictor/*.py")]))
+    return b"\n".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
 
 
 def completions(predictor: StreamPredictor, width: int = 3, length: int = 12) -> list[tuple[str, float]]:
