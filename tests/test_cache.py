@@ -149,10 +149,10 @@ def copied_package(tmp_path):
 
 
 def test_an_edited_source_is_noticed(tmp_path, filled):
-    network = copied_package(tmp_path) / "kernels" / "network.py"
-    text = network.read_text()
-    assert "f32(0.0), f32(1.0)" in text
-    network.write_text(text.replace("f32(0.0), f32(1.0)", "f32(0.0), f32(1.5)"))
+    lanes = copied_package(tmp_path) / "kernels" / "lanes.py"
+    text = lanes.read_text()
+    assert "np.float32(0.0), np.float32(1.0)" in text
+    lanes.write_text(text.replace("np.float32(0.0), np.float32(1.0)", "np.float32(0.0), np.float32(1.5)"))
     bits, folder, _ = finish(start(filled[0], cwd=tmp_path, PYTHONPATH=str(tmp_path)))
     assert bits != filled[2]
     assert folder != filled[1]

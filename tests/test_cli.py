@@ -741,7 +741,7 @@ def test_train_uses_as_many_threads_as_there_are_cores_for_the_process(trained, 
     threads = []
 
     class Trainer:
-        def __init__(self, *arguments: object) -> None:
+        def __init__(self, *arguments: object, **others: object) -> None:
             threads.append(arguments[4])
             raise OSError("enough")
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -32,6 +33,7 @@ from streamlstm.kernels.second_core import (
     finish,
 )
 from streamlstm.predictor.sources import KnownTokens
+from streamlstm.predictor.stream import TokenStream
 from streamlstm.predictor.weights import Learner
 from streamlstm.tasks.compress import compress, decompress, identity
 from streamlstm.tasks.snapshot import Snapshot
@@ -133,7 +135,7 @@ def test_known_text_and_updates_too(config, optimizer):
         assert sum(both(lambda each, part=part: each.observe_many(part)) for part in parts) >= 2
         n_updates_helped = 0
         for _ in range(4):
-            n_updates_helped += both(lambda each: each._begin_window(65) is None)
+            n_updates_helped += both(lambda each: each._stream._begin_window(65) is None)
             both(lambda each: each.observe_many(tokens[:6]))
         assert n_updates_helped >= 1
         predictor.learning = alone.learning = False
@@ -282,16 +284,17 @@ def test_what_was_compressed_alone_two_cores_decompress(monkeypatch, learning):
     predictor.learning = learning
     data += b"that is the question"
     code, helped = compress(data, predictor), []
-    begin_window = StreamPredictor._begin_window
+    begin_window = TokenStream._begin_window
 
-    def begin(predictor, next_token):
-        helped.append(n_barriers(predictor) > 0)
-        parts = begin_window(predictor, next_token)
+    def begin(stream, next_token):
+        holder = SimpleNamespace(_stream=stream)
+        helped.append(n_barriers(holder) > 0)
+        parts = begin_window(stream, next_token)
         if parts.helper is not None and len(helped) < 20:
-            wait_until_ready(predictor)
+            wait_until_ready(holder)
         return parts
 
-    monkeypatch.setattr(StreamPredictor, "_begin_window", begin)
+    monkeypatch.setattr(TokenStream, "_begin_window", begin)
     assert decompress(code, predictor) == data
     assert all(helped[2:20])
 

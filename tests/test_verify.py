@@ -121,10 +121,10 @@ def run(*arguments: object, stdin: bytes) -> subprocess.CompletedProcess:
     return subprocess.run([*CLI, *map(str, arguments)], input=stdin, capture_output=True, timeout=100)
 
 
-def test_nothing_is_proved_on_an_empty_input():
+def test_an_empty_input_is_refused():
     result = run(stdin=b"")
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr == b"streamlstm: standard input is empty; verify needs a text to prove its promises on\n"
+    assert result.stderr == b"streamlstm: standard input is empty; verify needs a text to check\n"
 
 
 def test_the_command_prints_a_row_with_figures_for_each_check():

@@ -53,7 +53,7 @@ def score(
         bool, typer.Option("--explain", help="Report the surprisal and the weight of each expert, for each file.")
     ] = False,
 ) -> None:
-    """Measure the surprisal of a text by file, line, word or character.
+    """Measure the surprisal of a text by file, line or word.
 
     The totals agree at every level. Lines and columns (in characters) count from 1, byte offsets from 0. Each file is
     read by the model as it was at the start, or with --context-reset never all files as one stream.

@@ -59,7 +59,7 @@ def train(
     ] = None,
     checkpoint_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between checkpoints.")] = 120.0,
 ) -> None:
-    """Train a model on files, and write it to MODEL.
+    """Train a model on files.
 
     At each checkpoint MODEL is written, ready for use, and MODEL.resume, from which --resume continues to the same
     weights as an uninterrupted run. Ctrl-C writes both and stops. At the end MODEL.resume is removed. --window and
