@@ -32,10 +32,13 @@ from streamlstm.kernels import cache
 print(cache.cache_folder())
 """
 
-# A process that compiles one small kernel, and prints its name and the cache folder.
+# A process that uses one small kernel, and prints what it computes and the cache folder.
 SMALL = """
+import numpy as np
 from streamlstm.kernels import cache, jit, ranks
-print(jit.native(jit.ENTRIES[0]).__name__)
+p = np.array([0.1, 0.7, 0.2])
+jit.native(ranks.apply_temperature)(p, 0.5)
+print(p.tobytes().hex())
 print(cache.cache_folder())
 """
 
@@ -48,7 +51,7 @@ print(numba.njit(lambda x: np.sort(x)[1] + x.sum())(np.array([4.0, 3.0])))
 """
 
 
-def start(folder, cwd=None, script=STREAM, **environment):
+def start(folder, cwd=None, script=SMALL, **environment):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), **environment}
     if not folder:
         del environment["NUMBA_CACHE_DIR"]
@@ -77,31 +80,31 @@ def lock_is_free(folder):
         return lock.is_locked
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    """A filled cache, its folder of kernels, and the right bits."""
-    root = tmp_path_factory.mktemp("cache")
-    bits, folder, errors = finish(start(root))
+@pytest.fixture(scope="module", params=["one kernel", pytest.param("all of streaming", marks=pytest.mark.slow)])
+def filled(request, tmp_path_factory):
+    """A filled cache, its folder of kernels, the right bits, and the script that prints them."""
+    root, script = tmp_path_factory.mktemp("cache"), SMALL if request.param == "one kernel" else STREAM
+    bits, folder, errors = finish(start(root, script=script))
     assert cache.NOTICE in errors
-    return root, folder, bits
+    return root, folder, bits, script
 
 
 @pytest.fixture
 def copied(tmp_path, filled):
     """A copy of the filled cache, for a test that changes it."""
-    root, folder, bits = filled
+    root, folder, bits, script = filled
     copy = tmp_path / "cache"
     shutil.copytree(root, copy)
-    return copy, copy / folder.relative_to(root), bits
+    return copy, copy / folder.relative_to(root), bits, script
 
 
 def test_a_filled_cache_is_used_silently(filled):
-    root, _, bits = filled
-    assert finish(start(root))[::2] == (bits, "")
+    root, _, bits, script = filled
+    assert finish(start(root, script=script))[::2] == (bits, "")
 
 
 def test_a_start_from_the_cache_imports_no_compiler_until_something_is_compiled(filled):
-    output, errors = start(filled[0], script=STREAM + AND_COMPILE).communicate(timeout=300)
+    output, errors = start(filled[0], script=filled[3] + AND_COMPILE).communicate(timeout=300)
     assert output.split()[2:] == ["False", "11.0"], errors
 
 
@@ -113,11 +116,11 @@ def test_importing_the_kernels_creates_no_folder(tmp_path):
 
 
 def test_many_processes_that_start_on_an_empty_cache_agree(tmp_path, filled):
-    processes = [start(tmp_path) for _ in range(4)]
+    processes = [start(tmp_path, script=filled[3]) for _ in range(4)]
     results = [finish(process) for process in processes]
     assert {bits for bits, _, _ in results} == {filled[2]}
     assert sum(cache.NOTICE in errors for _, _, errors in results) >= 1
-    assert finish(start(tmp_path))[2] == ""
+    assert finish(start(tmp_path, script=filled[3]))[2] == ""
 
 
 def damage_cut(file):
@@ -133,13 +136,13 @@ def damage_flip(file):
 @pytest.mark.parametrize("damage", [damage_cut, damage_flip, Path.unlink], ids=["cut", "flipped", "missing"])
 @pytest.mark.parametrize("kind", ["nbi", "nbc", "sha256"])
 def test_a_damaged_cache_is_noticed_and_rebuilt(copied, damage, kind):
-    root, folder, bits = copied
+    root, folder, bits, script = copied
     (file,) = folder.glob(f"ranks.*.{kind}")
     damage(file)
-    again, _, errors = finish(start(root))
+    again, _, errors = finish(start(root, script=script))
     assert again == bits
     assert cache.NOTICE in errors
-    assert finish(start(root))[::2] == (bits, "")
+    assert finish(start(root, script=script))[::2] == (bits, "")
 
 
 def copied_package(tmp_path):
@@ -153,7 +156,7 @@ def test_an_edited_source_is_noticed(tmp_path, filled):
     text = lanes.read_text()
     assert "np.float32(0.0), np.float32(1.0)" in text
     lanes.write_text(text.replace("np.float32(0.0), np.float32(1.0)", "np.float32(0.0), np.float32(1.5)"))
-    bits, folder, _ = finish(start(filled[0], cwd=tmp_path, PYTHONPATH=str(tmp_path)))
+    bits, folder, _ = finish(start(filled[0], cwd=tmp_path, script=filled[3], PYTHONPATH=str(tmp_path)))
     assert bits != filled[2]
     assert folder != filled[1]
 

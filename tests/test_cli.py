@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import CLI, run, start
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
@@ -25,7 +26,6 @@ from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.cli.app import app
 from streamlstm.cli.command import saving
 
-CLI = [sys.executable, "-m", "streamlstm"]
 TINY = ["--hidden", "16", "--layers", "1"]
 TRAIN_TINY = [*TINY, "--batch", "2", "--window", "8"]
 TWO_GROUPS = [*TINY, "--batch", "16", "--window", "8", "--epochs", "6"]
@@ -44,15 +44,6 @@ COMMANDS = [
 ]
 STOP = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 TEXT = b"".join(b"%d green bottles hanging on the wall\n" % (n % 97) for n in range(120))
-
-
-def run(*arguments: object, stdin: bytes = b"", **options) -> subprocess.CompletedProcess:
-    return subprocess.run([*CLI, *map(str, arguments)], input=stdin, capture_output=True, timeout=100, **options)
-
-
-def start(*arguments: object, **options) -> subprocess.Popen:
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*CLI, *map(str, arguments)], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, **options)
 
 
 def next_line(process: subprocess.Popen) -> bytes:
@@ -78,16 +69,12 @@ def assert_refused(result: subprocess.CompletedProcess, *words: str) -> None:
 def run_broken(error: str, *arguments: object) -> subprocess.CompletedProcess:
     """A process of `predict` in which opening the input has a bug: it evaluates `error`."""
     code = f"""
-import sys
 import streamlstm.tasks.input
 def open_input(path):
     {error}
 streamlstm.tasks.input.open_input = open_input
-sys.argv = ["streamlstm", *{[*map(str, arguments)]}]
-from streamlstm.cli import main
-main()
 """
-    return subprocess.run([sys.executable, "-c", code], input=b"abc", capture_output=True, timeout=100)
+    return run(*arguments, stdin=b"abc", before=code)
 
 
 def tiny(text: str | None = None) -> StreamPredictor:
@@ -591,7 +578,7 @@ def test_saving_never_replaces_what_is_no_regular_file(tmp_path):
 
 def test_an_output_that_is_full_is_one_line():
     with open("/dev/full", "wb") as full:
-        process = subprocess.run([*CLI, "predict", *TINY], input=b"abc", stdout=full, stderr=subprocess.PIPE)
+        process = run("predict", *TINY, stdin=b"abc", stdout=full)
     assert process.returncode == 1
     assert re.fullmatch(rb"streamlstm: No space left on device\n", process.stderr)
 

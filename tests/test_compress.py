@@ -4,10 +4,8 @@ python tests/test_compress.py known      writes the known answers anew (after AR
 python tests/test_compress.py fuzz N     tries N damaged containers, and tells the figures
 """
 
-import hashlib
 import io
 import os
-import platform
 import pty
 import random
 import re
@@ -22,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run, start
 from golden import text
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,7 +44,6 @@ from streamlstm.tasks.compress import (
 HERE = Path(__file__).parent
 KNOWN = HERE / "compressed"
 HEAD, END = 25, 9
-CLI = [sys.executable, "-m", "streamlstm"]
 TINY = ["--hidden", "8", "--layers", "1", "--window", "4", "--memory-bits", "10"]
 
 
@@ -386,52 +384,6 @@ def test_a_known_container_is_read_and_written(name):
     assert compress(data, predictor) == packed
 
 
-# Reads a container of another CPU, compresses the data again, and prints hashes of all that came of it.
-ELSEWHERE = """
-import hashlib, sys
-from pathlib import Path
-from streamlstm import Config, StreamPredictor
-from streamlstm.tasks.compress import compress, decompress
-StreamPredictor.fork = lambda self: self  # to see what was learned
-for direction, content in ((decompress, Path(sys.argv[1]).read_bytes()), (compress, Path(sys.argv[2]).read_bytes())):
-    predictor = StreamPredictor(config=Config(hidden=12, layers=2, window=5, memory_bits=10), seed=1)
-    result = direction(content, predictor)
-    weights = b"".join(weight.tobytes() for _, weight in sorted(predictor.weights().items()))
-    print(hashlib.sha256(result).hexdigest(), hashlib.sha256(weights).hexdigest())
-"""
-FLAGS = {
-    "x86-64": (),
-    "haswell": ("avx2", "fma", "bmi2"),
-    "skylake-avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"),
-}
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the targets are x86-64 CPUs")
-def test_what_one_cpu_compressed_others_decompress_and_learn_the_same(tmp_path):
-    data, predictor = text(1500), StreamPredictor(config=Config(hidden=12, layers=2, window=5, memory_bits=10), seed=1)
-    packed = compress(data, predictor)
-    predictor.observe_many(data)
-    (tmp_path / "data").write_bytes(data)
-    (tmp_path / "packed").write_bytes(packed)
-    weights = b"".join(weight.tobytes() for _, weight in sorted(predictor.weights().items()))
-    learned = hashlib.sha256(weights).hexdigest()
-    expected = [f"{hashlib.sha256(result).hexdigest()} {learned}" for result in (data, packed)]
-    cpu_info = Path("/proc/cpuinfo")
-    flags = cpu_info.read_text().split() if cpu_info.exists() else []
-    processes = {}
-    for target in [target for target, needed in FLAGS.items() if set(needed) <= set(flags)]:
-        cache = {"NUMBA_CACHE_DIR": str(tmp_path / target), "NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": ""}
-        processes[target] = subprocess.Popen(
-            [sys.executable, "-c", ELSEWHERE, str(tmp_path / "packed"), str(tmp_path / "data")],
-            env={**os.environ, **cache},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    assert {target: process.communicate()[0].splitlines() for target, process in processes.items()} == {
-        target: expected for target in processes
-    }
-
-
 # Damage of all kinds
 
 
@@ -526,10 +478,6 @@ def test_no_damage_gives_wrong_bytes_a_crash_or_a_large_allocation():
 # The commands
 
 
-def run(*arguments: object, stdin: bytes = b"", **options) -> subprocess.CompletedProcess:
-    return subprocess.run([*CLI, *map(str, arguments)], input=stdin, capture_output=True, timeout=100, **options)
-
-
 def test_pipes_give_back_what_went_in_whatever_the_model():
     for options in ([*TINY, "--freeze"], [*TINY, "--seed", "3", "--optimizer", "adam"], []):
         packed = run("compress", *options, stdin=text(3000))
@@ -575,9 +523,7 @@ def test_on_stdout_the_frames_before_the_damage_are_written(tmp_path):
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_command_that_is_stopped_leaves_no_output_file(tmp_path, stop):
-    with subprocess.Popen(
-        [*CLI, "compress", "-o", str(tmp_path / "packed"), *TINY], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with start("compress", "-o", tmp_path / "packed", *TINY) as process:
         process.stdin.write(skewed(200_000))
         process.stdin.flush()
         while not any(path.stat().st_size for path in tmp_path.iterdir()):
@@ -592,7 +538,7 @@ def test_a_command_that_is_stopped_leaves_no_output_file(tmp_path, stop):
 
 def test_compressed_bytes_are_not_written_to_a_terminal():
     controller, terminal = pty.openpty()
-    process = subprocess.run([*CLI, "compress", *TINY], input=b"abc", stdout=terminal, stderr=subprocess.PIPE)
+    process = run("compress", *TINY, stdin=b"abc", stdout=terminal)
     os.close(terminal)
     os.close(controller)
     assert process.returncode == 1

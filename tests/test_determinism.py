@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from golden import golden
+from on_this_cpu import archive
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "golden.json").read_text())
+ARCHIVE = HERE / "compressed" / "learning.slz"
+N_ENTRIES = 13
 
 # The CPUs that LLVM compiles for, and the flags of /proc/cpuinfo that are needed to run the code.
 TARGETS = {
@@ -22,62 +26,45 @@ TARGETS = {
     "skylake-avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"),
     "znver4": ("avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_vbmi2", "clzero"),
 }
+DEFAULT_TARGET = "x86-64-v3"
 
 
-def golden(tmp_path, **environment):
-    """What tests/golden.py prints in a new process with a new kernel cache."""
+def assert_the_same_bits(tmp_path, **environment):
+    """Compile everything in a new process with a new cache; hashes and archive are as here, the code is clean."""
     run = subprocess.run(
-        [sys.executable, str(HERE / "golden.py")],
+        [sys.executable, str(HERE / "on_this_cpu.py"), str(ARCHIVE)],
         env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **environment},
         stdout=subprocess.PIPE,
         check=True,
     )
-    return json.loads(run.stdout)
+    result = json.loads(run.stdout)
+    assert result["golden"] == EXPECTED
+    assert result["archive"] == archive(ARCHIVE.read_bytes())
+    assert len(result["forbidden"]) == N_ENTRIES
+    assert not any(result["forbidden"].values()), result["forbidden"]
+    assert result["shortest assembly"] > 1000
 
 
-def test_this_cpu_gives_the_golden_bits(tmp_path):
-    assert golden(tmp_path) == EXPECTED
+def test_this_cpu_gives_the_golden_bits():
+    assert golden() == EXPECTED
 
 
-@pytest.mark.parametrize("level", ["1", "2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["1", "2", "3"])
 def test_every_level_of_optimisation_gives_the_golden_bits(tmp_path, level):
-    assert golden(tmp_path, NUMBA_OPT=level) == EXPECTED
+    assert_the_same_bits(tmp_path, NUMBA_OPT=level)
+
+
+def slow_but_one(target):
+    return target if target == DEFAULT_TARGET else pytest.param(target, marks=pytest.mark.slow)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the targets are x86-64 CPUs")
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_target_gives_the_golden_bits(tmp_path, target):
+@pytest.mark.parametrize("target", map(slow_but_one, TARGETS))
+def test_every_target_gives_the_golden_bits_and_reads_the_archive_of_another(tmp_path, target):
     cpu_info = Path("/proc/cpuinfo")
     flags = cpu_info.read_text().split() if cpu_info.exists() else []
     missing = [flag for flag in TARGETS[target] if flag not in flags]
-    if missing and target not in ("generic", "x86-64", "x86-64-v3"):
+    if missing and target not in ("generic", "x86-64", DEFAULT_TARGET):
         pytest.skip(f"this CPU lacks {missing[0]}, which code for {target} needs")
-    assert golden(tmp_path, NUMBA_CPU_NAME=target, NUMBA_CPU_FEATURES="") == EXPECTED
-
-
-ASSEMBLY = """
-import re, sys
-from streamlstm.kernels import jit
-from streamlstm.tasks.warmup import warmup
-warmup()
-for entry in jit.ENTRIES:
-    code = entry.inspect_asm(entry.signatures[0])
-    assert len(code) > 1000
-    fused = sorted(set(re.findall(r"\\bv?fn?m(?:add|sub)\\w*", code)))
-    called = sorted(set(re.findall(r"call\\w*\\s+\\*?(\\S*(?:exp|log|tanh|pow|sqrt|fma|sin|cos)\\w*)", code)))
-    print(entry.py_func.__name__, "fused:", fused, "called:", called)
-    symbols = set(re.findall(r"\\b(?:expf?|exp2f?|logf?|log2f?|tanhf?|powf?|sqrtf?|fmaf?)\\b", code))
-    assert not fused and not called and not symbols, symbols
-print(len(jit.ENTRIES), "entries")
-"""
-
-
-def test_no_kernel_fuses_a_multiply_and_an_add_or_calls_libm(tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-c", ASSEMBLY],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.splitlines()[-1] == "13 entries"
+    assert_the_same_bits(tmp_path, NUMBA_CPU_NAME=target, NUMBA_CPU_FEATURES="")

@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+from commands import run
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
@@ -294,7 +295,7 @@ def test_a_terminal_that_is_closed_saves_what_was_read(toolkit, tmp_path):
     ],
 )
 def test_a_senseless_option_or_a_pipe_is_refused_in_one_line(toolkit, arguments, words):
-    result = subprocess.run([*CLI, *arguments], input=b"", capture_output=True)
+    result = run("live", *arguments)
     message = result.stderr.decode()
     assert (result.returncode, result.stdout) == (1, b"")
     assert re.fullmatch(r"streamlstm: [^\n]+\n", message)
@@ -302,8 +303,7 @@ def test_a_senseless_option_or_a_pipe_is_refused_in_one_line(toolkit, arguments,
 
 
 def test_without_its_extra_live_says_how_to_install_it():
-    code = "import sys; sys.modules['prompt_toolkit'] = None; from streamlstm.cli import main; main()"
-    result = subprocess.run([sys.executable, "-c", code, "live"], capture_output=True)
+    result = run("live", before="import sys; sys.modules['prompt_toolkit'] = None")
     assert (result.returncode, result.stdout) == (1, b"")
     assert (
         result.stderr == b"streamlstm: live requires prompt_toolkit; install it with: pip install 'streamlstm[live]'\n"

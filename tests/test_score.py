@@ -9,9 +9,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from commands import run, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import TINY, assert_refused, next_line, objects, run, start
+from test_cli import TINY, assert_refused, next_line, objects
 
 from streamlstm import Config, StreamPredictor, Vocabulary, score_by, score_many
 from streamlstm.memory.memory import EXPERTS

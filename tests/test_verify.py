@@ -1,11 +1,10 @@
 """`verify` finds what is wrong with a predictor, and nothing wrong with ours."""
 
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from commands import run
 from golden import text
 from nets import random_predictor
 
@@ -15,7 +14,6 @@ from streamlstm.tasks.compress import identity
 from streamlstm.tasks.verify import verify
 
 TINY = ["--hidden", "8", "--layers", "1", "--window", "4", "--memory-bits", "10"]
-CLI = [sys.executable, "-m", "streamlstm", "verify", *TINY]
 CHECKS = ["normalised", "scored first", "one pass", "causal", "resumable", "lossless"]
 
 
@@ -117,18 +115,14 @@ def test_a_loss_is_found(monkeypatch):
     assert (last.check, last.counterexample) == ("lossless", "byte 99 differs after decompression")
 
 
-def run(*arguments: object, stdin: bytes) -> subprocess.CompletedProcess:
-    return subprocess.run([*CLI, *map(str, arguments)], input=stdin, capture_output=True, timeout=100)
-
-
 def test_an_empty_input_is_refused():
-    result = run(stdin=b"")
+    result = run("verify", *TINY, stdin=b"")
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr == b"streamlstm: standard input is empty; verify needs a text to check\n"
 
 
 def test_the_command_prints_a_row_with_figures_for_each_check():
-    result = run(stdin=text(600))
+    result = run("verify", *TINY, stdin=text(600))
     assert (result.returncode, result.stderr) == (0, b"")
     rows = result.stdout.decode().splitlines()
     assert [row[: len(check)] for row, check in zip(rows, CHECKS, strict=True)] == CHECKS
@@ -136,21 +130,18 @@ def test_the_command_prints_a_row_with_figures_for_each_check():
 
 
 def test_the_command_checks_a_model_of_characters_and_only_a_prefix_if_it_shall_be_quick():
-    result = run("--quick", "--vocab", "text", "--freeze", stdin="é".encode() * 15_000)
+    result = run("verify", *TINY, "--quick", "--vocab", "text", "--freeze", stdin="é".encode() * 15_000)
     assert result.returncode == 0, result.stderr
     assert b"10,000 single symbols" in result.stdout
 
 
 def test_the_command_exits_with_1_and_the_counterexample():
-    sabotage = f"""
-import sys
-from streamlstm import StreamPredictor, cli
+    sabotage = """
+from streamlstm import StreamPredictor
 predict = StreamPredictor.predict
 StreamPredictor.predict = lambda self: predict(self) * 2
-sys.argv = {["streamlstm", *CLI[3:]]!r}
-cli.main()
 """
-    result = subprocess.run([sys.executable, "-c", sabotage], input=text(50), capture_output=True)
+    result = run("verify", *TINY, stdin=text(50), before=sabotage)
     assert result.returncode == 1
     assert re.match(rb"normalised +FAILED .*\d", result.stdout)
     assert re.fullmatch(rb"streamlstm: normalised: before symbol 0 the sum is 2.0[^\n]*\n", result.stderr)

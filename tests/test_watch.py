@@ -13,9 +13,10 @@ import subprocess
 
 import numpy as np
 import pytest
+from commands import run, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import CLI, TINY, assert_refused, next_line, objects, run, start
+from test_cli import TINY, assert_refused, next_line, objects
 
 from streamlstm import Config, StreamPredictor, Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
@@ -605,9 +606,7 @@ def test_tail_follows_a_log_that_is_rotated(tmp_path):
     path = tmp_path / "app.log"
     path.write_bytes(b"first\n")
     tail = subprocess.Popen(["tail", "-F", "-n", "+1", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    watch = subprocess.Popen(
-        [*CLI, "watch", *FRESH, "--all", "--format", "jsonl"], stdin=tail.stdout, stdout=subprocess.PIPE
-    )
+    watch = start("watch", *FRESH, "--all", "--format", "jsonl", stdin=tail.stdout)
     try:
         assert json.loads(next_line(watch))["text"] == "first"
         path.rename(tmp_path / "app.log.1")
@@ -666,13 +665,8 @@ class Terminal:
 
     def __init__(self, *arguments, **environment):
         self.parent, child = pty.openpty()
-        self.process = subprocess.Popen(
-            [*CLI, *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=child,
-            stderr=child,
-            env={**os.environ, "TERM": "xterm", **environment},
-        )
+        environment = {**os.environ, "TERM": "xterm", **environment}
+        self.process = start(*arguments, stdout=child, stderr=child, env=environment)
         os.close(child)
         self.output = b""
 
