@@ -29,7 +29,7 @@ IS_REAL = not hasattr(os, "fork") or bool(os.environ.get("REAL_PROCESSES"))
 
 
 class ForkedCommand(subprocess.Popen):
-    """A `Popen` whose child runs `main` instead of executing a program."""
+    """A `Popen` whose child runs `main` instead of executing a program; the rest of `Popen` works as it is."""
 
     def __init__(self, arguments, before="", **options):
         self.before = before
@@ -88,8 +88,8 @@ def _run_command(arguments, stdin, stdout, stderr, cwd, environment, before):
     """Make the forked process look like a new one, run the command, and exit as Python does."""
     gc.freeze()  # the files of the tests are closed below; their objects must not close those of the command
     faulthandler.disable()
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGHUP}:
-        if signal.getsignal(number) not in (None, signal.SIG_DFL):
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.getLogger().handlers.clear()

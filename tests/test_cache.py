@@ -135,12 +135,22 @@ def damage_flip(file):
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [damage_cut, damage_flip, Path.unlink], ids=["cut", "flipped", "missing"])
-@pytest.mark.parametrize("kind", ["nbi", "nbc", "sha256"])
+DAMAGES = {"cut": damage_cut, "flipped": damage_flip, "missing": Path.unlink}
+QUICK = {("cut", "nbi"), ("flipped", "nbc"), ("missing", "sha256")}
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        pytest.param(damage, kind, marks=[] if (damage, kind) in QUICK else pytest.mark.slow)
+        for damage in DAMAGES
+        for kind in ("nbi", "nbc", "sha256")
+    ],
+)
 def test_a_damaged_cache_is_noticed_and_rebuilt(copied, damage, kind):
     root, folder, bits, script = copied
     (file,) = folder.glob(f"ranks.*.{kind}")
-    damage(file)
+    DAMAGES[damage](file)
     again, _, errors = finish(start(root, script=script))
     assert again == bits
     assert cache.NOTICE in errors
@@ -280,10 +290,10 @@ def test_a_child_process_compiles_after_its_parent_did(tmp_path):
     script = """
 import os
 from streamlstm.kernels import cache, jit, ranks
-jit.native(jit.ENTRIES[0])
+jit.native(ranks.rank_and_top)
 child = os.fork()
 if child == 0:
-    print(jit.native(jit.ENTRIES[1]).__name__, flush=True)
+    print(jit.native(ranks.apply_temperature).__name__, flush=True)
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 print(cache.cache_folder())
