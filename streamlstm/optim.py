@@ -244,7 +244,7 @@ class OptimizerState:
 
     def load_state(self, n_steps: int, powers: Sequence[float]) -> None:
         """Set the progress that `describe` returned. Raises ValueError for values that it cannot have returned."""
-        if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 0:
+        if isinstance(n_steps, bool) or not isinstance(n_steps, int) or not 0 <= n_steps < 2**53:
             raise ValueError(f"n_steps must be an integer of at least 0, not {n_steps!r}")
         if len(powers) != 2 or not all(0 <= power <= 1 for power in powers):
             raise ValueError(f"powers must be two numbers from 0 to 1, not {powers!r}")

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,16 @@ def test_a_kernel_has_8_parameters_at_most_and_any_other_function_5_that_are_not
             assert len(parameters) + len(function.args.kwonlyargs) <= 8, function.name
         elif part_of(name_of(path)) != "cli":
             assert len([name for name in parameters if name not in ("self", "cls")]) <= 5, function.name
+
+
+POSIX_ONLY = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty"}
+
+
+def test_each_library_that_is_imported_is_declared_and_none_is_of_one_operating_system():
+    requirements = [line for line in metadata.requires("streamlstm") if "extra" not in line or "live" in line]
+    declared = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in requirements}
+    names = (name for path in MODULES for name, _ in imported_names(ast.parse(path.read_text("utf-8")), path))
+    imported = {name.partition(".")[0] for name in names}
+    libraries = imported - {"streamlstm"} - sys.stdlib_module_names
+    assert libraries - {"llvmlite", "typing_extensions"} <= declared  # numba brings llvmlite; type checkers the other
+    assert not imported & POSIX_ONLY

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nets import random_predictor, random_tokens, theta_of
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
+from streamlstm.checkpoint import write_checkpoint
 from streamlstm.predictor import KnownTokens
 
 SMALL = Config(hidden=12, layers=2, window=5, memory_bits=10)
@@ -484,3 +485,50 @@ def test_a_step_ends_where_a_marked_symbol_is_among_the_most_probable(memory, le
     plain.observe_many(tokens)
     assert n_ends > 5
     assert same(predictor, plain)
+
+
+@pytest.mark.parametrize("wrong", [np.array([5, 10**9]), np.array([0.5, 1.5]), [1, -2]])
+def test_steps_refuse_what_are_no_tokens_before_anything_changes(wrong):
+    predictor = random_predictor(SMALL)
+    with pytest.raises((TypeError, ValueError)):
+        list(predictor.steps(wrong))
+    for token in (-1, 10, 10**9):
+        with pytest.raises(ValueError, match="between 0 and 9"):
+            predictor.observe_token(token)
+    assert predictor.n_symbols == 0
+
+
+def test_steps_take_what_observe_many_takes_and_end_with_it():
+    predictor, other = random_predictor(SMALL), random_predictor(SMALL)
+    bits = np.concatenate([step.bits.copy() for step in predictor.steps("abcabcabc", 99)])
+    assert np.array_equal(bits, other.observe_many([0, 1, 2] * 3))
+    assert sum(step.count for step in predictor.steps("abcabc", 2)) == 2
+    with pytest.raises(ValueError, match="n is required"):
+        predictor.steps(KnownTokens(random_tokens(3, 10)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_symbols": 2**70}, "n_symbols must be"),
+        ({"n_symbols": 1}, "only 1 were observed"),
+        ({"n_steps": 10**400}, "n_steps must be"),
+    ],
+)
+def test_numbers_of_a_checkpoint_that_cannot_be_are_refused(tmp_path, change, message):
+    predictor = random_predictor(SMALL)
+    predictor.observe_many("abc")
+    arrays, values = predictor.to_checkpoint()
+    (name, value), path = *change.items(), tmp_path / "model"
+    (values["optimizer"] if name in values["optimizer"] else values)[name] = value
+    write_checkpoint(path, arrays, values)
+    with pytest.raises(ValueError, match=message):
+        StreamPredictor.load(path)
+
+
+def test_a_checkpoint_without_one_of_its_arrays_is_refused_by_name(tmp_path):
+    arrays, values = random_predictor(SMALL).to_checkpoint()
+    del arrays["h"]
+    write_checkpoint(tmp_path / "model", arrays, values)
+    with pytest.raises(ValueError, match="'h' is missing"):
+        StreamPredictor.load(tmp_path / "model")

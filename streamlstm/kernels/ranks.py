@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arrays import F32, F64, I32, U8, Stream
+from .arrays import F32, F64, I32, Stream
 from .jit import entry, kernel
 from .lanes import lane_maximum, splat
 from .network import PREDICTION, SLOT, VOCABULARY, exp, log2
@@ -26,19 +26,6 @@ def may_be_among_best(tape, p, n_symbols, marked, k):
         if marked[v] and tape[p + v] > largest:
             largest = tape[p + v]
     return n_above(tape, p, n_symbols, largest) < k
-
-
-@entry
-def count_to_marked(stream: Stream, first: int, count: int, marked: U8, k: int):
-    """The number of symbols, from slot `first` on, until a marked one may be among the k best; at most `count`.
-
-    marked  uint8 [V]: 1 for the marked symbols
-    """
-    for n in range(1, count):
-        p = (first + n) * stream.layout[SLOT] + stream.layout[PREDICTION]
-        if may_be_among_best(stream.tape, p, stream.layout[VOCABULARY], marked, k):
-            return n
-    return count
 
 
 @kernel

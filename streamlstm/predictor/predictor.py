@@ -17,7 +17,7 @@ from ..memory.memory import Memory
 from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..optim import Optimizer, RMSprop
-from ..vocabulary import Symbol, Symbols, Tokens, Vocabulary
+from ..vocabulary import Symbol, Symbols, Vocabulary
 from . import saved
 from .captured import Captured
 from .sources import KnownTokens, TokenSource
@@ -210,7 +210,7 @@ class StreamPredictor:
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self._vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]
 
-    # Telling: the only thing that changes a predictor
+    # Observing: takes symbols, and learns
 
     def observe(self, symbol: Symbol) -> float:
         """Take the next symbol: score it by the distribution held, then step, and learn if `learning`.
@@ -219,12 +219,14 @@ class StreamPredictor:
         surprisals add up. Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
         token = self._token_of.get(symbol) if type(symbol) in _EXACT else None
-        if token is not None:  # the short way, which most symbols take
+        if token is not None:  # fast path
             return self._stream.observe_token(token)
         return float(sum(self._stream.observe_token(token) for token in self._vocabulary.encode_symbol(symbol)))
 
     def observe_token(self, token: int) -> float:
-        """Take the next symbol by its token, which is not checked; otherwise like `observe`."""
+        """Take the next symbol by its token; otherwise like `observe`."""
+        if not 0 <= token < len(self._vocabulary):
+            raise ValueError(f"a token is between 0 and {len(self._vocabulary) - 1}, not {token}")
         return self._stream.observe_token(token)
 
     def observe_many(self, symbols: Symbols) -> F32:
@@ -235,7 +237,7 @@ class StreamPredictor:
         """
         tokens = self._vocabulary.encode(symbols)
         bits = np.empty(len(tokens), dtype=np.float32)
-        for step in self._stream.steps(tokens):
+        for step in self._stream.steps(KnownTokens(tokens), len(tokens)):
             bits[step.start : step.start + step.count] = step.bits
         return bits
 
@@ -256,15 +258,20 @@ class StreamPredictor:
             recorder.add(step)
         return recorder.trace()
 
-    def steps(self, source: TokenSource | Tokens, n: int | None = None) -> Iterator[Step]:
+    def steps(self, source: TokenSource | Symbols, n: int | None = None) -> Iterator[Step]:
         """Observe tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
 
-        source  int32 [n] tokens as `Vocabulary.encode` returns them, or a `TokenSource` that finds them
-        n       the number of tokens to observe at most; default: all of an array
+        source  text, bytes or tokens, as `observe_many` takes them, or a `TokenSource` that finds the tokens
+        n       the number of tokens to observe at most; default: all; required for a `TokenSource`
 
         At each yield the predictor has observed the tokens of the step and no others: it may be asked and forked.
         Stops early if the source has no more tokens.
         """
+        if not isinstance(source, TokenSource):
+            tokens = self._vocabulary.encode(source)
+            return self._stream.steps(KnownTokens(tokens), len(tokens) if n is None else min(n, len(tokens)))
+        if n is None:
+            raise ValueError("n is required for a TokenSource")
         return self._stream.steps(source, n)
 
     # Copies
@@ -343,7 +350,9 @@ class StreamPredictor:
         arrays, values = read_checkpoint(path)
         try:
             return cls.from_checkpoint(arrays, values)
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise ValueError(f"{path} is not a usable model: {error} is missing") from None
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a usable model: {error}") from None
 
     def to_checkpoint(self, half: bool = False, *, whole: bool = False) -> tuple[Arrays, dict[str, Any]]:

@@ -60,7 +60,7 @@ def from_checkpoint(values: dict[str, Any]) -> Parsed:
     learning, n_symbols = values["learning"], values["n_symbols"]
     if not isinstance(learning, bool):
         raise ValueError(f"learning must be true or false, not {learning!r}")
-    if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or n_symbols < 0:
+    if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not 0 <= n_symbols < 2**62:
         raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
     described = {name: value for name, value in dict(values["optimizer"]).items() if name not in ("n_steps", "powers")}
     vocabulary, config = Vocabulary.from_description(values["vocabulary"]), Config(**values["config"])
@@ -91,6 +91,8 @@ def tokens_of(parsed: Parsed, arrays: Arrays) -> Tokens:
     tokens = parsed.vocabulary.encode(arrays["tokens"])
     if len(tokens) > parsed.config.window:
         raise ValueError(f"a window of {len(tokens)} symbols, where the config has {parsed.config.window}")
+    if len(tokens) > parsed.n_symbols:
+        raise ValueError(f"a window of {len(tokens)} symbols, though only {parsed.n_symbols} were observed")
     if len(tokens) and not parsed.learning:
         raise ValueError("an unfinished window, though it does not learn")
     return tokens

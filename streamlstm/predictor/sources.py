@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ..kernels import network, ranks
+from ..kernels import network
 from ..kernels.arrays import F32, FILLED, U8
 from ..kernels.jit import native
 from ..memory.memory import REPORT, Memory
 from ..vocabulary import Tokens
 from .tape import Tape
+from .trace import Step
 from .weights import Weights
 
 NO_REPORT = np.zeros(0, dtype=np.float32)
 NOTHING_MARKED = np.zeros(0, dtype=np.uint8)
 
 
+@runtime_checkable
 class TokenSource(Protocol):
     """Feeds tokens to the kernels; `StreamPredictor.steps` tells it when."""
 
-    def peek(self, distribution: F32) -> int:
-        """The next token, given the distribution held before it; called when a full tape needs its last target."""
+    def peek(self, weights: Weights, tape: Tape) -> int:
+        """The next token; called when a full tape needs the target of its last distribution."""
 
     def prepare(self, weights: Weights, tape: Tape, first: int, count: int) -> None:
         """Get ready to feed `count` tokens to the tape from slot `first` on."""
@@ -43,7 +45,7 @@ class KnownTokens:
         self._tokens, self._report, self._marked, self._k = tokens, report, marked, k
         self._done = 0
 
-    def peek(self, distribution: F32) -> int:
+    def peek(self, weights: Weights, tape: Tape) -> int:
         """See `TokenSource`."""
         return int(self._tokens[self._done])
 
@@ -59,7 +61,14 @@ class KnownTokens:
             report = self._report[self._done * REPORT : (self._done + count) * REPORT]
             count = memory.remember(stream, first, count, tape.learning, report=report, marked=marked, k=k)
         elif k:
-            count = native(ranks.count_to_marked)(stream, first, count, marked, k)
+            count = self._count_to_marked(Step(0, count, stream, first).distributions[1:])
             stream.position[FILLED] = first + count
         self._done += count
         return count
+
+    def _count_to_marked(self, distributions: F32) -> int:
+        """How many tokens to feed, given the distributions after each: up to where a marked one may be among the k."""
+        is_marked = self._marked.astype(bool)
+        best = distributions[:, is_marked].max(axis=1, initial=-1, keepdims=True)
+        ends = np.flatnonzero((distributions > best).sum(axis=1) < self._k)
+        return int(ends[0]) + 1 if len(ends) else len(distributions)

@@ -5,7 +5,8 @@ next distribution. Each time the window's T tokens are on the tape and the token
 those T predictions updates the weights, and the tape restarts from the carried state.
 
 All that changes lies in arrays that a kernel changes as its last act, or in `_parts`, which is replaced as a whole: an
-interrupt leaves a stream before or after a whole block.
+interrupt leaves a stream before or after a whole block. An update may already have used the next token as its target;
+the caller continues with that token.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
-
-import numpy as np
 
 from ..kernels import network, second_core
 from ..kernels.arrays import F32, FILLED
@@ -27,7 +26,7 @@ from ..model import Layout
 from ..optim import Optimizer
 from ..vocabulary import Tokens
 from .captured import Captured
-from .sources import KnownTokens, TokenSource
+from .sources import TokenSource
 from .tape import FROZEN_WINDOWS, Tape
 from .trace import Step
 from .weights import Learner, Weights
@@ -104,25 +103,19 @@ class TokenStream:
             memory.remember(stream, at, 1, tape.learning)
         return stream.bits.item(at)
 
-    def steps(self, source: TokenSource | Tokens, n: int | None = None) -> Iterator[Step]:
-        """Observe tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
-
-        source  int32 [n] tokens as `Vocabulary.encode` returns them, or what finds them; see `sources`
-        n       how many to observe at most; default: all of an array
+    def steps(self, source: TokenSource, n: int) -> Iterator[Step]:
+        """Observe up to n tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
 
         At each yield the predictor has observed the tokens of the step and no others: it may be asked and forked.
         Stops early if the source has no more tokens.
         """
-        if isinstance(source, np.ndarray):
-            n = len(source) if n is None else n
-            source = KnownTokens(source)
-        done, n = 0, n or 0
+        done = 0
         while done < n:
             self._make_room(n - done)
             parts = self._parts
             at = parts.tape.filled
             if at == parts.tape.window:
-                parts, at = self._begin_window(source.peek(self.distribution)), 0
+                parts, at = self._begin_window(source.peek(parts.weights, parts.tape)), 0
             weights, tape, memory, _ = parts
             end = min(tape.window, at + n - done)
             source.prepare(weights, tape, at, end - at)

@@ -49,7 +49,7 @@ class Weights:
         return len(self._holders) > 1
 
     def share_with(self, holder: object) -> None:
-        """Another predictor holds them too, for as long as it lives or until it calls `copy`."""
+        """Another predictor holds them too, for as long as it lives or until it calls `release`."""
         self._holders.add(holder)
 
     def copy(self, holder: object) -> Weights:

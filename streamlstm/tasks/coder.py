@@ -163,23 +163,20 @@ def decode_symbol(p, decoder):
 
 
 @entry
-def decode_one(decoder: Decoder, p: F32):
-    """The next token, given its distribution p [V]; -1 if the code ended before this symbol."""
-    return decode_symbol(p, decoder)
-
-
-@entry
 def decode(theta: F32, memory: MemoryArrays, stream: Stream, decoder: Decoder, first: int, count: int, learn: bool):
     """Decode up to `count` tokens, the first with the distribution in slot `first`, and feed each to the predictor.
 
     The tokens are written to the stream's; if tokens[first] is not negative, it has been decoded before. The arrays of
     the memory may be empty. Returns the number of tokens, which is less than `count` if the code ended before them.
+    With a count of 0 it decodes one token, writes and feeds nothing, and returns the token, or -1 if the code ended.
     """
     layout = stream.layout
-    for s in range(first, first + count):
-        if s > first or stream.tokens[s] < 0:
+    for s in range(first, first + max(count, 1)):
+        if s > first or count == 0 or stream.tokens[s] < 0:
             at = s * layout[SLOT] + layout[PREDICTION]
             token = decode_symbol(stream.tape[at : at + layout[VOCABULARY]], decoder)
+            if count == 0:
+                return token
             if token < 0:
                 return s - first
             stream.tokens[s] = token

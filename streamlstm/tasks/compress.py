@@ -36,8 +36,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels.arrays import F32
 from ..kernels.jit import native
+from ..memory.arrays import MemoryArrays
 from ..memory.memory import NO_MEMORY, Memory
 from ..model import MAX_WINDOW
 from ..predictor import Step, StreamPredictor
@@ -346,9 +346,9 @@ class _Decoding:
         position = int(self._decoder.coder[coder.POSITION])
         return position - coder.BITS // 8 + 1 == len(self._decoder.code)
 
-    def peek(self, distribution: F32) -> int:
+    def peek(self, weights: Weights, tape: Tape) -> int:
         """See `TokenSource`."""
-        self._peeked = native(coder.decode_one)(self._decoder, distribution)
+        self._peeked = self._decode(weights, NO_MEMORY, tape, tape.window, 0)
         return max(self._peeked, 0)
 
     def prepare(self, weights: Weights, tape: Tape, first: int, count: int) -> None:
@@ -358,6 +358,9 @@ class _Decoding:
         """See `TokenSource`."""
         arrays = NO_MEMORY if memory is None else memory.arrays(tape.learning)
         tape.stream.tokens[first], self._peeked = self._peeked, -1
+        return self._decode(weights, arrays, tape, first, count)
+
+    def _decode(self, weights: Weights, arrays: MemoryArrays, tape: Tape, first: int, count: int) -> int:
         decode = native(coder.decode)
         n: int = decode(weights.theta, arrays, tape.stream, self._decoder, first, count, tape.learning)
         return n
