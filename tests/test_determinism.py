@@ -61,7 +61,7 @@ def slow_but_one(target):
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the targets are x86-64 CPUs")
-@pytest.mark.parametrize("target", map(slow_but_one, TARGETS))
+@pytest.mark.parametrize("target", [slow_but_one(target) for target in TARGETS])
 def test_every_target_gives_the_golden_bits_and_reads_the_archive_of_another(tmp_path, target):
     cpu_info = Path("/proc/cpuinfo")
     flags = cpu_info.read_text().split() if cpu_info.exists() else []
