@@ -27,7 +27,7 @@ from ..optim import Optimizer
 from ..vocabulary import Tokens
 from .captured import Captured
 from .sources import TokenSource
-from .tape import FROZEN_WINDOWS, Tape
+from .tape import LONG_WINDOW, SHORT_WINDOW, Tape
 from .trace import Step
 from .weights import Learner, Weights
 
@@ -94,7 +94,7 @@ class TokenStream:
         parts = self._parts
         at = parts.tape.stream.position.item(FILLED)
         if at == parts.tape.window:
-            parts, at = self._begin_window(token), 0
+            parts, at = self._begin_window(token, 1), 0
         weights, tape, memory, _ = parts
         stream = tape.stream
         stream.tokens[at] = token
@@ -115,7 +115,7 @@ class TokenStream:
             parts = self._parts
             at = parts.tape.filled
             if at == parts.tape.window:
-                parts, at = self._begin_window(source.peek(parts.weights, parts.tape)), 0
+                parts, at = self._begin_window(source.peek(parts.weights, parts.tape), n - done), 0
             weights, tape, memory, _ = parts
             end = min(tape.window, at + n - done)
             source.prepare(weights, tape, at, end - at)
@@ -129,7 +129,7 @@ class TokenStream:
     def start_from(self, state: F32, tokens: Tokens, n_symbols: int, learning: bool) -> None:
         """Go to where a window began with a state and has taken these tokens, after `n_symbols` tokens in all."""
         parts = self._parts
-        window = self.layout.config.window if learning else FROZEN_WINDOWS[0]
+        window = self.layout.config.window if learning else 0
         tape = Tape.beginning_with(state, n_symbols - len(tokens), self.layout, window, learning)
         tape.stream.tokens[: len(tokens)] = tokens
         self._forward(parts.weights.theta, tape.stream, 0, 0, 1)  # the distribution of the state
@@ -189,39 +189,40 @@ class TokenStream:
             parts.memory.mix(parts.tape.stream, parts.tape.filled)
         return parts
 
-    def _begin_window(self, next_token: int) -> _Parts:
-        """The tape is full: learn from it if `learning`, and begin the next window from the carried state."""
+    def _begin_window(self, next_token: int, n: int) -> _Parts:
+        """The tape is full: learn from it if `learning`, and begin the next window, before n more tokens are read."""
         parts = self._parts
         if parts.tape.learning:
             if parts.weights.is_shared:
                 parts = self._own_weights()
             learner = Learner(self.layout, parts.tape.window) if parts.helper is None else parts.helper.learner
             parts.weights.update(parts.tape, next_token, learner)
-        elif parts.tape.window < FROZEN_WINDOWS[-1]:
-            longer = next(window for window in FROZEN_WINDOWS if window > parts.tape.window)
-            self._parts = parts = parts._replace(tape=self._new_tape(False, longer))
-        else:
+        elif parts.tape.window == self._frozen_window(n):
             parts.tape.restart()
+        else:
+            self._parts = parts = parts._replace(tape=self._new_tape(False, self._frozen_window(n)))
         if parts.helper is not None:
             self._publish_arrays(parts)
             parts.helper.window_done()
         return parts
 
+    def _frozen_window(self, n: int) -> int:
+        """The window of a stream that does not learn and is about to read n tokens."""
+        return LONG_WINDOW if n > SHORT_WINDOW or self._parts.helper is not None else SHORT_WINDOW
+
     def _make_room(self, n: int) -> None:
         """Give a frozen predictor that is about to read a block a tape that takes more of it at once."""
         tape = self._parts.tape
-        if not tape.learning and n > tape.window < FROZEN_WINDOWS[-1]:
-            longer = next((window for window in FROZEN_WINDOWS if window >= n), FROZEN_WINDOWS[-1])
-            self._parts = self._parts._replace(tape=self._new_tape(False, longer))
+        if not tape.learning and tape.window < min(n, self._frozen_window(n)):
+            self._parts = self._parts._replace(tape=self._new_tape(False, self._frozen_window(n)))
 
-    def _new_tape(
-        self, learning: bool, frozen_window: int = FROZEN_WINDOWS[0], *, assisted: bool | None = None
-    ) -> Tape:
-        """A tape whose window begins where the stream stands now."""
+    def _new_tape(self, learning: bool, window: int = 0, *, assisted: bool | None = None) -> Tape:
+        """A tape whose window begins where the stream stands now; if it does not learn, of `window` symbols."""
         if assisted is None:
             assisted = self._parts.helper is not None
         tape = self._parts.tape
-        window = self.layout.config.window if learning else FROZEN_WINDOWS[-1] if assisted else frozen_window
+        if learning:
+            window = self.layout.config.window
         tape = Tape.beginning_with(tape.state, tape.n_symbols, self.layout, window, learning)
         return tape.with_marks() if assisted else tape
 

@@ -8,8 +8,11 @@ from ..kernels.arrays import BASE, F32, FILLED, I32, I64, PENDING, POSITION, Str
 from ..kernels.second_core import with_marks
 from ..model import Layout, aligned_zeros
 
-FROZEN_WINDOWS = (0, 4, 32)
-"""How many symbols the tape of a predictor that does not learn takes: none in a fork that is only asked, more later."""
+SHORT_WINDOW, LONG_WINDOW = 4, 32
+"""How many symbols the tape of a predictor that does not learn takes.
+
+A short tape stays in the cache. A long one lets a block of symbols share the reading of the weights.
+"""
 
 
 class Tape:
@@ -86,7 +89,7 @@ class Tape:
     def copy(self) -> Tape:
         """An independent copy without an assistant; if it does not learn, of the state only."""
         if not self.learning:
-            return Tape.beginning_with(self.state, self.n_symbols, self.layout, FROZEN_WINDOWS[0], learning=False)
+            return Tape.beginning_with(self.state, self.n_symbols, self.layout, 0, learning=False)
         twin = Tape(self.layout, self.window, learning=True)
         twin.copy_from(self)
         return twin
