@@ -8,7 +8,7 @@ from ..kernels.arrays import BASE, F32, FILLED, I32, I64, PENDING, POSITION, Str
 from ..kernels.second_core import with_marks
 from ..model import Layout, aligned_zeros
 
-SHORT_WINDOW, LONG_WINDOW = 4, 32
+SHORT_WINDOW, LONG_WINDOW = 8, 32
 """How many symbols the tape of a predictor that does not learn takes.
 
 A short tape stays in the cache. A long one lets a block of symbols share the reading of the weights.
@@ -83,7 +83,8 @@ class Tape:
 
     def restart(self) -> None:
         """Begin a new window without learning from this one."""
-        self.first_state[:] = self.state
+        tape, start, size = self.stream.tape, self.filled * self.record, self.layout.state
+        tape[:size] = tape[start : start + size]
         self.stream.position[: FILLED + 2] = 0, self.n_symbols  # FILLED and BASE in one assignment
 
     def copy(self) -> Tape:

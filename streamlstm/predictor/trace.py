@@ -14,7 +14,7 @@ from ..memory.memory import REPORT
 from ..vocabulary import Tokens
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Step:
     """A run of tokens that a predictor has just observed.
 
