@@ -5,9 +5,10 @@ and as there the order of every sum is written down.
 """
 
 from .arrays import F32, PENDING, Gradient, Matrix, Stream, Vectors
+from .functions import tanh
 from .jit import entry, inlined, kernel
 from .lanes import ONE, load, store
-from .network import RECORD, SLOT, Cell, copy_slot, layer_of, shape_of, tanh
+from .network import RECORD, SLOT, Cell, copy_slot, layer_of, shape_of
 from .products import add_row, add_transposed_product, clear, outer_products, sum_vectors
 from .second_core import BACKWARD, CALLER, WHOLE, barrier, call, finish, share
 

@@ -22,8 +22,6 @@ import os
 import threading
 import time
 from collections import deque
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -31,6 +29,7 @@ import numpy as np
 
 from .arrays import F32, I64, Gradient, Stream
 from .atomics import acquire, exchange, release, yield_core
+from .cores import n_cores
 from .jit import kernel, native
 
 MIN_WEIGHTS = 80_000
@@ -222,15 +221,3 @@ def with_marks(layout: I64) -> I64:
 def helps(n_weights: int) -> bool:
     """Whether an assistant can make a step faster that reads so many weights."""
     return n_weights >= MIN_WEIGHTS and n_cores() > 1
-
-
-def n_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """How many cores this process may use, at least 1: by its affinity and, in a container, by its quota.
-
-    quota: where Linux tells a container how many µs of how many it may compute.
-    """
-    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # there is no such file, or it says "max"
-        microseconds, period = quota.read_text().split()
-        n = min(n, int(microseconds) // int(period))
-    return max(n, 1)

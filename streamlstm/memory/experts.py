@@ -8,9 +8,9 @@ Where `weights`, `state` and `scratch` hold what is used here: see `layout`.
 
 import numpy as np
 
+from ..kernels.functions import exp
 from ..kernels.jit import kernel
 from ..kernels.lanes import lane_maximum, load, splat, store
-from ..kernels.network import exp
 from .counts import add, collect, log_context
 from .layout import (
     BACKOFF,
