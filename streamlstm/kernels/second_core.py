@@ -147,7 +147,7 @@ class Assistant:
         self.is_done = False
         self.learner = learner
         self.layout = np.zeros(MARKED_SIZE, dtype=np.int64)
-        self._assist = native(assist)  # compiled here: the thread may still be at it when the process ends
+        self._assist = native(assist)  # compiled here, so that the thread is not still compiling at exit
         self._arrays: tuple[Any, ...] = ()
         self._wakeup = threading.Event()
         self._trial, self._last = Trial(), time.perf_counter()
@@ -191,7 +191,7 @@ class Assistant:
             self._wakeup.wait()
             self._wakeup.clear()
             arrays = self._arrays
-            if self.is_done:  # read after the arrays: those of before are not used any more once it is set
+            if self.is_done:  # checked after reading the arrays: once it is set, the arrays just read are not valid
                 return
             self._assist(*arrays)
 
@@ -219,5 +219,5 @@ def with_marks(layout: I64) -> I64:
 
 
 def helps(n_weights: int) -> bool:
-    """Whether an assistant can make a step faster that reads so many weights."""
+    """Whether an assistant can speed up a step that reads this many weights."""
     return n_weights >= MIN_WEIGHTS and n_cores() > 1
