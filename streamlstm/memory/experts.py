@@ -11,7 +11,7 @@ import numpy as np
 from ..kernels.functions import exp
 from ..kernels.jit import kernel
 from ..kernels.lanes import lane_maximum, load, splat, store
-from .counts import add, collect, log_context
+from .counts import add, collect
 from .layout import (
     BACKOFF,
     BACKOFF_LOGITS,
@@ -119,11 +119,7 @@ def update_counts(memory, token):
     """Count the token: in the orders from 6 down to the first that had counted it before, and in each extra."""
     table, undo, state = memory.table, memory.undo, memory.state
     for order in range(LONGEST_ORDER, -1, -1):
-        if undo.size > 0:
-            log_context(undo, table, state[CONTEXT_HASH + order])
-        if add(table, state[CONTEXT_HASH + order], token, ORDER_LIMIT):
+        if add(table, undo, state[CONTEXT_HASH + order], token, ORDER_LIMIT):
             break
     for context in range(N_ORDERS, N_CONTEXTS):
-        if undo.size > 0:
-            log_context(undo, table, state[CONTEXT_HASH + context])
-        add(table, state[CONTEXT_HASH + context], token, EXTRA_LIMIT)
+        add(table, undo, state[CONTEXT_HASH + context], token, EXTRA_LIMIT)
