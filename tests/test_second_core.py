@@ -392,6 +392,30 @@ def test_the_thread_sleeps_unless_the_trial_wants_it(monkeypatch):
             time.sleep(0.001)
 
 
+class RecordedTrial(AlwaysAssisted):
+    """A trial that keeps how long the windows took."""
+
+    is_assisted = False
+
+    def __init__(self):
+        self.seconds = []
+
+    def window_done(self, seconds):
+        self.seconds.append(seconds)
+
+
+@pytest.mark.parametrize("observe", [StreamPredictor.observe, lambda predictor, token: predictor.observe_many([token])])
+def test_the_trial_does_not_time_the_pauses_of_the_caller(monkeypatch, observe):
+    trial, predictor = RecordedTrial(), random_predictor(Config(32, 1, window=4), Vocabulary.bytes())
+    monkeypatch.setattr(second_core, "Trial", lambda: trial)
+    with predictor.assisted():
+        for token in range(41):
+            observe(predictor, token)
+            time.sleep(0.01)
+    assert len(trial.seconds) == 10
+    assert 0 < sorted(trial.seconds)[5] < 0.02
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_child_process_works_alone():
     predictor, alone = random_predictor(Config(64, 2)), random_predictor(Config(64, 2))

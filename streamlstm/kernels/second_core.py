@@ -150,7 +150,7 @@ class Assistant:
         self._assist = native(assist)  # compiled here, so that the thread is not still compiling at exit
         self._arrays: tuple[Any, ...] = ()
         self._wakeup = threading.Event()
-        self._trial, self._last = Trial(), time.perf_counter()
+        self._trial, self._seconds = Trial(), 0.0
 
     def start(self) -> None:
         """Start the thread; if the system has no more threads, there is no assistant."""
@@ -172,11 +172,14 @@ class Assistant:
         self._arrays, self.layout = (theta, stream, gradient, slots, hyper), stream.layout
         self._update_wanted()
 
+    def add_work(self, started: float) -> None:
+        """Count the time from `time.perf_counter() == started` until now as work on the caller's window."""
+        self._seconds += time.perf_counter() - started
+
     def window_done(self) -> None:
-        """Time the caller's window, and decide about the next one."""
-        now = time.perf_counter()
-        self._trial.window_done(now - self._last)
-        self._last = now
+        """Decide about the next window by the work on this one; the time between two calls of the caller is not work."""
+        self._trial.window_done(self._seconds)
+        self._seconds = 0.0
         self._update_wanted()
 
     def _update_wanted(self) -> None:
