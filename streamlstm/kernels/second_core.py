@@ -177,7 +177,7 @@ class Assistant:
         self._seconds += time.perf_counter() - started
 
     def window_done(self) -> None:
-        """Decide about the next window by the work on this one; the time between two calls of the caller is not work."""
+        """Decide about the next window by the work on this one, without the caller's pauses."""
         self._trial.window_done(self._seconds)
         self._seconds = 0.0
         self._update_wanted()
