@@ -8,7 +8,7 @@ from nets import random_predictor, random_tokens, theta_of, twin_of
 from numba import njit
 
 from streamlstm import SGD, Adam, Config, RMSprop, Vocabulary
-from streamlstm.kernels import network
+from streamlstm.kernels import functions, network
 from streamlstm.kernels.arrays import FILLED
 from streamlstm.kernels.lanes import load, store
 from streamlstm.model import Layout
@@ -32,25 +32,25 @@ ids = repr
 @njit(error_model="numpy")
 def _exp(x, y):
     for j in range(0, x.size, 16):
-        store(y, j, network.exp(load(x, j, 16)))
+        store(y, j, functions.exp(load(x, j, 16)))
 
 
 @njit(error_model="numpy")
 def _sigmoid(x, y):
     for j in range(0, x.size, 16):
-        store(y, j, network.sigmoid(load(x, j, 16)))
+        store(y, j, functions.sigmoid(load(x, j, 16)))
 
 
 @njit(error_model="numpy")
 def _tanh(x, y):
     for j in range(0, x.size, 16):
-        store(y, j, network.tanh(load(x, j, 16)))
+        store(y, j, functions.tanh(load(x, j, 16)))
 
 
 @njit(error_model="numpy")
 def _log2(x, y):
     for j in range(x.size):
-        y[j] = network.log2(x[j])
+        y[j] = functions.log2(x[j])
 
 
 EVERYWHERE = np.linspace(-20, 20, 160_000, dtype=np.float32)

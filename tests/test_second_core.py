@@ -14,7 +14,7 @@ import pytest
 from nets import random_predictor, random_tokens
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
-from streamlstm.kernels import second_core
+from streamlstm.kernels import cores, second_core
 from streamlstm.kernels.descent import assist
 from streamlstm.kernels.network import flow
 from streamlstm.kernels.second_core import (
@@ -215,11 +215,11 @@ def test_a_small_net_or_one_core_is_not_assisted(monkeypatch):
 def test_a_container_may_use_as_many_cores_as_its_quota_says(monkeypatch, tmp_path):
     monkeypatch.undo()
     quota = tmp_path / "cpu.max"
-    n_unlimited = second_core.n_cores(quota)
+    n_unlimited = cores.n_cores(quota)
     assert n_unlimited >= 1
     for text, n_cores in (("max 100000\n", n_unlimited), ("150000 100000\n", 1), ("50000 100000\n", 1)):
         quota.write_text(text)
-        assert second_core.n_cores(quota) == n_cores
+        assert cores.n_cores(quota) == n_cores
 
 
 def test_it_ends_with_the_block_even_after_an_error_and_may_be_asked_for_twice():
@@ -390,6 +390,30 @@ def test_the_thread_sleeps_unless_the_trial_wants_it(monkeypatch):
         while layout_of(predictor)[STATE] != AWAY:  # no symbols come any more
             assert time.monotonic() < started + 60
             time.sleep(0.001)
+
+
+class RecordedTrial(AlwaysAssisted):
+    """A trial that keeps how long the windows took."""
+
+    is_assisted = False
+
+    def __init__(self):
+        self.seconds = []
+
+    def window_done(self, seconds):
+        self.seconds.append(seconds)
+
+
+@pytest.mark.parametrize("observe", [StreamPredictor.observe, lambda predictor, token: predictor.observe_many([token])])
+def test_the_trial_does_not_time_the_pauses_of_the_caller(monkeypatch, observe):
+    trial, predictor = RecordedTrial(), random_predictor(Config(32, 1, window=4), Vocabulary.bytes())
+    monkeypatch.setattr(second_core, "Trial", lambda: trial)
+    with predictor.assisted():
+        for token in range(41):
+            observe(predictor, token)
+            time.sleep(0.01)
+    assert len(trial.seconds) == 10
+    assert 0 < sorted(trial.seconds)[5] < 0.02
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

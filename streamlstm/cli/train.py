@@ -73,7 +73,7 @@ def train(
       streamlstm train *.txt -o wide.safetensors --model small --hidden 256
     """
     from ..checkpoint import check_target
-    from ..kernels.second_core import n_cores
+    from ..kernels.cores import n_cores
     from ..tasks.input import Interruptible
     from ..tasks.training import Trainer, TrainingPlan, streams_for
 

@@ -32,8 +32,11 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.runtime import rtsys
 
 NOTICE = "compiling kernels once for this CPU, about 12 s…"
-LONGEST_WAIT = 300
-"""How many seconds a process waits at most for another one that compiles; it may be suspended."""
+NO_CACHE_NOTICE = "compiling kernels for this CPU; no cache folder is writable (see streamlstm warmup)"
+WAITING_NOTICE = "waiting for another process that compiles the kernels…"
+SILENT_WAIT, LONGEST_WAIT = 1, 300
+"""How many seconds a process waits for another one that compiles before it says so, and at most: the other one may be
+suspended."""
 DAYS_KEPT = 30
 """How long the kernels of another version are kept after their last use."""
 
@@ -129,33 +132,39 @@ class CacheLock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
         self._file: FileLock | None = None
-        self._depth, self._patience = 0, LONGEST_WAIT
+        self._depth, self._can_wait = 0, True
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock; within itself too, since one entry is compiled while another one that calls it is.
 
-        Without a lock, because the file system has none or its holder does not end, the checksums have to do.
+        If the lock cannot be had (no locks on this file system, or a hung holder), the checksums alone protect the
+        cache.
         """
+        depth = self._depth
         try:
-            self._depth += 1
-            if self._depth == 1:
+            self._depth = depth + 1
+            if depth == 0:
                 self._acquire()
             yield
         finally:
-            self._depth -= 1
-            if self._depth == 0 and self._file is not None:
+            self._depth = depth
+            if depth == 0 and self._file is not None:
                 self._file.release(force=True)
                 self._file = None
 
     def _acquire(self) -> None:
+        """Wait for the lock; if that was in vain once, do not wait again."""
         with suppress(OSError, RuntimeError):
             self._file = FileLock(self._path)  # a new one each time: a child process cannot use that of its parent
-            try:
-                self._file.acquire(timeout=self._patience, poll_interval=0.01)
-            except TimeoutError:
-                self._patience = 0
-                raise
+            waits = (SILENT_WAIT, LONGEST_WAIT - SILENT_WAIT) if self._can_wait else (0,)
+            for seconds in waits:
+                with suppress(TimeoutError):
+                    self._file.acquire(timeout=seconds, poll_interval=0.01)
+                    return
+                if seconds == SILENT_WAIT:
+                    _log.info(WAITING_NOTICE)
+            self._can_wait = False
 
 
 @cache
@@ -167,7 +176,7 @@ def cache_lock(folder: Path) -> CacheLock:
 @cache
 def announce_compilation() -> None:
     """Log, once in a process, that kernels are compiled."""
-    _log.info(NOTICE)
+    _log.info(NOTICE if cache_folder() else NO_CACHE_NOTICE)
 
 
 class _Locator:

@@ -1,7 +1,8 @@
 """One step down the gradient by SGD, RMSprop or Adam. Letters and the layout of theta: see `network`.
 
-A row of a table is updated, and its slots with it, only if its symbol was an input in the window: the gradients of the
-other rows are zero, and reading those rows would take longer than the network.
+The optimizer's slots are arrays as large as theta: one of SGD with momentum and of RMSprop, two of Adam. A row of a
+table is updated, and the same row of each optimizer slot, only if its symbol was an input in the window: the gradients
+of the other rows are zero, and reading those rows would take longer than the network.
 """
 
 from typing import NamedTuple
@@ -52,7 +53,7 @@ SUMS_OF_ASSISTANT            128 sums of squares that the assistant passes to th
 
 
 class Update(NamedTuple):
-    """What a rule reads and writes: theta [P], slots [slots of the rule · P], grad [P], and hyper [N_HYPER]."""
+    """What a rule reads and writes: theta [P], the optimizer slots [n · P], grad [P], and hyper [N_HYPER]."""
 
     theta: F32
     slots: F32
@@ -73,7 +74,7 @@ def reciprocal_root(x):
 
 @kernel
 def sgd(update, start, n, lr):
-    """m = β₁·m + (scale·g + λ·θ);  θ -= lr·m.  Without momentum (β₁ = 0) there is no slot m."""
+    """m = β₁·m + (scale·g + λ·θ);  θ -= lr·m.  Without momentum (β₁ = 0) there is no optimizer slot m."""
     theta, slots, grad, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
@@ -227,7 +228,7 @@ def descend(rule: int, theta: F32, slots: F32, gradient: Gradient, hyper: F32, p
 
     rule      0 SGD, 1 RMSprop, 2 Adam
     theta     float32 [P], updated; of the tables only the touched rows
-    slots     float32 [slots of the rule · P], updated likewise
+    slots     float32 [n · P]: the n optimizer slots of the rule, updated likewise
     hyper     float32 [N_HYPER], see above; SCALE is overwritten
     progress  float64 [5]: the number of steps k, β₁ᵏ, β₂ᵏ, β₁, β₂; the first three are updated
 

@@ -5,9 +5,10 @@ and as there the order of every sum is written down.
 """
 
 from .arrays import F32, PENDING, Gradient, Matrix, Stream, Vectors
+from .functions import tanh
 from .jit import entry, inlined, kernel
 from .lanes import ONE, load, store
-from .network import RECORD, SLOT, Cell, copy_slot, layer_of, shape_of, tanh
+from .network import RECORD, SLOT, Cell, copy_slot, layer_of, shape_of
 from .products import add_row, add_transposed_product, clear, outer_products, sum_vectors
 from .second_core import BACKWARD, CALLER, WHOLE, barrier, call, finish, share
 
@@ -105,7 +106,7 @@ def flow_back(theta, gradient, stream, count, part):
 
 @entry
 def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: int):
-    """The gradient of the window's loss Σ -ln p_s(token s) over the slots s = 1 … count, by truncated BPTT.
+    """The gradient of the window's loss Σ -ln p_s(token s) over slots s = 1 … count of the tape, by truncated BPTT.
 
     Back through time as far as slot 0, whose state counts as given. Writes grad (of a table only the touched rows) and
     touched. First copies the state in slot `count` to slot T + 1 and marks the update as PENDING, since p and the gates

@@ -3,9 +3,10 @@
 import numpy as np
 
 from .arrays import F32, F64, I32, Stream
+from .functions import exp, log2
 from .jit import entry, kernel
 from .lanes import lane_maximum, splat
-from .network import PREDICTION, SLOT, VOCABULARY, exp, log2
+from .network import PREDICTION, SLOT, VOCABULARY
 
 
 @kernel

@@ -22,8 +22,6 @@ import os
 import threading
 import time
 from collections import deque
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -31,6 +29,7 @@ import numpy as np
 
 from .arrays import F32, I64, Gradient, Stream
 from .atomics import acquire, exchange, release, yield_core
+from .cores import n_cores
 from .jit import kernel, native
 
 MIN_WEIGHTS = 80_000
@@ -148,10 +147,10 @@ class Assistant:
         self.is_done = False
         self.learner = learner
         self.layout = np.zeros(MARKED_SIZE, dtype=np.int64)
-        self._assist = native(assist)  # compiled here: the thread may still be at it when the process ends
+        self._assist = native(assist)  # compiled here, so that the thread is not still compiling at exit
         self._arrays: tuple[Any, ...] = ()
         self._wakeup = threading.Event()
-        self._trial, self._last = Trial(), time.perf_counter()
+        self._trial, self._seconds = Trial(), 0.0
 
     def start(self) -> None:
         """Start the thread; if the system has no more threads, there is no assistant."""
@@ -173,11 +172,14 @@ class Assistant:
         self._arrays, self.layout = (theta, stream, gradient, slots, hyper), stream.layout
         self._update_wanted()
 
+    def add_work(self, started: float) -> None:
+        """Count the time from `time.perf_counter() == started` until now as work on the caller's window."""
+        self._seconds += time.perf_counter() - started
+
     def window_done(self) -> None:
-        """Time the caller's window, and decide about the next one."""
-        now = time.perf_counter()
-        self._trial.window_done(now - self._last)
-        self._last = now
+        """Decide about the next window by the work on this one, without the caller's pauses."""
+        self._trial.window_done(self._seconds)
+        self._seconds = 0.0
         self._update_wanted()
 
     def _update_wanted(self) -> None:
@@ -192,7 +194,7 @@ class Assistant:
             self._wakeup.wait()
             self._wakeup.clear()
             arrays = self._arrays
-            if self.is_done:  # read after the arrays: those of before are not used any more once it is set
+            if self.is_done:  # checked after reading the arrays: once it is set, the arrays just read are not valid
                 return
             self._assist(*arrays)
 
@@ -220,17 +222,5 @@ def with_marks(layout: I64) -> I64:
 
 
 def helps(n_weights: int) -> bool:
-    """Whether an assistant can make a step faster that reads so many weights."""
+    """Whether an assistant can speed up a step that reads this many weights."""
     return n_weights >= MIN_WEIGHTS and n_cores() > 1
-
-
-def n_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """How many cores this process may use, at least 1: by its affinity and, in a container, by its quota.
-
-    quota: where Linux tells a container how many µs of how many it may compute.
-    """
-    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # there is no such file, or it says "max"
-        microseconds, period = quota.read_text().split()
-        n = min(n, int(microseconds) // int(period))
-    return max(n, 1)

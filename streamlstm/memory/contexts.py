@@ -116,11 +116,10 @@ def advance(state, char_classes, token):
 
 
 @kernel
-def set_history(history, undo, first_page, at, value):
-    """Set one number of the history. Its page is logged first; first_page is the number of the history's first."""
+def log_history(history, undo, first_page, at):
+    """Log the page of history[at], which is about to change; first_page is the number of the history's first page."""
     if undo.size > 0:
         log_page(undo, first_page + at // PAGE, history, at - at % PAGE)
-    history[at] = value
 
 
 @kernel
@@ -131,7 +130,8 @@ def follow_match(memory, token, learn):
     """
     history, undo, state, first_page = memory.history, memory.undo, memory.state, memory.table.size // PAGE
     if learn:
-        set_history(history, undo, first_page, state[N_LEARNED] % RING, token)
+        log_history(history, undo, first_page, state[N_LEARNED] % RING)
+        history[state[N_LEARNED] % RING] = token
     if state[MATCH_TOKEN] == token:
         state[MATCH] = (state[MATCH] + 1) % RING
         state[MATCH_LENGTH] += 1
@@ -147,7 +147,8 @@ def follow_match(memory, token, learn):
             state[MATCH], state[MATCH_LENGTH] = at, length
     if learn:
         state[N_LEARNED] += 1
-        set_history(history, undo, first_page, head, state[N_LEARNED] % RING + 1)
+        log_history(history, undo, first_page, head)
+        history[head] = state[N_LEARNED] % RING + 1
     if state[MATCH] == state[N_LEARNED] % RING:
         state[MATCH] = -1  # nothing was learned after this position
     state[MATCH_TOKEN] = history[state[MATCH]] if state[MATCH] >= 0 else -1

@@ -133,11 +133,30 @@ def set_latest(table, at, token):
 
 
 @kernel
-def add(table, h, token, limit):
+def log_context(undo, table, h):
+    """Log all pages that `add` may change for the context h: its own, and both places of one that may be created."""
+    page = 0
+    while True:
+        at = find(table, h, page)
+        if at < 0:
+            start = start_of(table, combine(h, page))
+            log_page(undo, start // PAGE, table, start)
+            log_page(undo, (start ^ PAGE) // PAGE, table, start ^ PAGE)
+            return
+        log_page(undo, at // PAGE, table, at)
+        if n_entries(table, at) < MAX_ENTRIES - 1:
+            return
+        page += 1
+
+
+@kernel
+def add(table, undo, h, token, limit):
     """Count a token once in the context h; returns whether it had a count before.
 
-    When its count reaches `limit`, all counts of the context are halved.
+    When its count reaches `limit`, all counts of the context are halved. The pages that change are logged first.
     """
+    if undo.size > 0:
+        log_context(undo, table, h)
     page = 0
     while True:
         at = find_or_create(table, h, page)
@@ -159,21 +178,4 @@ def add(table, h, token, limit):
                 if next_page >= 0:  # a remnant: this page was replaced and created again since
                     table[next_page + HEADER] = 0
             return False
-        page += 1
-
-
-@kernel
-def log_context(undo, table, h):
-    """Log all pages that `add` may change for the context h: its own, and both places of one that may be created."""
-    page = 0
-    while True:
-        at = find(table, h, page)
-        if at < 0:
-            start = start_of(table, combine(h, page))
-            log_page(undo, start // PAGE, table, start)
-            log_page(undo, (start ^ PAGE) // PAGE, table, start ^ PAGE)
-            return
-        log_page(undo, at // PAGE, table, at)
-        if n_entries(table, at) < MAX_ENTRIES - 1:
-            return
         page += 1

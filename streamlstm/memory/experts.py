@@ -8,10 +8,10 @@ Where `weights`, `state` and `scratch` hold what is used here: see `layout`.
 
 import numpy as np
 
+from ..kernels.functions import exp
 from ..kernels.jit import kernel
 from ..kernels.lanes import lane_maximum, load, splat, store
-from ..kernels.network import exp
-from .counts import add, collect, log_context
+from .counts import add, collect
 from .layout import (
     BACKOFF,
     BACKOFF_LOGITS,
@@ -61,11 +61,13 @@ def backoff_logit_at(state, order):
 
 @kernel
 def backoff_weight(weights, state, context):
-    """λ of a context that has counts.
+    """λ of a context; 1 if it has no counts.
 
     With x = distinct·DISCOUNT / total, that of an order is σ(logit x + θ) = x / (x + (1 - x)·e**-θ), where θ is
     learned.
     """
+    if state[DISTINCT + context] == 0:
+        return ONE
     x = f32(state[DISTINCT + context]) * DISCOUNT / f32(state[TOTAL + context])
     if context < N_ORDERS:
         theta = weights[backoff_logit_at(state, context)]
@@ -76,21 +78,13 @@ def backoff_weight(weights, state, context):
 
 @kernel
 def blend(scratch, context, below, entries, distinct, total, C):
-    """P = λ·P_below + (1 - λ)·(count - DISCOUNT) / (total - distinct·DISCOUNT)."""
+    """P = λ·P_below + (1 - λ)·(count - DISCOUNT) / (total - distinct·DISCOUNT); P_below if there are no counts."""
     P, backoff = distribution_at(context, C), scratch[BACKOFF + context]
     for j in range(0, C, 128):
         store(scratch, P + j, load(scratch, below + j, 128) * backoff)
     scale = (ONE - backoff) / (f32(total) - f32(distinct) * DISCOUNT)
     for j in range(distinct):
         scratch[P + (entries[j] & 0xFFFF)] += scale * (f32(entries[j] >> 16) - DISCOUNT)
-
-
-@kernel
-def copy_distribution(scratch, context, below, C):
-    """P = P_below."""
-    P = distribution_at(context, C)
-    for j in range(0, C, 128):
-        store(scratch, P + j, load(scratch, below + j, 128))
 
 
 @kernel
@@ -103,12 +97,8 @@ def set_distributions(memory, V, C):
         distinct, total, latest = collect(table, state[CONTEXT_HASH + context], entries)
         state[DISTINCT + context], state[TOTAL + context], state[LATEST + context] = distinct, total, latest
         below = distribution_at(max(min(context, N_ORDERS) - 1, 0), C)
-        if distinct == 0:
-            scratch[BACKOFF + context] = ONE
-            copy_distribution(scratch, context, below, C)
-        else:
-            scratch[BACKOFF + context] = backoff_weight(weights, state, context)
-            blend(scratch, context, below, entries, distinct, total, C)
+        scratch[BACKOFF + context] = backoff_weight(weights, state, context)
+        blend(scratch, context, below, entries, distinct, total, C)
 
 
 @kernel
@@ -129,11 +119,7 @@ def update_counts(memory, token):
     """Count the token: in the orders from 6 down to the first that had counted it before, and in each extra."""
     table, undo, state = memory.table, memory.undo, memory.state
     for order in range(LONGEST_ORDER, -1, -1):
-        if undo.size > 0:
-            log_context(undo, table, state[CONTEXT_HASH + order])
-        if add(table, state[CONTEXT_HASH + order], token, ORDER_LIMIT):
+        if add(table, undo, state[CONTEXT_HASH + order], token, ORDER_LIMIT):
             break
     for context in range(N_ORDERS, N_CONTEXTS):
-        if undo.size > 0:
-            log_context(undo, table, state[CONTEXT_HASH + context])
-        add(table, state[CONTEXT_HASH + context], token, EXTRA_LIMIT)
+        add(table, undo, state[CONTEXT_HASH + context], token, EXTRA_LIMIT)

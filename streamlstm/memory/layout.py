@@ -26,7 +26,8 @@ MATCH, MATCH_LENGTH, MATCH_TOKEN, MATCH_BUCKET = 9, 10, 11, 12
 """The match: its position in the ring of `history`, its length, the token it predicts, and the index of its weight.
 Position and token are -1 if there is no match."""
 FIELD, FIELD_TEXT, FIELD_SHAPE = 13, 14, 15
-"""The number of the field within its line, the hash of its text so far, and of its shape, in which digits are alike."""
+"""The number of the field within its line, the hash of its text so far, and that of its shape: its text with all digits
+treated as equal."""
 CLASS_HISTORY = 16
 """The character classes of the last three symbols, an octal number."""
 CONTEXT_HASH = 17
@@ -89,16 +90,16 @@ GRADIENT = MIXING + N_EXPERTS
 STEP = GRADIENT + N_EXPERTS
 """[N_EXPERTS]: the Newton step."""
 DISTRIBUTIONS = STEP + N_EXPERTS
-"""[N_CONTEXTS, C]: the distribution of each context; behind them [N_EXPERTS, C]: the logarithms of each expert's."""
+"""[N_CONTEXTS, C]: the distribution of each context; followed by [N_EXPERTS, C]: the logarithms of each expert's."""
 
 
 def weights_size(n_symbols: int) -> int:
-    """The length of `weights` for a vocabulary of so many symbols."""
+    """The length of `weights` for a vocabulary of this many symbols."""
     return ADJUSTMENTS + (SYMBOL_ROWS + 1 + n_symbols) * ROW_SIZE
 
 
 def scratch_size(columns: int) -> int:
-    """The length of `scratch` for distributions of so many columns."""
+    """The length of `scratch` for distributions of this many columns."""
     return DISTRIBUTIONS + (N_CONTEXTS + N_EXPERTS) * columns
 
 

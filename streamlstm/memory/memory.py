@@ -33,7 +33,7 @@ word after word   the word so far, and the previous word
 before and above  the two symbols before the last, and the symbol above the next one in the previous line
 above             the symbol above, and the last symbol
 word              the word so far
-field             the number of the field, and its shape so far: its text with all digits alike
+field             the number of the field, and its shape so far: its text with all digits treated as equal
 field above       the number of the field, the text of the last field with that number, and the text so far
 column            the position in the line, and the last symbol
 shape             the shape of the field so far, and the previous word
@@ -47,16 +47,18 @@ REPORT = 2 * layout.N_EXPERTS
 MAX_VOCABULARY = 65536
 """An entry of the table has 16 bits for the token."""
 
-_NO_REPORT = np.zeros(0, dtype=np.float32)
-_NONE_MARKED = np.zeros(0, dtype=np.uint8)
+NO_REPORT = np.zeros(0, dtype=np.float32)
+"""The `report` of a caller that needs none."""
+NONE_MARKED = np.zeros(0, dtype=np.uint8)
+"""The `marked` of a caller that does not stop at any token."""
 
 NO_MEMORY = MemoryArrays(
     table=NO_UNDO,
     history=NO_UNDO,
     undo=NO_UNDO,
-    weights=_NO_REPORT,
+    weights=NO_REPORT,
     state=np.zeros(0, dtype=np.int64),
-    scratch=_NO_REPORT,
+    scratch=NO_REPORT,
     entries=NO_UNDO,
     char_classes=NO_UNDO,
 )
@@ -114,7 +116,7 @@ class Memory:
 
     def mix(self, stream: Stream, slot: int) -> None:
         """Write the mixture's distribution of the next symbol to a slot of the tape."""
-        self._remember(self.arrays(learn=False), stream, _NO_REPORT, _NONE_MARKED, 0, slot, 0, False)
+        self._remember(self.arrays(learn=False), stream, NO_REPORT, NONE_MARKED, 0, slot, 0, False)
 
     def remember(
         self,
@@ -123,8 +125,8 @@ class Memory:
         count: int,
         learn: bool,
         *,
-        report: F32 = _NO_REPORT,
-        marked: U8 = _NONE_MARKED,
+        report: F32 = NO_REPORT,
+        marked: U8 = NONE_MARKED,
         k: int = 0,
     ) -> int:
         """Score symbols that the network has read, and learn from them; returns how many. See `mixture.remember`."""
@@ -138,7 +140,7 @@ class Memory:
         if learn:
             if len(self._holders) > 1:
                 self._own_arrays()
-            if self._log is not None and self._log() is None:  # nobody can ask for the log any more
+            if self._log is not None and self._log() is None:  # no one holds the log any more
                 self._arrays, self._log = self._arrays._replace(undo=NO_UNDO), None
         return self._arrays
 

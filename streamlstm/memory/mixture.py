@@ -16,9 +16,10 @@ Where `weights`, `state` and `scratch` hold what is used here: see `layout`. V a
 import numpy as np
 
 from ..kernels.arrays import F32, FILLED, U8, Stream
+from ..kernels.functions import ln, log2
 from ..kernels.jit import entry, kernel
 from ..kernels.lanes import lane_sum, load, splat, store
-from ..kernels.network import COLUMNS, PREDICTION, SLOT, VOCABULARY, ln, log2, softmax
+from ..kernels.network import COLUMNS, PREDICTION, SLOT, VOCABULARY, softmax
 from ..kernels.ranks import may_be_among_best
 from .arrays import MemoryArrays
 from .contexts import advance, follow_match, match_distance, recent_token, set_contexts

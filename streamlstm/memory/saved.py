@@ -82,13 +82,13 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
 
 
 def _in_use(lengths: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """bool [n, PAGE]: which words are in use of n pages with so many entries each."""
+    """bool [n, PAGE]: which words of n pages are in use; `lengths` are their numbers of entries."""
     in_use: npt.NDArray[np.bool_] = np.arange(PAGE) < ENTRIES + lengths.astype(np.int64)[:, None]
     return in_use
 
 
 def _are_pages(pages: I32, lengths: npt.NDArray[np.uint8], n_symbols: int) -> bool:
-    """Whether these can be pages of a table, with so many entries each."""
+    """Whether these can be pages of a table; `lengths` are their numbers of entries."""
     headers, entries = pages[:, HEADER], pages[:, ENTRIES:]
     entries = entries[np.arange(MAX_ENTRIES) < lengths[:, None]]
     tokens, counts = entries & 0xFFFF, entries >> 16

@@ -2,7 +2,7 @@
 
 It makes snapshots cheap. A page is PAGE words. Before a kernel may change a page for the first time in an epoch, it
 appends a copy of the page to the log. To undo the epoch, all copies are written back. The log is as long as the worst
-case needs, but the operating system provides only what was written to.
+case needs, but memory is only committed when it is written.
 
 undo  int32 [0] if nothing is logged, or [MARKS + (1 + RECORD) · pages]
     N_RECORDS      number of records
@@ -52,11 +52,6 @@ class UndoLog:
     def epoch(self) -> int:
         """The number of the epoch whose changes are logged."""
         return self.array.item(EPOCH)
-
-    @property
-    def n_records(self) -> int:
-        """How many pages have changed in this epoch."""
-        return self.array.item(N_RECORDS)
 
     def start(self, epoch: int) -> None:
         """Begin an epoch: from now on the log leads back to this moment. One assignment, which no interrupt divides."""

@@ -9,14 +9,11 @@ import numpy as np
 from ..kernels import network
 from ..kernels.arrays import F32, FILLED, U8
 from ..kernels.jit import native
-from ..memory.memory import REPORT, Memory
+from ..memory.memory import NO_REPORT, NONE_MARKED, REPORT, Memory
 from ..vocabulary import Tokens
 from .tape import Tape
 from .trace import Step
 from .weights import Weights
-
-NO_REPORT = np.zeros(0, dtype=np.float32)
-NOTHING_MARKED = np.zeros(0, dtype=np.uint8)
 
 
 @runtime_checkable
@@ -41,7 +38,7 @@ class KnownTokens:
     marked  uint8 [V] or empty: `feed` returns where a marked symbol may be among the k most probable next ones
     """
 
-    def __init__(self, tokens: Tokens, report: F32 = NO_REPORT, marked: U8 = NOTHING_MARKED, k: int = 0) -> None:
+    def __init__(self, tokens: Tokens, report: F32 = NO_REPORT, marked: U8 = NONE_MARKED, k: int = 0) -> None:
         self._tokens, self._report, self._marked, self._k = tokens, report, marked, k
         self._done = 0
 

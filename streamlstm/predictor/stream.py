@@ -11,6 +11,7 @@ the caller continues with that token.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -92,15 +93,18 @@ class TokenStream:
     def observe_token(self, token: int) -> float:
         """Take the next token, which is not checked; returns its surprisal in bits."""
         parts = self._parts
+        started = 0.0 if parts.helper is None else time.perf_counter()
         at = parts.tape.stream.position.item(FILLED)
         if at == parts.tape.window:
             parts, at = self._begin_window(token, 1), 0
-        weights, tape, memory, _ = parts
+        weights, tape, memory, helper = parts
         stream = tape.stream
         stream.tokens[at] = token
         self._forward(weights.theta, stream, at, 1, 1)
         if memory is not None:
             memory.remember(stream, at, 1, tape.learning)
+        if helper is not None:
+            helper.add_work(started)
         return stream.bits.item(at)
 
     def steps(self, source: TokenSource, n: int) -> Iterator[Step]:
@@ -113,18 +117,22 @@ class TokenStream:
         while done < n:
             self._make_room(n - done)
             parts = self._parts
+            started = 0.0 if parts.helper is None else time.perf_counter()
             at = parts.tape.filled
             if at == parts.tape.window:
                 parts, at = self._begin_window(source.peek(parts.weights, parts.tape), n - done), 0
-            weights, tape, memory, _ = parts
+            weights, tape, memory, helper = parts
             end = min(tape.window, at + n - done)
             source.prepare(weights, tape, at, end - at)
             while at < end:
                 count = source.feed(weights, memory, tape, at, end - at)
                 if not count:
                     return
+                if helper is not None:
+                    helper.add_work(started)
                 yield Step(done, count, tape.stream, at)
                 done, at = done + count, at + count
+                started = 0.0 if helper is None else time.perf_counter()
 
     def start_from(self, state: F32, tokens: Tokens, n_symbols: int, learning: bool) -> None:
         """Go to where a window began with a state and has taken these tokens, after `n_symbols` tokens in all."""
