@@ -266,6 +266,8 @@ class Watcher:
         Raises OSError if `path` cannot be written.
         """
         check_target(path)
+        for stream in self._streams.values():
+            stream.reader.finish_undo()
         arrays, values = self._predictor.to_checkpoint()
         keyed = self._key_regex is not None
         streams = []
