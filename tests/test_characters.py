@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
-from streamlstm.tasks.characters import BYTES_ID, character, escaped, json_string, split_characters, trace_characters
+from streamlstm.render.escape import escaped, json_string
+from streamlstm.tasks.characters import BYTES_ID, character, split_characters, trace_characters
 
 TINY = Config(hidden=16, layers=1)
 MANY = "naïve café, 10 € – 日本語のテキスト, привет 😀! "

@@ -1,5 +1,6 @@
 """The command line as a shell sees it: real processes, real pipes, real files."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -24,6 +25,7 @@ from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.cli.app import app
 from streamlstm.cli.command import saving
+from streamlstm.tasks.signals import Interrupted
 
 CLI = [sys.executable, "-m", "streamlstm"]
 TINY = ["--hidden", "16", "--layers", "1"]
@@ -419,7 +421,7 @@ def test_a_second_signal_ends_predict_though_nobody_reads_its_records(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 143
         assert process.stderr.read() == b""
-    assert StreamPredictor.load(tmp_path / "m").n_symbols > 0
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(("number", "code"), STOP)
@@ -544,6 +546,42 @@ def test_save_is_repeated_while_a_stream_lasts(tmp_path, monkeypatch):
         assert StreamPredictor.load(path).n_symbols == 3
         predictor.observe("d")
     assert StreamPredictor.load(path).n_symbols == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "is_saved"),
+    [
+        (Interrupted(signal.SIGTERM), True),
+        (BrokenPipeError(), True),
+        (Interrupted(signal.SIGTERM, at_once=True), False),
+        (FloatingPointError("learning diverged"), False),
+        (AttributeError("a bug"), False),
+    ],
+)
+def test_what_ends_a_stream_decides_whether_its_model_is_saved(tmp_path, error, is_saved):
+    with pytest.raises(type(error)), saving(tiny(), tmp_path / "m"):
+        raise error
+    assert (tmp_path / "m").exists() == is_saved
+
+
+def test_a_full_disk_does_not_end_a_stream_but_the_last_save_fails(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("streamlstm.cli.command.SAVE_SECONDS", 0)
+    predictor = tiny()
+
+    def stream() -> None:
+        with saving(predictor, tmp_path / "m") as save_if_due:
+            save_if_due()
+            predictor.observe("a")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        stream()
+    assert predictor.n_symbols == 1
+    assert caplog.messages == [f"not saved yet: {tmp_path / 'm'}: No space left on device"]
+
+
+def full_disk(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 # What is refused
@@ -680,6 +718,11 @@ def test_an_option_of_a_fresh_net_is_refused_beside_a_model(trained, option):
     assert_refused(run("predict", "--model", trained, option, value, stdin=b"abc"), option)
 
 
+def test_a_model_that_is_missing_is_no_fault_of_the_input_of_decompress():
+    message = run("decompress", "--model", "none-such").stderr.decode()
+    assert message.startswith("streamlstm: there is neither a file nor a bundled model named 'none-such'")
+
+
 def test_an_option_that_is_no_number_is_a_usage_error():
     result = run("predict", "--hidden", "many")
     assert result.returncode == 2
@@ -720,7 +763,8 @@ def test_a_bug_is_one_line_that_says_so_and_debug_shows_the_traceback(bug):
     result = run_broken(bug, "predict", *TINY)
     message = result.stderr.decode()
     assert result.returncode == 70
-    assert re.fullmatch(r"streamlstm: internal error: [^\n]+; please report it, with the output of --debug\n", message)
+    report = r"please report it, with the output of `streamlstm --debug COMMAND …`"
+    assert re.fullmatch(rf"streamlstm: internal error: [^\n]+; {report}\n", message)
     assert BUGS[bug] in message
     assert result.stdout == b""
 

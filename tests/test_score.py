@@ -450,7 +450,7 @@ def test_a_heat_map_by_word_and_an_explanation_by_line_are_refused(tmp_path, opt
 def test_explain_reports_on_each_expert_and_on_all_together(tmp_path):
     (tmp_path / "text").write_text("the same words, the same words\n" * 9)
     header, *rows = run("score", tmp_path / "text", *TINY, "--explain").stdout.decode().splitlines()
-    assert header.split("\t") == ["share", "bits_per_symbol", "weight", "expert", "file"]
+    assert header.split("\t") == ["active", "bits_per_symbol", "weight", "expert", "file"]
     table = {row.split("\t")[3]: [float(cell) for cell in row.split("\t")[:3]] for row in rows}
     assert list(table) == [*EXPERTS, "all together"]
     assert table["network"][0] == 1

@@ -168,7 +168,7 @@ class StreamPredictor:
         kind = "bytes" if vocabulary.characters is None else f"text, unknown {vocabulary.unknown!r}"
         options = ", ".join(f"{name} {value:g}" for name, value in asdict(self.optimizer).items())
         own = {
-            "network": f"{config.layers} layers of {config.hidden}, {config.connections}, window {config.window}",
+            "network": f"{config.layers} layer{'' if config.layers == 1 else 's'} of {config.hidden}, {config.connections}, window {config.window}",
             "weights": f"{n_weights:,}",
             "memory": f"2**{config.memory_bits} pages of 64 bytes" if config.memory else "none",
             "vocabulary": f"{len(vocabulary)} symbols ({kind})",
@@ -378,4 +378,4 @@ def _unpickled(cls: type[StreamPredictor], checkpoint: bytes) -> StreamPredictor
 
 def _require_count(k: int) -> None:
     if k < 0:
-        raise ValueError(f"the number of symbols must be at least 0, not {k}")
+        raise ValueError(f"top must be at least 0, not {k}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import heapq
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -45,42 +44,6 @@ def character(id: int) -> str | bytes:
         return chr(id)
     value = id - BYTES_ID
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
-
-
-def escaped(symbol: str | bytes) -> str:
-    r"""A symbol as text for a table: itself, or an escape such as \n or \xff if it is not printable.
-
-    >>> escaped("é"), escaped("\n"), escaped(b"\xff"), escaped("\\")
-    ('é', '\\n', '\\xff', '\\\\')
-    """
-    if isinstance(symbol, bytes):
-        return "".join(f"\\x{byte:02x}" for byte in symbol)
-    if symbol == "\\":
-        return "\\\\"
-    return symbol if symbol.isprintable() else symbol.encode("unicode_escape").decode()
-
-
-def escaped_text(text: str) -> str:
-    r"""A text for one cell of a table: each character that is not printable is escaped, and each backslash.
-
-    >>> print(escaped_text("a\tb \udcff"))
-    a\tb \xff
-    """
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(escaped(c.encode("utf-8", "surrogateescape") if "\udc80" <= c <= "\udcff" else c) for c in text)
-
-
-def json_string(text: str) -> str:
-    r"""A text as a JSON string; characters that are not printable, which a terminal might obey, are escaped.
-
-    >>> print(json_string("é\x9b\n"))
-    "é\u009b\n"
-    """
-    quoted = json.dumps(text, ensure_ascii=False)
-    if quoted.isprintable():
-        return quoted
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted)
 
 
 def _id(symbol: str | bytes) -> int:

@@ -175,8 +175,8 @@ def compare(
     """Score a text with two predictors, and yield pairs of scores of the same units.
 
     The log-likelihood ratio of a unit is its bits under `b` minus its bits under `a`: positive if `a` predicts it
-    better. Options as in `score_by`. Raises ValueError and TypeError as `score_by` does, and ValueError if `a` is `b`, and
-    for symbols if one model is of bytes and the other of characters.
+    better. Options as in `score_by`. Raises as `score_by` does, and ValueError if `a` is `b`, and for symbols if one
+    model is of bytes and the other of characters.
     """
     if a is b:
         raise ValueError("compare needs two predictors; pass b=a.fork()")
@@ -218,10 +218,10 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
-def check_level(name: str, level: str) -> str:
-    """The level, or the one that it is an alias of. Raises ValueError for any other word."""
+def check_level(name: str, level: str, levels: Sequence[str] = LEVELS) -> str:
+    """The level, or the one that it is an alias of. Raises ValueError for any that is not one of `levels`."""
     level = ALIASES.get(level, level)
-    check_choice(name, level, LEVELS)
+    check_choice(name, level, levels)
     return level
 
 
