@@ -156,9 +156,7 @@ def test_a_real_signal_at_a_random_time_too(memory, learning):
     assert n_interrupted > 5
 
 
-LINES = [
-    np.frombuffer(line, np.uint8).astype(np.int32) for line in (b"one two\n", b"one two three\n", b"one\n", b"four\n")
-]
+LINES = [Vocabulary.bytes().encode(line) for line in ("one two\n", "one two three\n", "one\n", "four\n")]
 
 
 def read_lines(memory):

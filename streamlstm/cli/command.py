@@ -126,10 +126,8 @@ def _reported(error: Exception) -> tuple[int, str]:
     ):
         return INPUT_ERROR, str(error)
     what = traceback.format_exception_only(error)[-1].strip()
-    return (
-        INTERNAL_ERROR,
-        f"internal error: {what}; please report it, with the output of `streamlstm --debug COMMAND …`",
-    )
+    request = "please report it, with the output of `streamlstm --debug COMMAND …`"
+    return INTERNAL_ERROR, f"internal error: {what}; {request}"
 
 
 def _os_message(error: OSError) -> str:

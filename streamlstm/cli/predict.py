@@ -114,7 +114,7 @@ def _observed(
 
 
 def _check(format: str, by: str | None, top: int, explain: bool, quiet: bool) -> str | None:
-    """The level that --by names, if any. Raises ValueError for an invalid option, or for two that exclude each other."""
+    """The level that --by names. Raises ValueError for an invalid option, or for two that exclude each other."""
     from ..render.formats import FORMATS
     from ..tasks.score import check_choice, check_level
 

@@ -49,9 +49,8 @@ def watch(
     recent lines, with the surprising part marked. Lines are printed unaltered, except that control characters are
     escaped in jsonl and on a terminal, and that lines are truncated after 16,384 bytes, with a note on stderr.
     The model does not learn from flagged lines, unless many of them come in a burst. With --key-regex, the least
-    recently used model is dropped when there are too many; its key starts again with a new model, and a new model misses
-    more until it has read enough lines.
-    --model continues from what --save wrote.
+    recently used model is dropped when there are too many; its key starts again with a new model, and a new model
+    misses more until it has read enough lines. --model continues from what --save wrote.
 
     \b
       tail -F app.log | streamlstm watch

@@ -64,7 +64,8 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
     With a byte vocabulary this is a best-first search over the first bytes of characters, which stops when no remaining
     one can be among the best k. The probabilities are exact: the product of those of the bytes. An item of `bytes` is
     not a character: a byte that cannot begin one, or the first bytes of one with the probability that it ends there.
-    With a text vocabulary this is `predictor.top(k)`. The predictor must be between two characters.
+    With a text vocabulary this is `predictor.top(k)`. The predictor must be between two characters. Raises ValueError
+    for k below 0.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
@@ -72,10 +73,8 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
     >>> [(symbol, round(p, 1)) for symbol, p in top_characters(predictor, 1)]
     [('é', 1.0)]
     """
-    if predictor.vocabulary.characters is not None:
+    if k < 1 or predictor.vocabulary.characters is not None:
         return predictor.top(k)
-    if k < 1:
-        return []
     root = predictor.fork(learning=False)
     chances = root.predict().astype(np.float64)
     best = np.sort(np.delete(chances, _LEADS))[-k:].tolist()  # the chances of the best k symbols found so far
