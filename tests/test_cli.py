@@ -723,6 +723,23 @@ def test_a_model_that_is_missing_is_no_fault_of_the_input_of_decompress():
     assert message.startswith("streamlstm: there is neither a file nor a bundled model named 'none-such'")
 
 
+def test_one_text_vocabulary_for_a_stream_of_several_files_is_refused_up_front(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    options = ["--vocab", "text", "--context-reset", "never"]
+    result = run("score", *options, tmp_path / "a", tmp_path / "b")
+    assert_refused(result, "--vocab text takes its characters from one file; use --vocab bytes")
+    assert result.stdout == b""
+
+
+def test_an_unknown_level_of_predict_is_refused_with_the_known_ones():
+    assert_refused(run("predict", "--by", "word"), "--by must be one of character, symbol, not 'word'")
+
+
+def test_the_usage_of_score_names_its_files_once():
+    assert b"score [OPTIONS] [FILE]..." in run("score", "--help").stdout
+
+
 def test_an_option_that_is_no_number_is_a_usage_error():
     result = run("predict", "--hidden", "many")
     assert result.returncode == 2

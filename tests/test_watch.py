@@ -214,6 +214,11 @@ def test_a_frozen_model_learns_nothing():
 # A model per key
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_line_may_be_any_kind_of_bytes(kind):
+    assert watched(map(kind, CALM[:9]))[1] == watched(CALM[:9])[1]
+
+
 def test_each_key_has_a_model_of_its_own():
     other = [b"host-b disk %d at 71 %% of /var\n" % (n % 3) for n in range(300)]
     mixed = [line for n in range(300) for line in (b"host-a " + CALM[n], other[n])]
