@@ -872,7 +872,7 @@ def test_resume_refuses_what_was_never_begun_and_what_was_begun_otherwise(traine
     training = ["train", text, "-o", tmp_path / "m", *TRAIN_TINY, "--resume"]
     assert_refused(run(*training), "there is no ", "m.resume", "omit --resume")
     tiny().save(tmp_path / "m.resume")
-    assert_refused(run(*training), "m.resume", "another run")
+    assert_refused(run(*training), "m.resume", "different run")
 
 
 def test_a_file_for_resume_is_refused_as_a_model_with_a_word_on_what_it_is(trained, tmp_path):
