@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 _MODULES = {
-    "SGD": "optim",
     "Adam": "optim",
     "Config": "model",
     "InitConfig": "model",
     "RMSprop": "optim",
+    "SGD": "optim",
+    "Score": "tasks.score",
+    "Scores": "tasks.units",
     "Snapshot": "tasks.snapshot",
     "StreamPredictor": "predictor",
     "Trace": "predictor",
+    "Trainer": "tasks.training",
+    "TrainingPlan": "tasks.training",
     "Vocabulary": "vocabulary",
     "WatchedLine": "tasks.watch",
     "Watcher": "tasks.watch",
@@ -22,6 +26,8 @@ _MODULES = {
     "compress_file": "tasks.compress",
     "decompress": "tasks.compress",
     "decompress_file": "tasks.compress",
+    "expert_report": "tasks.score",
+    "format_scores": "render.records",
     "generate": "tasks.generate",
     "picture": "render.picture",
     "score": "tasks.score",
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from .predictor import StreamPredictor as StreamPredictor
     from .predictor import Trace as Trace
     from .render.picture import picture as picture
+    from .render.records import format_scores as format_scores
     from .tasks.characters import top_characters as top_characters
     from .tasks.characters import trace_characters as trace_characters
     from .tasks.compress import compress as compress
@@ -50,11 +57,16 @@ if TYPE_CHECKING:
     from .tasks.compress import decompress as decompress
     from .tasks.compress import decompress_file as decompress_file
     from .tasks.generate import generate as generate
+    from .tasks.score import Score as Score
     from .tasks.score import compare as compare
+    from .tasks.score import expert_report as expert_report
     from .tasks.score import score as score
     from .tasks.score import score_by as score_by
     from .tasks.score import score_many as score_many
     from .tasks.snapshot import Snapshot as Snapshot
+    from .tasks.training import Trainer as Trainer
+    from .tasks.training import TrainingPlan as TrainingPlan
+    from .tasks.units import Scores as Scores
     from .tasks.verify import verify as verify
     from .tasks.warmup import warmup as warmup
     from .tasks.watch import WatchedLine as WatchedLine
@@ -67,9 +79,13 @@ __all__ = [
     "Config",
     "InitConfig",
     "RMSprop",
+    "Score",
+    "Scores",
     "Snapshot",
     "StreamPredictor",
     "Trace",
+    "Trainer",
+    "TrainingPlan",
     "Vocabulary",
     "WatchedLine",
     "Watcher",
@@ -79,6 +95,8 @@ __all__ = [
     "compress_file",
     "decompress",
     "decompress_file",
+    "expert_report",
+    "format_scores",
     "generate",
     "picture",
     "score",

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -71,10 +72,11 @@ def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
     created = 0o666 if mode is None else mode
     try:
-        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, created)) as file:
+        with io.BufferedWriter(_NamedFile(temporary, path, created)) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            with _naming(path):
+                os.fsync(file.fileno())
         if mode is not None:
             os.chmod(temporary, mode)
         os.replace(temporary, target)
@@ -83,6 +85,29 @@ def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     _sync_folder(target.parent)
+
+
+class _NamedFile(io.FileIO):
+    """A new file whose errors name the file that it replaces, as `open` does: "No space left on device" names none."""
+
+    def __init__(self, temporary: Path, path: str | os.PathLike[str], mode: int) -> None:
+        super().__init__(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))
+        self._path = path
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        with _naming(self._path):
+            return super().write(data)
+
+
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give an OSError in this context the path as its file name, if it has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,7 +31,7 @@ class Optimizer:
     clip                gradients (of the mean loss per symbol, in nats) are scaled down to this norm; inf: never
     l2                  λ of the L2 regularisation ½·λ·|θ|² that is added to the loss
 
-    Raises ValueError for a value out of its range.
+    Raises ValueError for a value out of its range, TypeError for one that is not a number.
     """
 
     lr: float
@@ -45,6 +46,12 @@ class Optimizer:
     rule: ClassVar[int]
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise TypeError(f"{self.name}: {each.name} must be a number, not {value!r}")
+            if not isinstance(value, int | float):  # a NumPy number, for example, which JSON does not know
+                object.__setattr__(self, each.name, float(value))
         self._require(SMALLEST <= self.lr < TOO_LARGE, "lr", "a number above 0 in float32")
         self._require(self.half_life > 0, "half_life", "a number of symbols above 0, or inf")
         self._require(0 <= self.floor <= 1, "floor", "between 0 and 1")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
-from streamlstm.tasks.characters import BYTES_ID, character, escaped, json_string, split_characters, trace_characters
+from streamlstm.render.escape import escaped, json_string
+from streamlstm.tasks.characters import BYTES_ID, character, split_characters, trace_characters
 
 TINY = Config(hidden=16, layers=1)
 MANY = "naïve café, 10 € – 日本語のテキスト, привет 😀! "
@@ -107,9 +108,8 @@ def test_with_a_text_vocabulary_the_best_characters_are_the_best_symbols():
     assert top_characters(predictor, 4) == predictor.top(4)
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_a_k_below_one_returns_no_characters(k):
-    assert top_characters(StreamPredictor(config=TINY), k) == []
+def test_k_0_returns_no_characters():
+    assert top_characters(StreamPredictor(config=TINY), 0) == []
 
 
 def test_k_may_be_larger_than_the_number_of_bytes():
@@ -237,10 +237,17 @@ def test_a_text_model_traces_invalid_bytes_as_the_replacement_character():
     assert trace_characters(predictor, b"a\xff", 1).tokens.tolist() == [ord("a"), 0xFFFD]
 
 
-def test_a_negative_number_of_guesses_is_refused():
-    for vocabulary in (Vocabulary.bytes(), Vocabulary.from_text("a")):
-        with pytest.raises(ValueError, match="must be at least 0, not -1"):
-            trace_characters(StreamPredictor(vocabulary, TINY), "a", top=-1)
+@pytest.mark.parametrize("vocabulary", [Vocabulary.bytes(), Vocabulary.from_text("a")])
+def test_a_negative_number_of_guesses_is_refused(vocabulary):
+    predictor = StreamPredictor(vocabulary, TINY)
+    for ask in (
+        lambda: predictor.top(-1),
+        lambda: top_characters(predictor, -1),
+        lambda: predictor.trace("a", top=-1),
+        lambda: trace_characters(predictor, "a", top=-1),
+    ):
+        with pytest.raises(ValueError, match=r"^top must be at least 0, not -1$"):
+            ask()
 
 
 @given(st.text())

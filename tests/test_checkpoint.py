@@ -246,6 +246,21 @@ def _fails(*args, **kwargs):
     raise OSError("the disk is full")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits")
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            write_atomically(tmp_path / "file", bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(tmp_path / "file")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_folder_that_cannot_be_synced_is_not_an_error(tmp_path, monkeypatch):
     def open_no_folder(path, *args, **kwargs):
         if os.path.isdir(path):

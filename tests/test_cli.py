@@ -1,5 +1,6 @@
 """The command line as a shell sees it: real processes, real pipes, real files."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.cli.app import app
 from streamlstm.cli.command import saving
+from streamlstm.tasks.signals import Interrupted
 
 TINY = ["--hidden", "16", "--layers", "1"]
 TRAIN_TINY = [*TINY, "--batch", "2", "--window", "8"]
@@ -406,7 +408,7 @@ def test_a_second_signal_ends_predict_though_nobody_reads_its_records(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 143
         assert process.stderr.read() == b""
-    assert StreamPredictor.load(tmp_path / "m").n_symbols > 0
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(("number", "code"), STOP)
@@ -531,6 +533,42 @@ def test_save_is_repeated_while_a_stream_lasts(tmp_path, monkeypatch):
         assert StreamPredictor.load(path).n_symbols == 3
         predictor.observe("d")
     assert StreamPredictor.load(path).n_symbols == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "is_saved"),
+    [
+        (Interrupted(signal.SIGTERM), True),
+        (BrokenPipeError(), True),
+        (Interrupted(signal.SIGTERM, at_once=True), False),
+        (FloatingPointError("learning diverged"), False),
+        (AttributeError("a bug"), False),
+    ],
+)
+def test_what_ends_a_stream_decides_whether_its_model_is_saved(tmp_path, error, is_saved):
+    with pytest.raises(type(error)), saving(tiny(), tmp_path / "m"):
+        raise error
+    assert (tmp_path / "m").exists() == is_saved
+
+
+def test_a_full_disk_does_not_end_a_stream_but_the_last_save_fails(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("streamlstm.cli.command.SAVE_SECONDS", 0)
+    predictor = tiny()
+
+    def stream() -> None:
+        with saving(predictor, tmp_path / "m") as save_if_due:
+            save_if_due()
+            predictor.observe("a")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        stream()
+    assert predictor.n_symbols == 1
+    assert caplog.messages == [f"not saved yet: {tmp_path / 'm'}: No space left on device"]
+
+
+def full_disk(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 # What is refused
@@ -667,6 +705,28 @@ def test_an_option_of_a_fresh_net_is_refused_beside_a_model(trained, option):
     assert_refused(run("predict", "--model", trained, option, value, stdin=b"abc"), option)
 
 
+def test_a_model_that_is_missing_is_no_fault_of_the_input_of_decompress():
+    message = run("decompress", "--model", "none-such").stderr.decode()
+    assert message.startswith("streamlstm: there is neither a file nor a bundled model named 'none-such'")
+
+
+def test_one_text_vocabulary_for_a_stream_of_several_files_is_refused_up_front(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    options = ["--vocab", "text", "--context-reset", "never"]
+    result = run("score", *options, tmp_path / "a", tmp_path / "b")
+    assert_refused(result, "--vocab text takes its characters from one file; use --vocab bytes")
+    assert result.stdout == b""
+
+
+def test_an_unknown_level_of_predict_is_refused_with_the_known_ones():
+    assert_refused(run("predict", "--by", "word"), "--by must be one of character, symbol, not 'word'")
+
+
+def test_the_usage_of_score_names_its_files_once():
+    assert b"score [OPTIONS] [FILE]..." in run("score", "--help").stdout
+
+
 def test_an_option_that_is_no_number_is_a_usage_error():
     result = run("predict", "--hidden", "many")
     assert result.returncode == 2
@@ -707,7 +767,8 @@ def test_a_bug_is_one_line_that_says_so_and_debug_shows_the_traceback(bug):
     result = run_broken(bug, "predict", *TINY)
     message = result.stderr.decode()
     assert result.returncode == 70
-    assert re.fullmatch(r"streamlstm: internal error: [^\n]+; please report it, with the output of --debug\n", message)
+    report = r"please report it, with the output of `streamlstm --debug COMMAND …`"
+    assert re.fullmatch(rf"streamlstm: internal error: [^\n]+; {report}\n", message)
     assert BUGS[bug] in message
     assert result.stdout == b""
 
@@ -798,7 +859,7 @@ def test_resume_refuses_what_was_never_begun_and_what_was_begun_otherwise(traine
     training = ["train", text, "-o", tmp_path / "m", *TRAIN_TINY, "--resume"]
     assert_refused(run(*training), "there is no ", "m.resume", "omit --resume")
     tiny().save(tmp_path / "m.resume")
-    assert_refused(run(*training), "m.resume", "another run")
+    assert_refused(run(*training), "m.resume", "different run")
 
 
 def test_a_file_for_resume_is_refused_as_a_model_with_a_word_on_what_it_is(trained, tmp_path):
@@ -868,7 +929,7 @@ def test_info_tells_the_shape_the_vocabulary_and_how_much_was_seen(tmp_path):
     predictor.observe_many("hello" * 300)
     predictor.save(tmp_path / "m")
     lines = dict(line.split(None, 1) for line in run("info", tmp_path / "m").stdout.decode().splitlines())
-    assert lines["network"] == "1 layers of 16, skip, window 16"
+    assert lines["network"] == "1 layer of 16, skip, window 16"
     assert lines["weights"] == f"{4 * 16 * (4 + 16 + 1) + 4 * (16 + 1):,}"
     assert lines["vocabulary"].startswith("4 symbols (text")
     assert lines["symbols"] == "1,500 seen"

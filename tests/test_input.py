@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from streamlstm import Vocabulary
 from streamlstm.tasks.input import (
     BLOCK,
-    REPEAT_SECONDS,
-    Interrupted,
-    Interruptible,
     blocks,
     chunks,
     is_live,
@@ -22,6 +19,7 @@ from streamlstm.tasks.input import (
     text_blocks,
     tokens,
 )
+from streamlstm.tasks.signals import REPEAT_SECONDS, Interrupted, Interruptible
 
 STOP = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
@@ -135,12 +133,13 @@ def test_a_signal_ends_a_read_that_waits():
     assert control.exit_code == 143
 
 
-def test_a_hangup_that_is_ignored_stays_ignored():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [number for number, _ in STOP])
+def test_a_signal_that_is_ignored_stays_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with Interruptible() as control:
-            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), number)
         assert not control.interrupted
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)

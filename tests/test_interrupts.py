@@ -12,6 +12,7 @@ from golden import text
 from nets import random_predictor
 
 from streamlstm import Config, Vocabulary
+from streamlstm.tasks.line_reader import LineReader
 
 CONFIG = Config(hidden=24, layers=2, window=8, memory_bits=10)
 SYMBOLS = text(150)
@@ -153,3 +154,38 @@ def test_a_real_signal_at_a_random_time_too(memory, learning):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert n_interrupted > 5
+
+
+LINES = [Vocabulary.bytes().encode(line) for line in ("one two\n", "one two three\n", "one\n", "four\n")]
+
+
+def read_lines(memory):
+    reader = LineReader(begun(memory, learning=True))
+    for line in LINES:
+        reader.read(line, undoable=True)
+    return reader
+
+
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_undo_that_is_interrupted_is_completed_before_the_next_line(memory):
+    kept, undone = LineReader(begun(memory, learning=True)), []
+    for line in LINES[:-1]:
+        kept.read(line, undoable=True)
+    total = count_instructions(lambda reader: reader.undo(), read_lines(memory))
+    for instant in random.Random(3).sample(range(1, total + 1), 60):
+        reader = read_lines(memory)
+        with suppress(KeyboardInterrupt), InterruptAtInstruction(instant):
+            reader.undo()
+        reader.finish_undo()
+        undone.append(reader.predictor.fork())
+        bits = reader.read(LINES[1], undoable=True)
+        reader.undo()
+        again = reader.predictor.predict()
+        expected = undone[-1].fork()
+        assert np.array_equal(again, expected.predict())
+        assert np.array_equal(bits, expected.observe_many(LINES[1]))
+    whole = read_lines(memory).predictor.predict()
+    for predictor in undone:  # the undo had not begun, or it was completed
+        assert any(np.array_equal(predictor.predict(), known) for known in (kept.predictor.predict(), whole))
+    assert sum(np.array_equal(predictor.predict(), whole) for predictor in undone) < 10

@@ -17,7 +17,7 @@ import pytest
 from commands import run
 from nets import random_predictor
 
-from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
+from streamlstm import SGD, Config, StreamPredictor, Vocabulary, top_characters
 from streamlstm.render.live import LiveText, continuation
 
 CLI = [sys.executable, "-m", "streamlstm", "live"]
@@ -308,3 +308,11 @@ def test_without_its_extra_live_says_how_to_install_it():
     assert (
         result.stderr == b"streamlstm: live requires prompt_toolkit; install it with: pip install 'streamlstm[live]'\n"
     )
+
+
+def test_a_line_on_which_learning_diverges_leaves_a_screen_that_can_be_drawn():
+    text = LiveText(StreamPredictor(config=TINY, optimizer=SGD(lr=1e38)))
+    text.add("a line that is longer than two windows, so that the weights are updated twice")
+    with pytest.raises(FloatingPointError):
+        text.finish_line()
+    assert text.guesses_view(1, 80)

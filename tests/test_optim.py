@@ -180,3 +180,13 @@ def test_gradients_add_row_by_row():
 def test_a_number_that_is_0_or_infinite_in_float32_is_refused(options):
     with pytest.raises(ValueError, match="above 0"):
         Adam(**options)
+
+
+@pytest.mark.parametrize("value", ["x", None, True])
+def test_a_hyper_parameter_that_is_no_number_is_refused_by_name(value):
+    with pytest.raises(TypeError, match=f"adam: lr must be a number, not {value!r}"):
+        Adam(lr=value)
+
+
+def test_a_number_of_numpy_becomes_one_that_json_knows():
+    assert type(RMSprop(lr=np.float32(0.5)).lr) is float

@@ -451,7 +451,7 @@ def test_a_heat_map_by_word_and_an_explanation_by_line_are_refused(tmp_path, opt
 def test_explain_reports_on_each_expert_and_on_all_together(tmp_path):
     (tmp_path / "text").write_text("the same words, the same words\n" * 9)
     header, *rows = run("score", tmp_path / "text", *TINY, "--explain").stdout.decode().splitlines()
-    assert header.split("\t") == ["share", "bits_per_symbol", "weight", "expert", "file"]
+    assert header.split("\t") == ["active", "bits_per_symbol", "weight", "expert", "file"]
     table = {row.split("\t")[3]: [float(cell) for cell in row.split("\t")[:3]] for row in rows}
     assert list(table) == [*EXPERTS, "all together"]
     assert table["network"][0] == 1
@@ -489,3 +489,20 @@ def test_explain_of_a_text_model_may_have_characters_at_the_border_of_a_block(tm
 def test_by_accepts_char_for_character():
     one, other = (run("score", *TINY, "--by", by, stdin=b"abc").stdout for by in ("char", "character"))
     assert one == other != b""
+
+
+@pytest.mark.parametrize("act", [score_by, expert_report, lambda a, parts: compare(a, a.fork(), parts)])
+@pytest.mark.parametrize("tokens", [np.array([97, 98]), [np.array([97, 98])], [97, 98]])
+def test_tokens_are_refused_where_a_text_is_needed(act, tokens):
+    with pytest.raises(TypeError, match=r"takes str or bytes; decode tokens first"):
+        list(act(READER.fork(), tokens))
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_any_kind_of_bytes_is_one_part_of_a_text(kind):
+    assert rows(kind(TEXT), "word") == rows([TEXT], "word") == rows([kind(TEXT)], "word")
+
+
+def test_a_predictor_is_not_compared_with_itself():
+    with pytest.raises(ValueError, match=r"pass b=a\.fork\(\)"):
+        compare(READER, READER, TEXT)

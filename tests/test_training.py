@@ -7,6 +7,7 @@ import pytest
 from nets import random_tokens, theta_of
 
 from streamlstm import Config, StreamPredictor, Vocabulary
+from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.tasks.training import GROUP, Trainer, TrainingPlan
 
 LETTERS = Vocabulary.from_text("abcdefghij")
@@ -48,13 +49,13 @@ def test_a_run_that_was_stopped_resumes_to_the_same_last_bit(tmp_path, stop):
 @pytest.mark.parametrize(
     ("text", "config", "plan", "what"),
     [
-        (TEXT[:-1], SMALL, PLAN, "holds another run, with another training text; use"),
-        (TEXT, Config(hidden=13, layers=2, window=5), PLAN, "with hidden 12, not 13; use"),
+        (TEXT[:-1], SMALL, PLAN, r"belongs to a different run \(another training text\); use"),
+        (TEXT, Config(hidden=13, layers=2, window=5), PLAN, r"\(hidden 12, not 13\); use"),
         (
             TEXT,
             SMALL,
             TrainingPlan(epochs=4, batch=PLAN.batch, window=6, chunk=50, warmup=3),
-            "with epochs 3, not 4; use",
+            r"\(epochs 3, not 4\); use",
         ),
     ],
 )
@@ -62,6 +63,32 @@ def test_the_state_of_another_run_is_refused(tmp_path, text, config, plan, what)
     Trainer(TEXT, LETTERS, SMALL, PLAN).save(tmp_path / "run")
     with pytest.raises(ValueError, match=what):
         Trainer(text, LETTERS, config, plan).restore(tmp_path / "run")
+
+
+@pytest.mark.parametrize("missing", ["theta", "slots", "carried.0", "optimizer", "step"])
+def test_a_file_in_which_something_is_missing_is_refused_and_changes_nothing(tmp_path, missing):
+    trained().save(tmp_path / "run")
+    arrays, values = read_checkpoint(tmp_path / "run")
+    arrays.pop(missing, None), values.pop(missing, None)
+    write_checkpoint(tmp_path / "run", arrays, values)
+    trainer, untouched = Trainer(TEXT, LETTERS, SMALL, PLAN), Trainer(TEXT, LETTERS, SMALL, PLAN)
+    with pytest.raises(ValueError, match=f"run is not a usable training run: '{missing}' is missing"):
+        trainer.restore(tmp_path / "run")
+    assert next(trainer.run()) == next(untouched.run())
+    assert np.array_equal(trainer.theta, untouched.theta)
+
+
+def test_a_plan_takes_the_numbers_of_numpy_and_can_be_saved(tmp_path):
+    plan = replace(PLAN, batch=np.int64(PLAN.batch), lr=np.float32(0.5), epochs=np.int32(3))
+    Trainer(TEXT, LETTERS, SMALL, plan).save(tmp_path / "run")
+    Trainer(TEXT, LETTERS, SMALL, replace(PLAN, lr=0.5)).restore(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["epochs", "lr", "beta2", "clip", "batch"])
+@pytest.mark.parametrize("value", ["x", None, True])
+def test_what_is_no_number_is_refused_with_the_name_of_the_argument(name, value):
+    with pytest.raises((TypeError, ValueError), match=f"{name} must be an? .*not {value!r}"):
+        TrainingPlan(**{name: value})
 
 
 def test_training_lowers_the_surprisal_and_gives_a_predictor_that_knows_the_text():
@@ -91,9 +118,9 @@ def test_training_goes_on_from_given_weights(tmp_path):
     assert first < next(Trainer(TEXT, LETTERS, SMALL, PLAN).run()).bits - 0.1
     trainer.save(tmp_path / "run")
     Trainer(TEXT, LETTERS, SMALL, PLAN, weights=weights).restore(tmp_path / "run")
-    with pytest.raises(ValueError, match="holds another run, with other initial weights; use"):
+    with pytest.raises(ValueError, match=r"different run \(other initial weights\); use"):
         Trainer(TEXT, LETTERS, SMALL, PLAN).restore(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"with lr 0.004, not 0.5; use"):
+    with pytest.raises(ValueError, match=r"\(lr 0.004, not 0.5\); use"):
         Trainer(TEXT, LETTERS, SMALL, replace(PLAN, lr=0.5), weights=weights).restore(tmp_path / "run")
 
 

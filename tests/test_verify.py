@@ -145,3 +145,9 @@ StreamPredictor.predict = lambda self: predict(self) * 2
     assert result.returncode == 1
     assert re.match(rb"normalised +FAILED .*\d", result.stdout)
     assert re.fullmatch(rb"streamlstm: normalised: before symbol 0 the sum is 2.0[^\n]*\n", result.stderr)
+
+
+def test_one_block_is_not_several():
+    figures = {result.check: result.figures for result in verify(text(20), StreamPredictor(config=Config(hidden=16)))}
+    assert "1 block of random sizes" in figures["one pass"]
+    assert re.fullmatch(r"symbols replaced from \d+ and from \d+: earlier bits unchanged", figures["causal"])

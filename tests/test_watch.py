@@ -215,6 +215,11 @@ def test_a_frozen_model_learns_nothing():
 # A model per key
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_line_may_be_any_kind_of_bytes(kind):
+    assert watched(map(kind, CALM[:9]))[1] == watched(CALM[:9])[1]
+
+
 def test_each_key_has_a_model_of_its_own():
     other = [b"host-b disk %d at 71 %% of /var\n" % (n % 3) for n in range(300)]
     mixed = [line for n in range(300) for line in (b"host-a " + CALM[n], other[n])]
@@ -229,7 +234,7 @@ def test_the_least_recently_used_model_is_dropped_with_a_note_and_its_key_starts
     _, lines = watched([b"a 1\n", b"b 1\n", b"a 1\n", b"c 1\n", b"b 1\n"], key_regex="^.", max_keys=2)
     assert [note for line in lines for note in line.notes] == [
         f"dropped the model of key {old!r} to make one for {new!r}: max_keys is 2 ({n} dropped so far); "
-        "a model that starts anew detects less"
+        "a new model misses more until it has read enough lines"
         for old, new, n in (("b", "c", 1), ("a", "b", 2))
     ]
     assert lines[4].bits_per_char == lines[1].bits_per_char

@@ -9,7 +9,7 @@ def main() -> None:
 
     stdout is buffered, and a character that its encoding lacks is written as an escape.
     """
-    from ..tasks.input import exit_at_once, handle_stop_signals
+    from ..tasks.signals import exit_at_once, handle_stop_signals
 
     handle_stop_signals(exit_at_once)  # until the command has begun
     if sys.stderr is None:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import logging
 import os
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 import typer
 
-from ..tasks.input import Interruptible
+from ..tasks.signals import Interrupted, Interruptible
 from .options import ModelOptions
 
 if TYPE_CHECKING:
@@ -38,27 +39,32 @@ app = typer.Typer(
 
 @contextlib.contextmanager
 def saving(model: "StreamPredictor | Watcher", path: Path | None) -> "Iterator[Callable[[], None]]":
-    """Save the model to `path`, if there is one, however the block ends, unless the model has diverged.
+    """Save the model to `path`, if there is one, at the end of the block, after a first signal, and if output fails.
 
-    Yields a function to be called between two records, which saves it every `SAVE_SECONDS` as well.
+    After a second signal or any other exception, the model is not saved, because it could be wrong.
+    Yields a function to be called between two records, which saves it every `SAVE_SECONDS` as well. If it cannot, it
+    logs a warning.
     """
     saved = time.monotonic()
 
     def save_if_due() -> None:
         nonlocal saved
-        if path is not None and time.monotonic() - saved >= SAVE_SECONDS:
+        if path is None or time.monotonic() - saved < SAVE_SECONDS:
+            return
+        try:
             model.save(path)
-            saved = time.monotonic()
+        except OSError as error:
+            logging.getLogger("streamlstm").warning("not saved yet: %s", _os_message(error))
+        saved = time.monotonic()
 
-    has_diverged = False
     try:
         yield save_if_due
-    except FloatingPointError:
-        has_diverged = True
-        raise
-    finally:
-        if path is not None and not has_diverged:
+    except (Interrupted, OSError) as error:
+        if path is not None and not getattr(error, "at_once", False):
             model.save(path)
+        raise
+    if path is not None:
+        model.save(path)
 
 
 def leave(code: int, message: object = "", flush: bool = True) -> NoReturn:
@@ -112,8 +118,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def _reported(error: Exception) -> tuple[int, str]:
     """The exit code and the message of an error: one that names the user's input, or a bug of ours."""
     if isinstance(error, OSError):
-        what = error.strerror or str(error)
-        return INPUT_ERROR, f"{error.filename}: {what}" if error.filename else what
+        return INPUT_ERROR, _os_message(error)
     if isinstance(error, MemoryError):
         return INPUT_ERROR, f"there is not enough memory: {error or 'try a smaller shape'}"
     if isinstance(error, UnicodeError) or (
@@ -121,7 +126,13 @@ def _reported(error: Exception) -> tuple[int, str]:
     ):
         return INPUT_ERROR, str(error)
     what = traceback.format_exception_only(error)[-1].strip()
-    return INTERNAL_ERROR, f"internal error: {what}; please report it, with the output of --debug"
+    request = "please report it, with the output of `streamlstm --debug COMMAND …`"
+    return INTERNAL_ERROR, f"internal error: {what}; {request}"
+
+
+def _os_message(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
 
 
 def _is_from_this_package(error: Exception) -> bool:
@@ -133,12 +144,11 @@ def _is_from_this_package(error: Exception) -> bool:
 
 def _show_log() -> None:
     """Write what the package logs, from INFO on, to stderr."""
-    import logging
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("streamlstm: %(message)s"))
     logger = logging.getLogger("streamlstm")
-    logger.addHandler(handler)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("streamlstm: %(message)s"))
+        logger.addHandler(handler)
     logger.setLevel(logging.INFO)
 
 

@@ -21,7 +21,7 @@ OutputFile = Annotated[
 
 @command
 def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) -> None:
-    """Compress a file without loss, with the predictions of a model.
+    """Compress a file losslessly, using a model's predictions.
 
     Reads FILE or stdin; writes to -o or stdout. To restore the file, give decompress the same model and options.
 
@@ -50,7 +50,7 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
     """Restore a file that compress has written, on any machine.
 
     Reads FILE or stdin; writes to -o or stdout. If the input is damaged, -o writes no file, and stdout gets the data
-    before the damage. Takes longer than compress unless there is a second core.
+    before the damage. Slower than compress unless a second core is free.
 
     \b
       streamlstm decompress < folder.slz | tar x
@@ -60,13 +60,14 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
     from ..tasks.compress import decompress_file
     from ..tasks.input import open_input
 
+    predictor = model.predictor()
     with open_input(file) as source, _opened(output, file) as target, Bar(None, 0, 1) as bar:
 
         def report(n_read: int, n_written: int) -> None:
             bar.show(n_written, f"{n_read:,} bytes read, {100 * n_read / n_written:.1f} %")
 
         try:
-            decompress_file(source, target, model.predictor(), report)
+            decompress_file(source, target, predictor, report)
         except ValueError as error:
             raise ValueError(f"{'stdin' if file == '-' else file}: {error}") from None
 

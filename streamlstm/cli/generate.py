@@ -41,7 +41,7 @@ def generate(
       streamlstm generate --model book.safetensors --top-k 20 --top-p 0.9
     """
     from ..tasks.generate import generate as generate_symbols
-    from ..tasks.input import Interruptible
+    from ..tasks.signals import Interruptible
 
     predictor = load_model(model)
     symbols = generate_symbols(predictor, length, prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)

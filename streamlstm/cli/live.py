@@ -14,7 +14,7 @@ from .options import ModelOptions, SaveFile
 
 if TYPE_CHECKING:
     from ..render.live import LiveText
-    from ..tasks.input import Interruptible
+    from ..tasks.signals import Interruptible
 
 KEYS = " Tab accept   Backspace delete   Ctrl-L learning on/off   Ctrl-D end"
 POLL_SECONDS = 0.1
@@ -52,7 +52,7 @@ def live(
         check_target(save)
 
     from ..render.live import LiveText
-    from ..tasks.input import Interruptible
+    from ..tasks.signals import Interruptible
 
     text = LiveText(model.predictor())
     with Interruptible() as control:
@@ -72,19 +72,16 @@ def _run(text: "LiveText", top: int, control: "Interruptible", save_if_due: Call
     """Show the screen until Ctrl-D, Ctrl-C, a signal, or the end of the terminal."""
     import asyncio
 
-    from ..tasks.input import STOP_SIGNALS
+    from ..tasks.signals import STOP_SIGNALS
 
     application = _application(text, top, control)
 
     async def stop_when_interrupted() -> None:
-        try:
-            while not control.interrupted:
-                await asyncio.sleep(POLL_SECONDS)
-                save_if_due()
-            if not application.is_done:
-                application.exit()
-        except OSError as error:  # it could not be saved
-            application.exit(exception=error)
+        while not control.interrupted:
+            await asyncio.sleep(POLL_SECONDS)
+            save_if_due()
+        if not application.is_done:
+            application.exit()
 
     def pre_run() -> None:
         application.create_background_task(stop_when_interrupted())

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from ..optim import Optimizer
     from ..predictor import StreamPredictor
-    from ..tasks.input import Interruptible
+    from ..tasks.signals import Interruptible
 
 Input = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stdin.", show_default=False)]
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Files; - is stdin.")]
@@ -36,14 +36,20 @@ class ModelOptions:
     ] = None
     learn: Annotated[
         Optional[bool],
-        typer.Option("--learn/--freeze", help="Learn from each symbol, or keep the weights as they are. [as saved]"),
+        typer.Option(
+            "--learn/--freeze",
+            help="Learn from each symbol, or keep the weights as they are. [learn; a saved model: as saved]",
+        ),
     ] = None
     hidden: Annotated[Optional[int], _fresh("N", "hidden units per layer. [64]")] = None
     layers: Annotated[Optional[int], _fresh("N", "layers. [3]")] = None
     window: Annotated[Optional[int], _fresh("N", "symbols between two updates of the weights. [16]")] = None
     memory: Annotated[
         Optional[bool],
-        typer.Option("--memory/--no-memory", help="Mix in counts of what followed similar contexts. [memory]"),
+        typer.Option(
+            "--memory/--no-memory",
+            help="Mix in counts of what followed similar contexts. [memory; a saved model: as saved]",
+        ),
     ] = None
     memory_bits: Annotated[Optional[int], _fresh("N", "2^N pages of 64 bytes in the memory. [20]")] = None
     connections: Annotated[Optional[str], _fresh("KIND", "skip or stacked. [skip]")] = None

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..predictor import StreamPredictor
     from ..render.formats import Format
 
-UNITS = {"character": "character", "char": "character", "symbol": "symbol"}
-"""What --by accepts, and what it stands for."""
+LEVELS = ("character", "symbol")
+"""What --by accepts."""
 
 
 @command
@@ -28,7 +28,9 @@ def predict(
     format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv or jsonl; heat maps: ansi, html.")] = "text",
     by: Annotated[
         Optional[str],
-        typer.Option(metavar="UNIT", help="A record per character, or per symbol (a byte). [symbol for tsv and jsonl]"),
+        typer.Option(
+            metavar="LEVEL", help="character, or symbol (a byte). [character; symbol for tsv, jsonl and --explain]"
+        ),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add what each expert of the memory predicted, in bits, and its weight.")
@@ -52,11 +54,12 @@ def predict(
     """
     from ..checkpoint import check_target
     from ..render.formats import FORMATS
-    from ..tasks.input import Interruptible, is_live, open_input
+    from ..tasks.input import is_live, open_input
+    from ..tasks.signals import Interruptible
 
-    _check(format, by, top, explain, quiet)
+    level = _check(format, by, top, explain, quiet)
     form = FORMATS[format]
-    by = UNITS[by] if by else "symbol" if explain else form.by
+    by = level or ("symbol" if explain else form.by)
     control, out, total = Interruptible(), sys.stdout, 0.0
     with open_input(file) as source:
         predictor, parts = model.open(source, control)
@@ -110,17 +113,17 @@ def _observed(
             index += len(block)
 
 
-def _check(format: str, by: str | None, top: int, explain: bool, quiet: bool) -> None:
-    """Raise ValueError for an invalid option, or for two that exclude each other."""
+def _check(format: str, by: str | None, top: int, explain: bool, quiet: bool) -> str | None:
+    """The level that --by names. Raises ValueError for an invalid option, or for two that exclude each other."""
     from ..render.formats import FORMATS
+    from ..tasks.score import check_choice, check_level
 
-    if format not in FORMATS:
-        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
-    if by is not None and by not in UNITS:
-        raise ValueError(f"--by must be character or symbol, not {by!r}")
+    check_choice("--format", format, FORMATS)
+    level = None if by is None else check_level("--by", by, LEVELS)
     if top < 0:
         raise ValueError(f"--top must be at least 0, not {top}")
-    if explain and (UNITS.get(by or "") == "character" or format in ("ansi", "html")):
+    if explain and (level == "character" or format in ("ansi", "html")):
         raise ValueError("--explain reports on symbols, and only in the formats text, tsv and jsonl")
     if explain and quiet:
         raise ValueError("--explain adds to the records, but --quiet writes none; use one or the other")
+    return level

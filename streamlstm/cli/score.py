@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..predictor import StreamPredictor
     from ..render.progress import FilesBar
     from ..render.records import ScoreTable
-    from ..tasks.input import Interruptible
     from ..tasks.score import FileReaders
+    from ..tasks.signals import Interruptible
 
 FORMATS = ("text", "tsv", "jsonl", "ansi", "html")
 HEAT_MAPS = ("ansi", "html")
@@ -28,7 +28,7 @@ HEAT_MAPS = ("ansi", "html")
 def score(
     model: ModelOptions,
     files: Annotated[
-        Optional[list[str]], typer.Argument(metavar="[FILE]…", help="Files; - is stdin.", show_default=False)
+        Optional[list[str]], typer.Argument(metavar="FILE", help="Files; - is stdin.", show_default=False)
     ] = None,
     by: Annotated[
         Optional[str],
@@ -67,8 +67,8 @@ def score(
     """
     from ..render.progress import FilesBar
     from ..render.records import ScoreTable
-    from ..tasks.input import Interruptible
     from ..tasks.score import BOUNDARIES, RESETS, UNITS, FileReaders, check_choice, check_level
+    from ..tasks.signals import Interruptible
 
     level = check_level("--by", by or ("line" if compare else "file"))
     check_choice("--unit", unit, UNITS)
@@ -82,6 +82,8 @@ def score(
     if explain and (compare or level != "file" or format not in ("text", "tsv")):
         raise ValueError("--explain reports on whole files, as text or tsv; use it without --compare")
     files = files or ["-"]
+    if model.vocab == "text" and len(files) > 1 and context_reset == "never":
+        raise ValueError("--vocab text takes its characters from one file; use --vocab bytes")
     check_files(files)
     options = [replace(model, model=name) for name in compare] if compare else [model]
 
@@ -101,7 +103,7 @@ def score(
                 _score(inputs, table, bar, by=level, word_boundary=word_boundary, context_reset=context_reset)
 
 
-class Input(NamedTuple):
+class OpenedFile(NamedTuple):
     """A file that is open, the predictors that read it, and its parts as they arrive."""
 
     file: str
@@ -110,13 +112,13 @@ class Input(NamedTuple):
     parts: Iterable[bytes]
 
 
-def _opened(files: list[str], readers: "FileReaders", control: "Interruptible") -> Iterator[Input]:
+def _opened(files: list[str], readers: "FileReaders", control: "Interruptible") -> Iterator[OpenedFile]:
     """Open one file after the other."""
     from ..tasks.input import open_input
 
     for file in files:
         with open_input(file) as source:
-            yield Input(file, source, *readers.open(_parts(source, control)))
+            yield OpenedFile(file, source, *readers.open(_parts(source, control)))
 
 
 def _parts(source: BinaryIO, control: "Interruptible") -> Iterator[bytes]:
@@ -127,7 +129,7 @@ def _parts(source: BinaryIO, control: "Interruptible") -> Iterator[bytes]:
     control.raise_if_interrupted()
 
 
-def _score(inputs: Iterator[Input], table: "ScoreTable", bar: "FilesBar", **options: str) -> None:
+def _score(inputs: Iterator[OpenedFile], table: "ScoreTable", bar: "FilesBar", **options: str) -> None:
     """Write a record for each unit, or for each file."""
     from ..tasks.input import is_live
     from ..tasks.score import compare, score_by
@@ -151,12 +153,12 @@ def _score(inputs: Iterator[Input], table: "ScoreTable", bar: "FilesBar", **opti
         bar.done(file)
 
 
-def _explain(inputs: Iterator[Input]) -> None:
+def _explain(inputs: Iterator[OpenedFile]) -> None:
     """Write a line for each file and expert: how often it was active, its surprisal, and its weight."""
-    from ..tasks.characters import escaped_text
+    from ..render.escape import escaped_text
     from ..tasks.score import expert_report
 
-    header = "share\tbits_per_symbol\tweight\texpert\tfile\n"
+    header = "active\tbits_per_symbol\tweight\texpert\tfile\n"
     for file, _, (predictor,), parts in inputs:
         check_experts(predictor)
         sys.stdout.write(header)
@@ -166,7 +168,7 @@ def _explain(inputs: Iterator[Input]) -> None:
         sys.stdout.flush()
 
 
-def _draw(inputs: Iterator[Input], format: str) -> None:
+def _draw(inputs: Iterator[OpenedFile], format: str) -> None:
     """Write the heat map of the characters of a file."""
     from ..render.formats import FORMATS
     from ..tasks.characters import character, split_characters, trace_characters

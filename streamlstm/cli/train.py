@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..kernels.arrays import F32
     from ..model import Config
-    from ..tasks.input import Interruptible
+    from ..tasks.signals import Interruptible
     from ..tasks.training import Trainer
     from ..vocabulary import Vocabulary
 
@@ -74,7 +74,7 @@ def train(
     """
     from ..checkpoint import check_target
     from ..kernels.cores import n_cores
-    from ..tasks.input import Interruptible
+    from ..tasks.signals import Interruptible
     from ..tasks.training import Trainer, TrainingPlan, streams_for
 
     check_files(files)

@@ -12,7 +12,7 @@ from .options import Input, ModelOptions, SaveFile, is_saved
 
 if TYPE_CHECKING:
     from ..render.lines import LinePrinter, StatusLine
-    from ..tasks.input import Interruptible
+    from ..tasks.signals import Interruptible
     from ..tasks.watch import WatchedLine
 
 
@@ -29,7 +29,9 @@ def watch(
     format: Annotated[str, typer.Option(metavar="FORMAT", help="text or jsonl.")] = "text",
     key_regex: Annotated[
         Optional[str],
-        typer.Option(metavar="REGEX", help="Keep a separate model per match of REGEX (of its first group)."),
+        typer.Option(
+            metavar="REGEX", help="Keep a separate model for each distinct match of REGEX (or of its first group)."
+        ),
     ] = None,
     max_keys: Annotated[
         Optional[int],
@@ -47,8 +49,8 @@ def watch(
     recent lines, with the surprising part marked. Lines are printed unaltered, except that control characters are
     escaped in jsonl and on a terminal, and that lines are truncated after 16,384 bytes, with a note on stderr.
     The model does not learn from flagged lines, unless many of them come in a burst. With --key-regex, the least
-    recently used model is dropped when there are too many; its key starts again with a new model, which detects less.
-    --model continues from what --save wrote.
+    recently used model is dropped when there are too many; its key starts again with a new model, and a new model
+    misses more until it has read enough lines. --model continues from what --save wrote.
 
     \b
       tail -F app.log | streamlstm watch
@@ -57,8 +59,9 @@ def watch(
     """
     from ..checkpoint import check_target
     from ..render.lines import FORMATS, LinePrinter, StatusLine
-    from ..tasks.input import Interruptible, open_input
+    from ..tasks.input import open_input
     from ..tasks.score import check_choice
+    from ..tasks.signals import Interruptible
     from ..tasks.watch import Watcher
 
     check_choice("--format", format, FORMATS)

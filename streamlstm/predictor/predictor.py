@@ -167,8 +167,9 @@ class StreamPredictor:
         n_weights = sum(weight.size for weight in self.weights().values())
         kind = "bytes" if vocabulary.characters is None else f"text, unknown {vocabulary.unknown!r}"
         options = ", ".join(f"{name} {value:g}" for name, value in asdict(self.optimizer).items())
+        layers = "1 layer" if config.layers == 1 else f"{config.layers} layers"
         own = {
-            "network": f"{config.layers} layers of {config.hidden}, {config.connections}, window {config.window}",
+            "network": f"{layers} of {config.hidden}, {config.connections}, window {config.window}",
             "weights": f"{n_weights:,}",
             "memory": f"2**{config.memory_bits} pages of 64 bytes" if config.memory else "none",
             "vocabulary": f"{len(vocabulary)} symbols ({kind})",
@@ -387,4 +388,4 @@ def _unpickled(cls: type[StreamPredictor], checkpoint: bytes) -> StreamPredictor
 
 def _require_count(k: int) -> None:
     if k < 0:
-        raise ValueError(f"the number of symbols must be at least 0, not {k}")
+        raise ValueError(f"top must be at least 0, not {k}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 
 from ..predictor import Trace
-from ..tasks.characters import escaped
+from .escape import escaped
 from .heat import EDGES, PALETTES, levels, rgb
 
 _RESET = "\x1b[0m"

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from unicodedata import combining, east_asian_width
 
 from ..memory.memory import EXPERTS
 from ..predictor import Trace
-from ..tasks.characters import character, escaped, json_string
+from ..tasks.characters import character
 from .ansi import ansi_legend, ansi_text
+from .escape import display_width, escaped, json_string
 from .page import page_data, page_end, page_start
 
 SymbolOf = Callable[[int], str | bytes]
@@ -48,8 +48,7 @@ def _narrow(symbol: str | bytes) -> str:
 
 def _padded(name: str, width: int) -> str:
     """A name padded with spaces to a width in terminal columns, of which a wide character takes two."""
-    taken = sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in name)
-    return name + " " * (width - taken)
+    return name + " " * (width - display_width(name))
 
 
 def _item(symbol: str | bytes) -> str:

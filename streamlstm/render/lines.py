@@ -2,12 +2,12 @@
 
 import json
 import time
-import unicodedata
 from collections import deque
 from types import TracebackType
 from typing import BinaryIO, TextIO
 
 from ..tasks.watch import WatchedLine
+from .escape import display_width, printable_json, terminal_text
 
 FORMATS = ("text", "jsonl")
 HEADER = "     line  bits_per_char        z    text\n"
@@ -35,10 +35,7 @@ def format_json(line: WatchedLine, number: int, *, with_key: bool = False) -> st
     }
     if with_key:
         record["key"] = line.key
-    text = json.dumps(record, ensure_ascii=False)
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-    return text + "\n"
+    return printable_json(json.dumps(record, ensure_ascii=False)) + "\n"
 
 
 def format_line(line: WatchedLine, number: int, *, terminal: bool = False, colour: bool = False) -> str:
@@ -67,16 +64,7 @@ def format_line(line: WatchedLine, number: int, *, terminal: bool = False, colou
 
 
 def _shown(text: str, terminal: bool) -> str:
-    return "".join(map(_escaped, text)) if terminal else text
-
-
-def _escaped(character: str) -> str:
-    """A character as a terminal can show it: an escape if it is not printable."""
-    if character.isprintable() or character == "\t":
-        return character
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
+    return terminal_text(text) if terminal else text
 
 
 def _marks(line: WatchedLine, margin: str, terminal: bool) -> str:
@@ -93,14 +81,7 @@ def _blank(character: str, terminal: bool) -> str:
     """White space as wide as a character is shown; a tab stays a tab."""
     if character == "\t":
         return character
-    return " " * sum(_width(c) for c in (_escaped(character) if terminal else character))
-
-
-def _width(character: str) -> int:
-    """The number of terminal columns that a character takes."""
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return " " * display_width(_shown(character, terminal))
 
 
 class StatusLine:

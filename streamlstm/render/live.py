@@ -9,7 +9,8 @@ from itertools import groupby
 import numpy as np
 
 from ..predictor import StreamPredictor
-from ..tasks.characters import escaped, top_characters
+from ..tasks.characters import top_characters
+from .escape import escaped
 from .heat import levels
 
 UNDO = 500
@@ -146,8 +147,10 @@ class LiveText:
         """Observe the line so far with the learner, and begin another line."""
         self._before.clear()
         del self.reader  # weights that no fork shares need not be copied before they change
-        self.learner.observe_many("".join(typed.character for typed in self.typed[self._line_start :]))
-        self._start_line()
+        try:
+            self.learner.observe_many("".join(typed.character for typed in self.typed[self._line_start :]))
+        finally:
+            self._start_line()
 
     def delete_last(self) -> None:
         """Delete the last character of the line."""

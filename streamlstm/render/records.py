@@ -7,9 +7,9 @@ from functools import lru_cache
 from itertools import repeat, zip_longest
 from typing import Any
 
-from ..tasks.characters import escaped_text, json_string
 from ..tasks.score import UNITS, check_choice, check_level
 from ..tasks.units import Scores
+from .escape import escaped_text, json_string
 
 FORMATS = ("text", "tsv", "jsonl")
 CACHED_LENGTH = 32

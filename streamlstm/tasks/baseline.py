@@ -18,7 +18,7 @@ MIN_RECENT, MAX_RECENT = 50, 500
 their scores say little about later ones."""
 
 MAX_RECENT_BY_AGE = 100
-"""A baseline of `BaselinesByAge` keeps at most so many scores."""
+"""A baseline of `BaselinesByAge` keeps at most this many scores."""
 
 MIN_DEVIATION = 0.3
 """The smallest robust standard deviation, in bits per character."""
@@ -123,7 +123,7 @@ class BaselinesByAge:
         self._baselines[index].add(score, length)
 
     def latest(self, age: int, n_scores: int) -> Baseline | None:
-        """The baseline for the greatest age, up to this one, with at least so many scores; None if none has."""
+        """The baseline for the greatest age, up to this one, with at least this many scores; None if none has."""
         candidates = self._baselines[: age.bit_length() + 1]
         return next((baseline for baseline in reversed(candidates) if baseline.n_scores >= n_scores), None)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import heapq
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -47,42 +46,6 @@ def character(id: int) -> str | bytes:
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
-def escaped(symbol: str | bytes) -> str:
-    r"""A symbol as text for a table: itself, or an escape such as \n or \xff if it is not printable.
-
-    >>> escaped("é"), escaped("\n"), escaped(b"\xff"), escaped("\\")
-    ('é', '\\n', '\\xff', '\\\\')
-    """
-    if isinstance(symbol, bytes):
-        return "".join(f"\\x{byte:02x}" for byte in symbol)
-    if symbol == "\\":
-        return "\\\\"
-    return symbol if symbol.isprintable() else symbol.encode("unicode_escape").decode()
-
-
-def escaped_text(text: str) -> str:
-    r"""A text for one cell of a table: each character that is not printable is escaped, and each backslash.
-
-    >>> print(escaped_text("a\tb \udcff"))
-    a\tb \xff
-    """
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(escaped(c.encode("utf-8", "surrogateescape") if "\udc80" <= c <= "\udcff" else c) for c in text)
-
-
-def json_string(text: str) -> str:
-    r"""A text as a JSON string; characters that are not printable, which a terminal might obey, are escaped.
-
-    >>> print(json_string("é\x9b\n"))
-    "é\u009b\n"
-    """
-    quoted = json.dumps(text, ensure_ascii=False)
-    if quoted.isprintable():
-        return quoted
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted)
-
-
 def _id(symbol: str | bytes) -> int:
     return ord(symbol) if isinstance(symbol, str) else BYTES_ID + int.from_bytes(symbol, "big")
 
@@ -101,7 +64,8 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
     With a byte vocabulary this is a best-first search over the first bytes of characters, which stops when no remaining
     one can be among the best k. The probabilities are exact: the product of those of the bytes. An item of `bytes` is
     not a character: a byte that cannot begin one, or the first bytes of one with the probability that it ends there.
-    With a text vocabulary this is `predictor.top(k)`. The predictor must be between two characters.
+    With a text vocabulary this is `predictor.top(k)`. The predictor must be between two characters. Raises ValueError
+    for k below 0.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
@@ -109,10 +73,8 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
     >>> [(symbol, round(p, 1)) for symbol, p in top_characters(predictor, 1)]
     [('é', 1.0)]
     """
-    if predictor.vocabulary.characters is not None:
+    if k < 1 or predictor.vocabulary.characters is not None:
         return predictor.top(k)
-    if k < 1:
-        return []
     root = predictor.fork(learning=False)
     chances = root.predict().astype(np.float64)
     best = np.sort(np.delete(chances, _LEADS))[-k:].tolist()  # the chances of the best k symbols found so far

@@ -62,7 +62,7 @@ BLOCK = 8192
 """Bytes read at once."""
 
 Bytes = bytes | bytearray | memoryview
-Report = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with the numbers of bytes read and written so far."""
 
 
@@ -96,7 +96,7 @@ def decompress(blob: Bytes, predictor: StreamPredictor) -> bytes:
 
 
 def compress_file(
-    source: BinaryIO, target: BinaryIO, predictor: StreamPredictor, report: Report = lambda n_read, n_written: None
+    source: BinaryIO, target: BinaryIO, predictor: StreamPredictor, report: OnProgress = lambda n_read, n_written: None
 ) -> tuple[int, int]:
     """Compress everything read from `source` into `target`, with bounded memory; see `compress`.
 
@@ -119,7 +119,7 @@ def compress_file(
 
 
 def decompress_file(
-    source: BinaryIO, target: BinaryIO, predictor: StreamPredictor, report: Report = lambda n_read, n_written: None
+    source: BinaryIO, target: BinaryIO, predictor: StreamPredictor, report: OnProgress = lambda n_read, n_written: None
 ) -> tuple[int, int]:
     """Decompress the container read from `source` into `target`, with bounded memory; see `decompress`.
 

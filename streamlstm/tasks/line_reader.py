@@ -8,6 +8,7 @@ least if those come at random, and at least every MAX_LAG lines.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +37,7 @@ class LineReader:
 
     def __init__(self, predictor: StreamPredictor) -> None:
         self.predictor = predictor
-        self._snapshot: Snapshot | None = None
-        self._since: list[Tokens] = []  # the lines since the snapshot
+        self._undo: _Undo | None = None
         self._n_kept = 0  # lines since the last one that was undone
 
     def read(self, tokens: Tokens, undoable: bool) -> F64:
@@ -45,25 +45,63 @@ class LineReader:
 
         undoable  whether `undo` may follow; reading costs less otherwise
         """
+        self.finish_undo()
         if not undoable:
-            self._snapshot, self._since = None, []
+            self._undo = None
             return self.predictor.observe_many(tokens).astype(np.float64)
-        if self._snapshot is None:
-            self._snapshot = Snapshot(self.predictor)
-        elif len(self._since) >= min(math.sqrt(self._n_kept), MAX_LAG):
-            self._snapshot.update()
-            self._since = []
+        undo = self._undo
+        if undo is None:
+            undo = _Undo.since(Snapshot(self.predictor))
+        elif len(undo.lines) >= min(math.sqrt(self._n_kept), MAX_LAG):
+            undo.snapshot.update()
+            undo = _Undo.since(undo.snapshot)
+        self._undo = undo
         bits = self.predictor.observe_many(tokens).astype(np.float64)
-        self._since.append(tokens)
+        self._undo = undo._replace(lines=(*undo.lines, tokens))
         self._n_kept += 1
         return bits
 
     def undo(self) -> None:
-        """Make the predictor what it was before the last line. Raises ValueError if that was not read as undoable."""
-        if self._snapshot is None or not self._since:
+        """Make the predictor what it was before the last line. Raises ValueError if that was not read as undoable.
+
+        After an interrupt, `finish_undo` or the next `read` completes it.
+        """
+        self.finish_undo()
+        if self._undo is None or not self._undo.lines:
             raise ValueError("there is no line to undo: none was read as undoable since the last was undone")
-        self._snapshot.restore()
-        for tokens in self._since[:-1]:
-            self.predictor.observe_many(tokens)
-        self._snapshot.update()
-        self._since, self._n_kept = [], 0
+        self._undo = self._undo._replace(lines=self._undo.lines[:-1], is_begun=True)
+        self.finish_undo()
+
+    def finish_undo(self) -> None:
+        """Complete an `undo` that was interrupted; do nothing if there is none."""
+        undo = self._undo
+        if undo is None:
+            return
+        if undo.epoch == undo.snapshot.epoch:
+            if not undo.is_begun:
+                return
+            undo.snapshot.restore()
+            for tokens in undo.lines:
+                self.predictor.observe_many(tokens)
+            self._n_kept = 0
+            undo.snapshot.update()
+        self._undo = _Undo.since(undo.snapshot)
+
+
+class _Undo(NamedTuple):
+    """What is needed to undo the last line. It is replaced as a whole, so that an interrupt leaves the old or the new.
+
+    snapshot  of the predictor before `lines`
+    epoch     of the snapshot; if the snapshot has another one, it was updated after `lines`
+    lines     the lines since the snapshot that count
+    is_begun  whether the predictor is being brought from the snapshot to the end of `lines`
+    """
+
+    snapshot: Snapshot
+    epoch: int
+    lines: tuple[Tokens, ...] = ()
+    is_begun: bool = False
+
+    @classmethod
+    def since(cls, snapshot: Snapshot) -> "_Undo":
+        return cls(snapshot, snapshot.epoch)

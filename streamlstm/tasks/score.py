@@ -28,10 +28,10 @@ from ..vocabulary import Symbols
 from .characters import split_characters
 from .units import F64, Chunk, Position, ResetPoints, Scores, Units, byte_widths, code_points, readable
 
-Parts = str | bytes | Iterable[str | bytes]
+TextParts = str | bytes | bytearray | memoryview | Iterable[str | bytes]
 """A text: in one part, or in several as they arrive. Text in bytes is UTF-8."""
 
-Part = str | bytes | bytearray | memoryview | npt.NDArray[Any]
+ScorableText = str | bytes | bytearray | memoryview | npt.NDArray[Any]
 """A text, or a part of one: characters, bytes, or an array of tokens."""
 
 LEVELS = ("symbol", "character", "word", "line", "file")
@@ -70,7 +70,7 @@ class ExpertReport(NamedTuple):
     weight: float
 
 
-def score(predictor: StreamPredictor, text: Part | Iterable[Part]) -> Score:
+def score(predictor: StreamPredictor, text: ScorableText | Iterable[ScorableText]) -> Score:
     """Observe a text, in one part or in several, and return its surprisal.
 
     >>> from streamlstm import StreamPredictor
@@ -86,13 +86,13 @@ def score(predictor: StreamPredictor, text: Part | Iterable[Part]) -> Score:
     return Score(n_symbols, total)
 
 
-def expert_report(predictor: StreamPredictor, parts: Parts) -> list[ExpertReport]:
+def expert_report(predictor: StreamPredictor, parts: TextParts) -> list[ExpertReport]:
     """Observe a text, and report on each expert of the memory and, last, on the mixture of all.
 
-    Raises ValueError for a predictor without a memory.
+    Raises ValueError for a predictor without a memory, and TypeError for an array of tokens.
     """
     n, total, sums = 0, 0.0, np.zeros((3, len(EXPERTS)))
-    for text in split_characters(_text_parts(parts)):
+    for text in split_characters(_text_parts("expert_report", parts)):
         trace = predictor.trace(readable(text, predictor.vocabulary), 0, explain=True)
         assert trace.experts is not None
         bits, weights = trace.experts[..., 0], trace.experts[..., 1]
@@ -128,7 +128,7 @@ def score_many(predictor: StreamPredictor, texts: Sequence[Symbols], prefix: Sym
 
 def score_by(
     predictor: StreamPredictor,
-    parts: Parts,
+    parts: TextParts,
     by: str = "word",
     *,
     word_boundary: str = "trailing",
@@ -141,7 +141,8 @@ def score_by(
     context_reset  reset the context before each line, before each paragraph (blank-line), or never; file means never
                    here, because all parts are one file
 
-    Raises ValueError for any other value of these, or for a symbol that the vocabulary does not have.
+    Raises ValueError for any other value of these, or for a symbol that the vocabulary does not have, and TypeError for
+    an array of tokens.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
@@ -156,7 +157,7 @@ def score_by(
     by = check_level("by", by)
     check_choice("word_boundary", word_boundary, BOUNDARIES)
     check_choice("context_reset", context_reset, RESETS)
-    chunks = _chunks(predictor, _text_parts(parts), context_reset)
+    chunks = _chunks(predictor, _text_parts("score_by", parts), context_reset)
     if by == "symbol" and predictor.vocabulary.characters is None:
         return (_bytes_of(chunk) for chunk in chunks)
     return _units_of(chunks, "character" if by == "symbol" else by, by == "word" and word_boundary == "leading")
@@ -165,7 +166,7 @@ def score_by(
 def compare(
     a: StreamPredictor,
     b: StreamPredictor,
-    parts: Parts,
+    parts: TextParts,
     by: str = "line",
     *,
     word_boundary: str = "trailing",
@@ -174,13 +175,15 @@ def compare(
     """Score a text with two predictors, and yield pairs of scores of the same units.
 
     The log-likelihood ratio of a unit is its bits under `b` minus its bits under `a`: positive if `a` predicts it
-    better. Options as in `score_by`. Raises ValueError as `score_by` does, and for symbols if one model is of bytes and
-    the other of characters.
+    better. Options as in `score_by`. Raises as `score_by` does, and ValueError if `a` is `b`, and for symbols if one
+    model is of bytes and the other of characters.
     """
+    if a is b:
+        raise ValueError("compare needs two predictors; pass b=a.fork()")
     by = check_level("by", by)
     if by == "symbol" and (a.vocabulary.characters is None) != (b.vocabulary.characters is None):
         raise ValueError("a model of bytes and one of characters have no common symbols; compare them by character")
-    first, second = tee(_text_parts(parts))
+    first, second = tee(_text_parts("compare", parts))
     options = {"word_boundary": word_boundary, "context_reset": context_reset}
     return zip(score_by(a, first, by, **options), score_by(b, second, by, **options), strict=True)
 
@@ -215,15 +218,26 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
-def check_level(name: str, level: str) -> str:
-    """The level, or the one that it is an alias of. Raises ValueError for any other word."""
+def check_level(name: str, level: str, levels: Sequence[str] = LEVELS) -> str:
+    """The level, or the one that it is an alias of. Raises ValueError for any that is not one of `levels`."""
     level = ALIASES.get(level, level)
-    check_choice(name, level, LEVELS)
+    check_choice(name, level, levels)
     return level
 
 
-def _text_parts(parts: Parts) -> Iterable[str | bytes]:
-    return [parts] if isinstance(parts, str | bytes) else parts
+def _text_parts(function: str, parts: TextParts) -> Iterable[str | bytes]:
+    """The parts of a text. Raises TypeError, which names the function, where there is neither text nor bytes."""
+
+    def checked(part: Any) -> str | bytes:
+        if isinstance(part, str | bytes):
+            return part
+        if isinstance(part, bytearray | memoryview):
+            return bytes(part)
+        raise TypeError(f"{function} takes str or bytes; decode tokens first")
+
+    if isinstance(parts, str | bytes | bytearray | memoryview | np.ndarray):
+        return [checked(parts)]
+    return map(checked, parts)
 
 
 def _chunks(predictor: StreamPredictor, parts: Iterable[str | bytes], context_reset: str) -> Iterator[Chunk]:

@@ -23,6 +23,11 @@ class Snapshot:
         self._predictor, self._log = predictor, predictor.log_changes()
         self._captured = {self._log.epoch: predictor.capture(self._log)}
 
+    @property
+    def epoch(self) -> int:
+        """A number that each `update` increments; an interrupted `update` did or did not happen, and this tells."""
+        return self._log.epoch
+
     def update(self) -> None:
         """Replace the snapshot by one of the predictor as it is now.
 

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class TrainingPlan:
     chunk   symbols that stay together when the text is shuffled
     seed    of the initial weights and of the shuffling
 
-    Raises ValueError for a value out of its range.
+    Raises ValueError for a value out of its range, TypeError for a learning rate, decay or norm that is not a number.
 
     >>> TrainingPlan(epochs=2).optimizer().lr
     0.004
@@ -71,10 +72,14 @@ class TrainingPlan:
     def __post_init__(self) -> None:
         for name, smallest in (("batch", 1), ("window", 1), ("warmup", 0), ("chunk", 1), ("seed", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
                 raise ValueError(f"{name} must be an integer of at least {smallest}, not {value!r}")
-        if not 0 < self.epochs < math.inf:
-            raise ValueError(f"epochs must be a number above 0, not {self.epochs}")
+            object.__setattr__(self, name, int(value))
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, Real) or not 0 < self.epochs < math.inf:
+            raise ValueError(f"epochs must be a number above 0, not {self.epochs!r}")
+        for name in ("epochs", "lr", "beta2", "clip"):
+            if isinstance(value := getattr(self, name), np.generic):
+                object.__setattr__(self, name, value.item())
         self.optimizer()
 
     def optimizer(self) -> Adam:
@@ -272,7 +277,11 @@ class Trainer:
         )
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        """Continue the run that `save` wrote. Raises ValueError if its text, weights, config or plan differ."""
+        """Continue the run that `save` wrote.
+
+        Raises OSError if the file cannot be read, and ValueError, with nothing changed, if something is missing in it,
+        or if its text, weights, config or plan differ.
+        """
         arrays, values = read_checkpoint(path)
         for key, mine in self._identity().items():
             theirs = values.get(key)
@@ -282,12 +291,24 @@ class Trainer:
             if mine != theirs:
                 others = {"training text": "another training text", "start": "other initial weights"}
                 difference = others.get(key, f"{key} {theirs}, not {mine}")
-                raise ValueError(f"{path} holds another run, with {difference}; use the same, or delete the file")
-        self.theta[:], self.optimizer_state.slots[:] = arrays["theta"], arrays["slots"]
-        self.optimizer_state.load_state(values["optimizer"]["n_steps"], values["optimizer"]["powers"])
-        self.step = values["step"]
-        for index, group in enumerate(self._groups):
-            group.carried[:] = arrays[f"carried.{index}"]
+                raise ValueError(
+                    f"{path} belongs to a different run ({difference}); use the same text and options, or delete it"
+                )
+        try:
+            optimizer_state, step = self.optimizer_state.copy(), values["step"]
+            optimizer_state.load_state(values["optimizer"]["n_steps"], values["optimizer"]["powers"])
+            targets = {"theta": self.theta, "slots": optimizer_state.slots}
+            targets |= {f"carried.{i}": group.carried for i, group in enumerate(self._groups)}
+            saved = {name: _like(target, arrays[name], name) for name, target in targets.items()}
+            if step not in range(self.n_steps + 1):
+                raise ValueError(f"step must be from 0 to {self.n_steps}, not {step!r}")
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise ValueError(f"{path} is not a usable training run: {what}") from None
+        for name, target in targets.items():
+            target[:] = saved[name]
+        self.optimizer_state.copy_from(optimizer_state)
+        self.step = step
 
     def _identity(self) -> dict[str, Any]:
         text = hashlib.sha256(np.ascontiguousarray(self._text).tobytes()).hexdigest()
@@ -354,6 +375,13 @@ def _read_characters(file: str | os.PathLike[str]) -> str:
         return _read(file).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not valid UTF-8 at byte {error.start}; use --vocab bytes") from None
+
+
+def _like(target: F32, saved: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """A saved array. Raises ValueError if it does not fit."""
+    if saved.shape != target.shape or saved.dtype != target.dtype:
+        raise ValueError(f"{name!r} must be {target.dtype} {list(target.shape)}, not {saved.dtype} {list(saved.shape)}")
+    return saved
 
 
 def _half_cosine(x: float) -> float:

@@ -24,7 +24,7 @@ TAIL = 100
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckResult:
     """The name of a check, its figures, and the first counterexample, or "" if it passed."""
 
     check: str
@@ -32,8 +32,8 @@ class Row:
     counterexample: str = ""
 
 
-def verify(data: bytes | str, predictor: StreamPredictor, seed: int = 0) -> Iterator[Row]:
-    """Check a predictor on data; yields a row per check, and stops after the first that fails.
+def verify(data: bytes | str, predictor: StreamPredictor, seed: int = 0) -> Iterator[CheckResult]:
+    """Check a predictor on data; yields the result of each check, and stops after the first that fails.
 
     `seed` determines the random positions and block sizes. Raises ValueError, before any check, for a symbol that the
     vocabulary does not have.
@@ -53,11 +53,11 @@ def verify(data: bytes | str, predictor: StreamPredictor, seed: int = 0) -> Iter
     return _rows(tokens, predictor, np.random.default_rng(seed))
 
 
-def _rows(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator) -> Iterator[Row]:
+def _rows(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator) -> Iterator[CheckResult]:
     end = predictor.fork()
     whole = _Run(end.observe_many(tokens), end)
     one_by_one = _OneByOne(predictor.fork(), tokens)
-    checks: list[Callable[[], Row]] = [
+    checks: list[Callable[[], CheckResult]] = [
         one_by_one.normalised,
         one_by_one.scored_first,
         lambda: _one_pass(tokens, predictor, random, one_by_one, whole),
@@ -94,31 +94,31 @@ class _OneByOne:
             self._sums[index], self._least[index], self._chances[index] = p.sum(dtype=np.float64), p.min(), p[token]
             self.bits[index] = predictor.observe(predictor.vocabulary.symbol(token))
 
-    def normalised(self) -> Row:
+    def normalised(self) -> CheckResult:
         """Each distribution is above 0 everywhere and sums to 1 within 1e-6."""
         errors = np.abs(self._sums - 1)
         wrong = _first(~((errors <= 1e-6) & (self._least > 0)))
         figures = f"sums within {errors.max(initial=0):.1e} of 1, least probability {self._least.min(initial=1):.1e}"
         if wrong is None:
-            return Row("normalised", figures)
+            return CheckResult("normalised", figures)
         found = f"before symbol {wrong:,} the sum is {self._sums[wrong]:.9f}, the least {self._least[wrong]:.1e}"
-        return Row("normalised", figures, found)
+        return CheckResult("normalised", figures, found)
 
-    def scored_first(self) -> Row:
+    def scored_first(self) -> CheckResult:
         """Each surprisal is -log2 of the probability held before, within 1e-5 bits and 1e-6 of its value."""
         expected = -np.log2(self._chances.astype(np.float64))
         errors = np.abs(self.bits - expected)
         wrong = _first(~(errors <= 1e-5 + 1e-6 * expected))
         figures = f"surprisals within {errors.max(initial=0):.1e} bits of -log2 of the distribution before"
         if wrong is None:
-            return Row("scored first", figures)
-        found = f"symbol {wrong:,} was scored {self.bits[wrong]:.6f} bits, expected were {expected[wrong]:.6f}"
-        return Row("scored first", figures, found)
+            return CheckResult("scored first", figures)
+        found = f"symbol {wrong:,} was scored {self.bits[wrong]:.6f} bits, expected {expected[wrong]:.6f}"
+        return CheckResult("scored first", figures, found)
 
 
 def _one_pass(
     tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, one_by_one: _OneByOne, whole: _Run
-) -> Row:
+) -> CheckResult:
     """One block, single symbols, and blocks of random sizes give the same surprisals and the same predictor."""
     reader, blocks = predictor.fork(), []
     done = n_blocks = 0
@@ -127,31 +127,31 @@ def _one_pass(
         blocks.append(reader.observe_many(tokens[done : done + size]))
         done, n_blocks = done + size, n_blocks + 1
     in_blocks = np.concatenate([*blocks, np.empty(0, dtype=np.float32)])
-    figures = f"one block, {len(tokens):,} single symbols and {n_blocks:,} blocks of random sizes: the same bits"
+    figures = f"one block, {len(tokens):,} single symbols and {_blocks(n_blocks)} of random sizes: the same bits"
     single = _Run(one_by_one.bits, one_by_one.predictor)
     for name, run in (("symbol by symbol", single), ("in blocks", _Run(in_blocks, reader))):
         found = _difference(whole, run, 0)
         if found:
-            return Row("one pass", figures, f"{name} instead of in one block, {found}")
-    return Row("one pass", figures)
+            return CheckResult("one pass", figures, f"{name} instead of in one block, {found}")
+    return CheckResult("one pass", figures)
 
 
-def _causal(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: _Run) -> Row:
+def _causal(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: _Run) -> CheckResult:
     """Replacing the symbols after a random position changes no surprisal before it."""
     positions = sorted(int(random.integers(0, len(tokens), endpoint=True)) for _ in range(2))
-    listed = " and ".join(f"{position:,}" for position in positions)
-    figures = f"other symbols from {listed} on: the same bits before"
+    listed = " and from ".join(f"{position:,}" for position in positions)
+    figures = f"symbols replaced from {listed}: earlier bits unchanged"
     for position in positions:
         future = random.integers(0, len(predictor.vocabulary), TAIL).astype(np.int32)
         other = predictor.fork().observe_many(np.concatenate([tokens[:position], future]))
         wrong = _first(~_same(whole.bits[:position], other[:position]))
         if wrong is not None:
-            found = f"with other symbols from {position:,} on, symbol {wrong:,} has {other[wrong]} bits"
-            return Row("causal", figures, f"{found}, not {whole.bits[wrong]}")
-    return Row("causal", figures)
+            found = f"with the symbols from {position:,} on replaced, symbol {wrong:,} has {other[wrong]} bits"
+            return CheckResult("causal", figures, f"{found}, not {whole.bits[wrong]}")
+    return CheckResult("causal", figures)
 
 
-def _resumable(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: _Run) -> Row:
+def _resumable(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: _Run) -> CheckResult:
     """A predictor saved at a random position and loaded continues as if it had never stopped."""
     position = int(random.integers(0, len(tokens), endpoint=True))
     reader = predictor.fork()
@@ -163,10 +163,10 @@ def _resumable(tokens: Tokens, predictor: StreamPredictor, random: np.random.Gen
     rest = _Run(resumed.observe_many(tokens[position:]), resumed)
     found = _difference(_Run(whole.bits[position:], whole.end), rest, position)
     figures = f"saved and loaded at symbol {position:,}: the same bits after"
-    return Row("resumable", figures, found and f"resumed at symbol {position:,}, {found}")
+    return CheckResult("resumable", figures, found and f"resumed at symbol {position:,}, {found}")
 
 
-def _lossless(tokens: Tokens, predictor: StreamPredictor, whole: _Run) -> Row:
+def _lossless(tokens: Tokens, predictor: StreamPredictor, whole: _Run) -> CheckResult:
     """`decompress` restores what `compress` compressed."""
     data = tokens.astype(np.uint8).tobytes()
     packed = compress(data, predictor)
@@ -174,10 +174,10 @@ def _lossless(tokens: Tokens, predictor: StreamPredictor, whole: _Run) -> Row:
     figures = f"{len(data):,} bytes to {len(packed):,} and back; the surprisals sum to {ideal:,.1f}"
     back = decompress(packed, predictor)
     if back == data:
-        return Row("lossless", figures)
+        return CheckResult("lossless", figures)
     wrong = _first(np.frombuffer(back, dtype=np.uint8)[: len(data)] != tokens[: len(back)])
     position = min(len(back), len(data)) if wrong is None else wrong
-    return Row("lossless", figures, f"byte {position:,} differs after decompression")
+    return CheckResult("lossless", figures, f"byte {position:,} differs after decompression")
 
 
 def _difference(run: _Run, other: _Run, first: int) -> str:
@@ -195,6 +195,10 @@ def _difference(run: _Run, other: _Run, first: int) -> str:
         if not _same(weight.ravel(), others[name].ravel()).all():
             return f"{name} at the end differs"
     return ""
+
+
+def _blocks(n: int) -> str:
+    return f"{n:,} block{'' if n == 1 else 's'}"
 
 
 def _same(one: F32, other: F32) -> npt.NDArray[np.bool_]:

@@ -47,13 +47,13 @@ MAX_LINE_BYTES = 16384
 """Longer lines are truncated; container runtimes split their records at the same size."""
 
 MAX_KEY_LENGTH = 256
-"""Only so many characters of a key count."""
+"""Of a longer key at most this many characters count."""
 
 MAX_DROPPED_KEYS = 5_000
 """The number of keys whose baselines are kept after their model was dropped."""
 
 BURST_LINES = 3
-"""If so many more lines were flagged than were not, flagged lines are learned from."""
+"""If this many more lines were flagged than were not, flagged lines are learned from."""
 
 SPAN_MARGIN, MIN_SPAN_BITS = 2.0, 8.0
 """A span is a run of characters whose surprisals exceed the median score plus SPAN_MARGIN by MIN_SPAN_BITS in all."""
@@ -98,7 +98,7 @@ class _History:
 
     @classmethod
     def from_description(cls, values: dict[str, Any]) -> _History:
-        excess = values["alarms"]
+        excess = values["alarms"]  # the key of version 0.1
         if excess not in range(BURST_LINES + 1):
             raise ValueError(f"alarms must be from 0 to {BURST_LINES}, not {excess!r}")
         return cls(BaselinesByAge(values.get("early", ())), excess)  # version 0.1 wrote no "early"
@@ -179,7 +179,7 @@ class Watcher:
         counts = f"{self._n_lines:,} lines, {self._n_flagged:,} flagged"
         return f"<{type(self).__name__}: {counts}, {len(self._streams)} models of {self._predictor!r}>"
 
-    def observe(self, line: str | bytes) -> WatchedLine:
+    def observe(self, line: str | bytes | bytearray | memoryview) -> WatchedLine:
         """Score the next line, compare it with recent ones, and learn from it unless it is flagged.
 
         line  with its newline; only the first MAX_LINE_BYTES bytes of a longer line are read
@@ -187,7 +187,7 @@ class Watcher:
         Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
         notes: list[str] = []
-        data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
+        data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else bytes(line)
         is_truncated = len(data.removesuffix(b"\n")) > MAX_LINE_BYTES
         text = (data[:MAX_LINE_BYTES] if is_truncated else data).decode("utf-8", "surrogateescape")
         tokens = self._predictor.vocabulary.encode(readable(text, self._predictor.vocabulary))
@@ -244,7 +244,7 @@ class Watcher:
         if _is_power_of_2(self._n_dropped):
             notes.append(
                 f"dropped the model of key {key!r} to make one for {new_key!r}: max_keys is {self._max_keys} "
-                f"({self._n_dropped:,} dropped so far); a model that starts anew detects less"
+                f"({self._n_dropped:,} dropped so far); a new model misses more until it has read enough lines"
             )
 
     def _keep_history(self, key: str, history: _History) -> None:
@@ -266,6 +266,8 @@ class Watcher:
         Raises OSError if `path` cannot be written.
         """
         check_target(path)
+        for stream in self._streams.values():
+            stream.reader.finish_undo()
         arrays, values = self._predictor.to_checkpoint()
         keyed = self._key_regex is not None
         streams = []

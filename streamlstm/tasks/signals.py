@@ -1,0 +1,95 @@
+"""The signals that ask a program to stop: they end a stream between two blocks, and a second one ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import FrameType, TracebackType
+from typing import Any, BinaryIO
+
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The signals that ask a program to stop. Windows has no SIGHUP."""
+
+REPEAT_SECONDS = 0.1
+"""A signal that follows another within this time is the same request: `timeout` and shells send signals twice."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Raised when a signal stops the program.
+
+    exit_code  128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP
+    at_once    whether it was a second request to stop
+    """
+
+    def __init__(self, number: int, at_once: bool = False) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code, self.at_once = 128 + number, at_once
+
+
+def exit_at_once(number: int, frame: FrameType | None) -> None:
+    """A signal handler that ends the process without cleaning up."""
+    os._exit(128 + number)
+
+
+def handle_stop_signals(handler: Any) -> dict[int, Any]:
+    """Set the handler of the `STOP_SIGNALS`, and return the previous handlers by signal.
+
+    A signal that is ignored stays ignored: SIGHUP under `nohup`, SIGINT in a background command of a script.
+    """
+    numbers = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+class Interruptible:
+    """A context in which SIGINT, SIGTERM and SIGHUP end `blocks` after the block at hand.
+
+    A second signal raises `Interrupted`. With `raises=True` the first one does.
+
+    interrupted  whether a signal has come
+    exit_code    128 + its number; 0 if none has come
+    """
+
+    def __init__(self, raises: bool = False) -> None:
+        self.interrupted, self.exit_code = False, 0
+        self._raises, self._is_waiting = raises, False
+        self._time = 0.0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruptible:
+        self._previous = handle_stop_signals(self.interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def interrupt(self, number: int, frame: FrameType | None = None) -> None:
+        """Do what is done when this signal comes."""
+        is_second = self.interrupted
+        if is_second and time.monotonic() - self._time < REPEAT_SECONDS:
+            return
+        self.interrupted, self.exit_code, self._time = True, 128 + number, time.monotonic()
+        if is_second or self._raises or self._is_waiting:
+            raise Interrupted(number, at_once=is_second)
+
+    def raise_if_interrupted(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self.interrupted:
+            raise Interrupted(self.exit_code - 128)
+
+    def read(self, source: BinaryIO, size: int) -> bytes:
+        """Up to `size` bytes, as soon as there are any; b"" at the end of the source or after a signal."""
+        try:
+            self._is_waiting = True
+            if self.interrupted:
+                return b""
+            return source.read1(size) if hasattr(source, "read1") else source.read(size)
+        except Interrupted as error:
+            if error.at_once:
+                raise
+            return b""
+        finally:
+            self._is_waiting = False
