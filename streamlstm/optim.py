@@ -203,6 +203,21 @@ def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
     return {"name": optimizer.name, **values}
 
 
+def add_gradient(gradient: Gradient, other: Gradient, tables: int, width: int) -> None:
+    """grad += other.grad and touched |= other.touched, for gradients that `gradient.backward` wrote.
+
+    tables  where the input tables start in theta
+    width   the length of a row of a table
+    """
+    gradient.grad[:tables] += other.grad[:tables]
+    rows, others = (each.grad[tables:].reshape(-1, len(each.touched), width) for each in (gradient, other))
+    is_touched, is_new = gradient.touched.astype(bool), other.touched.astype(bool)
+    both, only_other = np.flatnonzero(is_touched & is_new), np.flatnonzero(~is_touched & is_new)
+    rows[:, both] += others[:, both]
+    rows[:, only_other] = others[:, only_other]  # what `rows` holds there is of no window
+    gradient.touched[only_other] = 1
+
+
 class OptimizerState:
     """The state of an optimizer for one theta.
 

@@ -8,9 +8,8 @@ import pytest
 from streamlstm import SGD, Adam, Config, RMSprop
 from streamlstm.checkpoint import read_checkpoint
 from streamlstm.kernels.arrays import Gradient
-from streamlstm.kernels.descent import add_gradient
 from streamlstm.model import Layout
-from streamlstm.optim import OPTIMIZERS, OptimizerState, describe_optimizer, optimizer_from
+from streamlstm.optim import OPTIMIZERS, OptimizerState, add_gradient, describe_optimizer, optimizer_from
 from streamlstm.predictor import PRETRAINED
 from streamlstm.predictor.tape import Tape
 

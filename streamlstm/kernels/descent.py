@@ -256,25 +256,6 @@ def begin_window(stream):
 
 
 @entry
-def add_gradient(gradient: Gradient, other: Gradient, tables: int, G: int):
-    """grad += other.grad and touched |= other.touched, for gradients that `gradient.backward` wrote.
-
-    tables  where the tables start in theta
-    G       the length of a row of a table
-    """
-    grad, touched, V = gradient.grad, gradient.touched, gradient.touched.size
-    for j in range(0, tables, 64):
-        store(grad, j, load(grad, j, 64) + load(other.grad, j, 64))
-    for v in range(V):
-        if other.touched[v]:
-            for row in range(tables + v * G, grad.size, V * G):
-                for j in range(row, row + G, 64):
-                    g = load(other.grad, j, 64)
-                    store(grad, j, load(grad, j, 64) + g if touched[v] else g)
-            touched[v] = 1
-
-
-@entry
 def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F32):
     """Compute the assistant's part of each task that it is called for, until there was none for a while.
 

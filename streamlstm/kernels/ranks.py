@@ -75,7 +75,10 @@ def apply_temperature(p: F64, temperature: float):
     It uses `exp` and `log2` of `network`, so that the bits are the same on every machine.
     """
     power = np.float32(min(1.0 / temperature, 1e6))
-    top = log2(np.float32(p.max()))
+    largest = p[0]
+    for v in range(1, p.size):
+        largest = max(largest, p[v])
+    top = log2(np.float32(largest))
     for v in range(p.size):
         x = (log2(np.float32(p[v])) - top) * np.float32(0.69314718) * power
         p[v] = lane_maximum(exp(splat(x, 16)))

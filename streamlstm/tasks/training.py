@@ -22,10 +22,9 @@ import numpy.typing as npt
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..kernels import gradient, network
 from ..kernels.arrays import F32, Gradient
-from ..kernels.descent import add_gradient
 from ..kernels.jit import native
 from ..model import Config, InitConfig, Layout, aligned_zeros, fresh_theta
-from ..optim import Adam, OptimizerState, RMSprop
+from ..optim import Adam, OptimizerState, RMSprop, add_gradient
 from ..predictor import StreamPredictor
 from ..predictor.tape import Tape
 from ..vocabulary import Tokens, Vocabulary
@@ -220,7 +219,7 @@ class Trainer:
     def _descend(self, lr: float) -> None:
         first, *others = self._groups
         for other in others:
-            native(add_gradient)(first.gradient, other.gradient, self.layout.tables, self.layout.width)
+            add_gradient(first.gradient, other.gradient, self.layout.tables, self.layout.width)
         self.optimizer_state.step(self.theta, first.gradient, first.stream, self.symbols_per_step, lr)
 
     @property
