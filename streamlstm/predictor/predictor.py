@@ -96,7 +96,7 @@ class StreamPredictor:
 
     @classmethod
     def pretrained(cls, name: str = "small", memory: bool = True) -> StreamPredictor:
-        """A bundled model of bytes, trained on text of many kinds, that goes on learning from what it reads.
+        """A bundled model of bytes, trained on text of many kinds, that learns from what it reads.
 
         memory  whether it counts what it reads and mixes the counts with the network's prediction
 
@@ -333,7 +333,7 @@ class StreamPredictor:
     # Checkpoints
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
-        """Write everything needed to go on to one .safetensors file, atomically; changes nothing here.
+        """Write everything needed to continue to one .safetensors file, atomically. Changes nothing here.
 
         half  round the weights to float16: half the size, but the loaded predictor is not quite the same
 
@@ -344,7 +344,7 @@ class StreamPredictor:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> StreamPredictor:
-        """The predictor that `save` wrote: it goes on as if it had never stopped, to the last bit.
+        """The predictor that `save` wrote: it continues as if it had never stopped, to the last bit.
 
         Raises OSError if the file cannot be read, ValueError with one line if it is not a whole, valid checkpoint.
         """

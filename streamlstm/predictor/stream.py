@@ -262,7 +262,7 @@ class TokenStream:
             self._set_helper(None)
 
     def _set_helper(self, helper: Assistant | None) -> None:
-        """Work with an assistant from now on, or without; an unfinished window goes on."""
+        """Work with an assistant from now on, or without; an unfinished window continues."""
         parts = self._parts
         tape = parts.tape.without_marks() if helper is None else parts.tape.with_marks()
         self._parts = parts = parts._replace(helper=helper, tape=tape)

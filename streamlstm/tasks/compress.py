@@ -112,9 +112,9 @@ def compress_file(
             n_read += len(block)
             report(n_read, n_written + frame.n_bytes)
 
-    for piece in _container(blocks(), _fork(predictor), frame):
-        target.write(piece)
-        n_written += len(piece)
+    for part in _container(blocks(), _fork(predictor), frame):
+        target.write(part)
+        n_written += len(part)
     return n_read, n_written
 
 

@@ -252,7 +252,7 @@ class Trainer:
         return np.concatenate([self._text[s : s + self.plan.chunk] for s in starts[order]])
 
     def predictor(self) -> StreamPredictor:
-        """A predictor with the present weights, which goes on learning with `streaming_optimizer`."""
+        """A predictor with the present weights, which continues to learn with `streaming_optimizer`."""
         about = {
             **self._about,
             "trained": f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam",
@@ -321,7 +321,7 @@ class Trainer:
 
 
 def streaming_optimizer(hidden: int) -> RMSprop:
-    """The optimizer with which a trained model of that hidden size goes on learning in a stream.
+    """The optimizer with which a trained model of that hidden size learns in a stream.
 
     It is tuned for 128 and 256; the model cards of the bundled models have the measurements.
 
