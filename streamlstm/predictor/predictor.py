@@ -123,6 +123,7 @@ class StreamPredictor:
         config = layout.config
         memory = Memory(vocabulary, layout.columns, config.memory_bits, trained) if config.memory else None
         self._stream = TokenStream(layout, theta, optimizer, memory)
+        self._observe_token = self._stream.observe_token
 
     def __repr__(self) -> str:
         config = self.config
@@ -221,8 +222,8 @@ class StreamPredictor:
         """
         token = self._token_of.get(symbol) if type(symbol) in _EXACT else None
         if token is not None:  # fast path
-            return self._stream.observe_token(token)
-        return float(sum(self._stream.observe_token(token) for token in self._vocabulary.encode_symbol(symbol)))
+            return self._observe_token(token)
+        return float(sum(self._observe_token(token) for token in self._vocabulary.encode_symbol(symbol)))
 
     def observe_token(self, token: int) -> float:
         """Take the next symbol by its token; otherwise like `observe`."""
@@ -286,6 +287,7 @@ class StreamPredictor:
         twin.__dict__.update(self.__dict__)
         twin.about = dict(self.about)
         twin._stream = self._stream.fork(learning)
+        twin._observe_token = twin._stream.observe_token
         return twin
 
     def __copy__(self) -> Self:

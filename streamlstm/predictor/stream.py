@@ -92,13 +92,13 @@ class TokenStream:
 
     def observe_token(self, token: int) -> float:
         """Take the next token, which is not checked; returns its surprisal in bits."""
-        parts = self._parts
-        started = 0.0 if parts.helper is None else time.perf_counter()
-        at = parts.tape.stream.position.item(FILLED)
-        if at == parts.tape.window:
-            parts, at = self._begin_window(token, 1), 0
-        weights, tape, memory, helper = parts
+        weights, tape, memory, helper = self._parts
+        started = 0.0 if helper is None else time.perf_counter()
         stream = tape.stream
+        at = stream.position.item(FILLED)
+        if at == tape.window:
+            weights, tape, memory, helper = self._begin_window(token, 1)
+            stream, at = tape.stream, 0
         stream.tokens[at] = token
         self._forward(weights.theta, stream, at, 1, 1)
         if memory is not None:

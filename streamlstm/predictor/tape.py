@@ -82,10 +82,15 @@ class Tape:
         return self.stream.tokens[: self.filled]
 
     def restart(self) -> None:
-        """Begin a new window without learning from this one."""
-        tape, start, size = self.stream.tape, self.filled * self.record, self.layout.state
+        """Begin a new window without learning from this one, which is full."""
+        tape, position, size, start = (
+            self.stream.tape,
+            self.stream.position,
+            self.layout.state,
+            self.window * self.record,
+        )
         tape[:size] = tape[start : start + size]
-        self.stream.position[: FILLED + 2] = 0, self.n_symbols  # FILLED and BASE in one assignment
+        position[: FILLED + 2] = 0, position.item(BASE) + self.window  # FILLED and BASE in one assignment
 
     def copy(self) -> Tape:
         """An independent copy without an assistant; if it does not learn, of the state only."""
