@@ -68,7 +68,8 @@ class Block(NamedTuple):
     """A part of a named weight, as it is stored in a flat array.
 
     name  the weight's name
-    kind  "table" (from the symbol), "hidden" (from a layer), "bias" or "output"
+    kind  "table" (from the symbol), "start" (from the begin-of-stream symbol), "hidden" (from a layer), "bias" or
+          "output"
     view  float32 [inputs, gates, units], a view of the flat array without padding: 4 gates (i, f, g, o), in the output
           layer 1
 
@@ -121,7 +122,7 @@ class Layout:
     @cached_property
     def size(self) -> int:
         """The length of theta."""
-        return self.tables + self.n_read * self.n_symbols * self.width
+        return self.tables + self.n_read * (self.n_symbols + 1) * self.width
 
     @cached_property
     def network_state(self) -> int:
@@ -184,6 +185,8 @@ class Layout:
             shapes[f"weight_ih_l{layer}"] = 4 * units, inputs
             shapes[f"weight_hh_l{layer}"] = 4 * units, units
             shapes[f"bias_l{layer}"] = (4 * units,)
+            if layer < self.n_read:
+                shapes[f"start_l{layer}"] = (4 * units,)
         return shapes | {"weight_out": (self.n_symbols, units * self.n_read), "bias_out": (self.n_symbols,)}
 
     def blocks(self, flat: F32) -> Iterator[Block]:
@@ -198,7 +201,7 @@ class Layout:
         for layer in range(self.config.layers):
             recurrent = layer * (2 * hidden + 1) * width
             below, bias = recurrent - hidden * width, recurrent + hidden * width
-            table = self.tables + layer * n_symbols * width
+            table = self.tables + layer * (n_symbols + 1) * width
             name = f"weight_ih_l{layer}"
             if layer < self.n_read:
                 yield Block(name, "table", view(table, n_symbols, 4, hidden, (n_symbols, units)))
@@ -206,11 +209,17 @@ class Layout:
                 yield Block(name, "hidden", view(below, hidden, 4, hidden, (units, units)))
             yield Block(f"weight_hh_l{layer}", "hidden", view(recurrent, hidden, 4, hidden, (units, units)))
             yield Block(f"bias_l{layer}", "bias", view(bias, 1, 4, hidden, (1, units)))
+            if layer < self.n_read:
+                yield Block(f"start_l{layer}", "start", view(table + n_symbols * width, 1, 4, hidden, (1, units)))
         for index in range(self.n_read):
             start = self.output + index * hidden * columns
             yield Block("weight_out", "output", view(start, hidden, 1, columns, (units, n_symbols)))
         start = self.output + self.n_read * hidden * columns
         yield Block("bias_out", "output", view(start, 1, 1, columns, (1, n_symbols)))
+
+    def has_start(self, theta: F32) -> bool:
+        """Whether the weights from the begin-of-stream symbol were trained. If not, streams begin in the zero state."""
+        return any(bool(block.any()) for _, kind, block in self.blocks(theta) if kind == "start")
 
     def named(self, flat: F32) -> dict[str, F32]:
         """Copies of the weights in `flat` under their names, in the shapes of `shapes`."""
@@ -223,8 +232,9 @@ class Layout:
     def flat(self, named: Mapping[str, npt.ArrayLike]) -> F32:
         """The inverse of `named`: a new array laid out as theta, with zeros for padding.
 
-        PyTorch's two biases `bias_ih_l0` and `bias_hh_l0` are accepted instead of `bias_l0`, and added. The arrays of
-        a checkpoint that are not weights are ignored.
+        PyTorch's two biases `bias_ih_l0` and `bias_hh_l0` are accepted instead of `bias_l0`, and added. The weights
+        from the begin-of-stream symbol, `start_l0` …, are zero if they are not given. The arrays of a checkpoint that
+        are not weights are ignored.
         Raises ValueError that names the weight which is missing, unknown, of another shape, or not finite.
         """
         weights = self._float32_weights(named)
@@ -243,6 +253,9 @@ class Layout:
         given = {name: named[name] for name in named if name not in names and not name.startswith(prefixes)}
         weights = {}
         for name, shape in self.shapes.items():
+            if name.startswith("start_") and name not in given:
+                weights[name] = np.zeros(shape, dtype=np.float32)
+                continue
             parts = _parts_of(name, given)
             with np.errstate(over="ignore"):
                 first, *others = [_float32(part, given.pop(part), shape) for part in parts]

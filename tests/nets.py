@@ -32,9 +32,11 @@ def theta_of(predictor) -> Array:
 
 
 def twin_of(predictor, dtype=np.float64) -> Reference:
-    """The NumPy twin with the predictor's weights, in the zero state."""
-    config = predictor.config
+    """The NumPy twin with the predictor's weights, in the state in which streams begin."""
+    config, theta = predictor.config, theta_of(predictor)
     layout = Layout(config, len(predictor.vocabulary))
-    return Reference(
-        theta_of(predictor), layout.n_symbols, layout.hidden, config.layers, config.connections == "skip", dtype=dtype
-    )
+    twin = Reference(theta, layout.n_symbols, layout.hidden, config.layers, config.connections == "skip", dtype=dtype)
+    if layout.has_start(theta):
+        twin.step(layout.n_symbols)
+        twin.tape = []
+    return twin

@@ -19,7 +19,7 @@ OUTPUT, TABLES, WIDTH = LAYOUT.output, LAYOUT.tables, LAYOUT.width
 N_ROWS = TABLES // WIDTH
 
 
-def step(optimizer, theta, grad, touched=(1, 1, 1), n_targets=1, lr=0.1, state=None):
+def step(optimizer, theta, grad, touched=(1, 1, 1, 1), n_targets=1, lr=0.1, state=None):
     state = state or OptimizerState(optimizer, np.zeros(optimizer.n_slots * theta.size, dtype=np.float32))
     stream = Tape(LAYOUT, window=1, learning=True).stream
     norm = state.step(theta, gradient_of(grad, touched), stream, n_targets, lr)
@@ -33,7 +33,7 @@ def gradient_of(grad, touched):
 
 def arrays(seed=0):
     generator = np.random.default_rng(seed)
-    size = TABLES + V * WIDTH
+    size = TABLES + (V + 1) * WIDTH
     return generator.normal(size=size).astype(np.float32), generator.normal(size=size)
 
 
@@ -91,9 +91,9 @@ def test_rows_of_symbols_not_seen_keep_their_weights_whatever_their_gradient_hol
     theta, grad = arrays()
     before = theta.copy()
     grad[TABLES + WIDTH : TABLES + 2 * WIDTH] = np.nan  # left over from an earlier use of the buffer
-    step(optimizer, theta, grad, touched=(1, 0, 1))
+    step(optimizer, theta, grad, touched=(1, 0, 1, 0))
     changed = (theta != before).reshape(-1, WIDTH).any(axis=1)
-    assert changed.tolist() == [True] * N_ROWS + [True, False, True]
+    assert changed.tolist() == [True] * N_ROWS + [True, False, True, False]
 
 
 def test_a_long_gradient_is_scaled_down_to_the_clip_norm():
@@ -167,12 +167,12 @@ def test_the_rate_falls_to_its_floor():
 
 
 def test_gradients_add_row_by_row():
-    size = TABLES + V * WIDTH
+    size = TABLES + (V + 1) * WIDTH
     a, b = np.full(size, 1, dtype=np.float32), np.full(size, 2, dtype=np.float32)
-    ours, theirs = gradient_of(a, [1, 0, 0]), gradient_of(b, [1, 1, 0])
+    ours, theirs = gradient_of(a, [1, 0, 0, 1]), gradient_of(b, [1, 1, 0, 0])
     add_gradient(ours, theirs, TABLES, WIDTH)
-    assert ours.grad.reshape(-1, WIDTH)[:, 0].tolist() == [3] * N_ROWS + [3, 2, 1]
-    assert ours.touched.tolist() == [1, 1, 0]
+    assert ours.grad.reshape(-1, WIDTH)[:, 0].tolist() == [3] * N_ROWS + [3, 2, 1, 1]
+    assert ours.touched.tolist() == [1, 1, 0, 1]
 
 
 @pytest.mark.parametrize("options", [{"lr": 1e39}, {"lr": 1e-60}, {"epsilon": 1e-50}])

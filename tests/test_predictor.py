@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import random_predictor, random_tokens, theta_of
+from nets import random_predictor, random_tokens, theta_of, twin_of
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import write_checkpoint
@@ -205,10 +205,34 @@ def test_a_fresh_net_expects_every_symbol_alike():
     assert StreamPredictor(LETTERS).observe("a") == pytest.approx(np.log2(10))
 
 
-def test_the_distribution_of_the_zero_state_is_the_softmax_of_the_output_bias():
-    predictor = random_predictor(SMALL)
+def without_start(predictor):
+    """The predictor's weights without those from the begin-of-stream symbol."""
+    return {name: weight for name, weight in predictor.weights().items() if not name.startswith("start_")}
+
+
+def test_weights_without_a_start_begin_in_the_zero_state_whose_distribution_is_that_of_the_output_bias():
+    trained = random_predictor(SMALL)
+    predictor = StreamPredictor.from_weights(without_start(trained), LETTERS, trained.config)
     bias = predictor.weights()["bias_out"].astype(np.float64)
     assert np.max(np.abs(predictor.predict() - np.exp(bias) / np.exp(bias).sum())) < 1e-6
+    predictor.observe_many("abc")
+    predictor.reset()
+    assert not any(part.any() for part in predictor.state)
+
+
+@with_and_without
+@pytest.mark.parametrize("connections", ["skip", "stacked"])
+def test_a_stream_begins_in_the_state_after_the_begin_of_stream_symbol(memory, connections, tmp_path):
+    config = Config(hidden=20, layers=2, window=5, connections=connections, memory_bits=10)
+    predictor = random_predictor(config, memory=memory)
+    twin = twin_of(predictor)
+    assert np.max(np.abs(predictor.state[0] - twin.h[:, :20])) < 1e-6
+    assert np.max(np.abs(predictor.state[1] - twin.c[:, :20])) < 1e-6
+    assert predictor.state[0].any()
+    predictor.save(tmp_path / "model.safetensors")
+    assert same(StreamPredictor.load(tmp_path / "model.safetensors"), predictor)
+    other = StreamPredictor.from_weights(without_start(predictor), LETTERS, predictor.config)
+    assert not np.array_equal(other.predict(), predictor.predict())
 
 
 def test_learning_lowers_the_surprisal_of_what_repeats():

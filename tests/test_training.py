@@ -12,7 +12,7 @@ from streamlstm.tasks.training import GROUP, Trainer, TrainingPlan
 
 LETTERS = Vocabulary.from_text("abcdefghij")
 SMALL = Config(hidden=12, layers=2, window=5)
-PLAN = TrainingPlan(epochs=3, batch=2 * GROUP + 3, window=6, chunk=50, warmup=3)
+PLAN = TrainingPlan(epochs=3, batch=2 * GROUP + 3, window=6, pieces=(20, 50), warmup=3)
 TEXT = random_tokens(2000, 10)
 
 
@@ -54,7 +54,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_last_bit(tmp_path, stop):
         (
             TEXT,
             SMALL,
-            TrainingPlan(epochs=4, batch=PLAN.batch, window=6, chunk=50, warmup=3),
+            TrainingPlan(epochs=4, batch=PLAN.batch, window=6, pieces=(20, 50), warmup=3),
             r"\(epochs 3, not 4\); use",
         ),
     ],
@@ -124,23 +124,6 @@ def test_training_goes_on_from_given_weights(tmp_path):
         Trainer(TEXT, LETTERS, SMALL, replace(PLAN, lr=0.5), weights=weights).restore(tmp_path / "run")
 
 
-@pytest.mark.parametrize("n", [2, 50, 65, 96, 128, 129, 200, 1000])
-def test_of_a_short_text_no_part_is_left_over(n):
-    trainer = Trainer(np.zeros(n, dtype=np.int32), LETTERS, SMALL, TrainingPlan(epochs=1, batch=1, window=64))
-    assert n - 1 - trainer.n_steps < trainer.n_steps * trainer.window <= n - 1
-
-
-def test_each_epoch_reads_every_chunk_once_in_another_order():
-    text = np.arange(1000, dtype=np.int32) % 10
-    text[::100] = np.arange(10)
-    trainer = Trainer(text, LETTERS, SMALL, TrainingPlan(batch=1, window=1, chunk=100))
-    first, second = trainer._shuffle(0), trainer._shuffle(1)
-    chunks = {text[start : start + 100].tobytes() for start in range(0, 1000, 100)}
-    for shuffled in (first, second):
-        assert {shuffled[start : start + 100].tobytes() for start in range(0, 1000, 100)} == chunks
-    assert not np.array_equal(first, second)
-
-
 def test_the_rate_warms_up_and_falls_to_zero():
     trainer = Trainer(TEXT, LETTERS, SMALL, TrainingPlan(epochs=30, batch=2, window=6, lr=0.5, warmup=10))
     rates = []
@@ -167,7 +150,7 @@ def test_a_text_without_a_next_symbol_is_refused(length):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("epochs", 0), ("epochs", float("nan")), ("batch", 0), ("window", 0), ("lr", 0.0), ("clip", -1), ("seed", -1)]
-    + [("chunk", 0), ("warmup", -1), ("batch", 1.5)],
+    + [("pieces", (0, 5)), ("pieces", (6, 5)), ("pieces", 5), ("crlf", 1.5), ("warmup", -1), ("batch", 1.5)],
 )
 def test_a_plan_out_of_range_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):

@@ -10,10 +10,9 @@ from .command import command
 from .options import Files, check_files, is_saved, load_model
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..kernels.arrays import F32
     from ..model import Config
+    from ..tasks.pieces import Document
     from ..tasks.signals import Interruptible
     from ..tasks.training import Trainer
     from ..vocabulary import Vocabulary
@@ -32,9 +31,11 @@ def train(
     lr: Annotated[float, typer.Option(metavar="RATE", help="Adam's learning rate after the warm-up.")] = 0.004,
     warmup: Annotated[int, typer.Option(metavar="N", help="Updates over which the learning rate rises.")] = 100,
     clip: Annotated[float, typer.Option(metavar="X", help="Maximum norm of the gradient.")] = 1.0,
-    chunk: Annotated[
-        int, typer.Option(metavar="N", help="Symbols that stay together when the text is shuffled.")
-    ] = 16384,
+    pieces: Annotated[
+        str,
+        typer.Option(metavar="N:N", help="Shortest and longest length of the pieces into which each file is cut."),
+    ] = "64:16384",
+    crlf: Annotated[float, typer.Option(metavar="X", help="Share of the pieces that get CRLF line ends.")] = 0.0,
     threads: Annotated[
         int, typer.Option(metavar="N", help="Threads; the weights do not depend on it. 0: one per core.")
     ] = 0,
@@ -95,12 +96,12 @@ def train(
     if resume and not state.exists():
         raise ValueError(f"there is no {state} to resume; omit --resume to start a new run")
     shape = {"hidden": hidden, "layers": layers, "connections": connections, "vocab": vocab}
-    tokens, vocabulary, config, weights, about = _start(
+    documents, vocabulary, config, weights, about = _start(
         files, model, {k: v for k, v in shape.items() if v is not None}, seed
     )
-    streams = streams_for(len(tokens)) if batch is None else batch
-    plan = TrainingPlan(epochs, streams, window, lr, warmup, clip=clip, chunk=chunk, seed=seed)
-    trainer = Trainer(tokens, vocabulary, config, plan, threads or n_cores(), weights=weights, about=about)
+    streams = streams_for(sum(map(len, documents))) if batch is None else batch
+    plan = TrainingPlan(epochs, streams, window, lr, warmup, clip=clip, pieces=_lengths(pieces), crlf=crlf, seed=seed)
+    trainer = Trainer(documents, vocabulary, config, plan, threads or n_cores(), weights=weights, about=about)
     if resume:
         trainer.restore(state)
     with Interruptible() as control:
@@ -111,18 +112,26 @@ def train(
     state.unlink(missing_ok=True)
 
 
+def _lengths(pieces: str) -> tuple[int, int]:
+    """The two numbers of --pieces."""
+    shortest, _, longest = pieces.partition(":")
+    if not (shortest.isdecimal() and longest.isdecimal() and 0 < int(shortest) <= int(longest)):
+        raise ValueError(f"--pieces must be two lengths such as 64:16384, the shorter one first, not {pieces!r}")
+    return int(shortest), int(longest)
+
+
 def _start(
     files: list[str], model: str | None, shape: dict[str, Any], seed: int
-) -> "tuple[NDArray[Any], Vocabulary, Config, dict[str, F32] | None, dict[str, str]]":
-    """The text as tokens, its vocabulary, the network's shape, the weights to start from (None: random), and notes."""
+) -> "tuple[list[Document], Vocabulary, Config, dict[str, F32] | None, dict[str, str]]":
+    """The documents' tokens, their vocabulary, the network's shape, the initial weights (None: random), and notes."""
     from dataclasses import replace
 
     from ..model import Config, Layout, widened
-    from ..tasks.training import WINDOW, read_text
+    from ..tasks.training import WINDOW, read_documents
 
     if model in (None, "none"):
-        tokens, vocabulary = read_text(files, shape.pop("vocab", "bytes"))
-        return tokens, vocabulary, Config(**{"window": WINDOW, "hidden": 128, **shape}), None, {}
+        documents, vocabulary = read_documents(files, shape.pop("vocab", "bytes"))
+        return documents, vocabulary, Config(**{"window": WINDOW, "hidden": 128, **shape}), None, {}
     start = load_model(model)
     config = replace(start.config, window=WINDOW, hidden=shape.pop("hidden", start.config.hidden))
     if shape:
@@ -134,7 +143,7 @@ def _start(
     n_symbols = len(start.vocabulary)
     weights = widened(start.weights(), Layout(start.config, n_symbols), Layout(config, n_symbols), seed)
     about = {"started from": start.about.pop("name", model), **start.about}
-    return *read_text(files, start.vocabulary), config, weights, about
+    return *read_documents(files, start.vocabulary), config, weights, about
 
 
 def _run_training(

@@ -23,7 +23,8 @@ class Stream(NamedTuple):
 
     tape      float32  [T + 2, B] records; slot s holds the state after s symbols of the window, slot T + 1 the state
                        that the next window starts from while an update is pending
-    tokens    int32    [T + 1, B]: the symbol that slot s predicts, which is also the input that leads to slot s + 1
+    tokens    int32    [T + 1, B]: the symbol that slot s predicts, which is also the input that leads to slot s + 1;
+                       V is the begin-of-stream symbol
     bits      float32  [T + 1, B]: the surprisal of each of these symbols
     layout    int64    sizes and offsets, see `network`
     position  int64    [POSITION]: FILLED, the number of symbols on the tape; BASE, the number of symbols before them;
@@ -45,7 +46,7 @@ class Gradient(NamedTuple):
 
     grad     float32  [P], laid out as theta
     work     float32  [(T + 1)·B·H]: for one layer, dh at all T times and then dc
-    touched  uint8    [V]: 1 for the symbols that are inputs in the window
+    touched  uint8    [V + 1]: 1 for the symbols that are inputs in the window
     """
 
     grad: F32

@@ -174,8 +174,8 @@ def norm_of(gradient, hyper, layout, part):
         total = lane_sum(of_layers + load(hyper, SUMS_OF_ASSISTANT, 64))
         total += lane_sum(of_output + load(hyper, SUMS_OF_ASSISTANT + 64, 64))
     if part != ASSISTANT:
-        for table in range(shape.tables, grad.size, shape.V * shape.G):
-            for v in range(shape.V):
+        for table in range(shape.tables, grad.size, touched.size * shape.G):
+            for v in range(touched.size):
                 if touched[v]:
                     total += sum_of_squares(grad, table + v * shape.G, shape.G)
     return np.sqrt(total)
@@ -215,8 +215,8 @@ def descend_by(rule, theta, slots, gradient, hyper, layout, part):
         apply_rule(rule, update, matrix + begin * C, n * C, hyper[LR_OUTPUT])
     if part != ASSISTANT:
         apply_rule(rule, update, shape.tables - C, C, hyper[LR_OUTPUT])
-    for table in range(shape.tables, theta.size, shape.V * G):
-        for v in range(shape.V):
+    for table in range(shape.tables, theta.size, touched.size * G):
+        for v in range(touched.size):
             if touched[v] and has(v, part):
                 apply_to_gates(rule, update, table + v * G, 1, G)
     return norm

@@ -8,7 +8,7 @@ from .arrays import F32, PENDING, Gradient, Matrix, Stream, Vectors
 from .functions import tanh
 from .jit import entry, inlined, kernel
 from .lanes import ONE, load, store
-from .network import RECORD, SLOT, Cell, copy_slot, layer_of, shape_of
+from .network import COLUMNS, RECORD, SLOT, VOCABULARY, Cell, copy_slot, layer_of, shape_of
 from .products import add_row, add_transposed_product, clear, outer_products, sum_vectors
 from .second_core import BACKWARD, CALLER, WHOLE, barrier, call, finish, share
 
@@ -49,6 +49,14 @@ def cell_backward(tape, cell, work, dh, dc, begin, n):
         store(tape, z + 2 * H + j, delta * i * (ONE - g * g))
         store(tape, z + 3 * H + j, e * t * o * (ONE - o))
         store(work, dc + j, delta * f)
+
+
+@kernel
+def forget_back(tape, cell, work, dc, begin, n):
+    """dz = 0 and dc_before = 0: the state that the step led to was forgotten."""
+    for gates in range(cell.z, cell.z + 4 * cell.H, cell.H):
+        clear(tape, gates + begin, n)
+    clear(work, dc + begin, n)
 
 
 @inlined
@@ -92,7 +100,10 @@ def flow_back(theta, gradient, stream, count, part):
             for b in range(B):
                 at = s * slot + b * record
                 cell = Cell(at + layer.h, slot + at + layer.h, at + z, H)
-                cell_backward(tape, cell, work, dh_now + b * H, dc + b * H, begin, n)
+                if tokens[(s + 1) * B + b] == shape.V:
+                    forget_back(tape, cell, work, dc + b * H, begin, n)
+                else:
+                    cell_backward(tape, cell, work, dh_now + b * H, dc + b * H, begin, n)
             barrier(layout, part)
         outer_products(grad, W_recurrent, tape, Vectors(h, record, rows), dz)
         sum_vectors(grad, layer.bias + first_column, tape, Vectors(z + first_column, record, rows), n_columns)
@@ -100,7 +111,7 @@ def flow_back(theta, gradient, stream, count, part):
             h_below = Vectors(slot + layer_of(shape, l - 1).h + begin, record, rows)
             outer_products(grad, Matrix(layer.below + begin * G, n, G), tape, h_below, dz)
         if shape.skip or l == 0:
-            table = Matrix(layer.table, shape.V, G)
+            table = Matrix(layer.table, shape.V + 1, G)
             sum_by_token(grad, table, tape, dz, tokens, touched, part)
 
 
@@ -108,20 +119,24 @@ def flow_back(theta, gradient, stream, count, part):
 def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: int):
     """The gradient of the window's loss Σ -ln p_s(token s) over slots s = 1 … count of the tape, by truncated BPTT.
 
-    Back through time as far as slot 0, whose state counts as given. Writes grad (of a table only the touched rows) and
+    The begin-of-stream symbol adds no loss, and nothing goes back beyond it. Otherwise it goes
+    back through time as far as slot 0, whose state counts as given. Writes grad (of a table only the touched rows) and
     touched. First copies the state in slot `count` to slot T + 1 and marks the update as PENDING, since p and the gates
     in slots 1 … count are overwritten.
     An assistant, if there is one, computes half.
     """
     tape, tokens, touched, layout = stream.tape, stream.tokens, gradient.touched, stream.layout
-    record, slot = layout[RECORD], layout[SLOT]
+    V, record, slot = layout[VOCABULARY], layout[RECORD], layout[SLOT]
     copy_slot(stream, tokens.size // batch, count)
     stream.position[PENDING] = 1
     for v in range(touched.size):
         touched[v] = 0
     for r in range(count * batch):
         touched[tokens[r]] = 1
-        tape[slot + r * record + tokens[batch + r]] -= ONE
+        if tokens[batch + r] == V:
+            clear(tape, slot + r * record, layout[COLUMNS])
+        else:
+            tape[slot + r * record + tokens[batch + r]] -= ONE
     part = call(layout, BACKWARD, 0, count)
     flow_back(theta, gradient, stream, count, part)
     finish(layout, part)

@@ -16,12 +16,15 @@ kernels, after Hochreiter & Schmidhuber (1997) and Graves (2013):
 theta   float32  [P]. Matrices, row by row, one row per input, so that a step adds x[k]·W[k, :]:
                  for each layer W_below [H, G] (not in layer 0), W_recurrent [H, G], bias [G];
                  then W_output [H, C] for each layer that the output layer reads, and its bias [C];
-                 then a table [V, G] for each layer that sees the input symbol: row v is W·onehot(v).
+                 then a table [V + 1, G] for each layer that sees the input symbol: row v is W·onehot(v), and row V is
+                 that of the begin-of-stream symbol.
                  Padded rows and columns are zero and stay zero, because their gradients are zero.
 tape    float32  [slots, B] records. A record: p [C], h and c of each layer [L, 2, H], with a memory the distribution
                  of the mixture [C], then z or the gates of each layer [L, G]. Slot s is the state after s symbols of
                  the window.
 tokens  int32    [T + 1, B]: the symbol that slot s predicts, which is also the input that leads to slot s + 1.
+                 V is the begin-of-stream symbol: it is not predicted, and what it follows is forgotten. The slot before
+                 it holds zeros for h and c.
 layout  int64    the numbers whose indices are named below; with an assistant, the words of `second_core` follow.
 
 All CPUs give the same bits: the order of every sum is written down, and no multiplication is fused with an addition.
@@ -37,7 +40,7 @@ from .arrays import F32, FILLED, Columns, Matrix, Stream, Vectors
 from .functions import exp, log2, sigmoid, tanh
 from .jit import entry, inlined, kernel
 from .lanes import ZERO, lane_maximum, lane_sum, load, maximum, store
-from .products import add_product, copy_row, copy_sum
+from .products import add_product, clear, copy_row, copy_sum
 from .second_core import FORWARD, WHOLE, barrier, call, finish, share
 
 VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP, PREDICTION = range(12)
@@ -80,7 +83,7 @@ class Layer(NamedTuple):
     recurrent  W_recurrent [H, G]
     bias       [G]
     output     W_output [H, C], if the output layer reads the layer
-    table      [V, G], if the layer sees the input symbol
+    table      [V + 1, G], if the layer sees the input symbol
     """
 
     h: int
@@ -139,16 +142,21 @@ def layer_of(shape, l):
         recurrent,
         recurrent + shape.H * shape.G,
         shape.output + shape.skip * l * shape.H * shape.C,
-        shape.tables + l * shape.V * shape.G,
+        shape.tables + l * (shape.V + 1) * shape.G,
     )
 
 
 @kernel
 def score(stream, first, rows):
-    """bits[r] = -log2 p_r[tokens[r]], the surprisal in bits, for the records r = first … first + rows - 1."""
-    tape, tokens, bits, record = stream.tape, stream.tokens, stream.bits, stream.layout[RECORD]
+    """bits[r] = -log2 p_r[tokens[r]], the surprisal in bits, for the records r = first … first + rows - 1.
+
+    That of the begin-of-stream symbol is 0.
+    """
+    tape, tokens, bits, layout = stream.tape, stream.tokens, stream.bits, stream.layout
     for r in range(first, first + rows):
-        bits[r] = ZERO - log2(tape[r * record + tokens[r]])
+        bits[r] = ZERO
+        if tokens[r] != layout[VOCABULARY]:
+            bits[r] -= log2(tape[r * layout[RECORD] + tokens[r]])
 
 
 @kernel
@@ -188,6 +196,13 @@ def cell_forward(tape, cell, begin, n):
         c = f * load(tape, cell.before + H + j, 32) + i * g
         store(tape, cell.after + j, o * tanh(c))
         store(tape, cell.after + H + j, c)
+
+
+@kernel
+def forget(tape, cell, begin, n):
+    """h = c = 0 in the slot after the step, for n of the H units, from `begin` on."""
+    clear(tape, cell.after + begin, n)
+    clear(tape, cell.after + cell.H + begin, n)
 
 
 @kernel
@@ -268,7 +283,10 @@ def flow(theta, stream, first, count, part):
             add_product(tape, Vectors(new + z, record, B), h_before, theta, W_recurrent, columns)
             for b in range(B):
                 at = b * record
-                cell_forward(tape, Cell(old + at + h, new + at + h, new + at + z, H), begin, n)
+                cell = Cell(old + at + h, new + at + h, new + at + z, H)
+                cell_forward(tape, cell, begin, n)
+                if tokens[(first + s + 1) * B + b] == shape.V:
+                    forget(tape, cell, begin, n)
             barrier(layout, part)
     if count == 0:
         after, rows = before, B

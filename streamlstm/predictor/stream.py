@@ -28,7 +28,7 @@ from ..optim import Optimizer
 from ..vocabulary import Tokens
 from .captured import Captured
 from .sources import TokenSource
-from .tape import LONG_WINDOW, SHORT_WINDOW, Tape
+from .tape import LONG_WINDOW, SHORT_WINDOW, Tape, start_state
 from .trace import Step
 from .weights import Learner, Weights
 
@@ -49,13 +49,14 @@ class TokenStream:
     theta   float32, the weights, see `network`
     memory  the memory beside the network, or None
 
-    It begins in the zero state, and learns.
+    It begins as after `reset`, and learns.
     """
 
     def __init__(self, layout: Layout, theta: F32, optimizer: Optimizer, memory: Memory | None) -> None:
         self.layout = layout
         self._forward = native(network.forward)
         tape = Tape(layout, layout.config.window, learning=True)
+        tape.first_state[:] = start_state(layout, theta)
         self._parts = self._refreshed(_Parts(Weights.fresh(theta, optimizer, self), tape, memory))
 
     @property
@@ -158,9 +159,9 @@ class TokenStream:
         return twin
 
     def reset(self) -> None:
-        """Forget the context; keep the weights and what has been counted."""
+        """Go to the state in which streams begin; keep the weights and what has been counted."""
         parts, tape = self._parts, self._new_tape(self.learning)
-        tape.first_state[:] = 0
+        tape.first_state[:] = start_state(self.layout, parts.weights.theta)
         memory = parts.memory.restarted() if parts.memory is not None else None
         self._parts = parts = self._refreshed(parts._replace(tape=tape, memory=memory))
         self._publish_arrays(parts)

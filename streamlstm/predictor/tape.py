@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..kernels import network
 from ..kernels.arrays import BASE, F32, FILLED, I32, I64, PENDING, POSITION, Stream
+from ..kernels.jit import native
 from ..kernels.second_core import with_marks
 from ..model import Layout, aligned_zeros
 
@@ -13,6 +15,19 @@ SHORT_WINDOW, LONG_WINDOW = 8, 32
 
 A short tape stays in the cache. A long one lets a block of symbols share the reading of the weights.
 """
+
+
+def start_state(layout: Layout, theta: F32) -> F32:
+    """The state in which streams begin: after the begin-of-stream symbol, or zero if the weights do not know it.
+
+    Its distribution is not computed.
+    """
+    if not layout.has_start(theta):
+        return aligned_zeros(layout.state)
+    tape = Tape(layout, 1, learning=False)
+    tape.stream.tokens[0] = layout.n_symbols
+    native(network.forward)(theta, tape.stream, 0, 1, 1)
+    return tape.stream.tape[tape.record : tape.record + layout.state]
 
 
 class Tape:

@@ -18,11 +18,11 @@ from .tape import Tape
 class Learner:
     """The buffers of an update; nothing in them outlives it."""
 
-    def __init__(self, layout: Layout, window: int) -> None:
+    def __init__(self, layout: Layout, window: int, batch: int = 1) -> None:
         self.gradient = Gradient(
             grad=aligned_empty(layout.size),
-            work=np.empty((window + 1) * layout.hidden, dtype=np.float32),
-            touched=np.empty(layout.n_symbols, dtype=np.uint8),
+            work=np.empty((window + 1) * batch * layout.hidden, dtype=np.float32),
+            touched=np.empty(layout.n_symbols + 1, dtype=np.uint8),
         )
         self.hyper = np.empty(N_HYPER, dtype=np.float32)
 

@@ -19,7 +19,10 @@ Weights = dict[tuple[str, int], Array]
 
 
 class Reference:
-    """An LSTM that reads one stream, with or without skip connections. `theta` is the flat array of the kernels."""
+    """An LSTM that reads one stream, with or without skip connections. `theta` is the flat array of the kernels.
+
+    It begins in the zero state. Token V is the begin-of-stream symbol: reading it begins a new stream.
+    """
 
     def __init__(self, theta: Array, V: int, H: int, L: int, skip: bool, *, dtype: type = np.float64) -> None:
         G, C, layers_read = 4 * H, -(-V // 128) * 128, range(0 if skip else L - 1, L)
@@ -28,7 +31,7 @@ class Reference:
             shapes |= {("below", l): (H, G)} if l else {}
             shapes |= {("recurrent", l): (H, G), ("bias", l): (G,)}
         shapes |= {("output", l): (H, C) for l in layers_read} | {("output bias", 0): (C,)}
-        shapes |= {("table", l): (V, G) for l in (range(L) if skip else [0])}
+        shapes |= {("table", l): (V + 1, G) for l in (range(L) if skip else [0])}
         parts = np.split(theta, np.cumsum([np.prod(shape) for shape in shapes.values()])[:-1])
         self.weights: Weights = {
             name: part.reshape(shapes[name]).astype(dtype) for name, part in zip(shapes, parts, strict=True)
@@ -41,6 +44,8 @@ class Reference:
 
     def step(self, token: int) -> None:
         """Read a symbol: z = table[token] + W_below·h_below + W_recurrent·h + bias; then the gates, c, h and p."""
+        if token == self.V:
+            self.h[:], self.c[:] = 0, 0
         w, old_h, old_c, gates = self.weights, self.h.copy(), self.c.copy(), []
         for l in range(self.L):
             z = w["bias", l]
@@ -64,10 +69,14 @@ class Reference:
         return e / tree(in_order(e.reshape(-1, 128)))
 
     def gradient(self, targets: list[int]) -> Weights:
-        """The gradient of the loss Σ_t -ln p_t(target_t) by truncated backpropagation through time; clears the tape."""
+        """The gradient of the loss Σ_t -ln p_t(target_t) by truncated backpropagation through time; clears the tape.
+
+        The begin-of-stream symbol as a target adds no loss, and nothing goes back beyond it.
+        """
         tokens, old_h, old_c, gates, h, c, p = zip(*self.tape, strict=True)
         w, T = self.weights, range(len(self.tape))
-        dy = [p[t] - np.eye(len(p[t]), dtype=self.dtype)[targets[t]] for t in T]
+        ends = [target == self.V for target in targets]
+        dy = [p[t] * 0 if ends[t] else p[t] - np.eye(len(p[t]), dtype=self.dtype)[targets[t]] for t in T]
         grad = {("output bias", 0): in_order(dy)}
         dz: list[Array] = []
         for l in reversed(range(self.L)):
@@ -80,6 +89,9 @@ class Reference:
             dc, dz = np.zeros_like(dh[0]), [np.zeros(0)] * len(T)
             for t in reversed(T):
                 i, f, g, o = gates[t][l]
+                if ends[t]:
+                    dc, dz[t] = np.zeros_like(dc), np.zeros(4 * len(dc), self.dtype)
+                    continue
                 if t < T[-1]:
                     dh[t] = dh[t] + dot(w["recurrent", l], dz[t + 1])
                 tanh_c = tanh(c[t][l])

@@ -1,8 +1,8 @@
 """Offline training: parallel streams read a text for several epochs, with a learning rate schedule.
 
-The text is cut into chunks, which are shuffled for each epoch and concatenated. B streams read the result in parallel,
-each its own part of it. Each thread works on a group of streams. The groups have a fixed size and their gradients are
-added in a fixed order, so that the weights are the same for any number of threads.
+The documents are cut into pieces, see `pieces`, which B streams read in parallel. Each thread works on a group of
+streams. The groups have a fixed size and their gradients are added in a fixed order, so that the weights are the same
+for any number of threads.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ import numpy.typing as npt
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..kernels import gradient, network
-from ..kernels.arrays import F32, Gradient
+from ..kernels.arrays import F32
 from ..kernels.jit import native
 from ..model import Config, InitConfig, Layout, aligned_zeros, fresh_theta
 from ..optim import Adam, OptimizerState, RMSprop, add_gradient
 from ..predictor import StreamPredictor
 from ..predictor.tape import Tape
+from ..predictor.weights import Learner
 from ..vocabulary import Tokens, Vocabulary
 from .input import open_input
+from .pieces import Cutting, Document, Feed, Pieces
 
 WINDOW = 32
 """The window of the trained predictor."""
@@ -43,14 +45,14 @@ class TrainingPlan:
 
     epochs  how many times the text is read
     batch   parallel streams
-    window  symbols of each stream between two updates, and how far back the gradient goes; the windows of a short text
-            are somewhat longer, so that all of it is read
+    window  symbols of each stream between two updates, and how far back the gradient goes
     lr      learning rate of Adam after the warm-up; from there it falls to 0 along half a cosine
     warmup  updates during which the learning rate rises linearly to `lr`
     beta2   decay rate of the mean squared gradient
     clip    gradients (of the mean loss per symbol, in nats) are scaled down to this norm
-    chunk   symbols that stay together when the text is shuffled
-    seed    of the initial weights and of the shuffling
+    pieces  the shortest and the longest length that is drawn for a piece
+    crlf    the share of pieces that are read with CRLF line ends, of those documents that have only LF
+    seed    of the initial weights, of the lengths and of the order of the pieces
 
     Raises ValueError for a value out of its range, TypeError for a learning rate, decay or norm that is not a number.
 
@@ -65,18 +67,22 @@ class TrainingPlan:
     warmup: int = 100
     beta2: float = 0.99
     clip: float = 1.0
-    chunk: int = 16384
+    pieces: tuple[int, int] = (64, 16384)
+    crlf: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, smallest in (("batch", 1), ("window", 1), ("warmup", 0), ("chunk", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
-                raise ValueError(f"{name} must be an integer of at least {smallest}, not {value!r}")
-            object.__setattr__(self, name, int(value))
+        for name, smallest in (("batch", 1), ("window", 1), ("warmup", 0), ("seed", 0)):
+            object.__setattr__(self, name, _whole_number(name, getattr(self, name), smallest))
+        if not isinstance(self.pieces, tuple | list) or len(self.pieces) != 2:
+            raise ValueError(f"pieces must be two lengths, the shortest and the longest, not {self.pieces!r}")
+        shortest = _whole_number("pieces", self.pieces[0], 1)
+        object.__setattr__(self, "pieces", (shortest, _whole_number("pieces", self.pieces[1], shortest)))
+        if isinstance(self.crlf, bool) or not isinstance(self.crlf, Real) or not 0 <= self.crlf <= 1:
+            raise ValueError(f"crlf must be a share from 0 to 1, not {self.crlf!r}")
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, Real) or not 0 < self.epochs < math.inf:
             raise ValueError(f"epochs must be a number above 0, not {self.epochs!r}")
-        for name in ("epochs", "lr", "beta2", "clip"):
+        for name in ("epochs", "lr", "beta2", "clip", "crlf"):
             if isinstance(value := getattr(self, name), np.generic):
                 object.__setattr__(self, name, value.item())
         self.optimizer()
@@ -111,11 +117,7 @@ class _Group:
         self.batch, self._window = batch, window
         self._tape = Tape(layout, window, learning=True, batch=batch)
         self.stream = self._tape.stream
-        self.gradient = Gradient(
-            grad=aligned_zeros(layout.size),
-            work=aligned_zeros((window + 1) * batch * layout.hidden),
-            touched=np.zeros(layout.n_symbols, dtype=np.uint8),
-        )
+        self.gradient = Learner(layout, window, batch).gradient
 
     @property
     def carried(self) -> F32:
@@ -143,7 +145,7 @@ class _Group:
 class Trainer:
     """A training run that can be saved after any update and resumed bit for bit.
 
-    tokens      the training text, int [n], n ≥ 2
+    documents   the tokens of each document, int [n], in all at least 2; or those of a single one
     vocabulary  the vocabulary of the tokens
     config      the network's shape; its `window` is that of the trained predictor
     plan        the hyper-parameters
@@ -164,7 +166,7 @@ class Trainer:
 
     def __init__(
         self,
-        tokens: npt.NDArray[Any],
+        documents: Document | Sequence[Document],
         vocabulary: Vocabulary,
         config: Config,
         plan: TrainingPlan,
@@ -173,20 +175,20 @@ class Trainer:
         weights: dict[str, F32] | None = None,
         about: dict[str, str] | None = None,
     ) -> None:
-        if len(tokens) < 2:
-            raise ValueError(f"training needs at least 2 symbols, the text has {len(tokens)}")
+        self._documents = [documents] if isinstance(documents, np.ndarray) else list(documents)
+        size = sum(map(len, self._documents))
+        if size < 2:
+            raise ValueError(f"training needs at least 2 symbols, the text has {size}")
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.plan, self.vocabulary = plan, vocabulary
         self.config = config
         self._about = dict(about or {})
         self.layout = Layout(replace(config, memory=False), len(vocabulary))
-        self._text = tokens
-        self.batch = max(1, min(plan.batch, len(tokens) // (plan.window + 1)))
-        self._stream = len(tokens) // self.batch
-        self._steps_per_epoch = max(1, (self._stream - 1) // plan.window)
-        self.window = (self._stream - 1) // self._steps_per_epoch
-        self.n_steps = max(1, round(plan.epochs * self._steps_per_epoch))
+        self.window = min(plan.window, size)
+        self.batch = max(1, min(plan.batch, size // (self.window + 1)))
+        self.n_steps = max(1, round(plan.epochs * size / self.symbols_per_step))
+        self._feed = Feed(Pieces(self._documents, vocabulary, Cutting(*plan.pieces, plan.crlf, plan.seed)), self.batch)
         self.step = 0
         if weights is None:
             self.theta = fresh_theta(self.layout, plan.seed, InitConfig(table=0.7, gain=1.0, forget_bias=0.5))
@@ -200,21 +202,21 @@ class Trainer:
         for group in self._groups:
             group.begin(self.theta)
         self._threads = threads
-        self._epoch, self._shuffled = -1, tokens[:0]
 
     def run(self) -> Iterator[TrainingProgress]:
         """Train to the end. Yields after each update; at that point the trainer may be saved."""
         with ThreadPoolExecutor(self._threads) as pool:
             while self.step < self.n_steps:
-                tokens, lr = self._next_tokens(), self.lr
+                tokens, lr = self._feed.window(self.window), self.lr
                 starts = np.cumsum([0] + [group.batch for group in self._groups])
                 parts = [tokens[:, a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
                 list(pool.map(lambda group, part: group.run(self.theta, part), self._groups, parts))
                 self._descend(lr)
                 self.step += 1
                 bits = np.concatenate([group.bits for group in self._groups])
-                n_symbols = self.step * self.symbols_per_step
-                yield TrainingProgress(self.step, self.n_steps, n_symbols, float(bits.mean(dtype=np.float64)), lr)
+                n_symbols, n_predicted = self.step * self.symbols_per_step, np.sum(tokens[:-1] != len(self.vocabulary))
+                mean = float(bits.sum(dtype=np.float64) / max(1, n_predicted))
+                yield TrainingProgress(self.step, self.n_steps, n_symbols, mean, lr)
 
     def _descend(self, lr: float) -> None:
         first, *others = self._groups
@@ -224,7 +226,7 @@ class Trainer:
 
     @property
     def symbols_per_step(self) -> int:
-        """How many symbols each update reads."""
+        """How many symbols each update reads, begin-of-stream symbols included."""
         return self.window * self.batch
 
     @property
@@ -234,22 +236,6 @@ class Trainer:
             return self.plan.lr * (self.step + 1) / self.plan.warmup
         done = (self.step - self.plan.warmup) / max(1, self.n_steps - self.plan.warmup)
         return self.plan.lr * _half_cosine(done)
-
-    def _next_tokens(self) -> Tokens:
-        """The tokens of the next update, [T + 1, B]."""
-        epoch, step = divmod(self.step, self._steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._shuffled = epoch, self._shuffle(epoch)
-        starts = np.arange(self.batch) * self._stream + step * self.window
-        tokens: Tokens = self._shuffled[starts[None, :] + np.arange(self.window + 1)[:, None]].astype(np.int32)
-        return tokens
-
-    def _shuffle(self, epoch: int) -> npt.NDArray[Any]:
-        """The text with its chunks in an order that depends only on the seed and the epoch."""
-        starts = np.arange(0, len(self._text), self.plan.chunk)
-        keys = np.random.PCG64([self.plan.seed, epoch]).random_raw(len(starts))
-        order = np.argsort(keys, kind="stable")
-        return np.concatenate([self._text[s : s + self.plan.chunk] for s in starts[order]])
 
     def predictor(self) -> StreamPredictor:
         """A predictor with the present weights, which continues to learn with `streaming_optimizer`."""
@@ -271,9 +257,9 @@ class Trainer:
         """Write everything that `restore` needs, atomically. Raises OSError if the file cannot be written."""
         arrays = {"theta": self.theta, "slots": self.optimizer_state.slots}
         arrays |= {f"carried.{i}": group.carried for i, group in enumerate(self._groups)}
-        write_checkpoint(
-            path, arrays, {**self._identity(), "step": self.step, "optimizer": self.optimizer_state.describe()}
-        )
+        rests, position = self._feed.save()
+        values = {"step": self.step, "optimizer": self.optimizer_state.describe(), "position": position}
+        write_checkpoint(path, arrays | rests, self._identity() | values)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Continue the run that `save` wrote.
@@ -301,6 +287,7 @@ class Trainer:
             saved = {name: _like(target, arrays[name], name) for name, target in targets.items()}
             if step not in range(self.n_steps + 1):
                 raise ValueError(f"step must be from 0 to {self.n_steps}, not {step!r}")
+            self._feed.restore(arrays, values["position"])
         except (KeyError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{path} is not a usable training run: {what}") from None
@@ -310,12 +297,14 @@ class Trainer:
         self.step = step
 
     def _identity(self) -> dict[str, Any]:
-        text = hashlib.sha256(np.ascontiguousarray(self._text).tobytes()).hexdigest()
+        text = hashlib.sha256()
+        for document in self._documents:
+            text.update(len(document).to_bytes(8, "little") + np.ascontiguousarray(document).tobytes())
         return {
-            "training text": text,
+            "training text": text.hexdigest(),
             "vocabulary": self.vocabulary.describe(),
             "config": asdict(self.config),
-            "plan": asdict(self.plan),
+            "plan": {**asdict(self.plan), "pieces": list(self.plan.pieces)},
             "start": self._initial_weights,
         }
 
@@ -342,10 +331,10 @@ def streams_for(n_symbols: int) -> int:
     return max(1, min(16, n_symbols // 8192))
 
 
-def read_text(
+def read_documents(
     files: Sequence[str | os.PathLike[str]], vocabulary: str | Vocabulary
-) -> tuple[npt.NDArray[Any], Vocabulary]:
-    """The tokens of the concatenated files, and their vocabulary.
+) -> tuple[list[Document], Vocabulary]:
+    """The tokens of each file, and their vocabulary.
 
     vocabulary  "bytes"; "text", the characters that occur in the files; or a Vocabulary
 
@@ -355,13 +344,13 @@ def read_text(
     if vocabulary == "bytes":
         vocabulary = Vocabulary.bytes()
     if isinstance(vocabulary, Vocabulary) and vocabulary.characters is None:
-        return np.frombuffer(b"".join(map(_read, files)), dtype=np.uint8), vocabulary
-    text = "".join(map(_read_characters, files))
+        return [np.frombuffer(_read(file), dtype=np.uint8) for file in files], vocabulary
+    texts = [_read_characters(file) for file in files]
     if vocabulary == "text":
-        vocabulary = Vocabulary.from_text(text)
+        vocabulary = Vocabulary.from_text("".join(texts))
     if not isinstance(vocabulary, Vocabulary):
         raise ValueError(f"the vocabulary must be bytes or text, not {vocabulary!r}")
-    return vocabulary.encode(text), vocabulary
+    return [vocabulary.encode(text) for text in texts], vocabulary
 
 
 def _read(file: str | os.PathLike[str]) -> bytes:
@@ -374,6 +363,13 @@ def _read_characters(file: str | os.PathLike[str]) -> str:
         return _read(file).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not valid UTF-8 at byte {error.start}; use --vocab bytes") from None
+
+
+def _whole_number(name: str, value: Any, smallest: int) -> int:
+    """Raises ValueError for anything but an integer of at least `smallest`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
+        raise ValueError(f"{name} must be an integer of at least {smallest}, not {value!r}")
+    return int(value)
 
 
 def _like(target: F32, saved: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
