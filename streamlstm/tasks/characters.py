@@ -16,7 +16,7 @@ import numpy as np
 
 from ..predictor import KnownTokens, StreamPredictor, Trace, TraceRecorder
 from ..vocabulary import Symbols, Tokens, Vocabulary
-from .units import byte_widths, code_points, readable
+from .units import F64, byte_widths, code_points, readable
 
 BYTES_ID = 0x110000
 """The first id above all code points."""
@@ -93,6 +93,33 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
         for branch in branches:
             heapq.heappush(heap, branch)
     return found
+
+
+def character_chances(predictor: StreamPredictor, least: float = 1e-5) -> F64:
+    """The probabilities of the next characters, float64 [n], in no particular order; they sum to 1. Changes nothing.
+
+    least  the characters with the same first bytes count as one if these bytes are less probable than this
+
+    With a text vocabulary these are the probabilities of the symbols. The predictor must be between two characters.
+
+    >>> from streamlstm import StreamPredictor
+    >>> len(character_chances(StreamPredictor(), least=0.1))
+    256
+    """
+    chances = predictor.predict().astype(np.float64)
+    if predictor.vocabulary.characters is not None:
+        return chances
+    is_open = (_IS_LEAD == 1) & (chances >= least)
+    root = predictor.fork(learning=False)
+    unfinished = [(bytes([byte]), float(chances[byte]), root) for byte in np.flatnonzero(is_open).tolist()]
+    found = chances[~is_open].tolist()
+    while unfinished:
+        for chance, prefix, node in _branches(*unfinished.pop(), k=64, bound=0.0):
+            if node is None or -chance < least:
+                found.append(-chance)
+            else:
+                unfinished.append((prefix, -chance, node))
+    return np.array(found)
 
 
 def _branches(

@@ -35,6 +35,9 @@ from .pieces import Cutting, Document, Feed, Pieces
 WINDOW = 32
 """The window of the trained predictor."""
 
+OFFLINE_INIT = InitConfig(table=0.7, gain=1.0, forget_bias=0.5)
+"""How the weights are drawn that training begins with."""
+
 GROUP = 8
 """How many streams a group has. Another number gives other weights, because sums are added in another order."""
 
@@ -191,7 +194,7 @@ class Trainer:
         self._feed = Feed(Pieces(self._documents, vocabulary, Cutting(*plan.pieces, plan.crlf, plan.seed)), self.batch)
         self.step = 0
         if weights is None:
-            self.theta = fresh_theta(self.layout, plan.seed, InitConfig(table=0.7, gain=1.0, forget_bias=0.5))
+            self.theta = fresh_theta(self.layout, plan.seed, OFFLINE_INIT)
         else:
             self.theta = self.layout.flat(weights)
         self._initial_weights = hashlib.sha256(self.theta.tobytes()).hexdigest()
