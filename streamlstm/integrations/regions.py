@@ -75,7 +75,9 @@ def region_table(
     out of their range, and for a symbol that the vocabulary does not have.
 
     >>> from streamlstm import StreamPredictor
-    >>> table = region_table(StreamPredictor(), [("1.1", "The"), ("1.2", "cat")], first=2)
+    >>> predictor = StreamPredictor()
+    >>> predictor.learning = False
+    >>> table = region_table(predictor, [("1.1", "The"), ("1.2", "cat")], first=2)
     >>> table["bits_leading"].tolist(), table["bits_trailing"].tolist(), table["first_bits_trailing"].tolist()
     ([24.0, 32.0], [32.0, 24.0], [16.0, 16.0])
     """
