@@ -218,7 +218,7 @@ def _lagged(values: F64, lag: int) -> F64:
 
 
 def _number(value: float) -> str:
-    return "NA" if math.isnan(value) else f"{value:.15g}"
+    return "NA" if math.isnan(value) else repr(value).removesuffix(".0")
 
 
 def _log2(x: npt.ArrayLike) -> F64:
