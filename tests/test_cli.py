@@ -34,7 +34,9 @@ TWO_GROUPS = [*TINY, "--batch", "16", "--window", "8", "--epochs", "6"]
 COMMANDS = [
     "predict",
     "score",
+    "regions",
     "watch",
+    "mcp",
     "live",
     "train",
     "generate",

@@ -14,12 +14,16 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from extras import library
 
 import streamlstm
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "pages"
 SLOW = {"how-to/compress.md", "how-to/generate.md", "how-to/score.md", "how-to/train.md"}
+NEEDED = {"how-to/pytorch.md": "torch", "how-to/river.md": "river", "how-to/scikit-learn.md": "sklearn"}
+NEEDED |= {"how-to/lm-eval.md": "lm_eval"}
+"""The library that a page needs, for which there is an extra."""
 BLOCK = re.compile(r'^```(sh|python|text title="Output")\n(.*?)^```', re.DOTALL | re.MULTILINE)
 NAMES = sorted(str(path.relative_to(PAGES)) for path in PAGES.rglob("*.md"))
 
@@ -63,6 +67,8 @@ def is_slow(name):
 
 @pytest.mark.parametrize("name", [is_slow(name) for name in NAMES if blocks_of(name)])
 def test_the_blocks_of_a_page_print_what_it_shows(name, tmp_path, monkeypatch):
+    if name in NEEDED:
+        library(NEEDED[name])
     shutil.copy(ROOT / "tests" / "samples" / "lighthouse.txt", tmp_path)
     monkeypatch.chdir(tmp_path)
     variables = {"__name__": "__main__"}

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from extras import library
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -87,6 +88,8 @@ def assert_prints_a_result_and_writes_no_file(folder, demo, *arguments):
 
 @pytest.mark.parametrize("demo", sorted(set(DEMOS) - SLOW_DEMOS))
 def test_every_demo_prints_a_result_and_writes_no_file(demo, tmp_path):
+    if "torch" in demo:
+        library("torch")
     folder, short = tmp_path / "empty", []
     folder.mkdir()
     if demo in DEMOS_WITH_A_FILE:

@@ -8,4 +8,5 @@ def missing_extra(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError
     ModuleNotFoundError("river is not installed; install it with: pip install 'streamlstm[river]'")
     """
     install = f"install it with: pip install 'streamlstm[{extra}]'"
-    return ModuleNotFoundError(f"{error.name} is not installed; {install}", name=error.name)
+    name = (error.name or extra).partition(".")[0]
+    return ModuleNotFoundError(f"{name} is not installed; {install}", name=name)
