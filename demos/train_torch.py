@@ -4,9 +4,9 @@
     streamlstm predict text.txt --model model.safetensors
 
 The documents are cut into pieces as `streamlstm train` does, see `streamlstm/tasks/pieces.py`: each follows the
-begin-of-stream symbol, and every order of magnitude of lengths gets the same share of the text. A row of the batch reads
-its piece window by window and carries the state along (truncated BPTT); then it takes the next piece, at the start of a
-window, so that cuDNN can read a window of all rows in one call.
+begin-of-stream symbol, and every order of magnitude of lengths gets the same share of the text. A row of the batch
+reads its piece window by window and carries the state along (truncated BPTT); then it takes the next piece, at the
+start of a window, so that cuDNN can read a window of all rows in one call.
 
 Without files the demo trains on a page of made-up text, and without -o it writes nothing. Needs streamlstm[torch].
 """
@@ -16,6 +16,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import torch
@@ -36,19 +37,22 @@ def made_up(n_lines: int) -> str:
     return "".join(f"{chance.choice(who)} {chance.choice(does)} {chance.choice(what)}.\n" for _ in range(n_lines))
 
 
-def windows(table: np.ndarray, pieces: Pieces, begin: int, shape: tuple[int, int]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Inputs and targets [B, T] until all pieces of an epoch, the rows of `table`, are read.
+def windows(
+    pieces: Pieces, epochs: int, begin: int, shape: tuple[int, int]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Inputs and targets [B, T] until so many epochs are read that fewer than half of the rows have a piece.
 
-    A piece begins in column 0. A target that is the begin-of-stream symbol does not count: it fills up the last window of
-    a piece, and the rows that have no piece left.
+    A piece begins in column 0. Targets that are the begin-of-stream symbol do not count: they fill up the last window
+    of a piece.
     """
-    rows, (batch, window) = iter(table), shape
+    batch, window = shape
+    rows = chain.from_iterable(map(pieces.epoch, range(epochs)))
     rests = [np.zeros(0, dtype=np.int32)] * batch
     while True:
         for row in range(batch):
             if len(rests[row]) < 2 and (piece := next(rows, None)) is not None:
                 rests[row] = pieces.tokens(piece)
-        if all(len(rest) < 2 for rest in rests):
+        if sum(len(rest) >= 2 for rest in rests) < (batch + 1) // 2:
             return
         inputs, targets = np.zeros(shape, dtype=np.int64), np.full(shape, begin, dtype=np.int64)
         for row, rest in enumerate(rests):
@@ -66,31 +70,31 @@ def learning_rate(step: int, n_steps: int, warmup: int) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - warmup) / max(1, n_steps - warmup)))
 
 
-def train(model: CharLSTM, pieces: Pieces, options: argparse.Namespace, n_symbols: int) -> None:
+def train(model: CharLSTM, pieces: Pieces, options: argparse.Namespace) -> None:
     """Train for `options.epochs` epochs, and print the surprisal on the way."""
     device, begin = options.device, len(model.vocabulary)
-    n_steps = max(1, round(options.epochs * n_symbols / (options.batch * options.window) * 1.2))  # pieces end in a window
-    optimizer = torch.optim.Adam(model.parameters(), lr=options.lr, betas=BETAS)
+    lengths = np.diff(pieces.epoch(0)[:, 1:3])
+    n_steps = max(1, int(options.epochs * np.ceil(lengths / options.window).sum() / options.batch))
+    optimizer = torch.optim.Adam(model.to(device).parameters(), lr=options.lr, betas=BETAS)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, n_steps, options.warmup))
-    started, n_read, step = time.perf_counter(), 0, 0
-    recent: list[torch.Tensor] = []
-    for epoch in range(options.epochs):
-        state = model.to(device).initial_state(options.batch)
-        for inputs, targets in windows(pieces.epoch(epoch), pieces, begin, (options.batch, options.window)):
-            logits, state = model(inputs.to(device), tuple(part.detach() for part in state))
-            loss = cross_entropy(logits.flatten(0, 1), targets.to(device).flatten(), ignore_index=begin)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-            optimizer.step()
-            schedule.step()
-            recent.append(loss.detach())
-            n_read, step = n_read + int((targets != begin).sum()), step + 1
-            if step % options.report == 0:
-                bits = float(torch.stack(recent).mean()) / math.log(2)
-                rate = n_read / (time.perf_counter() - started)
-                print(f"{step:7,} updates  {n_read:12,} symbols  {bits:.4f} bits per symbol  {rate:,.0f} symbols/s")
-                recent.clear()
+    started, n_read, recent = time.perf_counter(), 0, list[torch.Tensor]()
+    state = model.initial_state(options.batch)
+    blocks = windows(pieces, options.epochs, begin, (options.batch, options.window))
+    for step, (inputs, targets) in enumerate(blocks, 1):
+        logits, state = model(inputs.to(device), tuple(part.detach() for part in state))
+        loss = cross_entropy(logits.flatten(0, 1), targets.to(device).flatten(), ignore_index=begin)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        schedule.step()
+        recent.append(loss.detach())
+        n_read += int((targets != begin).sum())
+        if step % options.report == 0:
+            bits = float(torch.stack(recent).mean()) / math.log(2)
+            rate = n_read / (time.perf_counter() - started)
+            print(f"{step:7,} updates  {n_read:12,} symbols  {bits:.4f} bits per symbol  {rate:,.0f} symbols/s")
+            recent.clear()
 
 
 def report(model: CharLSTM, predictor: StreamPredictor, text: np.ndarray) -> None:
@@ -105,8 +109,8 @@ def report(model: CharLSTM, predictor: StreamPredictor, text: np.ndarray) -> Non
     bits = network.observe_many(text.astype(np.int32))
     print(f"as a StreamPredictor: {bits.mean():.4f} bits per symbol on the first {len(bits):,} symbols")
     print(f"largest difference of a probability to PyTorch's: {np.abs(network.predict() - expected).max():.1e}")
-    sample = b"".join(s if isinstance(s, bytes) else s.encode() for s in generate(predictor, 120, seed=1, temperature=0.7))
-    print(repr(sample.decode("utf-8", "replace")))
+    sample = generate(predictor, 120, seed=1, temperature=0.7)
+    print(repr(b"".join(s if isinstance(s, bytes) else s.encode() for s in sample).decode("utf-8", "replace")))
 
 
 def main() -> None:
@@ -117,7 +121,14 @@ def main() -> None:
     parser.add_argument("--connections", default="skip", choices=("skip", "stacked"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    for name, value in (("hidden", 128), ("layers", 3), ("epochs", 2), ("batch", 64), ("window", 128)):
+    for name, value in (
+        ("hidden", 128),
+        ("layers", 3),
+        ("epochs", 2),
+        ("batch", 64),
+        ("window", 128),
+        ("longest", 16384),
+    ):
         parser.add_argument(f"--{name}", type=int, default=value)
     for name, value in (("warmup", 100), ("report", 100)):
         parser.add_argument(f"--{name}", type=int, default=value, help="in updates")
@@ -127,12 +138,12 @@ def main() -> None:
         documents, vocabulary = read_documents(options.files, options.vocab)
     else:
         documents, vocabulary = [Vocabulary.bytes().encode(made_up(400))], Vocabulary.bytes()
-        options.hidden, options.layers, options.batch, options.window = 24, 2, 8, 48
-        options.warmup, options.report, options.lr = 10, 20, 0.01
-    torch.manual_seed(options.seed)
-    pieces = Pieces(documents, vocabulary, Cutting(64, 16384, 0.0, options.seed))
+        options.hidden, options.layers, options.batch, options.window, options.longest = 24, 1, 8, 48, 512
+        options.warmup, options.report, options.lr = 5, 10, 0.02
+        torch.set_num_threads(1)  # threads only wait for each other in so small a network
+    pieces = Pieces(documents, vocabulary, Cutting(64, options.longest, 0.0, options.seed))
     model = CharLSTM(vocabulary, Config(options.hidden, options.layers, 32, options.connections), options.seed)
-    train(model, pieces, options, sum(map(len, documents)))
+    train(model, pieces, options)
     predictor = model.cpu().to_predictor(about={"trained": f"in PyTorch for {options.epochs} epochs"})
     report(model, predictor, documents[0][:1000])
     if options.out:

@@ -121,7 +121,8 @@ def test_the_harness_evaluates_a_task_without_network(predictor, tmp_path):
     }
     (folder / "numbers.yaml").write_text(json.dumps(task))  # JSON is YAML
     command = [sys.executable, "-m", "streamlstm.integrations.lm_eval", "--model", "streamlstm", "--tasks", "numbers"]
-    command += ["--model_args", f"pretrained={model}", "--include_path", str(folder), "--output_path", str(tmp_path / "out")]
+    command += ["--model_args", f"pretrained={model}", "--include_path", str(folder)]
+    command += ["--output_path", str(tmp_path / "out")]
     offline = {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     result = subprocess.run(command, env={**os.environ, **offline}, capture_output=True, encoding="utf-8", timeout=600)
     assert result.returncode == 0, result.stderr

@@ -72,7 +72,8 @@ def test_a_stimulus_is_scored_after_its_prefix(predictor):
     same = conditional_score(predictor, "the", stimuli, total, base_two=True, surprisal=True)
     assert same == pytest.approx(score_many(predictor, stimuli, "the ").tolist(), rel=1e-6)
     own = conditional_score(predictor, ["the", "a"], stimuli, total, separator="")
-    expected = [-math.log(2) * score_many(predictor, [text], prefix)[0] for text, prefix in zip(stimuli, ["the", "a"])]
+    bits = [score_many(predictor, ["cat"], "the")[0], score_many(predictor, ["dog"], "a")[0]]
+    expected = [-math.log(2) * each for each in bits]
     assert own == pytest.approx(expected, rel=1e-6)
     with pytest.raises(ValueError, match="each of the 2 stimuli, not 3"):
         conditional_score(predictor, ["a", "b", "c"], stimuli)

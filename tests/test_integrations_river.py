@@ -29,7 +29,7 @@ class CreditCard:
             yield {f"V{k}": round(chance.gauss(9 if unusual else 0, 1)) for k in range(5)}, int(unusual)
 
 
-@pytest.fixture()
+@pytest.fixture
 def short_datasets(monkeypatch):
     from river import datasets
 

@@ -21,10 +21,11 @@ from streamlstm.integrations.sklearn import SurprisalTransformer  # noqa: E402
 
 TEXTS = ["job 1 done", "job 2 done", "job 3 failed: naïve", "KERNEL PANIC", ""]
 
+
 class RowsAsTexts(SurprisalTransformer):
     """The same estimator for rows of numbers, which it reads as texts.
 
-    scikit-learn's checks give an estimator arrays of numbers; one that takes texts they skip, as they do CountVectorizer.
+    scikit-learn's checks give an estimator arrays of numbers, and skip one that takes texts, such as CountVectorizer.
     """
 
     def fit(self, X, y=None):
@@ -112,7 +113,8 @@ def test_a_pickled_transformer_gives_the_same():
 def test_a_pipeline_tells_texts_apart():
     usual, odd = [f"job {n % 7} done" for n in range(40)], [f"{n * 7919 % 10007:x} {n * 31 % 97:x}" for n in range(40)]
     fitted = transformer().fit(usual)
-    model = make_pipeline(fitted.set_params(learn=False, predictor=fitted.predictor_), StandardScaler(), LogisticRegression())
+    fitted.set_params(learn=False, predictor=fitted.predictor_)
+    model = make_pipeline(fitted, StandardScaler(), LogisticRegression())
     model.fit(usual[:20] + odd[:20], [0] * 20 + [1] * 20)
     assert model.score(usual[20:] + odd[20:], [0] * 20 + [1] * 20) > 0.9
     assert fitted.get_feature_names_out().tolist() == ["bits", "bits_per_character", "max_bits"]

@@ -136,8 +136,8 @@ def test_stacked_layers_are_those_of_torchs_own_lstm():
     config = SHAPES[2]
     model = CharLSTM.from_predictor(random_predictor(config))
     lstm = torch.nn.LSTM(V, config.hidden, config.layers, batch_first=True)
-    weights = {name.replace("bias_", "bias_ih_"): value for name, value in model.state_dict().items() if name[-3] == "_"}
-    weights = {name: value for name, value in weights.items() if not name.startswith("start_")}
+    layers = {name: value for name, value in model.state_dict().items() if not name.startswith("start_")}
+    weights = {name.replace("bias_", "bias_ih_"): value for name, value in layers.items() if name[-3:-1] == "_l"}
     zeros = {name.replace("_ih_", "_hh_"): 0 * value for name, value in weights.items() if name.startswith("bias_ih_")}
     lstm.load_state_dict(weights | zeros)
     tokens = torch.from_numpy(random_tokens(24, V).reshape(2, 12)).long()

@@ -53,7 +53,7 @@ class StreamLM(LM):
         self._max_gen_toks = int(max_gen_toks)
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """For each (context, continuation): ln p(continuation | context), and whether it is what greedy decoding gives."""
+        """For each (context, continuation): ln p(continuation | context), and whether greedy decoding gives it."""
         results = []
         for context, continuation, reader in self._readers([request.args for request in requests]):
             trace = reader.trace(continuation, 0)
@@ -63,7 +63,7 @@ class StreamLM(LM):
         return results
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
-        """For each (text,): ln p(text) from the begin of a stream, with all of the text before a symbol as its context."""
+        """For each (text,): ln p(text) from the begin of a stream, with all that comes before a symbol as its context."""
         results = []
         for (text,) in [request.args for request in requests]:
             reader = self.predictor.fork(learning=self._learn)

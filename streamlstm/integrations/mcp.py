@@ -57,9 +57,9 @@ class Tools:
     def surprising_lines(self, path: str, top: int = 20, since: str = "") -> dict[str, Any]:
         """The most surprising lines of a log or another text file, the most surprising first.
 
-        path: absolute, or relative to an allowed folder. top: how many lines at most. since: report only lines from here
-        on: a line number, or a date and time as the lines show it, such as 2026-11-26 14:30; earlier lines only serve to
-        learn what is usual. Of a long file only the end is read: see skipped_bytes in the result.
+        path: absolute, or relative to an allowed folder. top: how many lines at most. since: report only lines from
+        here on: a line number, or a date and time as the lines show it, such as 2026-11-26 14:30; earlier lines only
+        serve to learn what is usual. Of a long file only the end is read: see skipped_bytes in the result.
         """
         with self._lock:
             try:

@@ -14,9 +14,9 @@ class AllowedFolders:
 
     folders  existing folders, at least one
 
-    Symbolic links are resolved first: one that leads out of the folders is refused. The file is then opened part by part
-    from its folder on, without following links, so that a link that appears meanwhile is refused too. What is outside is
-    refused with the same message whether it exists or not. Raises ValueError for what is not a folder.
+    Symbolic links are resolved first: one that leads out of the folders is refused. The file is then opened part by
+    part from its folder on, without following links, so that a link that appears meanwhile is refused too. What is
+    outside is refused with the same message whether it exists or not. Raises ValueError for what is not a folder.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()

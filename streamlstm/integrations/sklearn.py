@@ -23,16 +23,16 @@ except ModuleNotFoundError as error:
 FEATURES = ("bits", "bits_per_character", "max_bits")
 
 
-class SurprisalTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class SurprisalTransformer(TransformerMixin, BaseEstimator):
     """Replaces texts by how surprising they are, given those that it was fitted to.
 
     predictor  what to begin with, which does not change; None: the bundled model `small`
     learn      whether `fit` learns from its texts; False: `fit` only takes the predictor over
     end        what is read after each text, and counts as a part of it
 
-    The features of a text are `bits`; `bits_per_character`; and `max_bits`, the surprisal of the most surprising symbol.
-    After `fit`, each text is read as a stream of its own: the order of the texts does not matter, and nothing is learned
-    from them.
+    The features of a text are `bits`, `bits_per_character`, and `max_bits`, the surprisal of the most surprising
+    symbol. After `fit`, each text is read as a stream of its own: the order of the texts does not matter, and nothing
+    is learned from them.
 
     >>> from streamlstm import Config, StreamPredictor
     >>> transformer = SurprisalTransformer(StreamPredictor(config=Config(hidden=16, layers=1)))
