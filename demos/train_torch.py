@@ -121,14 +121,8 @@ def main() -> None:
     parser.add_argument("--connections", default="skip", choices=("skip", "stacked"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    for name, value in (
-        ("hidden", 128),
-        ("layers", 3),
-        ("epochs", 2),
-        ("batch", 64),
-        ("window", 128),
-        ("longest", 16384),
-    ):
+    parser.add_argument("--longest", type=int, default=16384, help="the longest piece, in symbols")
+    for name, value in (("hidden", 128), ("layers", 3), ("epochs", 2), ("batch", 64), ("window", 128)):
         parser.add_argument(f"--{name}", type=int, default=value)
     for name, value in (("warmup", 100), ("report", 100)):
         parser.add_argument(f"--{name}", type=int, default=value, help="in updates")
@@ -138,8 +132,8 @@ def main() -> None:
         documents, vocabulary = read_documents(options.files, options.vocab)
     else:
         documents, vocabulary = [Vocabulary.bytes().encode(made_up(400))], Vocabulary.bytes()
-        options.hidden, options.layers, options.batch, options.window, options.longest = 24, 1, 8, 48, 512
-        options.warmup, options.report, options.lr = 5, 10, 0.02
+        options.hidden, options.layers, options.batch, options.window, options.longest = 32, 1, 8, 48, 512
+        options.epochs, options.warmup, options.report, options.lr = 8, 10, 40, 0.02
         torch.set_num_threads(1)  # threads only wait for each other in so small a network
     pieces = Pieces(documents, vocabulary, Cutting(64, options.longest, 0.0, options.seed))
     model = CharLSTM(vocabulary, Config(options.hidden, options.layers, 32, options.connections), options.seed)

@@ -226,11 +226,15 @@ MODULE_OF = {"scikit-learn": "sklearn"}
 """The module of a library that is named otherwise."""
 
 
+def words(text):
+    return set(re.findall(r"[\w-]+", text))
+
+
 def declared_libraries(extras):
     """The modules of the libraries that the package requires, or that one of the extras brings."""
     requirements = [line.partition(";") for line in metadata.requires("streamlstm")]
-    has_extra = [extras & set(re.findall(r"[\w-]+", marker)) or "extra" not in marker for _, _, marker in requirements]
-    names = [re.match(r"[\w-]+", line)[0] for (line, *_), is_wanted in zip(requirements, has_extra) if is_wanted]
+    wanted = [line for line, _, marker in requirements if "extra" not in marker or extras & words(marker)]
+    names = [re.match(r"[\w-]+", line)[0] for line in wanted]
     return {MODULE_OF.get(name, name).replace("-", "_") for name in names}
 
 

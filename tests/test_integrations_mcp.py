@@ -109,10 +109,10 @@ def test_the_unusual_line_is_the_most_surprising():
     assert log()[first.offset :].startswith(first.line.text.encode())
 
 
-@pytest.mark.parametrize(
-    ("since", "first"),
-    [("150", 150), ("202", 202), ("2026-11-09 08:00", 201), ("2026-11-09T09", 202), ("2026-11-10", 217)],
-)
+SINCE = {"150": 150, "202": 202, "2026-11-09 08:00": 201, "2026-11-09T09": 202, "2026-11-10": 217}
+
+
+@pytest.mark.parametrize(("since", "first"), SINCE.items())
 def test_only_lines_since_then_are_reported(since, first):
     lines = surprising_lines(predictor(), read_tail(io.BytesIO(log()), 10**6), 1000, since)
     assert sorted(each.number for each in lines) == list(range(first, 301))

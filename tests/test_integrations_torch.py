@@ -15,6 +15,7 @@ from streamlstm.predictor.tape import Tape
 from streamlstm.predictor.weights import Learner
 
 torch = library("torch")
+torch.set_num_threads(1)  # on a busy machine the threads of so small products only wait for each other
 from streamlstm.integrations.torch import CharLSTM  # noqa: E402  needs PyTorch
 
 SHAPES = [

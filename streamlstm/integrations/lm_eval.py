@@ -63,7 +63,7 @@ class StreamLM(LM):
         return results
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
-        """For each (text,): ln p(text) from the begin of a stream, with all that comes before a symbol as its context."""
+        """For each (text,): ln p(text) from the begin of a stream; all that comes before a symbol is its context."""
         results = []
         for (text,) in [request.args for request in requests]:
             reader = self.predictor.fork(learning=self._learn)
