@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -195,3 +197,22 @@ def test_the_command_speaks_the_protocol_on_stdin_and_stdout(folders):
     names, result = asyncio.run(run())
     assert names == {"surprising_lines", "score_text"}
     assert ODD in result["lines"][0]["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_ends_at_once_on_a_signal_and_at_the_end_of_stdin(folders, number):
+    library("mcp")
+    command = [sys.executable, "-m", "streamlstm", "mcp", "--hidden", "16", "--layers", "1", str(folders / "logs")]
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}).encode() + b"\n"
+    for by_signal in (True, False):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            server.stdin.write(request)
+            server.stdin.flush()
+            assert json.loads(server.stdout.readline())["result"]["serverInfo"]["name"] == "streamlstm"
+            if by_signal:
+                server.send_signal(number)
+            else:
+                server.stdin.close()
+            assert server.wait(60) == (-number if by_signal else 0)

@@ -17,10 +17,11 @@ def regions(
     order: Annotated[float, typer.Option(metavar="A", help="Order of the Rényi entropy.")] = 0.5,
     separator: Annotated[str, typer.Option(metavar="TEXT", help="What stands between two regions.")] = " ",
 ) -> None:
-    """Measure the regions of a reading experiment: surprisal and entropy, with lags, by both rules for white space.
+    """Measure the regions of texts for a reading experiment.
 
-    FILE has tabs between its columns and their names in its first row. The same table comes back with columns for each
-    measure, in bits. The context is reset where the passage changes.
+    FILE has tabs between its columns and their names in its first row. The table comes back with surprisal and entropy
+    in bits, each by both rules for white space, and with the values of the two regions before. The context is reset
+    where the passage changes.
 
     \b
       streamlstm regions stories.tsv --freeze > measures.tsv
