@@ -1,6 +1,10 @@
 """CharLSTM: the forward pass and the gradients of the kernels, weights both ways, and the begin-of-stream symbol."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +191,19 @@ def test_weights_that_are_not_finite_are_refused():
         model.bias_l0[0] = float("nan")
     with pytest.raises(ValueError, match="bias_l0"):
         model.to_predictor()
+
+
+@pytest.mark.slow
+def test_the_training_script_writes_a_model_for_a_stream(tmp_path):
+    text, model = tmp_path / "text", tmp_path / "model.safetensors"
+    text.write_text("one two three four. " * 400)
+    script = Path(__file__).parent.parent / "demos" / "train_torch.py"
+    options = "--vocab text --hidden 16 --layers 2 --epochs 6 --batch 4 --window 32 --longest 256 --lr 0.02 --warmup 5"
+    options += " --connections stacked --device cpu"
+    command = [sys.executable, script, text, "-o", model, *options.split()]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr
+    predictor = StreamPredictor.load(model)
+    assert predictor.config == Config(16, 2, 32, "stacked")
+    predictor.learning = False
+    assert predictor.observe_many("one two three four. " * 5).mean() < 1
