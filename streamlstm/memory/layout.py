@@ -14,7 +14,7 @@ LONGEST_ORDER, NETWORK = N_ORDERS - 1, N_EXPERTS - 1
 
 # state, int64 [STATE_SIZE]: single numbers first, then one array after the other.
 
-N_FIELDS, N_RECENT, N_ACTIVE_ROWS = 64, 256, 5
+N_FIELDS, N_RECENT, N_ACTIVE_ROWS = 64, 256, 6
 
 N_SEEN, N_LEARNED = 0, 1
 """How many symbols were seen, and how many of them were learned from."""
@@ -49,7 +49,7 @@ STATE_SIZE = RECENT + N_RECENT
 # weights, float32 [weights_size(V)]: the parts below, one after the other.
 
 COUNT_BUCKETS, EXPERT_BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS, MATCH_DISTANCES = 60, 168, 64, 96, 3
-N_CLASS_HISTORIES, N_COLUMNS = 8**3, 256
+N_CLASS_HISTORIES, N_COLUMNS, N_AGES = 8**3, 256, 18
 
 BACKOFF_LOGITS = 0
 """[N_ORDERS, COUNT_BUCKETS]: what an order adds to the logit of its back-off weight."""
@@ -64,7 +64,7 @@ CURVATURE = LATEST_WEIGHTS + (N_CONTEXTS - 1) * LATEST_BUCKETS
 INVERSE_CURVATURE = CURVATURE + N_EXPERTS * N_EXPERTS
 """[N_EXPERTS, N_EXPERTS]: its inverse, with damping."""
 ADJUSTMENTS = INVERSE_CURVATURE + N_EXPERTS * N_EXPERTS
-"""[SYMBOL_ROWS + 1 + V, ROW_SIZE]: what is added to the weights of all experts, in five families of rows. The last
+"""[SYMBOL_ROWS + 1 + V, ROW_SIZE]: what is added to the weights of all experts, in six families of rows. The last
 number of a row says how often it was used."""
 ROW_SIZE = N_EXPERTS + 1
 
@@ -76,7 +76,9 @@ KNOWN_ROWS = COLUMN_ROWS + N_COLUMNS
 """… by the longest order that has counts, and by how many extras have."""
 CLASS_ROWS = KNOWN_ROWS + N_ORDERS * (N_CONTEXTS - N_ORDERS + 1)
 """… by the classes of the last three symbols."""
-SYMBOL_ROWS = CLASS_ROWS + N_CLASS_HISTORIES
+AGE_ROWS = CLASS_ROWS + N_CLASS_HISTORIES
+"""… by the number of binary digits of the number of symbols learned from."""
+SYMBOL_ROWS = AGE_ROWS + N_AGES
 """… by the last symbol: the first row is for the beginning of a stream."""
 
 # scratch, float32 [scratch_size(C)]: single numbers first, then the distributions.
