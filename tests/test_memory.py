@@ -157,10 +157,10 @@ def test_a_memory_that_has_seen_nothing_is_not_stored_beside_trained_weights(tmp
     assert any(name.startswith("memory.") for name in read_checkpoint(tmp_path / "m")[0])
 
 
-def learned_mixture(texts=(text(300), text(900), text(60))):
+def learned_mixture():
     """A predictor whose mixture begins with learned weights."""
     predictor = random_predictor(SMALL, Vocabulary.bytes(), memory=True)
-    assert predictor.learn_mixture(texts) == sum(map(len, texts))
+    assert predictor.learn_mixture([text(300), text(900), text(60)]) == 1260
     return predictor
 
 
