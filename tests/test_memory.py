@@ -300,6 +300,7 @@ INVALID_STATES = {
     "MATCH_TOKEN": (-2, 256),
     "RECENT": (-2, 256),
     "CLASS_HISTORY": (-1, 512),
+    "SURPRISALS": (-1, 256),
     **dict.fromkeys(("N_SEEN", "N_LEARNED", "MATCH_LENGTH", "FIELD"), (-1, 2**63 - 1)),
 }
 

@@ -61,9 +61,12 @@ from .layout import (
     N_LEARNED,
     N_ORDERS,
     N_SEEN,
+    N_SURPRISALS,
     NETWORK,
     ROW_SIZE,
     STEP,
+    SURPRISAL_ROWS,
+    SURPRISALS,
     SYMBOL_ROWS,
     TOTAL,
     active_row_at,
@@ -130,8 +133,9 @@ def set_buckets(state, scratch, tape, p, C):
     state[ACTIVE_ROWS + 1] = COLUMN_ROWS + min(state[N_SEEN] - state[LINE_START], N_COLUMNS - 1)
     state[ACTIVE_ROWS + 2] = KNOWN_ROWS + longest * (N_CONTEXTS - N_ORDERS + 1) + extras
     state[ACTIVE_ROWS + 3] = CLASS_ROWS + state[CLASS_HISTORY]
-    state[ACTIVE_ROWS + 4] = AGE_ROWS + bit_length(state[N_LEARNED], N_AGES - 1)
-    state[ACTIVE_ROWS + 5] = SYMBOL_ROWS + 1 + recent_token(state, 1)
+    state[ACTIVE_ROWS + 4] = SYMBOL_ROWS + 1 + recent_token(state, 1)
+    state[ACTIVE_ROWS + 5] = AGE_ROWS + bit_length(state[N_LEARNED], N_AGES - 1)
+    state[ACTIVE_ROWS + 6] = SURPRISAL_ROWS + state[SURPRISALS]
 
 
 @kernel
@@ -314,6 +318,12 @@ def write_report(memory, report, at, token, C):
         report[at + 2 * k + 1] = scratch[MIXING + k]
 
 
+@kernel
+def surprisal_step(bits):
+    """0 for a symbol that was expected … 3 for one that was not."""
+    return (1 if bits >= f32(0.25) else 0) + (1 if bits >= f32(1.5) else 0) + (1 if bits >= f32(4.0) else 0)
+
+
 @entry
 def remember(
     memory: MemoryArrays, stream: Stream, report: F32, marked: U8, k: int, first: int, count: int, learn: bool
@@ -337,6 +347,7 @@ def remember(
         p = s * layout[SLOT] + layout[PREDICTION]
         token = tokens[s]
         bits[s] = ZERO - log2(tape[p + token])
+        state[SURPRISALS] = (state[SURPRISALS] * 4 + surprisal_step(bits[s])) % N_SURPRISALS
         if report.size > 0:
             write_report(memory, report, 2 * N_EXPERTS * (s - first), token, C)
         if learn:

@@ -128,6 +128,7 @@ def _is_state(state: I64, n_symbols: int) -> bool:
         and -1 <= state[layout.MATCH_TOKEN] < n_symbols
         and -1 <= state[layout.MATCH] < RING
         and 0 <= state[layout.CLASS_HISTORY] < layout.N_CLASS_HISTORIES
+        and 0 <= state[layout.SURPRISALS] < layout.N_SURPRISALS
         and 0 <= state[layout.PREVIOUS_LINE_START] <= state[layout.LINE_START] <= state[layout.N_SEEN]
     )
 

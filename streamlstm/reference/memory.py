@@ -13,7 +13,7 @@ from ..memory import experts as e
 from ..memory import layout as at
 from ..memory import mixture as m
 from ..memory.counts import MAX_ENTRIES, MAX_PRIORITY, MAX_RUN
-from .arithmetic import Array, exp, in_order, ln, tree
+from .arithmetic import Array, exp, in_order, ln, log2, tree
 from .text import Text, combine
 
 f32 = np.float32
@@ -95,6 +95,7 @@ class ReferenceMemory:
         self.latest_weights = parts[3].reshape(at.N_CONTEXTS - 1, at.LATEST_BUCKETS)
         self.curvature, self.inverse = (part.reshape(at.N_EXPERTS, at.N_EXPERTS) for part in parts[4:6])
         self.adjustments = parts[6].reshape(-1, at.ROW_SIZE)
+        self.surprisals = 0  # how surprising the last four symbols were, in four steps each
 
     def weights(self) -> Array:
         """What has been learned, as the memory's array."""
@@ -173,8 +174,9 @@ class ReferenceMemory:
             at.COLUMN_ROWS + min(text.column, at.N_COLUMNS - 1),
             at.KNOWN_ROWS + longest * (at.N_CONTEXTS - at.N_ORDERS + 1) + extras,
             at.CLASS_ROWS + text.class_history,
-            at.AGE_ROWS + min(len(text.seen).bit_length(), at.N_AGES - 1),
             at.SYMBOL_ROWS + 1 + text.last(1),
+            at.AGE_ROWS + min(len(text.seen).bit_length(), at.N_AGES - 1),
+            at.SURPRISAL_ROWS + self.surprisals,
         ]
 
     def active(self) -> list[int]:
@@ -185,6 +187,8 @@ class ReferenceMemory:
         """Learn from the symbol after `predict`: first the weights, then the counts."""
         if self.text.seen:
             self.learn_weights(token)
+        bits = -log2(self.p[[token]])[0]
+        self.surprisals = (self.surprisals * 4 + sum(bits >= step for step in (0.25, 1.5, 4))) % at.N_SURPRISALS
         for order in range(at.LONGEST_ORDER, -1, -1):
             if self.counts.add(self.hashes[order], token, e.ORDER_LIMIT):
                 break
