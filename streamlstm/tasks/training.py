@@ -239,11 +239,8 @@ class Trainer:
 
     def predictor(self) -> StreamPredictor:
         """A predictor with the present weights, which continues to learn with `streaming_optimizer`."""
-        about = {
-            **self._about,
-            "trained": f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam",
-        }
-        return self._predictor(self.config, about)
+        progress = f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam"
+        return self._predictor(self.config, self._about | ({"trained": progress} if self.step else {}))
 
     def network(self) -> StreamPredictor:
         """The same predictor without a memory, which shows what the training alone has reached."""
