@@ -83,8 +83,8 @@ FLOOR = f32(1e-7)
 """The least probability of a symbol."""
 TINY = f32(1e-8)
 """Added to a probability before its logarithm is taken."""
-DAMPING, NEWTON_EVERY = f32(0.5), 64
-CURVATURE_RATE, MIXING_RATE, MATCH_RATE, LATEST_RATE = f32(0.002), f32(0.001), f32(0.05), f32(0.005)
+DAMPING, NEWTON_EVERY = f32(2.0), 64
+CURVATURE_RATE, MIXING_RATE, MATCH_RATE, LATEST_RATE = f32(0.002), f32(0.0015), f32(0.05), f32(0.02)
 ROW_BASE, ROW_BOOST, ROW_HALF_LIFE = f32(0.3), f32(2.0), f32(300.0)
 """The rate of a row of adjustments that was used n times is MIXING_RATE · (0.3 + 2 / (1 + n/300))."""
 
