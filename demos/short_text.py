@@ -5,7 +5,8 @@
 The first table has bits per byte by position in sentences of 50 to 140 characters: each sentence is read from the
 state that a new predictor has. The second has bits per byte of the first 200, 2,000 and 20,000 bytes of each file.
 "network" is the frozen network alone; "frozen" and "adapting" have the memory beside it. PPMd (order 8) is included
-if pyppmd is installed; with --prime it has read the files of a folder before ("primed"), which is slow.
+if pyppmd is installed; with --prime it has read the files of a folder before ("primed"), which takes as long for each
+sentence as compressing that folder.
 Without a FILE the script reads the README.
 """
 
@@ -25,6 +26,8 @@ except ImportError:
 
 POSITIONS = (("1", 0, 1), ("2-5", 1, 5), ("6-15", 5, 15), ("16-40", 15, 40), ("41-", 40, None), ("all", 0, None))
 SIZES = (200, 2_000, 20_000)
+RIVALS = (("PPMd", False), ("PPMd primed", True))
+"""Their names, and whether they have read the files of --prime."""
 
 
 def readers(model: str) -> dict[str, Callable[[], StreamPredictor]]:
@@ -55,12 +58,16 @@ def row(name: str, cells: list[str]) -> str:
     return f"{name:<34}" + "".join(f"{cell:>11}" for cell in cells)
 
 
-def print_sentences(name: str, sentences: list[bytes], model: str) -> None:
-    """A row per predictor: bits per byte by position."""
+def print_sentences(name: str, sentences: list[bytes], model: str, prime: bytes) -> None:
+    """A row per predictor: bits per byte by position. Of PPMd only the total is known."""
     for reader, make in readers(model).items():
         bits = [make().observe_many(sentence) for sentence in sentences]
         parts = [np.concatenate([each[start:end] for each in bits]) for _, start, end in POSITIONS]
         print(row(f"{name}, {reader}", [f"{part.mean():.3f}" for part in parts]), flush=True)
+    for rival, before in RIVALS[: 1 + bool(prime)] if pyppmd else ():
+        total = sum(len(each) * ppmd_bits(each, prime if before else b"") for each in sentences)
+        cells = ["" for _ in POSITIONS[1:]] + [f"{total / sum(map(len, sentences)):.3f}"]
+        print(row(f"{name}, {rival}", cells), flush=True)
 
 
 def print_beginnings(name: str, data: bytes, model: str, prime: bytes) -> None:
@@ -82,13 +89,13 @@ def main() -> None:
     parser.add_argument("--prime", type=Path, metavar="FOLDER", help="what the primed PPMd reads first")
     options = parser.parse_args()
     texts = {file.name: file.read_bytes() for file in options.files}
+    files = sorted(file for file in options.prime.rglob("*") if file.is_file()) if options.prime else []
+    prime = b"".join(file.read_bytes() for file in files)
     print(row("bits per byte by position", [name for name, *_ in POSITIONS]))
     for name, data in texts.items():
         if sentences := sentences_of(data, options.sentences):
-            print_sentences(name, sentences, options.model)
-    files = sorted(file for file in options.prime.rglob("*") if file.is_file()) if options.prime else []
-    prime = b"".join(file.read_bytes() for file in files)
-    rivals = (["PPMd"] if pyppmd else []) + (["primed"] if pyppmd and prime else [])
+            print_sentences(name, sentences, options.model, prime)
+    rivals = [rival for rival, _ in RIVALS[: 1 + bool(prime)]] if pyppmd else []
     print(row("bits per byte of beginnings", [*readers(options.model), *rivals]))
     for name, data in texts.items():
         print_beginnings(name, data, options.model, prime)

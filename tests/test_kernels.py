@@ -244,6 +244,28 @@ def test_padding_stays_zero_while_the_network_learns():
     assert np.count_nonzero(unpadded) < unpadded.size
 
 
+def test_steps_give_the_bits_of_a_block_and_a_full_window_refuses_the_next_step():
+    config, count = Config(hidden=20, layers=2, window=6, memory=False), 6
+    theta, tokens = theta_of(random_predictor(config)), random_tokens(count, 10)
+    streams = [Tape(Layout(config, 10), count, learning=True).stream for _ in range(2)]
+    for stream in streams:
+        network.forward(theta, stream, 0, 0, 1)
+    streams[0].tokens[:count] = tokens
+    network.forward(theta, streams[0], 0, count, 1)
+    bits = [network.step(theta, streams[1], int(token)) for token in tokens]
+    assert bits == streams[0].bits[:count].tolist()
+    before = [array.copy() for array in streams[1]]
+    assert network.step(theta, streams[1], 3) == -1
+    assert all(np.array_equal(now, then, equal_nan=True) for now, then in zip(streams[1], before, strict=True))
+    assert streams[0].position.tolist() == streams[1].position.tolist()
+
+
+def test_no_surprisal_is_negative():
+    p = np.nextafter(np.float32(1), np.float32(0)) - np.arange(2**20, dtype=np.float32) * np.float32(2**-24)
+    assert (arithmetic.log2(p) <= 0).all()
+    assert arithmetic.log2(np.ones(1, np.float32))[0] == 0
+
+
 def test_a_batch_of_streams_gives_the_bits_of_each_stream_alone():
     config, batch, count = Config(hidden=20, layers=2, window=6, memory=False), 7, 6
     vocabulary = Vocabulary.from_text("abcdefghij")

@@ -135,7 +135,7 @@ def test_known_text_and_updates_too(config, optimizer):
         assert sum(both(lambda each, part=part: each.observe_many(part)) for part in parts) >= 2
         n_updates_helped = 0
         for _ in range(4):
-            n_updates_helped += both(lambda each: each._stream._begin_window(65, 1) is None)
+            n_updates_helped += both(lambda each: each._stream._begin_window(65) is None)
             both(lambda each: each.observe_many(tokens[:6]))
         assert n_updates_helped >= 1
         predictor.learning = alone.learning = False
@@ -286,10 +286,10 @@ def test_what_was_compressed_alone_two_cores_decompress(monkeypatch, learning):
     code, helped = compress(data, predictor), []
     begin_window = TokenStream._begin_window
 
-    def begin(stream, next_token, n):
+    def begin(stream, next_token):
         holder = SimpleNamespace(_stream=stream)
         helped.append(n_barriers(holder) > 0)
-        parts = begin_window(stream, next_token, n)
+        parts = begin_window(stream, next_token)
         if parts.helper is not None and len(helped) < 20:
             wait_until_ready(holder)
         return parts

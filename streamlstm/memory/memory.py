@@ -12,7 +12,7 @@ from weakref import ReferenceType, WeakSet, ref
 import numpy as np
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import F32, I64, U8, Stream
+from ..kernels.arrays import F32, FILLED, I64, U8, Stream
 from ..kernels.jit import native
 from ..model import aligned_zeros
 from ..vocabulary import Vocabulary
@@ -132,6 +132,12 @@ class Memory:
         """Score symbols that the network has read, and learn from them; returns how many. See `mixture.remember`."""
         n: int = self._remember(self.arrays(learn), stream, report, marked, k, first, count, learn)
         return n
+
+    def remember_next(self, stream: Stream, learn: bool) -> float:
+        """Score the symbol that the network has read last, and learn from it; returns its surprisal in bits."""
+        first = stream.position.item(FILLED)
+        self.remember(stream, first, 1, learn)
+        return stream.bits.item(first)
 
     def arrays(self, learn: bool) -> MemoryArrays:
         """The arrays, as the kernels take them. If the kernels are to learn, no fork shares these arrays."""
