@@ -1,10 +1,13 @@
 """The memory against its twin, and the properties that a predictor with a memory keeps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from golden import text
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import random_predictor, random_tokens
 
 from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
@@ -154,6 +157,66 @@ def test_a_memory_that_has_seen_nothing_is_not_stored_beside_trained_weights(tmp
     assert any(name.startswith("memory.") for name in read_checkpoint(tmp_path / "m")[0])
 
 
+def learned_mixture():
+    """A predictor whose mixture begins with learned weights."""
+    predictor = random_predictor(SMALL, Vocabulary.bytes(), memory=True)
+    assert predictor.learn_mixture([text(300), text(900), text(60)]) == 1260
+    return predictor
+
+
+def test_a_frozen_predictor_with_an_empty_memory_has_the_bits_of_the_network_alone():
+    for predictor in (random_predictor(SMALL, memory=True), learned_mixture()):
+        config = replace(predictor.config, memory=False)
+        alone = StreamPredictor.from_weights(predictor.weights(), predictor.vocabulary, config)
+        predictor.learning = alone.learning = False
+        tokens = random_tokens(300, 10)
+        assert np.array_equal(predictor.observe_many(tokens), alone.observe_many(tokens))
+        assert np.array_equal(predictor.predict(), alone.predict())
+
+
+def test_learned_first_weights_make_the_beginnings_of_texts_cheaper_and_leave_the_rest_as_it_was():
+    default, learned = random_predictor(SMALL, Vocabulary.bytes(), memory=True), learned_mixture()
+    assert np.array_equal(learned.predict(), default.predict())
+    assert learned.n_symbols == 0
+    assert all(np.array_equal(array, default.weights()[name]) for name, array in learned.weights().items())
+    assert learned.observe_many(text(300)).mean() < 0.9 * default.observe_many(text(300)).mean()
+
+
+def test_only_the_first_weights_of_a_memory_that_has_seen_nothing_are_stored(tmp_path):
+    predictor = learned_mixture()
+    predictor.save(tmp_path / "m")
+    names = [name for name in read_checkpoint(tmp_path / "m")[0] if name.startswith("memory.")]
+    assert names == ["memory.weights"]
+    again = StreamPredictor.load(tmp_path / "m")
+    again.save(tmp_path / "again")
+    assert (tmp_path / "m").read_bytes() == (tmp_path / "again").read_bytes()
+    assert np.array_equal(again.observe_many(text(300)), predictor.observe_many(text(300)))
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda weights: weights.astype(np.float64), OTHER_TYPES),
+        (lambda weights: weights[:-1], OTHER_SHAPE),
+        (lambda weights: weights - 300, OUT_OF_RANGE),
+    ],
+)
+def test_first_weights_that_do_not_fit_are_refused(tmp_path, change, error):
+    learned_mixture().save(tmp_path / "m")
+    arrays, values = read_checkpoint(tmp_path / "m")
+    write_checkpoint(tmp_path / "m", arrays | {"memory.weights": change(arrays["memory.weights"])}, values)
+    with pytest.raises(ValueError, match=error):
+        StreamPredictor.load(tmp_path / "m")
+
+
+def test_a_predictor_that_has_observed_something_or_has_no_memory_cannot_learn_the_mixture():
+    used = StreamPredictor(None, SMALL)
+    used.observe("a")
+    for predictor in (used, StreamPredictor(None, replace(SMALL, memory=False))):
+        with pytest.raises(ValueError, match="has not observed any symbols"):
+            predictor.learn_mixture(["abc"])
+
+
 def test_a_fork_and_its_parent_never_affect_each_other():
     parent, alone = (StreamPredictor(None, SMALL) for _ in range(2))
     for predictor in (parent, alone):
@@ -237,6 +300,7 @@ INVALID_STATES = {
     "MATCH_TOKEN": (-2, 256),
     "RECENT": (-2, 256),
     "CLASS_HISTORY": (-1, 512),
+    "SURPRISALS": (-1, 256),
     **dict.fromkeys(("N_SEEN", "N_LEARNED", "MATCH_LENGTH", "FIELD"), (-1, 2**63 - 1)),
 }
 

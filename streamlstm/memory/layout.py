@@ -14,7 +14,7 @@ LONGEST_ORDER, NETWORK = N_ORDERS - 1, N_EXPERTS - 1
 
 # state, int64 [STATE_SIZE]: single numbers first, then one array after the other.
 
-N_FIELDS, N_RECENT, N_ACTIVE_ROWS = 64, 256, 5
+N_FIELDS, N_RECENT, N_ACTIVE_ROWS = 64, 256, 7
 
 N_SEEN, N_LEARNED = 0, 1
 """How many symbols were seen, and how many of them were learned from."""
@@ -40,7 +40,9 @@ EXPERT_BUCKET = LATEST + N_CONTEXTS
 """[N_EXPERTS]: which of its weights an expert is mixed with; -1 if it has no prediction."""
 ACTIVE_ROWS = EXPERT_BUCKET + N_EXPERTS
 """[N_ACTIVE_ROWS]: which rows of ADJUSTMENTS apply to the next symbol."""
-FIELD_ABOVE = ACTIVE_ROWS + N_ACTIVE_ROWS
+SURPRISALS = ACTIVE_ROWS + N_ACTIVE_ROWS
+"""How surprising the last four symbols were, in four steps each: a number of base 4."""
+FIELD_ABOVE = SURPRISALS + 1
 """[N_FIELDS]: for each field number the hash of the text that the last such field had."""
 RECENT = FIELD_ABOVE + N_FIELDS
 """[N_RECENT]: the last tokens seen, a ring; -1 before the first."""
@@ -49,7 +51,7 @@ STATE_SIZE = RECENT + N_RECENT
 # weights, float32 [weights_size(V)]: the parts below, one after the other.
 
 COUNT_BUCKETS, EXPERT_BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS, MATCH_DISTANCES = 60, 168, 64, 96, 3
-N_CLASS_HISTORIES, N_COLUMNS = 8**3, 256
+N_CLASS_HISTORIES, N_COLUMNS, N_AGES, N_SURPRISALS = 8**3, 256, 18, 4**4
 
 BACKOFF_LOGITS = 0
 """[N_ORDERS, COUNT_BUCKETS]: what an order adds to the logit of its back-off weight."""
@@ -64,7 +66,7 @@ CURVATURE = LATEST_WEIGHTS + (N_CONTEXTS - 1) * LATEST_BUCKETS
 INVERSE_CURVATURE = CURVATURE + N_EXPERTS * N_EXPERTS
 """[N_EXPERTS, N_EXPERTS]: its inverse, with damping."""
 ADJUSTMENTS = INVERSE_CURVATURE + N_EXPERTS * N_EXPERTS
-"""[SYMBOL_ROWS + 1 + V, ROW_SIZE]: what is added to the weights of all experts, in five families of rows. The last
+"""[SYMBOL_ROWS + 1 + V, ROW_SIZE]: what is added to the weights of all experts, in seven families of rows. The last
 number of a row says how often it was used."""
 ROW_SIZE = N_EXPERTS + 1
 
@@ -76,7 +78,11 @@ KNOWN_ROWS = COLUMN_ROWS + N_COLUMNS
 """… by the longest order that has counts, and by how many extras have."""
 CLASS_ROWS = KNOWN_ROWS + N_ORDERS * (N_CONTEXTS - N_ORDERS + 1)
 """… by the classes of the last three symbols."""
-SYMBOL_ROWS = CLASS_ROWS + N_CLASS_HISTORIES
+AGE_ROWS = CLASS_ROWS + N_CLASS_HISTORIES
+"""… by the number of binary digits of the number of symbols learned from."""
+SURPRISAL_ROWS = AGE_ROWS + N_AGES
+"""… by how surprising the last four symbols were."""
+SYMBOL_ROWS = SURPRISAL_ROWS + N_SURPRISALS
 """… by the last symbol: the first row is for the beginning of a stream."""
 
 # scratch, float32 [scratch_size(C)]: single numbers first, then the distributions.

@@ -229,18 +229,37 @@ class Memory:
 
     @property
     def is_new(self) -> bool:
-        """Whether it equals a new memory beside a trained network; then it need not be saved."""
+        """Whether it has seen nothing yet."""
         state = self._arrays.state
-        return self._is_default and not state[layout.N_SEEN] and not state[layout.N_LEARNED]
+        return not state[layout.N_SEEN] and not state[layout.N_LEARNED]
 
-    def to_arrays(self) -> Arrays:
-        """The arrays of a checkpoint; of the table only the pages in use."""
-        return saved.to_arrays(self.arrays(learn=False))
+    @property
+    def weights(self) -> F32:
+        """A copy of the weights of the mixture."""
+        return self._arrays.weights.copy()
+
+    def begin_with(self, weights: F32) -> None:
+        """Give a new memory other weights to begin with. Raises ValueError, with nothing changed, if they don't fit."""
+        saved.load_first_weights(self.arrays(learn=True), weights)
+        self._is_default = False
+
+    def to_arrays(self, *, whole: bool) -> Arrays:
+        """The arrays of a checkpoint; of the table only the pages in use.
+
+        whole  whether to include what a memory that has seen nothing has by default
+        """
+        arrays = saved.to_arrays(self.arrays(learn=False))
+        if whole or not self.is_new:
+            return arrays
+        return {} if self._is_default else {"memory.weights": arrays["memory.weights"]}
 
     def load_arrays(self, arrays: Arrays) -> None:
         """Take over what `to_arrays` returned. Raises ValueError, with nothing changed, if it does not fit."""
-        saved.load_arrays(self.arrays(learn=True), arrays)
-        self._is_default = False
+        if "memory.state" in arrays:
+            saved.load_arrays(self.arrays(learn=True), arrays)
+            self._is_default = False
+        elif "memory.weights" in arrays:
+            self.begin_with(arrays["memory.weights"])
 
 
 def _first_weights(n_symbols: int, trained: bool) -> F32:

@@ -27,6 +27,7 @@ from .counts import fetch
 from .experts import bit_length, count_bucket, set_distributions, update_backoff, update_counts
 from .layout import (
     ACTIVE_ROWS,
+    AGE_ROWS,
     CLASS_HISTORY,
     CLASS_ROWS,
     COLUMN_ROWS,
@@ -52,6 +53,7 @@ from .layout import (
     MATCH_WEIGHTS,
     MIXING,
     N_ACTIVE_ROWS,
+    N_AGES,
     N_COLUMNS,
     N_CONTEXTS,
     N_EXPERTS,
@@ -59,9 +61,12 @@ from .layout import (
     N_LEARNED,
     N_ORDERS,
     N_SEEN,
+    N_SURPRISALS,
     NETWORK,
     ROW_SIZE,
     STEP,
+    SURPRISAL_ROWS,
+    SURPRISALS,
     SYMBOL_ROWS,
     TOTAL,
     active_row_at,
@@ -78,10 +83,8 @@ FLOOR = f32(1e-7)
 """The least probability of a symbol."""
 TINY = f32(1e-8)
 """Added to a probability before its logarithm is taken."""
-DAMPING, NEWTON_EVERY = f32(0.5), 64
-MAX_SLOPE = f32(6.0)
-"""The gradient of each mixing weight is clipped to this."""
-CURVATURE_RATE, MIXING_RATE, MATCH_RATE, LATEST_RATE = f32(0.002), f32(0.001), f32(0.05), f32(0.005)
+DAMPING, NEWTON_EVERY = f32(2.0), 64
+CURVATURE_RATE, MIXING_RATE, MATCH_RATE, LATEST_RATE = f32(0.002), f32(0.0015), f32(0.05), f32(0.02)
 ROW_BASE, ROW_BOOST, ROW_HALF_LIFE = f32(0.3), f32(2.0), f32(300.0)
 """The rate of a row of adjustments that was used n times is MIXING_RATE · (0.3 + 2 / (1 + n/300))."""
 
@@ -131,6 +134,8 @@ def set_buckets(state, scratch, tape, p, C):
     state[ACTIVE_ROWS + 2] = KNOWN_ROWS + longest * (N_CONTEXTS - N_ORDERS + 1) + extras
     state[ACTIVE_ROWS + 3] = CLASS_ROWS + state[CLASS_HISTORY]
     state[ACTIVE_ROWS + 4] = SYMBOL_ROWS + 1 + recent_token(state, 1)
+    state[ACTIVE_ROWS + 5] = AGE_ROWS + bit_length(state[N_LEARNED], N_AGES - 1)
+    state[ACTIVE_ROWS + 6] = SURPRISAL_ROWS + state[SURPRISALS]
 
 
 @kernel
@@ -175,18 +180,34 @@ def set_logits(memory, tape, z, C):
 
 
 @kernel
+def take_network_alone(memory, tape, z, p, C):
+    """Write the network's distribution, at p, to the tape at z: what the mixture is before anything was learned."""
+    state, scratch = memory.state, memory.scratch
+    for context in range(N_CONTEXTS):
+        state[DISTINCT + context], state[TOTAL + context], state[LATEST + context] = 0, 0, -1
+    for k in range(N_EXPERTS):
+        state[EXPERT_BUCKET + k] = 0 if k == NETWORK else -1
+        scratch[MIXING + k] = ONE if k == NETWORK else ZERO
+    for j in range(0, C, 128):
+        store(tape, z + j, load(tape, p + j, 128))
+
+
+@kernel
 def mix(memory, tape, layout, at):
     """Write the mixture's distribution of the next symbol to the record at tape[at], which has the network's.
 
-    p = softmax(z), raised to at least FLOOR.
+    p = softmax(z), raised to at least FLOOR; the network's distribution itself if nothing was learned yet.
     """
     state, scratch = memory.state, memory.scratch
     V, C, z = layout[VOCABULARY], layout[COLUMNS], at + layout[PREDICTION]
+    store_logarithms(scratch, NETWORK, tape, at, C)
+    if state[N_LEARNED] == 0:
+        take_network_alone(memory, tape, z, at, C)
+        return
     set_distributions(memory, V, C)
     for context in range(1, N_CONTEXTS):
         if state[DISTINCT + context] > 0 or context == LONGEST_ORDER:
             store_logarithms(scratch, context - 1, scratch, distribution_at(context, C), C)
-    store_logarithms(scratch, NETWORK, tape, at, C)
     set_buckets(state, scratch, tape, at, C)
     set_mixing_weights(memory)
     set_logits(memory, tape, z, C)
@@ -222,7 +243,7 @@ def invert_curvature(weights):
 
 @kernel
 def set_gradient(state, scratch, tape, p, token, C):
-    """g_k = ln P_k(token) - Σ_v p(v)·ln P_k(v), the gradient of ln p(token) by the mixing weights, clipped.
+    """g_k = ln P_k(token) - Σ_v p(v)·ln P_k(v), the gradient of ln p(token) by the mixing weights.
 
     p: where the mixture's distribution begins in the tape.
     """
@@ -233,8 +254,7 @@ def set_gradient(state, scratch, tape, p, token, C):
             total = splat(ZERO, 128)
             for j in range(0, C, 128):
                 total = total + load(tape, p + j, 128) * load(scratch, logs + j, 128)
-            slope = scratch[logs + token] - lane_sum(total)
-            scratch[GRADIENT + k] = min(max(slope, ZERO - MAX_SLOPE), MAX_SLOPE)
+            scratch[GRADIENT + k] = scratch[logs + token] - lane_sum(total)
 
 
 @kernel
@@ -298,6 +318,12 @@ def write_report(memory, report, at, token, C):
         report[at + 2 * k + 1] = scratch[MIXING + k]
 
 
+@kernel
+def surprisal_step(bits):
+    """0 for a symbol that was expected … 3 for one that was not."""
+    return (1 if bits >= f32(0.25) else 0) + (1 if bits >= f32(1.5) else 0) + (1 if bits >= f32(4.0) else 0)
+
+
 @entry
 def remember(
     memory: MemoryArrays, stream: Stream, report: F32, marked: U8, k: int, first: int, count: int, learn: bool
@@ -321,12 +347,14 @@ def remember(
         p = s * layout[SLOT] + layout[PREDICTION]
         token = tokens[s]
         bits[s] = ZERO - log2(tape[p + token])
+        state[SURPRISALS] = (state[SURPRISALS] * 4 + surprisal_step(bits[s])) % N_SURPRISALS
         if report.size > 0:
             write_report(memory, report, 2 * N_EXPERTS * (s - first), token, C)
         if learn:
-            update_weights(memory, tape, p, token, C)
-            update_token_weights(weights, state, tape, p, token)
-            update_backoff(memory, token, V, C)
+            if state[N_LEARNED] > 0:
+                update_weights(memory, tape, p, token, C)
+                update_token_weights(weights, state, tape, p, token)
+                update_backoff(memory, token, V, C)
             update_counts(memory, token)
         advance(state, memory.char_classes, token)
         set_contexts(state)

@@ -7,6 +7,8 @@ memory.history  int32         the ring of the tokens learned from, as far as it 
 memory.heads    int32 [2, m]  the places of its hash table that are in use, and what they contain
 memory.weights  float32       see `layout`
 memory.state    int64         see `layout`
+
+Of a memory that has seen nothing there are only the weights, if they are not the default ones.
 """
 
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import I32, I64
+from ..kernels.arrays import F32, I32, I64
 from . import layout
 from .arrays import MemoryArrays
 from .contexts import HEADS, RING
@@ -72,13 +74,29 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
         and _is_within(heads[0], 0, HEADS - 1)
         and _is_within(heads[1], 0, RING)
         and _is_state(state, n_symbols)
-        and weights[layout.ADJUSTMENTS :].reshape(-1, layout.ROW_SIZE)[:, -1].min() >= 0  # how often each was used
+        and _are_weights(weights)
     ):
         raise ValueError(OUT_OF_RANGE)
     memory.table.reshape(-1, PAGE)[numbers] = pages
     memory.history[: len(history)] = history
     memory.history[RING + heads[0]] = heads[1]
     memory.weights[:], memory.state[:] = weights, state
+
+
+def load_first_weights(memory: MemoryArrays, weights: F32) -> None:
+    """Write the weights that a new memory begins with. Raises ValueError, with nothing changed, if they do not fit."""
+    if weights.dtype != memory.weights.dtype:
+        raise ValueError(OTHER_TYPES)
+    if weights.shape != memory.weights.shape:
+        raise ValueError(OTHER_SHAPE)
+    if not _are_weights(weights):
+        raise ValueError(OUT_OF_RANGE)
+    memory.weights[:] = weights
+
+
+def _are_weights(weights: F32) -> bool:
+    """Whether these can be weights: a row of adjustments was used at least 0 times."""
+    return bool(weights[layout.ADJUSTMENTS :].reshape(-1, layout.ROW_SIZE)[:, -1].min() >= 0)
 
 
 def _in_use(lengths: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -110,6 +128,7 @@ def _is_state(state: I64, n_symbols: int) -> bool:
         and -1 <= state[layout.MATCH_TOKEN] < n_symbols
         and -1 <= state[layout.MATCH] < RING
         and 0 <= state[layout.CLASS_HISTORY] < layout.N_CLASS_HISTORIES
+        and 0 <= state[layout.SURPRISALS] < layout.N_SURPRISALS
         and 0 <= state[layout.PREVIOUS_LINE_START] <= state[layout.LINE_START] <= state[layout.N_SEEN]
     )
 

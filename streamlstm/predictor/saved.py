@@ -29,8 +29,8 @@ def to_checkpoint(
         arrays |= {f"optimizer.{index}.{name}": array for name, array in layout.named(slot).items()}
     arrays["h"], arrays["c"] = layout.hidden_state(state)
     arrays["tokens"] = tokens
-    if memory is not None and (whole or not memory.is_new):
-        arrays |= memory.to_arrays()
+    if memory is not None:
+        arrays |= memory.to_arrays(whole=whole)
     values = {
         "config": asdict(layout.config),
         "vocabulary": vocabulary.describe(),

@@ -13,7 +13,7 @@ from ..memory import experts as e
 from ..memory import layout as at
 from ..memory import mixture as m
 from ..memory.counts import MAX_ENTRIES, MAX_PRIORITY, MAX_RUN
-from .arithmetic import Array, exp, in_order, ln, tree
+from .arithmetic import Array, exp, in_order, ln, log2, tree
 from .text import Text, combine
 
 f32 = np.float32
@@ -95,6 +95,7 @@ class ReferenceMemory:
         self.latest_weights = parts[3].reshape(at.N_CONTEXTS - 1, at.LATEST_BUCKETS)
         self.curvature, self.inverse = (part.reshape(at.N_EXPERTS, at.N_EXPERTS) for part in parts[4:6])
         self.adjustments = parts[6].reshape(-1, at.ROW_SIZE)
+        self.surprisals = 0  # how surprising the last four symbols were, in four steps each
 
     def weights(self) -> Array:
         """What has been learned, as the memory's array."""
@@ -102,11 +103,14 @@ class ReferenceMemory:
         return np.concatenate([p.ravel() for p in [*parts, self.curvature, self.inverse, self.adjustments]])
 
     def predict(self, network: Array) -> Array:
-        """The mixture's distribution [C], from the network's [C]."""
+        """The mixture's distribution [C], from the network's [C]: the same as long as nothing was learned."""
         self.look_up()
         self.set_distributions()
         self.logs = [ln(P + m.TINY) for P in [*self.P[1:], network]]
         self.set_buckets(network)
+        if not self.text.seen:
+            self.p = network.copy()
+            return self.p
         z = np.zeros(self.C, f32)
         for k in self.active():
             added = [self.adjustments[row, k] for row in self.rows]
@@ -171,6 +175,8 @@ class ReferenceMemory:
             at.KNOWN_ROWS + longest * (at.N_CONTEXTS - at.N_ORDERS + 1) + extras,
             at.CLASS_ROWS + text.class_history,
             at.SYMBOL_ROWS + 1 + text.last(1),
+            at.AGE_ROWS + min(len(text.seen).bit_length(), at.N_AGES - 1),
+            at.SURPRISAL_ROWS + self.surprisals,
         ]
 
     def active(self) -> list[int]:
@@ -179,13 +185,10 @@ class ReferenceMemory:
 
     def observe(self, token: int) -> None:
         """Learn from the symbol after `predict`: first the weights, then the counts."""
-        self.update_weights(token)
-        if self.text.match_token >= 0:
-            hit = f32(self.text.match_token == token)
-            self.match_weights[self.match_bucket] += m.MATCH_RATE * (hit - self.p[self.text.match_token])
-        for place, latest in self.latest:
-            self.latest_weights[place] += m.LATEST_RATE * (f32(latest == token) - self.p[latest])
-        self.update_backoff(token)
+        if self.text.seen:
+            self.learn_weights(token)
+        bits = -log2(self.p[[token]])[0]
+        self.surprisals = (self.surprisals * 4 + sum(bits >= step for step in (0.25, 1.5, 4))) % at.N_SURPRISALS
         for order in range(at.LONGEST_ORDER, -1, -1):
             if self.counts.add(self.hashes[order], token, e.ORDER_LIMIT):
                 break
@@ -193,12 +196,21 @@ class ReferenceMemory:
             self.counts.add(h, token, e.EXTRA_LIMIT)
         self.text.advance(token)
 
+    def learn_weights(self, token: int) -> None:
+        """One step of all that the mixture learns, up ln p(token)."""
+        self.update_weights(token)
+        if self.text.match_token >= 0:
+            hit = f32(self.text.match_token == token)
+            self.match_weights[self.match_bucket] += m.MATCH_RATE * (hit - self.p[self.text.match_token])
+        for place, latest in self.latest:
+            self.latest_weights[place] += m.LATEST_RATE * (f32(latest == token) - self.p[latest])
+        self.update_backoff(token)
+
     def update_weights(self, token: int) -> None:
         """A Newton step of the mixing weights, up ln p(token)."""
         g, active = np.zeros(at.N_EXPERTS, f32), self.active()
         for k in active:
-            slope = self.logs[k][token] - tree(in_order((self.p * self.logs[k]).reshape(-1, 128)))
-            g[k] = min(max(slope, -m.MAX_SLOPE), m.MAX_SLOPE)
+            g[k] = self.logs[k][token] - tree(in_order((self.p * self.logs[k]).reshape(-1, 128)))
         self.curvature += (g * g[:, None] - self.curvature) * m.CURVATURE_RATE
         step = in_order([self.inverse[k] * g[k] for k in range(at.N_EXPERTS)])
         if len(self.text.seen) % m.NEWTON_EVERY == 0:

@@ -46,7 +46,7 @@ GROUP = 8
 class TrainingPlan:
     """The hyper-parameters of a training run.
 
-    epochs  how many times the text is read
+    epochs  how many times the text is read; 0 for initial weights that are trained already
     batch   parallel streams
     window  symbols of each stream between two updates, and how far back the gradient goes
     lr      learning rate of Adam after the warm-up; from there it falls to 0 along half a cosine
@@ -83,8 +83,8 @@ class TrainingPlan:
         object.__setattr__(self, "pieces", (shortest, _whole_number("pieces", self.pieces[1], shortest)))
         if isinstance(self.crlf, bool) or not isinstance(self.crlf, Real) or not 0 <= self.crlf <= 1:
             raise ValueError(f"crlf must be a share from 0 to 1, not {self.crlf!r}")
-        if isinstance(self.epochs, bool) or not isinstance(self.epochs, Real) or not 0 < self.epochs < math.inf:
-            raise ValueError(f"epochs must be a number above 0, not {self.epochs!r}")
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, Real) or not 0 <= self.epochs < math.inf:
+            raise ValueError(f"epochs must be a number from 0 on, not {self.epochs!r}")
         for name in ("epochs", "lr", "beta2", "clip", "crlf"):
             if isinstance(value := getattr(self, name), np.generic):
                 object.__setattr__(self, name, value.item())
@@ -190,7 +190,7 @@ class Trainer:
         self.layout = Layout(replace(config, memory=False), len(vocabulary))
         self.window = min(plan.window, size)
         self.batch = max(1, min(plan.batch, size // (self.window + 1)))
-        self.n_steps = max(1, round(plan.epochs * size / self.symbols_per_step))
+        self.n_steps = max(1, round(plan.epochs * size / self.symbols_per_step)) if plan.epochs else 0
         self._feed = Feed(Pieces(self._documents, vocabulary, Cutting(*plan.pieces, plan.crlf, plan.seed)), self.batch)
         self.step = 0
         if weights is None:
@@ -242,11 +242,8 @@ class Trainer:
 
     def predictor(self) -> StreamPredictor:
         """A predictor with the present weights, which continues to learn with `streaming_optimizer`."""
-        about = {
-            **self._about,
-            "trained": f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam",
-        }
-        return self._predictor(self.config, about)
+        progress = f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam"
+        return self._predictor(self.config, self._about | ({"trained": progress} if self.step else {}))
 
     def network(self) -> StreamPredictor:
         """The same predictor without a memory, which shows what the training alone has reached."""
