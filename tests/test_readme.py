@@ -94,6 +94,8 @@ def test_every_demo_prints_a_result_and_writes_no_file(demo, tmp_path):
     folder.mkdir()
     if demo in DEMOS_WITH_A_FILE:
         short = [str(SAMPLE)]
+    elif demo == "records.py":
+        short = ["--size", "200"]
     elif demo == "log_anomalies.py":
         short = [str(tmp_path)]
         for name in ("up", "down"):

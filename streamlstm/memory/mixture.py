@@ -2,7 +2,7 @@
 
 The logarithms of the experts' distributions are added with mixing weights, and a softmax makes one distribution of the
 sum. An expert's mixing weight depends on how much is known about its context, and on where in the text the next symbol
-lies. The token that the match predicts, and the token that followed each context last, get logits of their own. Once
+lies. The tokens that the matches predict, and the token that followed each context last, get logits of their own. Once
 the symbol is known, the weights learn from it, and then it is counted.
 
 The mixing weights learn by online Newton steps (Hazan et al. 2007). Their gradient g is multiplied by the inverse of
@@ -22,18 +22,21 @@ from ..kernels.lanes import lane_sum, load, splat, store
 from ..kernels.network import COLUMNS, PREDICTION, SLOT, VOCABULARY, softmax
 from ..kernels.ranks import may_be_among_best
 from .arrays import MemoryArrays
-from .contexts import advance, follow_match, match_distance, recent_token, set_contexts
+from .brackets import innermost
+from .contexts import advance, recent_token, set_contexts
 from .counts import fetch
 from .experts import bit_length, count_bucket, set_distributions, update_backoff, update_counts
 from .layout import (
     ACTIVE_ROWS,
     AGE_ROWS,
+    BRACKET_ROWS,
     CLASS_HISTORY,
     CLASS_ROWS,
     COLUMN_ROWS,
     CONTEXT_HASH,
     COUNT_BUCKETS,
     CURVATURE,
+    DEPTH,
     DISTINCT,
     EXPERT_BUCKET,
     FIELD,
@@ -48,7 +51,9 @@ from .layout import (
     LONGEST_ORDER,
     MATCH_BUCKET,
     MATCH_BUCKETS,
-    MATCH_LENGTH,
+    MATCH_DISTANCES,
+    MATCH_MISSES,
+    MATCH_ROWS,
     MATCH_TOKEN,
     MATCH_WEIGHTS,
     MIXING,
@@ -59,6 +64,7 @@ from .layout import (
     N_EXPERTS,
     N_FIELDS,
     N_LEARNED,
+    N_MATCHES,
     N_ORDERS,
     N_SEEN,
     N_SURPRISALS,
@@ -76,6 +82,7 @@ from .layout import (
     latest_token,
     logarithms_at,
 )
+from .matches import follow_matches, is_robust, match_distance, set_heads, strength
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
@@ -108,12 +115,13 @@ def network_entropy(scratch, tape, p, C):
 
 
 @kernel
-def set_buckets(state, scratch, tape, p, C):
-    """Choose the weights of the next mixture: a bucket for each expert and for the match, and the active rows.
+def set_buckets(memory, tape, p, C):
+    """Choose the weights of the next mixture: a bucket for each expert and match, and the active rows.
 
     An expert without a prediction gets -1. Order 6 always has one: if its own context is new, its distribution is that
     of the longest order that has counts. p: where the network's distribution begins in the tape.
     """
+    state, scratch = memory.state, memory.scratch
     longest, is_certain, extras = 0, 0, 0
     for context in range(1, N_CONTEXTS):
         distinct, total = state[DISTINCT + context], state[TOTAL + context]
@@ -126,9 +134,6 @@ def set_buckets(state, scratch, tape, p, C):
         state[EXPERT_BUCKET + LONGEST_ORDER - 1] = COUNT_BUCKETS + longest
     nats = network_entropy(scratch, tape, p, C)
     state[EXPERT_BUCKET + NETWORK] = (longest * 2 + is_certain) * 12 + max(0, min(11, int(nats * f32(3.0))))
-    length = state[MATCH_LENGTH]
-    length = length if length < 16 else min(16 + (length - 16) // 8, 31)
-    state[MATCH_BUCKET] = match_distance(state) * MATCH_BUCKETS + length * 2 + is_certain
     state[ACTIVE_ROWS] = FIELD_ROWS + min(state[FIELD], N_FIELDS - 1)
     state[ACTIVE_ROWS + 1] = COLUMN_ROWS + min(state[N_SEEN] - state[LINE_START], N_COLUMNS - 1)
     state[ACTIVE_ROWS + 2] = KNOWN_ROWS + longest * (N_CONTEXTS - N_ORDERS + 1) + extras
@@ -136,6 +141,25 @@ def set_buckets(state, scratch, tape, p, C):
     state[ACTIVE_ROWS + 4] = SYMBOL_ROWS + 1 + recent_token(state, 1)
     state[ACTIVE_ROWS + 5] = AGE_ROWS + bit_length(state[N_LEARNED], N_AGES - 1)
     state[ACTIVE_ROWS + 6] = SURPRISAL_ROWS + state[SURPRISALS]
+    bracket = state[innermost(state)] * 4 + min(state[DEPTH], 3)
+    state[ACTIVE_ROWS + 7] = BRACKET_ROWS + bracket * 8 + state[CLASS_HISTORY] % 8
+    set_match_buckets(memory, longest, is_certain)
+
+
+@kernel
+def set_match_buckets(memory, longest, is_certain):
+    """Choose the weight of each match, and the row for the first; `longest`: the longest order that has counts."""
+    state = memory.state
+    row = 0
+    for m in range(N_MATCHES - 1, -1, -1):
+        token = state[MATCH_TOKEN + m]
+        if token >= 0:
+            kind = m * MATCH_DISTANCES + match_distance(memory, m)
+            is_better = is_robust(state, m) or (is_certain and state[MATCH_MISSES + m] == 0)
+            state[MATCH_BUCKET + m] = kind * MATCH_BUCKETS + strength(state, m) * 2 + (1 if is_better else 0)
+            is_expected = longest > 0 and latest_token(state, longest) == token
+            row = 1 + strength(state, m) * 2 + (1 if is_expected else 0)
+    state[ACTIVE_ROWS + 8] = MATCH_ROWS + row
 
 
 @kernel
@@ -150,19 +174,22 @@ def set_mixing_weights(memory):
     """Write the mixing weight of each expert; 0 without a prediction."""
     weights, state, scratch = memory.weights, memory.state, memory.scratch
     for k in range(N_EXPERTS):
-        scratch[MIXING + k] = ZERO
-        if state[EXPERT_BUCKET + k] >= 0:
-            weight = weights[expert_weight_at(state, k)]
-            for n in range(N_ACTIVE_ROWS):
-                weight += weights[active_row_at(state, n) + k]
-            scratch[MIXING + k] = weight
+        has_prediction = state[EXPERT_BUCKET + k] >= 0
+        scratch[MIXING + k] = weights[expert_weight_at(state, k)] if has_prediction else ZERO
+    total = load(scratch, MIXING, N_EXPERTS)
+    for n in range(N_ACTIVE_ROWS):
+        total = total + load(weights, active_row_at(state, n), N_EXPERTS)
+    store(scratch, MIXING, total)
+    for k in range(N_EXPERTS):
+        if state[EXPERT_BUCKET + k] < 0:
+            scratch[MIXING + k] = ZERO
 
 
 @kernel
 def set_logits(memory, tape, z, C):
     """Write the mixture's logits to the tape, at z.
 
-    z = Σ_k w_k·ln P_k over the experts k that have a prediction, plus the match's weight at the token it predicts, plus
+    z = Σ_k w_k·ln P_k over the experts k that have a prediction, plus a match's weight at the token it predicts, plus
     the weight of each context's latest token.
     """
     weights, state, scratch = memory.weights, memory.state, memory.scratch
@@ -172,8 +199,9 @@ def set_logits(memory, tape, z, C):
             if state[EXPERT_BUCKET + k] >= 0:
                 total = total + load(scratch, logarithms_at(k, C) + j, 128) * scratch[MIXING + k]
         store(tape, z + j, total)
-    if state[MATCH_TOKEN] >= 0:
-        tape[z + state[MATCH_TOKEN]] += weights[MATCH_WEIGHTS + state[MATCH_BUCKET]]
+    for m in range(N_MATCHES):
+        if state[MATCH_TOKEN + m] >= 0:
+            tape[z + state[MATCH_TOKEN + m]] += weights[MATCH_WEIGHTS + state[MATCH_BUCKET + m]]
     for context in range(1, N_CONTEXTS):
         if state[LATEST + context] >= 0:
             tape[z + latest_token(state, context)] += weights[latest_weight_at(state, context)]
@@ -208,7 +236,7 @@ def mix(memory, tape, layout, at):
     for context in range(1, N_CONTEXTS):
         if state[DISTINCT + context] > 0 or context == LONGEST_ORDER:
             store_logarithms(scratch, context - 1, scratch, distribution_at(context, C), C)
-    set_buckets(state, scratch, tape, at, C)
+    set_buckets(memory, tape, at, C)
     set_mixing_weights(memory)
     set_logits(memory, tape, z, C)
     softmax(tape, z, V, C)
@@ -284,22 +312,24 @@ def update_weights(memory, tape, p, token, C):
     for k in range(N_EXPERTS):
         if state[EXPERT_BUCKET + k] >= 0:
             weights[expert_weight_at(state, k)] += scratch[STEP + k] * MIXING_RATE
+        else:
+            scratch[STEP + k] = ZERO
+    step = load(scratch, STEP, N_EXPERTS)
     for n in range(N_ACTIVE_ROWS):
         row = active_row_at(state, n)
         n_uses = weights[row + ROW_SIZE - 1]
         rate = MIXING_RATE * (ROW_BASE + ROW_BOOST / (ONE + n_uses / ROW_HALF_LIFE))
-        for k in range(N_EXPERTS):
-            if state[EXPERT_BUCKET + k] >= 0:
-                weights[row + k] += scratch[STEP + k] * rate
+        store(weights, row, load(weights, row, N_EXPERTS) + step * rate)
         weights[row + ROW_SIZE - 1] = n_uses + ONE
 
 
 @kernel
 def update_token_weights(weights, state, tape, p, token):
-    """One gradient step, up ln p(token), of the weights of the match and of each context's latest token."""
-    if state[MATCH_TOKEN] >= 0:
-        hit = ONE if state[MATCH_TOKEN] == token else ZERO
-        weights[MATCH_WEIGHTS + state[MATCH_BUCKET]] += MATCH_RATE * (hit - tape[p + state[MATCH_TOKEN]])
+    """One gradient step, up ln p(token), of the weights of the matches and of each context's latest token."""
+    for m in range(N_MATCHES):
+        if state[MATCH_TOKEN + m] >= 0:
+            hit = ONE if state[MATCH_TOKEN + m] == token else ZERO
+            weights[MATCH_WEIGHTS + state[MATCH_BUCKET + m]] += MATCH_RATE * (hit - tape[p + state[MATCH_TOKEN + m]])
     for context in range(1, N_CONTEXTS):
         if state[LATEST + context] >= 0:
             latest = latest_token(state, context)
@@ -358,9 +388,10 @@ def remember(
             update_counts(memory, token)
         advance(state, memory.char_classes, token)
         set_contexts(state)
+        set_heads(memory)
         for context in range(N_CONTEXTS):
             fetch(memory.table, state[CONTEXT_HASH + context])
-        follow_match(memory, token, learn)
+        follow_matches(memory, token, learn)
         mix(memory, tape, layout, (s + 1) * layout[SLOT])
         if marked.size > 0 and may_be_among_best(tape, p + layout[SLOT], V, marked, k):
             count = s + 1 - first

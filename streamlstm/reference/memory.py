@@ -13,8 +13,9 @@ from ..memory import experts as e
 from ..memory import layout as at
 from ..memory import mixture as m
 from ..memory.counts import MAX_ENTRIES, MAX_PRIORITY, MAX_RUN
-from .arithmetic import Array, exp, in_order, ln, log2, tree
-from .text import Text, combine
+from .arithmetic import Array, combine, exp, in_order, ln, log2, tree
+from .matches import Match
+from .text import Text
 
 f32 = np.float32
 ONE = f32(1)
@@ -86,12 +87,12 @@ class ReferenceMemory:
     """The experts and their mixture. `weights` is the memory's array, whose parts `memory.layout` explains."""
 
     def __init__(self, weights: Array, char_classes: Array, n_pages: int, C: int) -> None:
-        self.V, self.C, self.counts, self.text = len(char_classes), C, Counts(n_pages), Text(char_classes)
+        self.V, self.C, self.counts, self.text = len(char_classes), C, Counts(n_pages), Text(char_classes, n_pages)
         edges = (at.EXPERT_WEIGHTS, at.MATCH_WEIGHTS, at.LATEST_WEIGHTS, at.CURVATURE, at.INVERSE_CURVATURE)
         parts = np.split(weights.copy(), [*edges, at.ADJUSTMENTS])
         self.backoff_logits = parts[0].reshape(at.N_ORDERS, at.COUNT_BUCKETS)
         self.expert_weights = parts[1].reshape(at.N_EXPERTS, at.EXPERT_BUCKETS)
-        self.match_weights = parts[2].reshape(at.MATCH_DISTANCES, at.MATCH_BUCKETS)
+        self.match_weights = parts[2].reshape(at.N_MATCHES, at.MATCH_DISTANCES, at.MATCH_BUCKETS)
         self.latest_weights = parts[3].reshape(at.N_CONTEXTS - 1, at.LATEST_BUCKETS)
         self.curvature, self.inverse = (part.reshape(at.N_EXPERTS, at.N_EXPERTS) for part in parts[4:6])
         self.adjustments = parts[6].reshape(-1, at.ROW_SIZE)
@@ -115,8 +116,8 @@ class ReferenceMemory:
         for k in self.active():
             added = [self.adjustments[row, k] for row in self.rows]
             z = z + self.logs[k] * in_order([self.expert_weights[k, self.buckets[k]], *added])
-        if self.text.match_token >= 0:
-            z[self.text.match_token] += self.match_weights[self.match_bucket]
+        for bucket, token in self.matches:
+            z[token] += self.match_weights[bucket]
         for place, token in self.latest:
             z[token] += self.latest_weights[place]
         powers = exp(z - z[: self.V].max())
@@ -166,8 +167,16 @@ class ReferenceMemory:
             self.buckets[at.LONGEST_ORDER - 1] = at.COUNT_BUCKETS + longest
         nats = -tree(in_order((network * self.logs[-1]).reshape(-1, 128)))
         self.buckets.append((longest * 2 + is_certain) * 12 + max(0, min(11, int(nats * f32(3)))))
-        length = text.match_length if text.match_length < 16 else min(16 + (text.match_length - 16) // 8, 31)
-        self.match_bucket = text.match_distance(), length * 2 + is_certain
+
+        def is_better(match: Match) -> bool:
+            return match.is_robust or (is_certain == 1 and match.misses == 0)
+
+        self.matches = [
+            ((n, text.match_distance(match), match.strength * 2 + is_better(match)), match.token)
+            for n, match in enumerate(text.history.matches)
+            if match.token >= 0
+        ]
+        bracket, _ = text.brackets.innermost
         extras = sum(n > 0 for n in known[at.N_ORDERS :])
         self.rows = [
             at.FIELD_ROWS + min(text.field, at.N_FIELDS - 1),
@@ -177,7 +186,17 @@ class ReferenceMemory:
             at.SYMBOL_ROWS + 1 + text.last(1),
             at.AGE_ROWS + min(len(text.seen).bit_length(), at.N_AGES - 1),
             at.SURPRISAL_ROWS + self.surprisals,
+            at.BRACKET_ROWS + (bracket * 4 + min(text.brackets.depth, 3)) * 8 + text.class_history % 8,
+            at.MATCH_ROWS + self.match_row(longest),
         ]
+
+    def match_row(self, longest: int) -> int:
+        """What the first match tells: how strong it is, and whether the longest order expects the same; 0 for none."""
+        for match in self.text.history.matches:
+            if match.token >= 0:
+                expected = [token for (k, _), token in self.latest if k == longest - 1]
+                return 1 + match.strength * 2 + (expected == [match.token])
+        return 0
 
     def active(self) -> list[int]:
         """The experts that have a prediction."""
@@ -199,9 +218,8 @@ class ReferenceMemory:
     def learn_weights(self, token: int) -> None:
         """One step of all that the mixture learns, up ln p(token)."""
         self.update_weights(token)
-        if self.text.match_token >= 0:
-            hit = f32(self.text.match_token == token)
-            self.match_weights[self.match_bucket] += m.MATCH_RATE * (hit - self.p[self.text.match_token])
+        for bucket, expected in self.matches:
+            self.match_weights[bucket] += m.MATCH_RATE * (f32(expected == token) - self.p[expected])
         for place, latest in self.latest:
             self.latest_weights[place] += m.LATEST_RATE * (f32(latest == token) - self.p[latest])
         self.update_backoff(token)
