@@ -2,6 +2,8 @@
 
 The `sh` and `python` blocks of a page run in order, in a folder with `lighthouse.txt`. A `text` block with the title
 "Output" shows what the block before it prints. Blocks of other languages are not run.
+
+python tests/test_docs.py refresh      writes the outputs anew
 """
 
 import io
@@ -10,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -65,17 +68,22 @@ def is_slow(name):
     return pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
 
 
+def outputs(name, folder):
+    """The code of each block of a page, the output that the page shows or None, and what it prints today."""
+    shutil.copy(ROOT / "tests" / "samples" / "lighthouse.txt", folder)
+    os.chdir(folder)
+    variables = {"__name__": "__main__"}
+    for kind, code, expected in blocks_of(name):
+        yield code, expected, run_python(code, variables) if kind == "python" else run_shell(code, folder)
+
+
 @pytest.mark.parametrize("name", [is_slow(name) for name in NAMES if blocks_of(name)])
 def test_the_blocks_of_a_page_print_what_it_shows(name, tmp_path, monkeypatch):
     if name in NEEDED:
         library(NEEDED[name])
-    shutil.copy(ROOT / "tests" / "samples" / "lighthouse.txt", tmp_path)
     monkeypatch.chdir(tmp_path)
-    variables = {"__name__": "__main__"}
-    for kind, code, expected in blocks_of(name):
-        printed = run_python(code, variables) if kind == "python" else run_shell(code, tmp_path)
-        if expected is not None:
-            assert printed == expected, code
+    for code, expected, printed in outputs(name, tmp_path):
+        assert expected in (None, printed), code
 
 
 def test_every_task_page_has_blocks_that_run():
@@ -101,3 +109,19 @@ def test_how_it_works_includes_the_reference_implementation():
         f"streamlstm/reference/{name}.py" for name in ("network", "memory", "text", "brackets", "matches")
     ]
     assert all((ROOT / path).exists() for path in included)
+
+
+def refresh(name):
+    """Write the outputs of a page anew."""
+    page = (PAGES / name).read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        for code, expected, printed in outputs(name, folder):
+            if expected is not None:
+                shown = '```\n\n```text title="Output"\n'
+                page = page.replace(code + shown + expected, code + shown + printed)
+    (PAGES / name).write_text(page)
+
+
+if __name__ == "__main__":
+    for name in filter(blocks_of, NAMES):
+        refresh(name)
