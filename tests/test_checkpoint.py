@@ -208,6 +208,25 @@ def test_a_missing_or_misshapen_array_is_refused(good, tmp_path, name):
         refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
 
 
+@pytest.mark.parametrize("bits", [np.zeros(3, dtype=np.float32), np.full(4, -1, dtype=np.float32), np.zeros(4)])
+def test_surprisals_that_do_not_fit_the_unfinished_window_are_refused(good, tmp_path, bits):
+    (tmp_path / "good.safetensors").write_bytes(good)
+    arrays, values = read_checkpoint(tmp_path / "good.safetensors")
+    assert arrays["bits"].shape == arrays["tokens"].shape == (4,)
+    write_checkpoint(tmp_path / "bent.safetensors", arrays | {"bits": bits}, values)
+    assert "bits must be 4 surprisals" in refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
+
+
+def test_an_unfinished_window_without_surprisals_is_learned(good, tmp_path):
+    (tmp_path / "good.safetensors").write_bytes(good)
+    arrays, values = read_checkpoint(tmp_path / "good.safetensors")
+    del arrays["bits"]
+    write_checkpoint(tmp_path / "old.safetensors", arrays, values)
+    predictor = StreamPredictor.load(tmp_path / "old.safetensors")
+    predictor.observe_many("abcd")
+    assert predictor._stream.weights.optimizer.n_steps == values["optimizer"]["n_steps"] + 1
+
+
 def test_a_mean_squared_gradient_below_0_is_refused(good, tmp_path):
     (tmp_path / "good.safetensors").write_bytes(good)
     arrays, values = read_checkpoint(tmp_path / "good.safetensors")

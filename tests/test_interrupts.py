@@ -11,7 +11,7 @@ import pytest
 from golden import text
 from nets import random_predictor
 
-from streamlstm import Config, Vocabulary
+from streamlstm import Config, RMSprop, Vocabulary
 from streamlstm.tasks.line_reader import LineReader
 
 CONFIG = Config(hidden=24, layers=2, window=8, memory_bits=10)
@@ -22,7 +22,7 @@ cases = pytest.mark.parametrize(("memory", "learning"), CASES)
 
 def begun(memory, learning):
     """A predictor in the middle of a window; its weights are shared with a fork, which the first update copies."""
-    predictor = random_predictor(CONFIG, Vocabulary.bytes(), memory=memory)
+    predictor = random_predictor(CONFIG, Vocabulary.bytes(), RMSprop(skip_below=6.0), memory=memory)
     predictor.learning = learning
     predictor.observe_many(SYMBOLS[:13])
     return predictor

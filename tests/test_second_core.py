@@ -257,8 +257,8 @@ def test_an_update_that_is_interrupted_leaves_the_two_with_the_same_arrays(monke
     def thetas():
         """Those of the predictor, its fork, and the assistant."""
         helper = predictor._stream._parts.helper
-        assert (layout_of(predictor) is helper.layout) == (predictor._stream._parts.weights.theta is helper._arrays[0])
-        return predictor._stream._parts.weights.theta, twin._stream._parts.weights.theta, helper._arrays[0]
+        assert (layout_of(predictor) is helper.layout) == (predictor._stream._parts.weights.theta is helper._arrays[1])
+        return predictor._stream._parts.weights.theta, twin._stream._parts.weights.theta, helper._arrays[1]
 
     with predictor.assisted():
         predictor.observe_many(tokens[:4])

@@ -89,7 +89,7 @@ class TrainingPlan:
 
     def optimizer(self) -> Adam:
         """The optimizer. Raises ValueError for a hyper-parameter out of its range."""
-        return Adam(lr=self.lr, beta2=self.beta2, clip=self.clip)
+        return Adam(lr=self.lr, beta2=self.beta2, clip=self.clip, skip_below=0.0)
 
 
 @dataclass(frozen=True)
