@@ -217,6 +217,18 @@ def test_surprisals_that_do_not_fit_the_unfinished_window_are_refused(good, tmp_
     assert "bits must be 4 surprisals" in refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
 
 
+def test_the_first_weights_are_saved_exactly_and_small(tmp_path):
+    predictor = random_predictor(SMALL, optimizer=Adam(pull_back=0.1))
+    halves = {name: weight.astype(np.float16) for name, weight in predictor.weights().items()}
+    for weights, dtype in ((predictor.weights(), np.float32), (halves, np.float16)):
+        adapted = StreamPredictor.from_weights(weights, predictor.vocabulary, SMALL, predictor.optimizer)
+        assert not [name for name in adapted.to_checkpoint()[0] if name.startswith("first.")]
+        adapted.observe_many("abcdefghij")
+        saved = adapted.to_checkpoint()[0]
+        assert np.array_equal(saved["first.weight_out"], weights["weight_out"])
+        assert saved["first.weight_out"].dtype == dtype
+
+
 def test_an_unfinished_window_without_surprisals_is_learned(good, tmp_path):
     (tmp_path / "good.safetensors").write_bytes(good)
     arrays, values = read_checkpoint(tmp_path / "good.safetensors")

@@ -10,8 +10,10 @@ from numba import njit
 from streamlstm import SGD, Adam, Config, RMSprop, Vocabulary
 from streamlstm.kernels import functions, gradient, network
 from streamlstm.kernels.arrays import FILLED
+from streamlstm.kernels.descent import DECAY, FIRST_SUMS, N_HYPER
 from streamlstm.kernels.jit import native
 from streamlstm.kernels.lanes import load, store
+from streamlstm.kernels.surprise import surprisal_ratio
 from streamlstm.model import Layout
 from streamlstm.predictor.tape import Tape, start_state
 from streamlstm.predictor.weights import Learner
@@ -236,6 +238,22 @@ def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_lea
     flat = np.concatenate([weight.ravel() for weight in twin.weights.values()])
     assert np.array_equal(flat, theta_of(predictor))
     assert predictor._stream.weights.optimizer.n_steps == n_steps
+
+
+def test_the_surprisal_ratio_of_a_window_follows_that_of_its_symbols():
+    predictor = random_predictor(Config(hidden=20, layers=2, window=9), optimizer=RMSprop(repetition=4.0), memory=True)
+    tokens, sums = random_tokens(2 * 9 + 2, 10), np.array(FIRST_SUMS)
+    for window in np.split(tokens, [9, 18])[:2]:
+        predictor.observe_many(window)
+        tape, state = predictor._stream.tape, predictor._stream.weights.optimizer
+        records = tape.stream.tape.reshape(-1, tape.record)
+        p = records[np.arange(1, 9), window[1:]]
+        assert np.array_equal(state.progress[5:], sums)
+        sums = sums * DECAY
+        sums += arithmetic.in_order(list(-arithmetic.log2(p))), arithmetic.in_order(list(tape.stream.bits[1:9]))
+        hyper = np.zeros(N_HYPER, dtype=np.float32)
+        assert native(surprisal_ratio)(tape.stream, hyper, state.progress) == sums[1] / sums[0]
+    assert state.optimizer.lr_after(0) * state.optimizer.lr_factor(sums[1] / sums[0]) < state.optimizer.lr
 
 
 def test_padding_stays_zero_while_the_network_learns():

@@ -20,7 +20,8 @@ SMALL = Config(hidden=12, layers=2, window=5, memory_bits=10)
 LETTERS = Vocabulary.from_text("abcdefghij")
 with_and_without = pytest.mark.parametrize("memory", [True, False], ids=["memory", "network"])
 text = st.text(alphabet="abcdefghij", max_size=60)
-any_optimizer = st.sampled_from([SGD(lr=0.2, momentum=0.5), RMSprop(skip_below=3.5), Adam()])
+all_options = RMSprop(skip_below=3.5, repetition=4.0, pull_back=0.01)
+any_optimizer = st.sampled_from([SGD(lr=0.2, momentum=0.5), all_options, Adam()])
 
 
 def same(a: StreamPredictor, b: StreamPredictor) -> bool:
@@ -159,6 +160,16 @@ def test_p8_save_and_load_go_on_as_if_never_stopped(memory, tmp_path_factory, pa
         assert np.array_equal(predictor.observe_many(future), never_stopped.fork().observe_many(future))
     never_stopped.observe_many(future)
     assert same(loaded, never_stopped)
+
+
+def test_forks_share_the_weights_that_they_go_back_to():
+    parent = random_predictor(SMALL, optimizer=all_options)
+    first, child = theta_of(parent), parent.fork()
+    for predictor in (parent, child):
+        predictor.observe_many("abcdefghij" * 2)
+    assert child._stream.weights.theta is not parent._stream.weights.theta
+    assert child._stream.weights.first is parent._stream.weights.first
+    assert np.array_equal(parent._stream.weights.first, first)
 
 
 @with_and_without
