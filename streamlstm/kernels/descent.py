@@ -39,7 +39,7 @@ from .second_core import (
 
 f32 = np.float32
 
-DECAY, FIRST_SUMS = 0.995, (1280.0, 1228.8)
+DECAY, FIRST_SUMS = 0.995, (640.0, 595.2)
 """What the recent sums of surprisals are multiplied by before those of a window are added; and the first sums."""
 
 LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2, PULL, SCALE, CLIP = range(12)
