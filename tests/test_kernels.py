@@ -211,7 +211,7 @@ def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_lea
     predictor = random_predictor(config, optimizer=optimizer)
     twin, window = twin_of(predictor, np.float32), config.window
     slots = [{name: np.zeros_like(weight) for name, weight in twin.weights.items()} for _ in range(2)]
-    tokens = [int(token) for token in random_tokens(3 * window + 2, 10)]
+    tokens = [int(token) for token in random_tokens(5 * window + 2, 10)]
     powers, n_steps, bits = [1.0, 1.0], 0, []
     for index, token in enumerate(tokens):
         if len(twin.tape) == window and not twin.skips(bits[-window:], optimizer.skip_below):
@@ -228,7 +228,7 @@ def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_lea
                 "epsilon": getattr(optimizer, "epsilon", 0.0),
                 "correct1": 1 / (1 - powers[0]),
                 "correct2": 1 / (1 - powers[1]),
-                "pull": optimizer.pull_back,
+                "pull": optimizer.pull_after(n_steps - 1),
             }
             twin.descend(gradient, slots, hyper, 1 / window, optimizer.clip)
         bits.append(predictor.observe_many(np.array([token]))[0])

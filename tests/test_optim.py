@@ -9,7 +9,15 @@ from streamlstm import SGD, Adam, Config, RMSprop
 from streamlstm.checkpoint import read_checkpoint
 from streamlstm.kernels.arrays import Gradient
 from streamlstm.model import Layout
-from streamlstm.optim import OPTIMIZERS, PROGRESS, OptimizerState, add_gradient, describe_optimizer, optimizer_from
+from streamlstm.optim import (
+    OPTIMIZERS,
+    PROGRESS,
+    PULL_PERIOD,
+    OptimizerState,
+    add_gradient,
+    describe_optimizer,
+    optimizer_from,
+)
 from streamlstm.predictor import PRETRAINED
 from streamlstm.predictor.tape import Tape
 
@@ -90,18 +98,20 @@ def test_adam_is_adam():
 def test_each_weight_goes_back_a_part_of_its_distance_to_its_first_value(name):
     theta, grad = arrays()
     first, alone = arrays(1)[0], theta.copy()
-    expected = theta + 0.25 * (first - theta)
-    step(OPTIMIZERS[name](), alone, grad)
-    step(OPTIMIZERS[name](pull_back=0.25), theta, grad, first=first)
-    assert np.allclose(theta - expected, alone - arrays()[0], atol=1e-6)
+    states = [None, None]
+    for _ in range(PULL_PERIOD):
+        before = theta.copy()
+        states[0], _ = step(OPTIMIZERS[name](), alone, grad, state=states[0])
+        states[1], _ = step(OPTIMIZERS[name](pull_back=0.125), theta, grad, state=states[1], first=first)
+    assert np.allclose(theta - alone, 0.5 * (first - before), atol=1e-5)
 
 
 def test_repetition_scales_the_rate_of_the_surprisal_that_the_memory_saves():
     optimizer = RMSprop(repetition=4.0)
-    assert optimizer.lr_factor(0.75) == pytest.approx(1.05)
+    assert optimizer.lr_factor(0.875) == pytest.approx(0.55)
     assert optimizer.lr_factor(1.5) == pytest.approx(0.05)
-    assert optimizer.lr_factor(0.1) == 2.0
-    assert RMSprop().lr_factor(0.75) == 1.0
+    assert optimizer.lr_factor(0.1) == 1.0
+    assert RMSprop().lr_factor(0.875) == 1.0
 
 
 @pytest.mark.parametrize("optimizer", [SGD(l2=0.1), RMSprop(), Adam()])
@@ -135,7 +145,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(poison):
 OUT_OF_RANGE = [
     *[("lr", 0.0), ("lr", -1.0), ("lr", math.nan), ("lr", math.inf), ("clip", 0.0), ("l2", -0.1), ("l2", math.nan)],
     *[("candidate_lr_scale", -0.1), ("candidate_lr_scale", math.inf), ("output_lr_scale", math.nan)],
-    *[("pull_back", -0.1), ("pull_back", 1.0), ("repetition", -1.0), ("repetition", math.inf)],
+    *[("pull_back", -0.1), ("pull_back", 0.3), ("repetition", -1.0), ("repetition", math.inf)],
     *[("skip_below", -0.1), ("skip_below", math.inf), ("skip_below", math.nan)],
     *[("half_life", 0.0), ("floor", 1.5), ("beta1", 1.0), ("beta2", -0.1), ("epsilon", 0.0), ("momentum", 1.0)],
 ]

@@ -15,6 +15,9 @@ from ..model import Layout, aligned_copy, aligned_empty, aligned_zeros
 from ..optim import Optimizer, OptimizerState
 from .tape import Tape
 
+RATIO_WITHOUT_MEMORY = 0.8
+"""What the ratio of surprisals counts as where there is none; see `Optimizer.repetition`."""
+
 
 class Learner:
     """The buffers of an update; nothing in them outlives it."""
@@ -90,6 +93,7 @@ class Weights:
         state, optimizer = self.optimizer, self.optimizer.optimizer
         lr = optimizer.lr_after(state.n_steps * tape.window)
         hyper[NETWORK_BITS] = hyper[BITS] = 0
-        if not optimizer.repetition or not tape.layout.config.memory:
-            return lr
-        return lr * optimizer.lr_factor(native(surprisal_ratio)(tape.stream, hyper, state.progress))
+        ratio = RATIO_WITHOUT_MEMORY
+        if optimizer.repetition and tape.layout.config.memory:
+            ratio = native(surprisal_ratio)(tape.stream, hyper, state.progress)
+        return lr * optimizer.lr_factor(ratio)
