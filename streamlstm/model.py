@@ -18,7 +18,7 @@ CONNECTIONS = ("skip", "stacked")
 CACHE_LINE = 16
 """How many float32 numbers 64 bytes hold."""
 
-NOT_WEIGHTS = ("h", "c", "tokens"), ("memory.", "optimizer.", "stream.")
+NOT_WEIGHTS = ("h", "c", "tokens", "bits"), ("memory.", "optimizer.", "first.", "stream.")
 """The names, and the prefixes of names, of the arrays of a checkpoint that are not weights."""
 
 

@@ -79,7 +79,7 @@ CURVATURE = LATEST_WEIGHTS + (N_CONTEXTS - 1) * LATEST_BUCKETS
 INVERSE_CURVATURE = CURVATURE + N_EXPERTS * N_EXPERTS
 """[N_EXPERTS, N_EXPERTS]: its inverse, with damping."""
 ADJUSTMENTS = INVERSE_CURVATURE + N_EXPERTS * N_EXPERTS
-"""[SYMBOL_ROWS + 1 + V, ROW_SIZE]: what is added to the weights of all experts, in seven families of rows. The last
+"""[SYMBOL_ROWS + 1 + V, ROW_SIZE]: what is added to the weights of all experts, in nine families of rows. The last
 number of a row says how often it was used."""
 ROW_SIZE = N_EXPERTS + 1
 

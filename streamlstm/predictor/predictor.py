@@ -382,11 +382,12 @@ class StreamPredictor:
         parsed = saved.from_checkpoint(values)
         predictor = cls.from_weights(arrays, parsed.vocabulary, parsed.config, parsed.optimizer, parsed.about)
         stream = predictor._stream
-        saved.load_optimizer(stream.weights.optimizer, stream.layout, arrays, values)
+        saved.load_optimizer(stream.weights, stream.layout, arrays, values)
         if stream.memory is not None:
             stream.memory.load_arrays(arrays)
         state, tokens = saved.state_of(stream.layout, arrays), saved.tokens_of(parsed, arrays)
-        stream.start_from(state, tokens, parsed.n_symbols, parsed.learning)
+        bits = saved.bits_of(tokens, len(parsed.vocabulary), arrays)
+        stream.start_from(state, tokens, bits, parsed.n_symbols, parsed.learning)
         return predictor
 
 

@@ -131,8 +131,11 @@ class TokenStream:
                 done, at = done + count, at + count
                 started = 0.0 if helper is None else time.perf_counter()
 
-    def start_from(self, state: F32, tokens: Tokens, n_symbols: int, learning: bool) -> None:
-        """Go to where a window began with a state and has taken these tokens, after `n_symbols` tokens in all."""
+    def start_from(self, state: F32, tokens: Tokens, bits: F32, n_symbols: int, learning: bool) -> None:
+        """Go to where a window began with a state and has taken these tokens, after `n_symbols` tokens in all.
+
+        bits  the surprisals of these tokens; those of a mixture cannot be computed again
+        """
         parts = self._parts
         window = self.layout.config.window if learning else 0
         tape = Tape.beginning_with(state, n_symbols - len(tokens), self.layout, window, learning)
@@ -140,6 +143,7 @@ class TokenStream:
         self._forward(parts.weights.theta, tape.stream, 0, 0, 1)  # the distribution of the state
         if len(tokens):
             self._forward(parts.weights.theta, tape.stream, 0, len(tokens), 1)
+        tape.stream.bits[: len(tokens)] = bits
         tape.stream.position[FILLED] = len(tokens)
         self._parts = self._refreshed(parts._replace(tape=tape))
 
@@ -195,13 +199,14 @@ class TokenStream:
         return parts
 
     def _begin_window(self, next_token: int) -> _Parts:
-        """The tape is full: learn from it if `learning`, and begin the next window."""
+        """The tape is full: learn from it if `learning`, and begin the next window.
+
+        It does not learn from a window that was predicted well: that would cost time and change little.
+        """
         parts = self._parts
         if parts.tape.learning:
-            if parts.weights.is_shared:
-                parts = self._own_weights()
-            learner = Learner(self.layout, parts.tape.window) if parts.helper is None else parts.helper.learner
-            parts.weights.update(parts.tape, next_token, learner)
+            if not parts.weights.skip(parts.tape):
+                parts = self._learn(next_token)
         elif parts.tape.window:
             parts.tape.restart()
         else:
@@ -209,6 +214,13 @@ class TokenStream:
         if parts.helper is not None:
             self._publish_arrays(parts)
             parts.helper.window_done()
+        return parts
+
+    def _learn(self, next_token: int) -> _Parts:
+        """Update the weights by the gradient of the window, with weights of its own."""
+        parts = self._own_weights() if self._parts.weights.is_shared else self._parts
+        learner = Learner(self.layout, parts.tape.window) if parts.helper is None else parts.helper.learner
+        parts.weights.update(parts.tape, next_token, learner)
         return parts
 
     def _new_tape(self, learning: bool, window: int = 0, *, assisted: bool | None = None) -> Tape:
@@ -266,4 +278,5 @@ class TokenStream:
         weights, tape, _, helper = parts
         if helper is not None and helper.layout is not tape.stream.layout:
             learner = helper.learner
-            helper.set_arrays(weights.theta, tape.stream, learner.gradient, weights.optimizer.slots, learner.hyper)
+            arrays = weights.theta, weights.first, weights.optimizer.slots
+            helper.set_arrays(tape.stream, *arrays, learner.gradient, learner.hyper)

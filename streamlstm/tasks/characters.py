@@ -18,7 +18,7 @@ import numpy as np
 from ..kernels.arrays import F64
 from ..predictor import KnownTokens, StreamPredictor, Trace, TraceRecorder
 from ..vocabulary import Symbols, Tokens, Vocabulary
-from .units import F64, byte_widths, code_points, readable
+from .units import byte_widths, code_points, readable
 
 BYTES_ID = 0x110000
 """The first id above all code points."""
