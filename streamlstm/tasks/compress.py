@@ -47,7 +47,7 @@ from ..vocabulary import Tokens
 from . import coder
 
 MAGIC, VERSION = b"\x89SLZ", 1
-ARITHMETIC = 4
+ARITHMETIC = 5
 """Part of every identity: incremented when a new version changes a bit of any distribution."""
 ARITHMETIC_OF_RULE = {"adam": 1}
 """Added to it for predictors that learn by this rule: incremented when a new version changes only their bits."""
