@@ -41,8 +41,8 @@ class Optimizer:
     repetition          the learning rate is multiplied by 0.05 + `repetition`·(1 - r), at most by 1. r is the recent
                         surprisal divided by that of the network alone: text that repeats itself is learned faster.
                         Without a memory, r counts as 0.8. 0: the learning rate does not depend on the text
-    skip_below          a stream does not learn from a window whose mean surprisal is below this many bits per symbol;
-                        0: it learns from every window
+    skip_below          beside a memory, the network does not learn from a window whose mean surprisal is below this
+                        many bits per symbol; 0: it learns from every window
 
     Raises ValueError for a value out of its range, TypeError for one that is not a number.
     """

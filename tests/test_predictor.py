@@ -172,10 +172,9 @@ def test_forks_share_the_weights_that_they_go_back_to():
     assert np.array_equal(parent._stream.weights.first, first)
 
 
-@with_and_without
-def test_windows_that_were_predicted_well_are_read_but_not_learned(memory):
+def test_beside_a_memory_windows_that_were_predicted_well_are_read_but_not_learned():
     below, window = 3.5, SMALL.window
-    predictor = random_predictor(SMALL, optimizer=RMSprop(skip_below=below), memory=memory)
+    predictor = random_predictor(SMALL, optimizer=RMSprop(skip_below=below), memory=True)
     bits = predictor.observe_many("abcdefghij" * 3 + "jiajf" * 6 + "a").reshape(-1)[:60].reshape(-1, window)
     sums = np.zeros(len(bits), dtype=np.float32)
     for column in bits.T:
@@ -185,9 +184,8 @@ def test_windows_that_were_predicted_well_are_read_but_not_learned(memory):
     assert predictor._stream.weights.optimizer.n_steps == is_learned.sum()
 
 
-@with_and_without
-def test_a_predictor_that_skips_every_window_reads_like_a_frozen_one(memory):
-    skipping = random_predictor(SMALL, optimizer=RMSprop(skip_below=100.0), memory=memory)
+def test_a_predictor_that_skips_every_window_reads_like_a_frozen_one():
+    skipping = random_predictor(SMALL, optimizer=RMSprop(skip_below=100.0), memory=True)
     frozen, fork = random_predictor(SMALL, memory=False), skipping.fork()
     frozen.learning = False
     for symbol in "abcdefghij" * 3:

@@ -69,10 +69,11 @@ class Weights:
     def skip(self, tape: Tape) -> bool:
         """Begin a new window of the tape without learning from this one, if it was predicted well enough.
 
-        Returns whether it did; see `Optimizer.skip_below`.
+        Returns whether it did; see `Optimizer.skip_below`. Without a memory, which goes on learning, it never does: the
+        surprisal would not fall any further.
         """
-        below = self.optimizer.optimizer.skip_below
-        return bool(below) and bool(native(skip)(tape.stream, float(below)))
+        below = self.optimizer.optimizer.skip_below if tape.layout.config.memory else 0.0
+        return below > 0 and bool(native(skip)(tape.stream, float(below)))
 
     def update(self, tape: Tape, next_token: int, learner: Learner) -> None:
         """One step down the gradient of the window's predictions; the tape then begins a new window.

@@ -111,12 +111,6 @@ class Reference:
         self.tape = []
         return {name: grad[name] for name in w}
 
-    def skips(self, bits: list[Array], below: float) -> bool:
-        """Whether the window is not learned, because the mean of its surprisals is below this; then clears the tape."""
-        well_predicted = bool(in_order(bits) < self.dtype(below) * self.dtype(len(bits)))
-        self.tape = [] if well_predicted else self.tape
-        return well_predicted
-
     def descend(self, grad: Weights, slots: list[Weights], hyper: dict[str, float], scale: float, clip: float) -> None:
         """One step of SGD (β₂ = 0), RMSprop (β₁ = 0) or Adam down the gradient scale·grad, clipped to the norm `clip`.
 
