@@ -954,7 +954,7 @@ def test_info_tells_the_shape_the_vocabulary_and_how_much_was_seen(tmp_path):
     predictor.save(tmp_path / "m")
     lines = dict(line.split(None, 1) for line in run("info", tmp_path / "m").stdout.decode().splitlines())
     assert lines["network"] == "1 layer of 16, skip, window 16"
-    assert lines["weights"] == f"{4 * 16 * (4 + 16 + 1) + 4 * (16 + 1):,}"
+    assert lines["weights"] == f"{4 * 16 * (4 + 16 + 1 + 1) + 4 * (16 + 1):,}"  # + 1 for the start
     assert lines["vocabulary"].startswith("4 symbols (text")
     assert lines["symbols"] == "1,500 seen"
 

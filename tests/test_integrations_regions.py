@@ -110,8 +110,9 @@ def test_the_chances_of_characters_are_exact_and_sum_to_1():
         chances = character_chances(predictor)
         assert chances.sum() == pytest.approx(1, abs=1e-6)
         assert (chances >= 0).all()
-        best = [chance for _, chance in top_characters(predictor, 6)]
-        assert np.allclose(np.sort(chances)[::-1][:6], best, rtol=1e-12)
+        best = [chance for _, chance in top_characters(predictor, 6) if chance >= 1e-5]
+        assert best
+        assert np.allclose(np.sort(chances)[::-1][: len(best)], best, rtol=1e-12)
         predictor.observe_many("é")
 
 

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
-_EXACT = frozenset((str, bytes, int))
-"""The types whose symbols are looked up as they are; bool is none of them, though True equals 1."""
+_EXACT = frozenset((str, bytes, int))  # types whose symbols are looked up as they are; not bool: True equals 1
 
 
 class StreamPredictor:
@@ -315,7 +314,7 @@ class StreamPredictor:
         self._stream.restore(captured, log)
 
     def reset(self) -> None:
-        """Forget the context (state and unfinished window); keep the weights and what has been counted."""
+        """Go to the state in which streams begin; keep the weights and what has been counted."""
         self._stream.reset()
 
     def learn_mixture(self, texts: Iterable[Symbols]) -> int:
@@ -335,7 +334,7 @@ class StreamPredictor:
         >>> predictor = StreamPredictor.pretrained()
         >>> with predictor.assisted():
         ...     round(sum(predictor.observe(letter) for letter in "It was the best of times"))
-        71
+        79
         """
         return self._stream.assisted()
 
