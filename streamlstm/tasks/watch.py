@@ -71,7 +71,7 @@ class WatchedLine:
     notes          messages for the user, for example that the line was truncated
     raised         whether it is an alarm: it is flagged and, with a budget, the budget allows it
     n_before       for an alarm, how many lines of its kind were flagged but not raised since the last alarm of its kind
-    probability    of a z at least as high, from the recent lines; at most 1, and never 0
+    probability    for a flagged line, the fraction of recent lines with a z about as high or higher, itself included
     """
 
     text: str
@@ -83,7 +83,7 @@ class WatchedLine:
     notes: list[str]
     raised: bool = False
     n_before: int = 0
-    probability: float = 1.0
+    probability: float | None = None
 
     @property
     def kind(self) -> str:
@@ -179,6 +179,11 @@ class Watcher:
         return self._counts
 
     @property
+    def budget(self) -> Budget | None:
+        """The budget of alarms; None if there is none."""
+        return None if self._keeper is None else self._keeper.budget
+
+    @property
     def threshold(self) -> float:
         """What the z of a line must exceed to be flagged; with a budget, the value of the moment."""
         return self._threshold if self._keeper is None else self._keeper.threshold
@@ -220,7 +225,9 @@ class Watcher:
         stream.history.count(verdict.is_unusual)
         self._count(verdict, len(text))
         spans = self._spans(text, bits, median) if verdict.is_unusual else []
-        probability = self._probability(z, is_warm)
+        if is_warm:
+            self._scores.add(z)
+        probability = self._scores.count_from(z) / self._scores.n_lines if verdict.is_unusual else None
         text = text.removesuffix("\n")
         unusual, raised, n_before = verdict
         return WatchedLine(text, score, z, unusual, spans, key, notes, raised, n_before, probability)
@@ -229,12 +236,6 @@ class Watcher:
         if self._keeper is None:
             return Verdict(z > self._threshold, z > self._threshold, 0)
         return self._keeper.judge(z, kind_of(text.removesuffix("\n")), seconds)
-
-    def _probability(self, z: float, is_warm: bool) -> float:
-        """The fraction of recent lines, this one included, with a z at least as high."""
-        if is_warm:
-            self._scores.add(z)
-        return max(self._scores.count_from(z), 1) / max(self._scores.n_lines, 1)
 
     def _count(self, verdict: Verdict, n_characters: int) -> None:
         lines, characters, flagged, raised, *_ = self._counts
@@ -246,7 +247,9 @@ class Watcher:
         self._n_truncated += 1
         if is_power_of_2(self._n_truncated):
             count = f" ({self._n_truncated:,} such lines so far)" if self._n_truncated > 1 else ""
-            notes.append(f"line {self._counts.lines + 1:,} has more than {MAX_LINE_BYTES:,} bytes and was truncated{count}")
+            notes.append(
+                f"line {self._counts.lines + 1:,} has more than {MAX_LINE_BYTES:,} bytes and was truncated{count}"
+            )
 
     def _key_of(self, text: str) -> str:
         match = self._key_regex.search(text) if self._key_regex else None
