@@ -120,14 +120,8 @@ def logfmt(line: str, fields: Fields) -> Message:
     >>> logfmt('ts=12:30:01 level=warn msg="disk \\\\"a\\\\" full" free=0', Fields(key="level"))
     Message(text='disk "a" full', time='12:30:01', key='warn', stream='', is_partial=False)
     """
-    values, end = {}, 0
-    for match in _PAIR.finditer(line):
-        if match.start() != end:
-            break
-        end = match.end()
-        quoted = match[2]
-        values[match[1]] = match[3] if quoted is None else _ESCAPE.sub(_unescaped, quoted)
-    if end != len(line) or not values:
+    values = _pairs(line)
+    if not values:
         raise ValueError("not in logfmt")
     return _of_values(values, line, fields)
 
@@ -163,16 +157,20 @@ def detect(line: str) -> str:
         return "docker" if is_docker and "stream" in values else "json"
     if _CRI.match(line):
         return "cri"
-    names = [match[1] for match in _PAIR.finditer(line)] if _is_logfmt(line) else []
-    return "logfmt" if len(names) > 1 and {"msg", "message", "level", "lvl"} & set(names) else "plain"
+    names = _pairs(line).keys() if "=" in line else set()
+    return "logfmt" if len(names) > 1 and names & {"msg", "message", "level", "lvl"} else "plain"
 
 
-def _is_logfmt(line: str) -> bool:
-    try:
-        logfmt(line, Fields())
-    except ValueError:
-        return False
-    return True
+def _pairs(line: str) -> dict[str, str]:
+    """The pairs of a line in logfmt; none if it is not."""
+    values, end = {}, 0
+    while end < len(line):
+        match = _PAIR.match(line, end)
+        if match is None:
+            return {}
+        quoted, end = match[2], match.end()
+        values[match[1]] = match[3] if quoted is None else _ESCAPE.sub(_unescaped, quoted)
+    return values
 
 
 def _json_object(line: str) -> dict[str, Any]:

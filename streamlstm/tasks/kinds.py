@@ -5,7 +5,7 @@ import re
 MAX_KIND_LENGTH = 200
 """A longer kind is truncated."""
 
-_WITH_DIGIT = re.compile(r"0[xX][0-9a-fA-F]+|\b[0-9a-fA-F]*[0-9][0-9a-fA-F]*\b|[0-9]+")
+_WITH_DIGIT = re.compile(r"0[xX][0-9a-fA-F]+|\b(?=[a-fA-F]*[0-9])[0-9a-fA-F]+\b|[0-9]+")
 _RUN = re.compile(r"[-+]?#(?:[-.:,/_]?#)*")
 
 
