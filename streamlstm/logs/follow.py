@@ -199,23 +199,22 @@ class FollowedFile:
         return True
 
     def _open(self) -> None:
-        place, self._place = self._place, None
-        try:
-            if place is not None and (place.offset or place.inode):
-                found = self._find(place)
-                if found is not None:
-                    self._number, self.offset, self._tail = found, place.offset, place.tail
-                    self._is_elsewhere = not _is_named(found, self.path)
-                    return
-                self.rotation += 1
-                what = f"the file that was read up to byte {place.offset:,} is gone, or its beginning was changed"
-                self.notes.append(f"{self.path}: {what}; reading from the beginning")
-            self._number = os.open(self.path, os.O_RDONLY)
-            if stat.S_ISDIR(os.fstat(self._number).st_mode):
-                raise IsADirectoryError(f"{self.path} is a directory; name a file")
-        except OSError:
-            self._place = place
-            raise
+        place = self._place
+        if place is not None and place.inode:
+            found = self._find(place)
+            if found is not None:
+                self._number, self.offset, self._tail = found, place.offset, place.tail
+                self._is_elsewhere, self._place = not _is_named(found, self.path), None
+                return
+        number = os.open(self.path, os.O_RDONLY)
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            os.close(number)
+            raise IsADirectoryError(f"{self.path} is a directory; name a file")
+        if place is not None and place.inode:
+            what = f"the file that was read up to byte {place.offset:,} is gone, or was changed before that"
+            self.notes.append(f"{self.path}: {what}; reading from the beginning")
+            self.rotation += 1
+        self._number, self._place = number, None
         self.offset = os.fstat(self._number).st_size if self._from_end else 0
         self._from_end = False
         first = max(self.offset - TAIL_BYTES, 0)
