@@ -43,6 +43,11 @@ class LineSplitter:
         """The number of bytes since the last newline."""
         return self._n_bytes
 
+    @property
+    def is_in_hole(self) -> bool:
+        """Whether there were only NUL bytes since the last newline."""
+        return self._n_bytes > 0 and not self._parts
+
     def feed(self, block: bytes) -> Iterator[RawLine]:
         """The lines that end in this block, with their newlines."""
         start = 0

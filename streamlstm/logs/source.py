@@ -188,9 +188,10 @@ class Source:
     def _take_notes(self, source: _Input) -> None:
         self.notes += source.file.notes
         source.file.notes.clear()
-        if source.splitter.n_nuls:
-            self.notes.append(f"{source.path}: skipped {source.splitter.n_nuls:,} NUL bytes at the beginning of a line")
-            source.splitter.n_nuls = 0
+        splitter = source.splitter
+        if splitter.n_nuls >= 2 * source.n_nuls_told + 1 and not splitter.is_in_hole:
+            source.n_nuls_told = splitter.n_nuls
+            self.notes.append(f"{source.path}: skipped {splitter.n_nuls:,} NUL bytes at the beginning of lines")
 
 
 class _Input:
@@ -199,7 +200,7 @@ class _Input:
     def __init__(self, file: FollowedFile | Pipe | CompressedFile, assembler: Assembler) -> None:
         self.file, self.assembler, self.splitter = file, assembler, LineSplitter()
         self.path = file.path
-        self.n_bytes, self.n_lines = 0, 0
+        self.n_bytes, self.n_lines, self.n_nuls_told = 0, 0, 0
 
     @property
     def n_unread(self) -> int:
@@ -213,7 +214,7 @@ class _Input:
         if self.file.rotation != self.assembler.rotation or (data and first != self._expected):
             yield from self.assembler.flush()
             self.assembler.begin_file(self.file.rotation, first)
-            self.splitter = LineSplitter()
+            self.splitter, self.n_nuls_told = LineSplitter(), 0
         yield from self._events(data)
         if self.file.is_complete:
             yield from self.finish()

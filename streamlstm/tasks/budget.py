@@ -4,7 +4,7 @@ A budget of N alarms per period, which is a number of lines or a time, is spent 
 
 - An account receives N per period, evenly, and holds at most max(2N, 4). An alarm costs 1; without it none is raised.
 - The threshold is the score that a fraction of the recent lines exceeds. The fraction is what the account receives per
-  line, times twice the part to which the account is filled: the account is half full when the rate is as wanted, and
+  line, times the square of twice the part to which the account is filled: it is half full when the rate is as wanted, and
   the threshold rises and falls with what was spent. Lines that could not have been raised count as lines without a
   score, so that the fraction is one of alarms.
 - A kind of line is raised once per period. Further lines of it are counted, and the next record of the kind tells
@@ -28,7 +28,7 @@ MAX_KINDS = 10_000
 MIN_SCORES = 100
 """No alarm is raised before the histogram has this many lines."""
 
-MIN_WINDOW = 2_000
+MIN_WINDOW = 1_000
 """The least number of lines after which the older half of the scores is forgotten."""
 
 WINDOW_ALARMS = 4
@@ -186,7 +186,7 @@ class BudgetKeeper:
         n_lines = self._scores.n_lines
         if n_lines < MIN_SCORES:
             return N_BINS
-        fraction = min(2 * self._rate * self._account / self._capacity, 0.5)
+        fraction = min(self._rate * (2 * self._account / self._capacity) ** 2, 0.5)
         return self._scores.bin_exceeded_by(int(fraction * n_lines))
 
     def describe(self) -> dict[str, Any]:
