@@ -125,6 +125,14 @@ def test_a_flood_of_new_kinds_spends_no_more_than_the_account_holds():
     assert keeper.n_raised - before == sum(flood)
 
 
+def test_at_the_beginning_the_threshold_is_that_of_watch_without_a_budget():
+    keeper = BudgetKeeper(Budget.parse("5/hour"))
+    assert not any(keeper.judge(5.0, f"kind {n}", 1.0 * n).is_unusual for n in range(50))
+    assert keeper.judge(8.0, "strange", 50.0).is_raised
+    flood = [keeper.judge(8.0 + n / 1000, f"flood {n}", 50.0 + n / 100).is_raised for n in range(100)]
+    assert 1 <= sum(flood) <= 5
+
+
 def test_nothing_up_to_the_floor_is_unusual():
     draw, keeper = random.Random(6), BudgetKeeper(Budget.parse("10/1000"), floor=6.0)
     verdicts = [keeper.judge(draw.gauss(0, 1), f"kind {index}") for index in range(3000)]

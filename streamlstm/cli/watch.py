@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from .command import command, leave, saving
-from .options import ModelOptions, SaveFile, check_files, is_saved
+from .options import ModelOptions, check_files, is_saved
 
 if TYPE_CHECKING:
     from ..tasks.signals import Interruptible
@@ -79,7 +79,9 @@ def watch(
     ] = None,
     warmup: Annotated[Optional[int], _option("N", "Lines to read, per key, before any is flagged. [100]")] = None,
     learn_flagged: Annotated[bool, typer.Option("--learn-flagged", help="Learn from flagged lines too.")] = False,
-    save: SaveFile = None,
+    save: Annotated[
+        Optional[Path], _option("FILE", "Save the model and the position in the input, now and then and at the end.")
+    ] = None,
     save_every: Annotated[float, _option("SECONDS", "With --save: how often to save.")] = 60.0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the file of --save, if it exists, where it ended.")
@@ -195,9 +197,7 @@ def _run(watcher: "Watcher", targets: _Targets, read: dict[str, Any], shown: dic
             for event in source.events():
                 run.take(event)
                 save_if_due()
-        outputs.printer.flush()
-        outputs.status.clear()
-        run.tell_notes()
+            run.finish()
         run.write_metrics()
     typer.echo(run.final_summary(), err=True)
     control.raise_if_interrupted()

@@ -171,6 +171,14 @@ class WatchRun:
             self._n_invalid = self.source.n_invalid
             self._note(f"{self._n_invalid:,} lines are not in the format of the input, and were taken as plain text")
 
+    def finish(self) -> None:
+        """Write and tell everything, and let the command of --exec end, before the state is saved for the last time."""
+        self.outputs.printer.flush()
+        self.outputs.status.clear()
+        self.tell_notes()
+        if self.outputs.alerts is not None:
+            self.outputs.alerts.close()
+
     def summary(self) -> str:
         """The number of lines, of flagged lines and of lines per second, since the start."""
         counts = Counts(*(now - before for now, before in zip(self.watcher.counts, self._before, strict=True)))

@@ -66,6 +66,8 @@ class AlertCommand:
 
     def close(self) -> None:
         """Run the command for the alarms that wait, as long as END_SECONDS allow, and stop."""
+        if self._is_ending:
+            return
         with self._changed:
             self._is_ending = True
             self._changed.notify()

@@ -264,9 +264,9 @@ def _is_named(number: int, path: str) -> bool:
 def rotated_files(path: str) -> Iterator[tuple[str, os.stat_result]]:
     """The files into which `path` was rotated, oldest first: app.log.1, app.log-20261126, app-2026-11-26.log.
 
-    Compressed ones are not among them.
+    Compressed ones are not among them. A symbolic link is resolved: that of a container leads to the folder of its pod.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     names = re.compile(
         rf"{re.escape(target.name)}[.-]\d[\w.:-]*|{re.escape(target.stem)}[.-]\d[\w.:-]*{re.escape(target.suffix)}"
     )

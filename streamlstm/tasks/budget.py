@@ -4,9 +4,11 @@ A budget of N alarms per period, which is a number of lines or a time, is spent 
 
 - An account receives N per period, evenly, and holds at most max(2N, 4). An alarm costs 1; without it none is raised.
 - The threshold is the score that a fraction of the recent lines exceeds. The fraction is what the account receives per
-  line, times the square of twice the part to which the account is filled: it is half full when the rate is as wanted, and
-  the threshold rises and falls with what was spent. Lines that could not have been raised count as lines without a
-  score, so that the fraction is one of alarms.
+  line, times the square of twice the part to which the account is filled. So the account is half full when the rate is
+  as wanted, and the threshold rises and falls with what was spent. Lines that could not have been raised count as
+  lines without a score, so that the fraction is one of alarms.
+- As long as the recent lines are too few for one alarm, the threshold is START_THRESHOLD while the account is at least a
+  quarter full, and else the largest score so far.
 - A kind of line is raised once per period. Further lines of it are counted, and the next record of the kind tells
   their number.
 
@@ -25,8 +27,8 @@ from .recent_scores import N_BINS, RecentScores, bin_of, lower_edge
 MAX_KINDS = 10_000
 """The most kinds of lines that are remembered; the one raised longest ago is forgotten."""
 
-MIN_SCORES = 100
-"""No alarm is raised before the histogram has this many lines."""
+START_THRESHOLD = 7.0
+"""The threshold before there are enough recent lines; see `watch.THRESHOLD`."""
 
 MIN_WINDOW = 1_000
 """The least number of lines after which the older half of the scores is forgotten."""
@@ -123,7 +125,7 @@ class BudgetKeeper:
 
     @property
     def threshold(self) -> float:
-        """The score that a line must reach now to be unusual; infinity while there are too few scores."""
+        """The score that a line must reach now to be unusual."""
         edge = self._edge()
         return float("inf") if edge >= N_BINS else max(lower_edge(edge), self._floor)
 
@@ -184,8 +186,8 @@ class BudgetKeeper:
     def _edge(self) -> int:
         """The lowest bin whose lines are unusual."""
         n_lines = self._scores.n_lines
-        if n_lines < MIN_SCORES:
-            return N_BINS
+        if self._rate * n_lines < 1 and 4 * self._account >= self._capacity:
+            return bin_of(START_THRESHOLD)
         fraction = min(self._rate * (2 * self._account / self._capacity) ** 2, 0.5)
         return self._scores.bin_exceeded_by(int(fraction * n_lines))
 
