@@ -154,7 +154,7 @@ class _Targets:
 
     def check(self, files: list[str], resume: bool) -> None:
         """Raise OSError or ValueError before any work is done if something could not be written."""
-        from ..checkpoint import check_target
+        from ..checkpoint import check_target, remove_leftovers
         from ..logs.metrics import check_server
 
         if resume and self.save is None:
@@ -164,6 +164,7 @@ class _Targets:
         paths = [path for path in (self.save, self.output, self.metrics) if path is not None]
         for index, path in enumerate(paths):
             check_target(path, *files, *paths[:index])
+            remove_leftovers(path)
         if self.metrics_port is not None:
             check_server()
 

@@ -7,8 +7,8 @@ A budget of N alarms per period, which is a number of lines or a time, is spent 
   line, times the square of twice the part to which the account is filled. So the account is half full when the rate is
   as wanted, and the threshold rises and falls with what was spent. Lines that could not have been raised count as
   lines without a score, so that the fraction is one of alarms.
-- As long as the recent lines are too few for one alarm, the threshold is START_THRESHOLD while the account is at least a
-  quarter full, and else the largest score so far.
+- As long as the recent lines are too few for one alarm, the threshold is START_THRESHOLD while the account is a quarter
+  full or more, and else the largest score so far.
 - A kind of line is raised once per period. Further lines of it are counted, and the next record of the kind tells
   their number.
 
