@@ -213,6 +213,26 @@ def test_metrics_that_cannot_be_written_are_told_and_watching_goes_on(tmp_path):
     assert process.returncode == 0
 
 
+def test_a_state_that_cannot_be_saved_is_told_and_watching_goes_on(tmp_path):
+    log, limited = (
+        tmp_path / "app.log",
+        (
+            "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))"
+        ),
+    )
+    log.write_text("one\n")
+    save = ["--save", tmp_path / "m", "--save-every", 0.1]
+    with start("watch", "--follow", log, *FRESH, *JSONL, "--all", *save, before=limited) as process:
+        assert json.loads(next_line(process))["text"] == "one"
+        assert b"not saved yet: " in next_line_of(process.stderr)
+        with open(log, "a") as file:
+            file.write("two\n")
+        assert json.loads(next_line(process))["text"] == "two"
+        assert "File too large" in stop(process, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["app.log"]
+
+
 # Following
 
 

@@ -68,6 +68,7 @@ class WatchRun:
         self._measured, self._written = self._started, 0.0
         self._told_lag, self._told_busy = BEHIND_SECONDS / 2, BEHIND_SECONDS / 2
         self._n_invalid, self._saved = 0, 0.0
+        self._saved_state: Any = None
         budget = self.watcher.budget
         self._needs_time = budget is not None and budget.seconds is not None
         self._is_dated = False
@@ -206,14 +207,17 @@ class WatchRun:
         """Save the watcher with the position in the input and in the output, once all before it is written."""
         outputs = self.outputs
         outputs.printer.flush()
-        self.watcher.position = {
+        position = {
             "source": self.source.describe(),
             "printer": outputs.printer.describe(),
             "output": outputs.output and outputs.output.describe(),
             "alerts": outputs.alerts.waiting() if outputs.alerts else [],
         }
-        self.watcher.save(path)
-        self._saved = time.time()
+        state = (position, self.watcher.counts)
+        if state != self._saved_state:  # else nothing has happened
+            self.watcher.position = position
+            self.watcher.save(path)
+            self._saved_state, self._saved = state, time.time()
 
 
 def part_of(position: Any, name: str) -> Any:

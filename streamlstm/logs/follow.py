@@ -54,13 +54,14 @@ class Place:
 class FollowedFile:
     """The bytes of a log file, through rotation and truncation.
 
-    path      of the file; it need not exist yet if it is followed
-    follow    whether to wait for more at its end
-    place     where to continue; None for the beginning
-    from_end  without a place, begin at the end of the file that is there
+    path         of the file; it need not exist yet if it is followed
+    follow       whether to wait for more at its end
+    place        where to continue; None for the beginning
+    from_end     without a place, begin at the end of the file that is there
 
     rotation     how often another file has taken the place of the one that was read; begins with `rotation`
     offset       the number of bytes read of the present file
+    is_at_end    whether the last `read` found nothing
     is_complete  whether nothing more will come of the present file, and `advance` leads to the next one
     notes        what was noticed, for the user; the reader removes what it has shown
 

@@ -26,14 +26,14 @@ TICK_SECONDS = 1.0
 class Source:
     """The events of logs.
 
-    paths     files, read one after the other or, if they are followed, in turn; - for stdin
-    parsing   how lines become events
-    control   ends the events when a signal comes
-    follow    whether to wait for more at the end of the files
-    from_end  begin at the end of the files, if they are followed
+    paths      files, read one after the other or, if they are followed, in turn; - for stdin
+    parsing    how lines become events
+    control    ends the events when a signal comes
+    follow     whether to wait for more at the end of the files
+    from_end   begin at the end of the files, if they are followed
     described  what `describe` returned; reading continues there
 
-    notes  what was noticed, for the user; the reader removes what it has shown
+    notes      what was noticed, for the user; the reader removes what it has shown
 
     Raises ValueError for stdin or a compressed file that is to be followed, and for a description that is not valid.
     """
