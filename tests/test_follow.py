@@ -172,6 +172,33 @@ def test_a_truncation_is_seen_though_the_file_has_grown_since(log):
     assert "was truncated" in reader.notes[0]
 
 
+def test_an_old_file_with_the_same_content_is_not_taken_for_a_copy(log):
+    append(f"{log}.1", "the same\n" * 20)
+    os.utime(f"{log}.1", (1, 1))
+    append(log, "the same\n" * 10)
+    reader = Reader(log)
+    assert len(reader.take()) == 10
+    os.truncate(log, 0)
+    append(log, "new\n")
+    assert reader.take() == ["new"]
+    os.truncate(log, 0)
+    reader.restart()
+    append(log, "newer\n")
+    assert reader.take() == ["newer"]
+
+
+def test_a_file_that_was_read_and_written_to_late_is_not_read_again(log):
+    append(log, "one\n")
+    reader = Reader(log)
+    reader.take()
+    rotate_with_shift(log, "")
+    assert reader.take() == []
+    append(f"{log}.1", "too late\n")
+    rotate_with_shift(log, "two\n")
+    os.utime(f"{log}.2")
+    assert reader.take() == ["two"]
+
+
 def test_a_writer_that_goes_on_at_its_old_position_after_a_truncation_leaves_a_hole_that_is_skipped(log):
     append(log, "x" * 99 + "\n")
     reader = Reader(log)
@@ -302,7 +329,7 @@ def test_an_open_event_survives_a_restart(log):
 
 
 def test_rotations_truncations_and_restarts_at_random_lose_and_double_nothing(tmp_path):
-    for seed in range(15):
+    for seed in range(25):
         draw = random.Random(seed)
         log = tmp_path / str(seed) / "app.log"
         log.parent.mkdir()
@@ -396,7 +423,7 @@ def test_a_signal_ends_the_events(log):
 
 
 @pytest.mark.parametrize(
-    "change", [{"place": 7}, {"offset": "x"}, {"formats": ["?"]}, {"partial": [[1, 2, 3, 4, 5, 6]]}]
+    "change", [{"place": 7}, {"place": {}}, {"offset": "x"}, {"formats": ["?"]}, {"partial": [[1, 2, 3, 4, 5, 6]]}]
 )
 def test_a_damaged_position_is_refused_in_one_line(log, change):
     append(log, "one\n")

@@ -32,23 +32,27 @@ this time has passed without anything new in it."""
 class Place:
     """A position in a file.
 
-    inode   of the file
-    offset  in bytes
-    tail    the bytes before it, at most TAIL_BYTES
+    inode     of the file
+    offset    in bytes
+    tail      the bytes before it, at most TAIL_BYTES
+    modified  when the file was last modified, in nanoseconds; a copy of it cannot be older
     """
 
     inode: int
     offset: int
     tail: bytes
+    modified: int = 0
 
     def describe(self) -> dict[str, Any]:
         """The JSON-able values."""
-        return {"inode": self.inode, "offset": self.offset, "tail": self.tail.hex()}
+        return {"inode": self.inode, "offset": self.offset, "tail": self.tail.hex(), "modified": self.modified}
 
     @classmethod
     def from_description(cls, values: dict[str, Any]) -> Place:
         """The place that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
-        return cls(int(values["inode"]), int(values["offset"]), bytes.fromhex(values["tail"]))
+        tail, numbers = bytes.fromhex(values["tail"]), (int(values[name]) for name in ("inode", "offset", "modified"))
+        inode, offset, modified = numbers
+        return cls(inode, offset, tail, modified)
 
 
 class FollowedFile:
@@ -75,7 +79,8 @@ class FollowedFile:
         self.notes: list[str] = []
         self._follow, self._place, self._from_end = follow, place, from_end and place is None
         self._number: int | None = None  # of the open file
-        self._tail = b""
+        self._tail, self._modified = b"", 0
+        self._finished: deque[Place] = deque(maxlen=2)  # the ends of the files read last
         self._next: deque[int] = deque()  # open files that are read next
         self._replaced: float | None = None  # since when another file has the name
         self._problem = ""
@@ -103,6 +108,7 @@ class FollowedFile:
     def advance(self) -> None:
         """Go on with the next file, once this one is complete."""
         if self._number is not None:
+            self._finished.append(self.place(self.offset))
             os.close(self._number)
         self._number, self.offset, self._tail = self._next.popleft(), 0, b""
         self._replaced, self._is_elsewhere, self.is_complete, self.is_at_end = None, False, False, False
@@ -114,7 +120,7 @@ class FollowedFile:
             return self._place or Place(0, 0, b"")
         inode, first = os.fstat(self._number).st_ino, max(offset - TAIL_BYTES, 0)
         tail = self._tail if offset == self.offset else os.pread(self._number, offset - first, first)
-        return Place(inode, offset, tail)
+        return Place(inode, offset, tail, self._modified)
 
     def n_unread(self) -> int:
         """The number of bytes that are there and were not read yet."""
@@ -143,9 +149,9 @@ class FollowedFile:
             self.offset += len(data)
             self._tail = block[-TAIL_BYTES:]
             if data:
-                self._replaced = None
+                self._replaced, self._modified = None, os.fstat(number).st_mtime_ns
             return data
-        copy = self._find(Place(-1, self.offset, self._tail), os.fstat(number).st_ino)
+        copy = self._find(Place(-1, self.offset, self._tail, self._modified), os.fstat(number).st_ino)
         self._next.append(os.dup(number))
         if copy is None:
             self.notes.append(
@@ -185,7 +191,13 @@ class FollowedFile:
         own, newest = os.fstat(number), os.fstat(current)
         for path, status in rotated_files(self.path):
             if status.st_mtime_ns >= own.st_mtime_ns and status.st_ino not in (own.st_ino, newest.st_ino):
-                self._next.append(os.open(path, os.O_RDONLY))
+                between = os.open(path, os.O_RDONLY)
+                if any(
+                    place.inode == status.st_ino and place.offset and _holds(between, place) for place in self._finished
+                ):
+                    os.close(between)  # something was added to it after it was left
+                else:
+                    self._next.append(between)
         self._next.append(current)
 
     def _try_to_open(self) -> bool:
@@ -204,7 +216,7 @@ class FollowedFile:
         if place is not None and place.inode:
             found = self._find(place)
             if found is not None:
-                self._number, self.offset, self._tail = found, place.offset, place.tail
+                self._number, self.offset, self._tail, self._modified = found, place.offset, place.tail, place.modified
                 self._is_elsewhere, self._place = not _is_named(found, self.path), None
                 return
         number = os.open(self.path, os.O_RDONLY)
@@ -230,13 +242,13 @@ class FollowedFile:
                 number = os.open(path, os.O_RDONLY)
             except OSError:
                 continue
-            inode = os.fstat(number).st_ino
-            tail = os.pread(number, len(place.tail), place.offset - len(place.tail))
-            is_whole = len(tail) == min(place.offset, TAIL_BYTES)
-            if inode == not_inode or not is_whole or tail != place.tail or (not tail and inode != place.inode):
-                os.close(number)
+            status = os.fstat(number)
+            is_same = status.st_ino == place.inode
+            may_be_copy = status.st_ino != not_inode and place.tail and status.st_mtime_ns >= place.modified
+            if (is_same or may_be_copy) and _holds(number, place):
+                candidates.append((not is_same, number))
             else:
-                candidates.append((inode != place.inode, number))
+                os.close(number)
         candidates.sort(key=lambda candidate: candidate[0])
         for _, number in candidates[1:]:
             os.close(number)
@@ -252,6 +264,12 @@ class FollowedFile:
         if problem and problem != self._problem:
             self.notes.append(problem)
         self._problem = problem
+
+
+def _holds(number: int, place: Place) -> bool:
+    """Whether an open file has the bytes of a place before it."""
+    tail = os.pread(number, len(place.tail), place.offset - len(place.tail))
+    return tail == place.tail and len(tail) == min(place.offset, TAIL_BYTES)
 
 
 def _is_named(number: int, path: str) -> bool:
