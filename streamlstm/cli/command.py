@@ -41,18 +41,18 @@ class Savable(Protocol):
 
 
 @contextlib.contextmanager
-def saving(model: Savable, path: Path | None, seconds: float = SAVE_SECONDS) -> "Iterator[Callable[[], None]]":
+def saving(model: Savable, path: Path | None, seconds: float | None = None) -> "Iterator[Callable[[], None]]":
     """Save the model to `path`, if there is one, at the end of the block, after a first signal, and if output fails.
 
     After a second signal or any other exception, the model is not saved, because it could be wrong.
-    Yields a function to be called between two records, which saves it every so many seconds as well. If it cannot, it
-    logs a warning.
+    Yields a function to be called between two records, which saves it every so many seconds, by default `SAVE_SECONDS`,
+    as well. If it cannot, it logs a warning.
     """
     saved = time.monotonic()
 
     def save_if_due() -> None:
         nonlocal saved
-        if path is None or time.monotonic() - saved < seconds:
+        if path is None or time.monotonic() - saved < (SAVE_SECONDS if seconds is None else seconds):
             return
         try:
             model.save(path)
