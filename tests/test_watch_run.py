@@ -399,6 +399,23 @@ def test_killed_at_any_time_it_writes_the_same_alarms_once(tmp_path, n_kills):
     assert b"internal" not in messages, messages
 
 
+def test_killed_before_the_first_save_it_writes_the_same_alarms_once(tmp_path):
+    log, out = tmp_path / "app.log", tmp_path / "out"
+    log.write_text("".join(usual(n) for n in range(120)))
+    arguments = ["watch", log, *FRESH, *JSONL, "--all", "--save", tmp_path / "m", "--resume", "--output", out]
+    flushed = """
+import streamlstm.logs.output as output
+write = output.OutputFile.write
+output.OutputFile.write = lambda file, data: (write(file, data), file.flush())
+"""
+    with start(*arguments, before=flushed) as process:
+        wait_for(lambda: out.exists() and out.stat().st_size > 1000)
+        process.kill()
+        process.communicate()
+    assert run(*arguments).returncode == 0
+    assert [record["line"] for record in records(out)] == list(range(1, 121))
+
+
 def test_killed_while_the_log_grows_and_is_rotated_it_misses_and_doubles_nothing(tmp_path):
     log, state, out = tmp_path / "app.log", tmp_path / "m", tmp_path / "out"
     log.write_text("")

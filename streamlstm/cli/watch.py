@@ -194,6 +194,8 @@ def _run(watcher: "Watcher", targets: _Targets, read: dict[str, Any], shown: dic
         outputs = stack.enter_context(_outputs(watcher, targets, len(read["paths"]) > 1, shown, control))
         run = WatchRun(watcher, source, outputs)
         stack.enter_context(_served(run, targets.metrics_port))
+        if resume and targets.save is not None and not targets.save.exists():
+            run.save(targets.save)  # else what is written before the first save would be written again after a crash
         with saving(run, targets.save, targets.save_every) as save_if_due:
             for event in source.events():
                 run.take(event)

@@ -33,7 +33,7 @@ START_THRESHOLD = 7.0
 MIN_WINDOW = 1_000
 """The least number of lines after which the older half of the scores is forgotten."""
 
-WINDOW_ALARMS = 4
+WINDOW_ALARMS = 2
 """The window is at least as long as this many alarms should take."""
 
 RATE_LINES = 1_000
