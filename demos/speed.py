@@ -57,7 +57,7 @@ from streamlstm.kernels.arrays import F32
 from streamlstm.kernels.jit import kernel
 from streamlstm.kernels.lanes import lane_sum, load
 from streamlstm.model import Layout, aligned_zeros
-from streamlstm.predictor.tape import LONG_WINDOW, Tape
+from streamlstm.predictor.tape import FROZEN_WINDOW, Tape
 from streamlstm.tasks.training import Trainer, TrainingPlan
 
 try:
@@ -314,7 +314,7 @@ def step_through(theta, stream, text):
 
 def step_by_step(shape: Shape, weights: dict[str, F32], text: bytes) -> Run:
     layout = Layout(shape.config(), V)
-    theta, stream = layout.flat(weights), Tape(layout, LONG_WINDOW, learning=False).stream
+    theta, stream = layout.flat(weights), Tape(layout, FROZEN_WINDOW, learning=False).stream
     network.forward(theta, stream, 0, 0, 1)  # the distribution before the first symbol
 
     def run() -> int:

@@ -9,6 +9,7 @@ _MODULES = {
     "Adam": "optim",
     "Config": "model",
     "InitConfig": "model",
+    "MessageCoder": "tasks.message",
     "RMSprop": "optim",
     "SGD": "optim",
     "Score": "tasks.score",
@@ -24,8 +25,10 @@ _MODULES = {
     "compare": "tasks.score",
     "compress": "tasks.compress",
     "compress_file": "tasks.compress",
+    "compress_message": "tasks.message",
     "decompress": "tasks.compress",
     "decompress_file": "tasks.compress",
+    "decompress_message": "tasks.message",
     "expert_report": "tasks.score",
     "format_scores": "render.records",
     "generate": "tasks.generate",
@@ -57,6 +60,9 @@ if TYPE_CHECKING:
     from .tasks.compress import decompress as decompress
     from .tasks.compress import decompress_file as decompress_file
     from .tasks.generate import generate as generate
+    from .tasks.message import MessageCoder as MessageCoder
+    from .tasks.message import compress_message as compress_message
+    from .tasks.message import decompress_message as decompress_message
     from .tasks.score import Score as Score
     from .tasks.score import compare as compare
     from .tasks.score import expert_report as expert_report
@@ -78,6 +84,7 @@ __all__ = [
     "Adam",
     "Config",
     "InitConfig",
+    "MessageCoder",
     "RMSprop",
     "Score",
     "Scores",
@@ -93,8 +100,10 @@ __all__ = [
     "compare",
     "compress",
     "compress_file",
+    "compress_message",
     "decompress",
     "decompress_file",
+    "decompress_message",
     "expert_report",
     "format_scores",
     "generate",

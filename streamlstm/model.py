@@ -18,7 +18,7 @@ CONNECTIONS = ("skip", "stacked")
 CACHE_LINE = 16
 """How many float32 numbers 64 bytes hold."""
 
-NOT_WEIGHTS = ("h", "c", "tokens"), ("memory.", "optimizer.", "stream.")
+NOT_WEIGHTS = ("h", "c", "tokens", "bits"), ("memory.", "optimizer.", "first.", "stream.")
 """The names, and the prefixes of names, of the arrays of a checkpoint that are not weights."""
 
 
@@ -32,7 +32,7 @@ class Config:
     connections  "skip": every layer reads the symbol, the output layer reads every layer; "stacked": only the first
                  layer reads the symbol and the output layer reads only the last, as with PyTorch's nn.LSTM
     memory       whether counts of the symbols seen are mixed with the network's predictions
-    memory_bits  the memory has 2**memory_bits pages of 64 bytes, 10 … 26
+    memory_bits  the memory has 2**memory_bits pages of 64 bytes, 10 … 26, and keeps four symbols of the text for each
 
     Raises ValueError for a value out of its range.
 

@@ -9,11 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .kernels.arrays import F32, Gradient, Stream
-from .kernels.descent import CLIP, N_HYPER, descend
+from .kernels.descent import CLIP, FIRST_SUMS, N_HYPER, descend
 from .kernels.jit import native
 
 SMALLEST, TOO_LARGE = 2.0**-126, 2.0**128
 """The smallest normal float32, and the smallest number too large for a float32."""
+
+PULL_PERIOD = 4
+"""One update in this many pulls back, since reading the first weights takes time."""
+
+PROGRESS = ("n_steps", "powers", "surprisals")
+"""The keys of the progress in a description of an optimizer's state."""
 
 _KEYS = {"candidate_lr_scale": "candidate", "output_lr_scale": "output"}
 """The keys of hyper-parameters in checkpoints and archives where they differ from the names; version 0.1 chose them."""
@@ -30,6 +36,13 @@ class Optimizer:
     output_lr_scale     factor on the learning rate of the output layer
     clip                gradients (of the mean loss per symbol, in nats) are scaled down to this norm; inf: never
     l2                  λ of the L2 regularisation ½·λ·|θ|² that is added to the loss
+    pull_back           the part of its distance to its first value that each weight goes back per update, at most 1/4;
+                        0: none. Each fourth update pulls back four times as far, which takes less time
+    repetition          the learning rate is multiplied by 0.05 + `repetition`·(1 - r), at most by 1. r is the recent
+                        surprisal divided by that of the network alone: text that repeats itself is learned faster.
+                        Without a memory, r counts as 0.8. 0: the learning rate does not depend on the text
+    skip_below          a stream does not learn from a window whose mean surprisal is below this many bits per symbol;
+                        0: it learns from every window
 
     Raises ValueError for a value out of its range, TypeError for one that is not a number.
     """
@@ -41,6 +54,9 @@ class Optimizer:
     output_lr_scale: float = 1.0
     clip: float = 1.0
     l2: float = 0.0
+    pull_back: float = 0.0
+    repetition: float = 0.0
+    skip_below: float = 0.1
 
     name: ClassVar[str] = "optimizer"
     rule: ClassVar[int]
@@ -59,6 +75,9 @@ class Optimizer:
             self._require(0 <= getattr(self, field) < math.inf, field, "a number of at least 0")
         self._require(self.clip > 0, "clip", "a norm above 0, or inf")
         self._require(0 <= self.l2 < 1, "l2", "at least 0 and below 1")
+        self._require(0 <= self.pull_back <= 1 / PULL_PERIOD, "pull_back", f"between 0 and {1 / PULL_PERIOD}")
+        self._require(0 <= self.repetition < math.inf, "repetition", "a number of at least 0")
+        self._require(0 <= self.skip_below < math.inf, "skip_below", "a number of bits of at least 0")
         for decay in ("momentum", "beta1", "beta2"):
             if hasattr(self, decay):
                 self._require(0 <= getattr(self, decay) < 1, decay, "at least 0 and below 1")
@@ -82,6 +101,14 @@ class Optimizer:
     def lr_after(self, n_symbols: float) -> float:
         """The learning rate after `n_symbols` symbols."""
         return self.lr * (self.floor + (1 - self.floor) / (1 + n_symbols / self.half_life))
+
+    def pull_after(self, n_steps: int) -> float:
+        """What part of its distance to its first value a weight goes back in the update that follows `n_steps`."""
+        return PULL_PERIOD * self.pull_back if n_steps % PULL_PERIOD == PULL_PERIOD - 1 else 0.0
+
+    def lr_factor(self, surprisal_ratio: float) -> float:
+        """What `repetition` multiplies the learning rate by, for the ratio r of surprisals."""
+        return min(1.0, 0.05 + self.repetition * max(0.0, 1 - surprisal_ratio)) if self.repetition else 1.0
 
 
 @dataclass(frozen=True)
@@ -222,7 +249,8 @@ class OptimizerState:
     """The state of an optimizer for one theta.
 
     slots     float32 [n_slots · size of theta]: the mean squared gradient, the mean gradient
-    progress  float64 [5]: the number k of steps taken, β₁ᵏ, β₂ᵏ, β₁, β₂
+    progress  float64 [7]: the number k of steps taken, β₁ᵏ, β₂ᵏ, β₁, β₂, and the recent sums of surprisals, by the
+              network and by the prediction, see `kernels.surprise`
 
     The powers are running products, because `**` may differ between machines and products do not. The kernel that
     changes theta also counts the step, so that an interrupt cannot come between the two.
@@ -231,7 +259,7 @@ class OptimizerState:
     def __init__(self, optimizer: Optimizer, slots: F32) -> None:
         self.optimizer = optimizer
         self.slots = slots
-        self.progress = np.array([0.0, 1.0, 1.0, *optimizer.betas])
+        self.progress = np.array([0.0, 1.0, 1.0, *optimizer.betas, *FIRST_SUMS])
 
     @property
     def n_steps(self) -> int:
@@ -262,24 +290,37 @@ class OptimizerState:
 
     def describe(self) -> dict[str, Any]:
         """Everything except the slots, as JSON-able values."""
-        return {**describe_optimizer(self.optimizer), "n_steps": self.n_steps, "powers": list(self.powers)}
+        progress = {"n_steps": self.n_steps, "powers": list(self.powers), "surprisals": self.progress[5:].tolist()}
+        return {**describe_optimizer(self.optimizer), **progress}
 
-    def load_state(self, n_steps: int, powers: Sequence[float]) -> None:
+    def load_state(self, n_steps: int, powers: Sequence[float], surprisals: Sequence[float] = FIRST_SUMS) -> None:
         """Set the progress that `describe` returned. Raises ValueError for values that it cannot have returned."""
         if isinstance(n_steps, bool) or not isinstance(n_steps, int) or not 0 <= n_steps < 2**53:
             raise ValueError(f"n_steps must be an integer of at least 0, not {n_steps!r}")
         if len(powers) != 2 or not all(0 <= power <= 1 for power in powers):
             raise ValueError(f"powers must be two numbers from 0 to 1, not {powers!r}")
-        self.progress[:3] = (n_steps, *powers)
+        if len(surprisals) != 2 or not all(0 < bits < math.inf for bits in surprisals):
+            raise ValueError(f"surprisals must be two numbers above 0, not {surprisals!r}")
+        self.progress[:3], self.progress[5:] = (n_steps, *powers), surprisals
 
     def step(
-        self, theta: F32, gradient: Gradient, stream: Stream, n_targets: int, lr: float, *, hyper: F32 | None = None
+        self,
+        theta: F32,
+        gradient: Gradient,
+        stream: Stream,
+        n_targets: int,
+        lr: float,
+        *,
+        first: F32 | None = None,
+        hyper: F32 | None = None,
     ) -> float:
         """Update theta in place, and begin a new window of the stream. Returns the norm of the mean gradient.
 
         gradient   of the sum of the losses of `n_targets` symbols
         lr         the learning rate
-        hyper      a buffer float32 [N_HYPER] for the hyper-parameters; default: a new one
+        first      what theta was before it learned; needed if the optimizer pulls back
+        hyper      a buffer float32 [N_HYPER] for the hyper-parameters, which holds the surprisals of the window;
+                   default: a new one, without surprisals
 
         Raises FloatingPointError, with theta unchanged, if the gradient is not finite.
         """
@@ -287,9 +328,10 @@ class OptimizerState:
         powers = (self.powers[0] * betas[0], self.powers[1] * betas[1])
         rates = (lr, lr * optimizer.candidate_lr_scale, lr * optimizer.output_lr_scale)
         others = (optimizer.l2, *betas, getattr(optimizer, "epsilon", 0.0), 1 / (1 - powers[0]), 1 / (1 - powers[1]))
-        hyper = np.empty(N_HYPER, dtype=np.float32) if hyper is None else hyper
-        hyper[: CLIP + 1] = (*rates, *others, 1 / n_targets, optimizer.clip)
-        norm = native(descend)(optimizer.rule, theta, self.slots, gradient, hyper, self.progress, stream)
+        hyper = np.zeros(N_HYPER, dtype=np.float32) if hyper is None else hyper
+        hyper[: CLIP + 1] = (*rates, *others, optimizer.pull_after(self.n_steps), 1 / n_targets, optimizer.clip)
+        first = theta[:0] if first is None else first
+        norm = native(descend)(optimizer.rule, theta, first, self.slots, gradient, hyper, self.progress, stream)
         if not math.isfinite(norm):
             raise FloatingPointError(
                 f"learning diverged: the gradient's norm is {norm}; try a learning rate below {optimizer.lr:g}"

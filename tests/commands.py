@@ -50,9 +50,9 @@ class ForkedCommand(subprocess.Popen):
 
 @functools.cache
 def _import_all():
-    """Import all modules but those of `live`, which has an extra, and load all kernels, so that no child has to."""
+    """Import all modules but those that need an extra, and load all kernels, so that no child has to."""
     for module in pkgutil.walk_packages(streamlstm.__path__, "streamlstm."):
-        if not module.name.endswith(("__main__", "live")):
+        if not module.name.endswith(("__main__", "live")) and ".integrations" not in module.name:
             importlib.import_module(module.name)
     streamlstm.warmup()
     CliRunner().invoke(app, ["predict", "--top", "many"])  # typer imports what it needs for the first value

@@ -222,11 +222,39 @@ def test_a_kernel_has_8_parameters_at_most_and_any_other_function_5_that_are_not
 POSIX_ONLY = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty"}
 
 
+MODULE_OF = {"scikit-learn": "sklearn"}
+"""The module of a library that is named otherwise."""
+
+
+def words(text):
+    return set(re.findall(r"[\w-]+", text))
+
+
+def declared_libraries(extras):
+    """The modules of the libraries that the package requires, or that one of the extras brings."""
+    requirements = [line.partition(";") for line in metadata.requires("streamlstm")]
+    wanted = [line for line, _, marker in requirements if "extra" not in marker or extras & words(marker)]
+    names = [re.match(r"[\w-]+", line)[0] for line in wanted]
+    return {MODULE_OF.get(name, name).replace("-", "_") for name in names}
+
+
+def imported_libraries(paths):
+    """The modules of other packages and of the standard library that modules import."""
+    names = (name for path in paths for name, _ in imported_names(ast.parse(path.read_text("utf-8")), path))
+    return {name.partition(".")[0] for name in names} - {"streamlstm"}
+
+
 def test_each_library_that_is_imported_is_declared_and_none_is_of_one_operating_system():
-    requirements = [line for line in metadata.requires("streamlstm") if "extra" not in line or "live" in line]
-    declared = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in requirements}
-    names = (name for path in MODULES for name, _ in imported_names(ast.parse(path.read_text("utf-8")), path))
-    imported = {name.partition(".")[0] for name in names}
-    libraries = imported - {"streamlstm"} - sys.stdlib_module_names
-    assert libraries - {"llvmlite", "typing_extensions"} <= declared  # numba brings llvmlite; type checkers the other
-    assert not imported & POSIX_ONLY
+    integrations = [path for path in MODULES if part_of(name_of(path)) == "integrations"]
+    others = [path for path in MODULES if path not in integrations]
+    for paths, extras in (others, {"live"}), (integrations, {"torch", "river", "sklearn", "lm-eval", "mcp"}):
+        libraries = imported_libraries(paths) - sys.stdlib_module_names
+        # numba brings llvmlite; type checkers the other
+        assert libraries - {"llvmlite", "typing_extensions"} <= declared_libraries(extras)
+    assert not imported_libraries(MODULES) & POSIX_ONLY
+
+
+def test_only_the_commands_import_the_integrations():
+    for path in MODULES:
+        targets = {part_of(imported) for imported, _ in own_imports(ast.parse(path.read_text("utf-8")), path)}
+        assert "integrations" not in targets or part_of(name_of(path)) in ("integrations", "cli"), path

@@ -209,6 +209,37 @@ def test_a_missing_or_misshapen_array_is_refused(good, tmp_path, name):
         refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
 
 
+@pytest.mark.parametrize("bits", [np.zeros(3, dtype=np.float32), np.full(4, -1, dtype=np.float32), np.zeros(4)])
+def test_surprisals_that_do_not_fit_the_unfinished_window_are_refused(good, tmp_path, bits):
+    (tmp_path / "good.safetensors").write_bytes(good)
+    arrays, values = read_checkpoint(tmp_path / "good.safetensors")
+    assert arrays["bits"].shape == arrays["tokens"].shape == (4,)
+    write_checkpoint(tmp_path / "bent.safetensors", arrays | {"bits": bits}, values)
+    assert "bits must be 4 surprisals" in refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
+
+
+def test_the_first_weights_are_saved_exactly_and_small(tmp_path):
+    predictor = random_predictor(SMALL, optimizer=Adam(pull_back=0.1))
+    halves = {name: weight.astype(np.float16) for name, weight in predictor.weights().items()}
+    for weights, dtype in ((predictor.weights(), np.float32), (halves, np.float16)):
+        adapted = StreamPredictor.from_weights(weights, predictor.vocabulary, SMALL, predictor.optimizer)
+        assert not [name for name in adapted.to_checkpoint()[0] if name.startswith("first.")]
+        adapted.observe_many("abcdefghij")
+        saved = adapted.to_checkpoint()[0]
+        assert np.array_equal(saved["first.weight_out"], weights["weight_out"])
+        assert saved["first.weight_out"].dtype == dtype
+
+
+def test_an_unfinished_window_without_surprisals_is_learned(good, tmp_path):
+    (tmp_path / "good.safetensors").write_bytes(good)
+    arrays, values = read_checkpoint(tmp_path / "good.safetensors")
+    del arrays["bits"]
+    write_checkpoint(tmp_path / "old.safetensors", arrays, values)
+    predictor = StreamPredictor.load(tmp_path / "old.safetensors")
+    predictor.observe_many("abcd")
+    assert predictor._stream.weights.optimizer.n_steps == values["optimizer"]["n_steps"] + 1
+
+
 def test_a_mean_squared_gradient_below_0_is_refused(good, tmp_path):
     (tmp_path / "good.safetensors").write_bytes(good)
     arrays, values = read_checkpoint(tmp_path / "good.safetensors")

@@ -34,7 +34,9 @@ TWO_GROUPS = [*TINY, "--batch", "16", "--window", "8", "--epochs", "6"]
 COMMANDS = [
     "predict",
     "score",
+    "regions",
     "watch",
+    "mcp",
     "live",
     "train",
     "generate",
@@ -816,6 +818,28 @@ def test_train_goes_on_from_the_weights_of_a_model(trained, tmp_path):
     for name, array in StreamPredictor.load(model).weights().items():
         assert np.allclose(array, StreamPredictor.load(trained).weights()[name], atol=1e-5)
     assert_refused(run("train", text, "-o", model, "--model", trained, "--layers", 1), "--layers")
+
+
+def mixture_of(model):
+    return read_checkpoint(model)[0].get("memory.weights")
+
+
+def test_train_learns_the_mixture_from_the_training_text_or_another_one_and_with_0_epochs_nothing_else(
+    trained, tmp_path
+):
+    text, model, other = trained.with_name("text"), tmp_path / "m", tmp_path / "other"
+    other.write_bytes(b"0123456789" * 50)
+    assert run("train", text, "-o", model, "--model", trained, "--epochs", 0).returncode == 0
+    assert np.array_equal(mixture_of(model), mixture_of(trained))
+    for name, array in StreamPredictor.load(model).weights().items():
+        assert np.array_equal(array, StreamPredictor.load(trained).weights()[name])
+    result = run("train", text, "-o", model, "--model", trained, "--epochs", 0, "--mixture", other)
+    assert result.returncode == 0
+    assert not np.array_equal(mixture_of(model), mixture_of(trained))
+    assert run("train", text, "-o", model, "--model", trained, "--mixture-symbols", 0).returncode == 0
+    assert mixture_of(model) is None
+    assert_refused(run("train", text, "-o", model, "--mixture", tmp_path / "missing"), "missing")
+    assert_refused(run("train", text, "-o", model, "--mixture-symbols", -1), "--mixture-symbols")
 
 
 def test_train_widens_a_model_but_does_not_make_it_narrower(trained, tmp_path):

@@ -2,6 +2,8 @@
 
 The `sh` and `python` blocks of a page run in order, in a folder with `lighthouse.txt`. A `text` block with the title
 "Output" shows what the block before it prints. Blocks of other languages are not run.
+
+python tests/test_docs.py refresh      writes the outputs anew
 """
 
 import io
@@ -10,16 +12,21 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from extras import library
 
 import streamlstm
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "pages"
 SLOW = {"how-to/compress.md", "how-to/generate.md", "how-to/score.md", "how-to/train.md"}
+NEEDED = {"how-to/pytorch.md": "torch", "how-to/river.md": "river", "how-to/scikit-learn.md": "sklearn"}
+NEEDED |= {"how-to/lm-eval.md": "lm_eval"}
+"""The library that a page needs, for which there is an extra."""
 BLOCK = re.compile(r'^```(sh|python|text title="Output")\n(.*?)^```', re.DOTALL | re.MULTILINE)
 NAMES = sorted(str(path.relative_to(PAGES)) for path in PAGES.rglob("*.md"))
 
@@ -61,15 +68,22 @@ def is_slow(name):
     return pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
 
 
-@pytest.mark.parametrize("name", [is_slow(name) for name in NAMES if blocks_of(name)])
-def test_the_blocks_of_a_page_print_what_it_shows(name, tmp_path, monkeypatch):
-    shutil.copy(ROOT / "tests" / "samples" / "lighthouse.txt", tmp_path)
-    monkeypatch.chdir(tmp_path)
+def outputs(name, folder):
+    """The code of each block of a page, the output that the page shows or None, and what it prints today."""
+    shutil.copy(ROOT / "tests" / "samples" / "lighthouse.txt", folder)
+    os.chdir(folder)
     variables = {"__name__": "__main__"}
     for kind, code, expected in blocks_of(name):
-        printed = run_python(code, variables) if kind == "python" else run_shell(code, tmp_path)
-        if expected is not None:
-            assert printed == expected, code
+        yield code, expected, run_python(code, variables) if kind == "python" else run_shell(code, folder)
+
+
+@pytest.mark.parametrize("name", [is_slow(name) for name in NAMES if blocks_of(name)])
+def test_the_blocks_of_a_page_print_what_it_shows(name, tmp_path, monkeypatch):
+    if name in NEEDED:
+        library(NEEDED[name])
+    monkeypatch.chdir(tmp_path)
+    for code, expected, printed in outputs(name, tmp_path):
+        assert expected in (None, printed), code
 
 
 def test_every_task_page_has_blocks_that_run():
@@ -91,5 +105,23 @@ def test_every_page_is_in_the_navigation():
 def test_how_it_works_includes_the_reference_implementation():
     page = (PAGES / "how-it-works.md").read_text()
     included = re.findall(r'^ *--8<-- "([^"]+)"$', page, re.MULTILINE)
-    assert included == [f"streamlstm/reference/{name}.py" for name in ("network", "memory", "text")]
+    assert included == [
+        f"streamlstm/reference/{name}.py" for name in ("network", "memory", "text", "brackets", "matches")
+    ]
     assert all((ROOT / path).exists() for path in included)
+
+
+def refresh(name):
+    """Write the outputs of a page anew."""
+    page = (PAGES / name).read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        for code, expected, printed in outputs(name, folder):
+            if expected is not None:
+                shown = '```\n\n```text title="Output"\n'
+                page = page.replace(code + shown + expected, code + shown + printed)
+    (PAGES / name).write_text(page)
+
+
+if __name__ == "__main__":
+    for name in filter(blocks_of, NAMES):
+        refresh(name)

@@ -1,6 +1,8 @@
 """The decorators that compile kernels."""
 
 import numba
+import numpy as np
+import pytest
 
 from streamlstm.kernels import jit
 
@@ -13,6 +15,21 @@ def increased(n, step):
 @numba.njit
 def increased_twice(n):
     return increased(increased(n, 1), 2)
+
+
+@jit.kernel
+def zeros(n):
+    return np.zeros(n)
+
+
+@numba.njit
+def sum_of_zeros(n):
+    return zeros(n).sum()
+
+
+def test_a_kernel_that_allocates_is_refused():
+    with pytest.raises(numba.TypingError):
+        sum_of_zeros(3)
 
 
 def test_a_kernel_is_compiled_once_whatever_literals_it_is_given():

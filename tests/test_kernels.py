@@ -10,8 +10,10 @@ from numba import njit
 from streamlstm import SGD, Adam, Config, RMSprop, Vocabulary
 from streamlstm.kernels import functions, gradient, network
 from streamlstm.kernels.arrays import FILLED
+from streamlstm.kernels.descent import DECAY, FIRST_SUMS, N_HYPER
 from streamlstm.kernels.jit import native
 from streamlstm.kernels.lanes import load, store
+from streamlstm.kernels.surprise import surprisal_ratio
 from streamlstm.model import Layout
 from streamlstm.predictor.tape import Tape, start_state
 from streamlstm.predictor.weights import Learner
@@ -26,7 +28,10 @@ SHAPES = [
     Config(hidden=40, layers=2, window=3, connections="stacked"),
     Config(hidden=24, layers=3, window=16, connections="stacked"),
 ]
-OPTIMIZERS = [SGD(lr=0.3, l2=1e-3), SGD(lr=0.1, momentum=0.9), RMSprop(lr=0.02), Adam(lr=0.01, clip=0.05)]
+OPTIMIZERS = [
+    *[SGD(lr=0.3, l2=1e-3), SGD(lr=0.1, momentum=0.9, pull_back=0.2), RMSprop(lr=0.02, skip_below=3.5)],
+    *[RMSprop(lr=0.02, pull_back=0.1), Adam(lr=0.01, clip=0.05)],
+]
 
 ids = repr
 
@@ -206,30 +211,49 @@ def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_lea
     predictor = random_predictor(config, optimizer=optimizer)
     twin, window = twin_of(predictor, np.float32), config.window
     slots = [{name: np.zeros_like(weight) for name, weight in twin.weights.items()} for _ in range(2)]
-    tokens = [int(token) for token in random_tokens(3 * window + 2, 10)]
-    powers = [1.0, 1.0]
+    tokens = [int(token) for token in random_tokens(5 * window + 2, 10)]
+    powers, n_steps, bits = [1.0, 1.0], 0, []
     for index, token in enumerate(tokens):
-        if len(twin.tape) == window:
+        if len(twin.tape) == window and not twin.skips(bits[-window:], optimizer.skip_below):
             gradient = twin.gradient(tokens[index - window + 1 : index + 1])
             powers = [power * beta for power, beta in zip(powers, optimizer.betas, strict=True)]
+            lr, n_steps = optimizer.lr_after(n_steps * window), n_steps + 1
             hyper = {
-                "lr": optimizer.lr_after(index - window),
-                "lr_candidate": optimizer.lr_after(index - window) * optimizer.candidate_lr_scale,
-                "lr_output": optimizer.lr_after(index - window) * optimizer.output_lr_scale,
+                "lr": lr,
+                "lr_candidate": lr * optimizer.candidate_lr_scale,
+                "lr_output": lr * optimizer.output_lr_scale,
                 "l2": optimizer.l2,
                 "beta1": optimizer.betas[0],
                 "beta2": optimizer.betas[1],
                 "epsilon": getattr(optimizer, "epsilon", 0.0),
                 "correct1": 1 / (1 - powers[0]),
                 "correct2": 1 / (1 - powers[1]),
+                "pull": optimizer.pull_after(n_steps - 1),
             }
             twin.descend(gradient, slots, hyper, 1 / window, optimizer.clip)
-        bits = predictor.observe_many(np.array([token]))
-        assert bits[0] == -arithmetic.log2(twin.p[token : token + 1])[0]
+        bits.append(predictor.observe_many(np.array([token]))[0])
+        assert bits[-1] == -arithmetic.log2(twin.p[token : token + 1])[0]
         twin.step(token)
         assert np.array_equal(predictor.predict(), twin.p[:10]), f"symbol {index}"
     flat = np.concatenate([weight.ravel() for weight in twin.weights.values()])
     assert np.array_equal(flat, theta_of(predictor))
+    assert predictor._stream.weights.optimizer.n_steps == n_steps
+
+
+def test_the_surprisal_ratio_of_a_window_follows_that_of_its_symbols():
+    predictor = random_predictor(Config(hidden=20, layers=2, window=9), optimizer=RMSprop(repetition=4.0), memory=True)
+    tokens, sums = random_tokens(2 * 9 + 2, 10), np.array(FIRST_SUMS)
+    for window in np.split(tokens, [9, 18])[:2]:
+        predictor.observe_many(window)
+        tape, state = predictor._stream.tape, predictor._stream.weights.optimizer
+        records = tape.stream.tape.reshape(-1, tape.record)
+        p = records[np.arange(1, 9), window[1:]]
+        assert np.array_equal(state.progress[5:], sums)
+        sums = sums * DECAY
+        sums += arithmetic.in_order(list(-arithmetic.log2(p))), arithmetic.in_order(list(tape.stream.bits[1:9]))
+        hyper = np.zeros(N_HYPER, dtype=np.float32)
+        assert native(surprisal_ratio)(tape.stream, hyper, state.progress) == sums[1] / sums[0]
+    assert state.optimizer.lr_after(0) * state.optimizer.lr_factor(sums[1] / sums[0]) < state.optimizer.lr
 
 
 def test_padding_stays_zero_while_the_network_learns():
@@ -242,6 +266,28 @@ def test_padding_stays_zero_while_the_network_learns():
     )  # theta_of fills the padding with zeros
     assert np.array_equal(unpadded, padded)
     assert np.count_nonzero(unpadded) < unpadded.size
+
+
+def test_steps_give_the_bits_of_a_block_and_a_full_window_refuses_the_next_step():
+    config, count = Config(hidden=20, layers=2, window=6, memory=False), 6
+    theta, tokens = theta_of(random_predictor(config)), random_tokens(count, 10)
+    streams = [Tape(Layout(config, 10), count, learning=True).stream for _ in range(2)]
+    for stream in streams:
+        network.forward(theta, stream, 0, 0, 1)
+    streams[0].tokens[:count] = tokens
+    network.forward(theta, streams[0], 0, count, 1)
+    bits = [network.step(theta, streams[1], int(token)) for token in tokens]
+    assert bits == streams[0].bits[:count].tolist()
+    before = [array.copy() for array in streams[1]]
+    assert network.step(theta, streams[1], 3) == -1
+    assert all(np.array_equal(now, then, equal_nan=True) for now, then in zip(streams[1], before, strict=True))
+    assert streams[0].position.tolist() == streams[1].position.tolist()
+
+
+def test_no_surprisal_is_negative():
+    p = np.nextafter(np.float32(1), np.float32(0)) - np.arange(2**20, dtype=np.float32) * np.float32(2**-24)
+    assert (arithmetic.log2(p) <= 0).all()
+    assert arithmetic.log2(np.ones(1, np.float32))[0] == 0
 
 
 def test_a_batch_of_streams_gives_the_bits_of_each_stream_alone():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nets import random_tokens
 
 from streamlstm import Vocabulary
-from streamlstm.tasks.pieces import REACH, Cutting, Feed, Pieces
+from streamlstm.tasks.pieces import REACH, Cutting, Feed, Pieces, sample
 
 BYTES, LETTERS = Vocabulary.bytes(), Vocabulary.from_text("abcdefghij")
 PROSE = b"It was late. The lamp, which had\nburned since six, went out! Who was\nthere?\n\n  Nobody answered.\n" * 40
@@ -121,3 +121,13 @@ def test_a_position_that_does_not_fit_is_refused_and_changes_nothing():
     with pytest.raises(KeyError):
         feed.restore({}, numbers)
     assert np.array_equal(feed.window(9), other.window(9))
+
+
+def test_a_sample_ends_after_the_wanted_number_of_symbols_or_after_two_readings_of_the_documents():
+    documents = [np.frombuffer(PROSE * 5, dtype=np.uint8), np.frombuffer(LOG * 5, dtype=np.uint8)]
+    n = sum(map(len, documents))
+    short, whole = (list(sample(documents, BYTES, size, seed=3)) for size in (n // 2, 10 * n))
+    assert n // 2 <= sum(map(len, short)) < n // 2 + len(short[-1])
+    assert all(np.array_equal(a, b) for a, b in zip(short, whole[: len(short)], strict=True))
+    assert sum(map(len, whole)) == 2 * n
+    assert max(token for tokens in whole for token in tokens.tolist()) < 256

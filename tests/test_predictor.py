@@ -20,7 +20,8 @@ SMALL = Config(hidden=12, layers=2, window=5, memory_bits=10)
 LETTERS = Vocabulary.from_text("abcdefghij")
 with_and_without = pytest.mark.parametrize("memory", [True, False], ids=["memory", "network"])
 text = st.text(alphabet="abcdefghij", max_size=60)
-any_optimizer = st.sampled_from([SGD(lr=0.2, momentum=0.5), RMSprop(), Adam()])
+all_options = RMSprop(skip_below=3.5, repetition=4.0, pull_back=0.01)
+any_optimizer = st.sampled_from([SGD(lr=0.2, momentum=0.5), all_options, Adam()])
 
 
 def same(a: StreamPredictor, b: StreamPredictor) -> bool:
@@ -159,6 +160,42 @@ def test_p8_save_and_load_go_on_as_if_never_stopped(memory, tmp_path_factory, pa
         assert np.array_equal(predictor.observe_many(future), never_stopped.fork().observe_many(future))
     never_stopped.observe_many(future)
     assert same(loaded, never_stopped)
+
+
+def test_forks_share_the_weights_that_they_go_back_to():
+    parent = random_predictor(SMALL, optimizer=all_options)
+    first, child = theta_of(parent), parent.fork()
+    for predictor in (parent, child):
+        predictor.observe_many("abcdefghij" * 2)
+    assert child._stream.weights.theta is not parent._stream.weights.theta
+    assert child._stream.weights.first is parent._stream.weights.first
+    assert np.array_equal(parent._stream.weights.first, first)
+
+
+@with_and_without
+def test_windows_that_were_predicted_well_are_read_but_not_learned(memory):
+    below, window = 3.5, SMALL.window
+    predictor = random_predictor(SMALL, optimizer=RMSprop(skip_below=below), memory=memory)
+    bits = predictor.observe_many("abcdefghij" * 3 + "jiajf" * 6 + "a").reshape(-1)[:60].reshape(-1, window)
+    sums = np.zeros(len(bits), dtype=np.float32)
+    for column in bits.T:
+        sums += column
+    is_learned = ~(sums < np.float32(below) * np.float32(window))
+    assert 0 < is_learned.sum() < len(bits)
+    assert predictor._stream.weights.optimizer.n_steps == is_learned.sum()
+
+
+@with_and_without
+def test_a_predictor_that_skips_every_window_reads_like_a_frozen_one(memory):
+    skipping = random_predictor(SMALL, optimizer=RMSprop(skip_below=100.0), memory=memory)
+    frozen, fork = random_predictor(SMALL, memory=False), skipping.fork()
+    frozen.learning = False
+    for symbol in "abcdefghij" * 3:
+        skipping.observe(symbol)
+        frozen.observe(symbol)
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(skipping.state, frozen.state, strict=True))
+    assert skipping.n_symbols == 30
+    assert skipping._stream.weights is fork._stream.weights
 
 
 @with_and_without

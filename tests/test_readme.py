@@ -1,22 +1,30 @@
-"""The README's commands, Python block, sample output and names are correct."""
+"""The README's commands, Python block, sample output and names are correct.
+
+python tests/test_readme.py refresh      writes the samples of `predict` and `generate` anew
+"""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+from extras import library
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 SHELL = [block for kind, block in BLOCKS if kind == "sh"]
 COMMANDS = [line.split("  #")[0].strip() for line in SHELL[2].splitlines()]
+GENERATED = re.compile(r"`(streamlstm generate [^`]+)`[^`]+```text\n(.*?)\n```", re.DOTALL)
+"""A command in the text, and the block after it with what the command prints, its long lines wrapped."""
 SAMPLE = ROOT / "tests" / "samples" / "lighthouse.txt"
 DEMOS = sorted(path.name for path in (ROOT / "demos").glob("*.py"))
 SLOW_DEMOS = {"speed.py"}
-DEMOS_WITH_A_FILE = {"compression.py", "fork.py", "online.py", "quality.py"}
+DEMOS_WITH_A_FILE = {"compression.py", "fork.py", "messages.py", "online.py", "quality.py"}
 
 
 def run(command, folder):
@@ -50,15 +58,31 @@ def test_the_first_command_prints_a_row_for_each_character():
     assert len(result.stdout.splitlines()) == len(README) + 1
 
 
-def test_the_sample_output_is_what_predict_prints_for_the_sample_text():
+def sample_rows(sample):
+    """The header and rows of a sample of `predict`, as they are printed today: the rows with the same indices."""
     result = run(["streamlstm", "predict", str(SAMPLE)], ROOT)
     assert result.returncode == 0, result.stderr
-    printed = result.stdout.splitlines()
+    header, *printed = result.stdout.splitlines()
+    rows = sample.splitlines()[1:]
+    first = int(rows[0].split()[0])
+    return [header, *printed[first : first + len(rows)]]
+
+
+def test_the_sample_output_is_what_predict_prints_for_the_sample_text():
     (sample,) = [block for kind, block in BLOCKS if kind == "text" and block.startswith("    index")]
-    header, *rows = sample.splitlines()
-    assert header == printed[0]
-    first = printed.index(rows[0])
-    assert rows == printed[first : first + len(rows)]
+    assert sample.splitlines() == sample_rows(sample)
+
+
+def generated(command):
+    """What a command prints, as the README shows it."""
+    result = run(shlex.split(command), ROOT)
+    assert result.returncode == 0, result.stderr
+    return "\n".join(textwrap.fill(line, 112) for line in result.stdout.splitlines())
+
+
+def test_the_sample_of_generated_text_is_what_its_command_prints():
+    ((command, sample),) = GENERATED.findall(README)
+    assert sample == generated(command)
 
 
 def test_the_commands_run_one_after_the_other(tmp_path):
@@ -87,10 +111,14 @@ def assert_prints_a_result_and_writes_no_file(folder, demo, *arguments):
 
 @pytest.mark.parametrize("demo", sorted(set(DEMOS) - SLOW_DEMOS))
 def test_every_demo_prints_a_result_and_writes_no_file(demo, tmp_path):
+    if "torch" in demo:
+        library("torch")
     folder, short = tmp_path / "empty", []
     folder.mkdir()
     if demo in DEMOS_WITH_A_FILE:
         short = [str(SAMPLE)]
+    elif demo == "records.py":
+        short = ["--size", "200"]
     elif demo == "log_anomalies.py":
         short = [str(tmp_path)]
         for name in ("up", "down"):
@@ -128,3 +156,15 @@ def test_every_link_to_a_file_leads_somewhere():
 def test_a_function_that_the_readme_points_to_is_there(module, name):
     assert f"{name}`" in README
     assert re.search(rf"^def {name}\(", (ROOT / "streamlstm" / module).read_text(), re.MULTILINE)
+
+
+def refreshed(readme):
+    """The README with samples that fit today's models."""
+    (sample,) = [block for kind, block in BLOCKS if kind == "text" and block.startswith("    index")]
+    readme = readme.replace(sample, "\n".join(sample_rows(sample)) + "\n")
+    match = GENERATED.search(readme)
+    return readme[: match.start(2)] + generated(match[1]) + readme[match.end(2) :]
+
+
+if __name__ == "__main__":
+    (ROOT / "README.md").write_text(refreshed(README))

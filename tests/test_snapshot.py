@@ -91,7 +91,7 @@ def test_the_log_contains_few_pages_after_one_symbol_and_none_after_update_or_re
 def test_the_history_is_restored_where_the_ring_was_overwritten():
     config = Config(hidden=16, layers=1, window=8, memory_bits=10)
     predictor = StreamPredictor(config=config)
-    snapshot, before = Snapshot(predictor), predictor.to_checkpoint()[0]["memory.state"].copy()
+    snapshot, before = Snapshot(predictor), predictor.to_checkpoint(whole=True)[0]["memory.state"].copy()
     memory = predictor._stream._parts.memory
     memory.arrays(learn=True).history[:] = np.arange(len(memory.arrays(learn=True).history)) % 256
     expected = memory.arrays(learn=True).history.copy()
@@ -99,7 +99,7 @@ def test_the_history_is_restored_where_the_ring_was_overwritten():
     assert not np.array_equal(predictor._stream._parts.memory.arrays(learn=False).history, expected)
     snapshot.restore()
     assert np.array_equal(predictor._stream._parts.memory.arrays(learn=False).history, expected)
-    assert np.array_equal(predictor.to_checkpoint()[0]["memory.state"], before)
+    assert np.array_equal(predictor.to_checkpoint(whole=True)[0]["memory.state"], before)
 
 
 def test_an_older_snapshot_of_a_predictor_is_refused_and_changes_nothing():

@@ -149,7 +149,7 @@ def test_a_text_without_a_next_symbol_is_refused(length):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epochs", 0), ("epochs", float("nan")), ("batch", 0), ("window", 0), ("lr", 0.0), ("clip", -1), ("seed", -1)]
+    [("epochs", -1), ("epochs", float("nan")), ("batch", 0), ("window", 0), ("lr", 0.0), ("clip", -1), ("seed", -1)]
     + [("pieces", (0, 5)), ("pieces", (6, 5)), ("pieces", 5), ("crlf", 1.5), ("warmup", -1), ("batch", 1.5)],
 )
 def test_a_plan_out_of_range_is_refused_by_name(field, value):

@@ -17,36 +17,43 @@ if TYPE_CHECKING:
 OutputFile = Annotated[
     Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="The file to write. [stdout]")
 ]
+Message = Annotated[
+    bool, typer.Option("--message", help="Without a container, for 64 kB at most, always with the bundled model small.")
+]
 
 
 @command
-def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None) -> None:
+def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None, message: Message = False) -> None:
     """Compress a file losslessly, using a model's predictions.
 
     Reads FILE or stdin; writes to -o or stdout. To restore the file, give decompress the same model and options.
+    With --message, a short text takes two bytes more than its surprisals at most, and damage may go unnoticed.
 
     \b
       tar c . | streamlstm compress > folder.slz
       streamlstm compress book.txt -o book.slz
       streamlstm compress app.log --model log.safetensors -o app.slz
+      echo "See you at ten." | streamlstm compress --message > note
     """
     from ..tasks.compress import compress_file
     from ..tasks.input import open_input
 
     if output is None and sys.stdout.isatty():
         raise ValueError("compressed data is not written to a terminal; use -o FILE or a pipe")
+    if message:
+        _code_message("compress", model, file, output)
+        return
     with open_input(file) as source, _opened(output, file) as target, _bar(source) as bar:
 
         def report(n_read: int, n_written: int) -> None:
             bar.show(n_read, f"{n_written:,} bytes written, {100 * n_written / n_read:.1f} %")
 
         n_read, n_written = compress_file(source, target, model.predictor(), report)
-    percent, bits = 100 * n_written / max(n_read, 1), 8 * n_written / max(n_read, 1)
-    typer.echo(f"{n_read:,} bytes to {n_written:,}: {percent:.2f} %, {bits:.4f} bits per byte", err=True)
+    _report_size(n_read, n_written)
 
 
 @command
-def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None) -> None:
+def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None, message: Message = False) -> None:
     """Restore a file that compress has written, on any machine.
 
     Reads FILE or stdin; writes to -o or stdout. If the input is damaged, -o writes no file, and stdout gets the data
@@ -55,11 +62,15 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
     \b
       streamlstm decompress < folder.slz | tar x
       streamlstm decompress book.slz -o book.txt
+      streamlstm decompress --message < note
     """
     from ..render.progress import Bar
     from ..tasks.compress import decompress_file
     from ..tasks.input import open_input
 
+    if message:
+        _code_message("decompress", model, file, output)
+        return
     predictor = model.predictor()
     with open_input(file) as source, _opened(output, file) as target, Bar(None, 0, 1) as bar:
 
@@ -70,6 +81,30 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
             decompress_file(source, target, predictor, report)
         except ValueError as error:
             raise ValueError(f"{'stdin' if file == '-' else file}: {error}") from None
+
+
+def _code_message(direction: str, model: ModelOptions, file: str, output: Path | None) -> None:
+    """Compress a message, or decompress it."""
+    from ..tasks.input import open_input
+    from ..tasks.message import MAX_BYTES, MessageCoder
+
+    if model != ModelOptions():
+        raise ValueError("--message always uses the bundled model small; it takes no options of a model")
+    with open_input(file) as source, _opened(output, file) as target:
+        read = source.read(MAX_BYTES + 2)
+        try:
+            coder = MessageCoder()
+            written = coder.compress(read) if direction == "compress" else coder.decompress(read)
+        except ValueError as error:
+            raise ValueError(f"{'stdin' if file == '-' else file}: {error}") from None
+        target.write(written)
+    if direction == "compress":
+        _report_size(len(read), len(written))
+
+
+def _report_size(n_read: int, n_written: int) -> None:
+    percent, bits = 100 * n_written / max(n_read, 1), 8 * n_written / max(n_read, 1)
+    typer.echo(f"{n_read:,} bytes to {n_written:,}: {percent:.2f} %, {bits:.4f} bits per byte", err=True)
 
 
 def _bar(source: BinaryIO) -> "Bar":

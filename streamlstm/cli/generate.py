@@ -13,43 +13,45 @@ from .options import load_model
 def generate(
     model: Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="A bundled or a saved model.")] = "small",
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="The text to continue.")] = "",
-    length: Annotated[int, typer.Option("--length", "-n", metavar="N", help="How many symbols to generate.")] = 500,
+    length: Annotated[int, typer.Option("--length", "-n", metavar="N", help="How many characters to generate.")] = 500,
     temperature: Annotated[
         float,
-        typer.Option(metavar="T", help="Below 1: more predictable. Above 1: more varied. 0: the most probable symbol."),
-    ] = 1.0,
+        typer.Option(metavar="T", help="Below 1: more predictable. Above 1: more varied. 0: the most probable one."),
+    ] = 0.9,
     top_k: Annotated[
-        int, typer.Option(metavar="K", help="Draw only from the K most probable symbols. 0: from all.")
+        int, typer.Option(metavar="K", help="Draw only from the K most probable characters. 0: from all.")
     ] = 0,
     top_p: Annotated[
         float,
         typer.Option(
-            metavar="P", help="Draw only from the most probable symbols whose probabilities sum to P. 1: from all."
+            metavar="P", help="Draw only from the most probable characters whose probabilities sum to P. 1: from all."
         ),
-    ] = 1.0,
+    ] = 0.95,
     seed: Annotated[
         int, typer.Option(metavar="N", help="Seed of the random draws: the same seed gives the same text.")
     ] = 0,
 ) -> None:
     """Generate text that continues a prompt.
 
-    Prints the prompt, then N symbols, each drawn from the prediction of the model, which does not learn meanwhile.
+    Prints the prompt, then N characters, each drawn from the prediction of the model, which does not learn meanwhile.
 
     \b
       streamlstm generate --prompt "Once upon a time" -n 300
       streamlstm generate --model book.safetensors --temperature 0.7 --seed 1
-      streamlstm generate --model book.safetensors --top-k 20 --top-p 0.9
+      streamlstm generate --temperature 1 --top-p 1
     """
-    from ..tasks.generate import generate as generate_symbols
+    from ..tasks.generate import generate as generate_characters
     from ..tasks.signals import Interruptible
 
     predictor = load_model(model)
-    symbols = generate_symbols(predictor, length, prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    characters = generate_characters(
+        predictor, length, prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
     out = sys.stdout.buffer
     with Interruptible() as control:
         out.write(prompt.encode("utf-8", "surrogateescape"))
-        for symbol in symbols:
-            out.write(symbol if isinstance(symbol, bytes) else symbol.encode())
+        for character in characters:
+            out.write(character.encode())
             out.flush()
             if control.interrupted:
                 break

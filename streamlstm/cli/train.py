@@ -10,12 +10,15 @@ from .command import command
 from .options import Files, check_files, is_saved, load_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..kernels.arrays import F32
     from ..model import Config
+    from ..predictor import StreamPredictor
     from ..tasks.pieces import Document
     from ..tasks.signals import Interruptible
     from ..tasks.training import Trainer
-    from ..vocabulary import Vocabulary
+    from ..vocabulary import Tokens, Vocabulary
 
 
 @command
@@ -39,6 +42,17 @@ def train(
     threads: Annotated[
         int, typer.Option(metavar="N", help="Threads; the weights do not depend on it. 0: one per core.")
     ] = 0,
+    mixture: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="FILE",
+            help="Learn the weights with which the mixture begins from this text, best one that is not trained on; "
+            "repeatable. [the training text]",
+        ),
+    ] = None,
+    mixture_symbols: Annotated[
+        int, typer.Option(metavar="N", help="How many symbols to learn those weights from; 0: default weights.")
+    ] = 4_000_000,
     model: Annotated[
         Optional[str],
         typer.Option(metavar="NAME|FILE", help="Start from the weights of this model instead of random ones."),
@@ -63,8 +77,9 @@ def train(
     """Train a model on files.
 
     At each checkpoint MODEL is written, ready for use, and MODEL.resume, from which --resume continues to the same
-    weights as an uninterrupted run. Ctrl-C writes both and stops. At the end MODEL.resume is removed. --window and
-    --lr apply to the training only: in a stream, MODEL learns with the optimizer that `streamlstm info` shows.
+    weights as an uninterrupted run. Ctrl-C writes both and stops. At the end the weights with which the mixture of
+    network and counts begins are learned, and MODEL.resume is removed. --window and --lr apply to the training only: in
+    a stream, MODEL learns with the optimizer that `streamlstm info` shows.
 
     \b
       streamlstm train book.txt -o book.safetensors
@@ -72,20 +87,30 @@ def train(
       streamlstm train *.txt -o all.safetensors --epochs 3 --resume
       streamlstm train mine.txt -o mine.safetensors --model small --lr 0.002
       streamlstm train *.txt -o wide.safetensors --model small --hidden 256
+      streamlstm train *.txt -o new.safetensors --model old.safetensors --epochs 0   # learn the mixture only
     """
     from ..checkpoint import check_target
     from ..kernels.cores import n_cores
+    from ..tasks.pieces import sample
     from ..tasks.signals import Interruptible
-    from ..tasks.training import Trainer, TrainingPlan, streams_for
+    from ..tasks.training import Trainer, TrainingPlan, read_documents, streams_for
 
     check_files(files)
     state = output.with_name(output.name + ".resume")
-    taken: list[str | Path] = [*files, *([val] if val else []), *([model] if model and is_saved(model) else [])]
+    check_files(mixture or [])
+    taken: list[str | Path] = [
+        *files,
+        *(mixture or []),
+        *([val] if val else []),
+        *([model] if model and is_saved(model) else []),
+    ]
     for target in filter(None, (output, state, curve)):
         check_target(target, *taken)
         taken.append(target)
     if not checkpoint_every >= 0:
         raise ValueError(f"--checkpoint-every must be at least 0 seconds, not {checkpoint_every}")
+    if mixture_symbols < 0:
+        raise ValueError(f"--mixture-symbols must be at least 0, not {mixture_symbols}")
     if threads < 0:
         raise ValueError(f"--threads must be at least 0, not {threads}")
     held_out = val.read_bytes() if val else b""
@@ -104,8 +129,12 @@ def train(
     trainer = Trainer(documents, vocabulary, config, plan, threads or n_cores(), weights=weights, about=about)
     if resume:
         trainer.restore(state)
+    texts = read_documents(mixture, vocabulary)[0] if mixture else documents
     with Interruptible() as control:
         _run_training(trainer, output, state, held_out, curve, checkpoint_every, control)
+        if config.memory and mixture_symbols and not control.interrupted:
+            total = min(mixture_symbols, 2 * sum(map(len, texts)))
+            _learn_mixture(trainer.predictor(), sample(texts, vocabulary, total, seed), total, output, control)
     if control.interrupted:
         typer.echo(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; continue with --resume", err=True)
         control.raise_if_interrupted()
@@ -195,3 +224,25 @@ def _run_training(
         + (f", {validation} on the validation file" if validation else ""),
         err=True,
     )
+
+
+def _learn_mixture(
+    predictor: "StreamPredictor", texts: "Iterator[Tokens]", total: int, output: Path, control: "Interruptible"
+) -> None:
+    """Learn the weights with which the mixture begins, and write the model, unless there is a signal."""
+    from ..render.progress import Bar
+
+    def until_interrupted() -> "Iterator[Tokens]":
+        done = 0
+        with Bar(total, 0, 1) as bar:
+            for text in texts:
+                if control.interrupted:
+                    return
+                yield text
+                done += len(text)
+                bar.show(done, "first weights of the mixture")
+
+    n_symbols = predictor.learn_mixture(until_interrupted())
+    if not control.interrupted:
+        predictor.about["mixture"] = f"its first weights were learned on {n_symbols:,} symbols"
+        predictor.save(output)

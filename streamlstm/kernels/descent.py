@@ -39,7 +39,11 @@ from .second_core import (
 
 f32 = np.float32
 
-LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2, SCALE, CLIP = range(11)
+DECAY, FIRST_SUMS = 0.995, (640.0, 595.2)
+"""What the recent sums of surprisals are multiplied by before those of a window are added; and the first sums."""
+
+LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2, PULL, SCALE, CLIP = range(12)
+NETWORK_BITS, BITS = 12, 13
 SUMS_OF_ASSISTANT, N_HYPER = 16, 16 + 128
 """Indices in `hyper`, and its length.
 
@@ -47,15 +51,21 @@ LR, LR_CANDIDATE, LR_OUTPUT  learning rates: of the layers, of the weights of th
 L2                           λ of the L2 regularisation
 BETA1, BETA2, EPSILON        decays of the mean gradient and of the mean square, and what is added to the root
 CORRECT1, CORRECT2           bias corrections 1 / (1 - β₁ᵏ) and 1 / (1 - β₂ᵏ)
+PULL                         the part of its distance to the first weights that each weight goes back
 SCALE, CLIP                  what the gradient is multiplied by, and the largest norm that it may have then
+NETWORK_BITS, BITS           surprisals of the window, by the network alone and by the prediction; or 0
 SUMS_OF_ASSISTANT            128 sums of squares that the assistant passes to the caller
 """
 
 
 class Update(NamedTuple):
-    """What a rule reads and writes: theta [P], the optimizer slots [n · P], grad [P], and hyper [N_HYPER]."""
+    """What a rule reads and writes: theta and the first theta [P], the optimizer slots [n · P], grad [P], and hyper.
+
+    `first` may be empty if PULL is 0.
+    """
 
     theta: F32
+    first: F32
     slots: F32
     grad: F32
     hyper: F32
@@ -73,34 +83,43 @@ def reciprocal_root(x):
 
 
 @kernel
+def move(update, j, w, step):
+    """θ = θ - step + κ·(θ_first - θ), for 32 weights w = θ from j on."""
+    w_new = w - step
+    if update.hyper[PULL] != ZERO:
+        w_new = w_new + update.hyper[PULL] * (load(update.first, j, 32) - w)
+    store(update.theta, j, w_new)
+
+
+@kernel
 def sgd(update, start, n, lr):
     """m = β₁·m + (scale·g + λ·θ);  θ -= lr·m.  Without momentum (β₁ = 0) there is no optimizer slot m."""
-    theta, slots, grad, hyper = update
+    theta, _, slots, grad, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
         g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
         if hyper[BETA1] != ZERO:
             g = hyper[BETA1] * load(slots, j, 32) + g
             store(slots, j, g)
-        store(theta, j, w - lr * g)
+        move(update, j, w, lr * g)
 
 
 @kernel
 def rmsprop(update, start, n, lr):
     """v = β₂·v + (1 - β₂)·g²;  θ -= lr·g / √(v / (1 - β₂ᵏ) + ε²);  g = scale·grad + λ·θ  (Tieleman & Hinton 2012)."""
-    theta, slots, grad, hyper = update
+    theta, _, slots, grad, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
         g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
         v = hyper[BETA2] * load(slots, j, 32) + (ONE - hyper[BETA2]) * (g * g)
         store(slots, j, v)
-        store(theta, j, w - (lr * g) * reciprocal_root(v * hyper[CORRECT2] + hyper[EPSILON] * hyper[EPSILON]))
+        move(update, j, w, (lr * g) * reciprocal_root(v * hyper[CORRECT2] + hyper[EPSILON] * hyper[EPSILON]))
 
 
 @kernel
 def adam(update, start, n, lr):
     """θ -= lr·m̂ / (√v̂ + ε);  m = β₁·m + (1 - β₁)·g;  v and g as above;  m̂, v̂ over 1 - βᵏ  (Kingma & Ba 2015)."""
-    theta, slots, grad, hyper = update
+    theta, _, slots, grad, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
         g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
@@ -108,7 +127,7 @@ def adam(update, start, n, lr):
         m = hyper[BETA1] * load(slots, theta.size + j, 32) + (ONE - hyper[BETA1]) * g
         store(slots, j, v)
         store(slots, theta.size + j, m)
-        store(theta, j, w - lr * (m * hyper[CORRECT1]) / (root(v * hyper[CORRECT2]) + hyper[EPSILON]))
+        move(update, j, w, lr * (m * hyper[CORRECT1]) / (root(v * hyper[CORRECT2]) + hyper[EPSILON]))
 
 
 @kernel
@@ -191,7 +210,7 @@ def clip(hyper, norm):
 
 
 @kernel
-def descend_by(rule, theta, slots, gradient, hyper, layout, part):
+def descend_by(rule, theta, first, slots, gradient, hyper, layout, part):
     """`descend`; of two threads each updates the rows whose gradient it computed. Returns the norm to the caller."""
     shape, touched = shape_of(layout), gradient.touched
     H, C, G = shape.H, shape.C, shape.G
@@ -202,7 +221,7 @@ def descend_by(rule, theta, slots, gradient, hyper, layout, part):
     barrier(layout, part)
     if not hyper[SCALE] < f32(np.inf):
         return norm
-    update = Update(theta, slots, gradient.grad, hyper)
+    update = Update(theta, first, slots, gradient.grad, hyper)
     begin, n = share(H, 32, part)
     for l in range(shape.L):
         layer = layer_of(shape, l)
@@ -223,40 +242,47 @@ def descend_by(rule, theta, slots, gradient, hyper, layout, part):
 
 
 @entry
-def descend(rule: int, theta: F32, slots: F32, gradient: Gradient, hyper: F32, progress: F64, stream: Stream):
+def descend(
+    rule: int, theta: F32, first: F32, slots: F32, gradient: Gradient, hyper: F32, progress: F64, stream: Stream
+):
     """One step down the gradient SCALE·grad, first shortened to the norm CLIP if it is longer; begins a new window.
 
     rule      0 SGD, 1 RMSprop, 2 Adam
     theta     float32 [P], updated; of the tables only the touched rows
+    first     float32 [P]: what theta was before it learned; or empty, if PULL is 0
     slots     float32 [n · P]: the n optimizer slots of the rule, updated likewise
     hyper     float32 [N_HYPER], see above; SCALE is overwritten
-    progress  float64 [5]: the number of steps k, β₁ᵏ, β₂ᵏ, β₁, β₂; the first three are updated
+    progress  float64 [7]: the number of steps k, β₁ᵏ, β₂ᵏ, β₁, β₂, and the recent sums of NETWORK_BITS and of
+              BITS; all but β₁ and β₂ are updated
 
     The state in slot T + 1 of the tape is copied to slot 0. Returns the norm of SCALE·grad before clipping; if it is
     not finite, theta, slots and progress do not change. An assistant, if there is one, computes half.
     """
     part = call(stream.layout, DESCEND, rule, 0)
-    norm = descend_by(rule, theta, slots, gradient, hyper, stream.layout, part)
+    norm = descend_by(rule, theta, first, slots, gradient, hyper, stream.layout, part)
     finish(stream.layout, part)
     if norm < f32(np.inf):
         progress[0] += 1.0
         progress[1] *= progress[3]
         progress[2] *= progress[4]
-    begin_window(stream)
+        if hyper[NETWORK_BITS] > ZERO:
+            progress[5] = DECAY * progress[5] + hyper[NETWORK_BITS]
+            progress[6] = DECAY * progress[6] + hyper[BITS]
+    B = stream.layout[SLOT] // stream.layout[RECORD]
+    begin_window(stream, stream.tokens.size // B)
     return norm
 
 
 @kernel
-def begin_window(stream):
-    """Copy the state in slot T + 1 to slot 0, and move the position: no symbol on the tape, and no update pending."""
-    B = stream.layout[SLOT] // stream.layout[RECORD]
-    copy_slot(stream, 0, stream.tokens.size // B)
+def begin_window(stream, source):
+    """Copy the state in slot `source` to slot 0, and move the position: no symbol on the tape, no update pending."""
+    copy_slot(stream, 0, source)
     stream.position[BASE] += stream.position[FILLED]
     stream.position[FILLED] = stream.position[PENDING] = 0
 
 
 @entry
-def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F32):
+def assist(stream: Stream, theta: F32, first_theta: F32, slots: F32, gradient: Gradient, hyper: F32):
     """Compute the assistant's part of each task that it is called for, until there was none for a while.
 
     The arrays are those of `network.forward`, `gradient.backward` and `descend`. The protocol is `second_core`'s.
@@ -273,7 +299,7 @@ def assist(theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F3
             elif task == BACKWARD:
                 flow_back(theta, gradient, stream, count, ASSISTANT)
             else:
-                descend_by(first, theta, slots, gradient, hyper, layout, ASSISTANT)
+                descend_by(first, theta, first_theta, slots, gradient, hyper, layout, ASSISTANT)
             finish(layout, ASSISTANT)
             spins = 0
         pause()

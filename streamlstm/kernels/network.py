@@ -308,3 +308,17 @@ def forward(theta: F32, stream: Stream, first: int, count: int, batch: int):
     if stream.layout[PREDICTION] == 0:
         score(stream, first * batch, count * batch)
         stream.position[FILLED] = first + count
+
+
+@entry
+def step(theta: F32, stream: Stream, token: int):
+    """Feed the next symbol of a single stream, as `forward` does; returns its surprisal in bits.
+
+    If the window is full, it returns -1 and changes nothing. With a memory, `mixture.remember` computes the surprisal.
+    """
+    first = stream.position[FILLED]
+    if first == stream.tokens.size - 1:
+        return f32(-1.0)
+    stream.tokens[first] = token
+    forward(theta, stream, first, 1, 1)
+    return stream.bits[first]

@@ -166,10 +166,10 @@ class Assistant:
         self._update_wanted()
         self._wakeup.set()
 
-    def set_arrays(self, theta: F32, stream: Stream, gradient: Gradient, slots: F32, hyper: F32) -> None:
+    def set_arrays(self, stream: Stream, *others: F32 | Gradient) -> None:
         """Work with these arguments of `assist` from now on, on a layout that is not in use yet."""
         self.layout[WANTED] = 0
-        self._arrays, self.layout = (theta, stream, gradient, slots, hyper), stream.layout
+        self._arrays, self.layout = (stream, *others), stream.layout
         self._update_wanted()
 
     def add_work(self, started: float) -> None:

@@ -9,7 +9,7 @@ class MemoryArrays(NamedTuple):
     """All arrays of one memory; flat and C-contiguous.
 
     table         int32    the counts, see `counts`
-    history       int32    the symbols that were learned from, and where contexts occurred last, see `contexts`
+    history       int32    the symbols that were learned from, and where the last ones occurred before, see `matches`
     undo          int32    what changed in these two, see `undo`; empty if nothing is logged
     weights       float32  what the mixture learns, see `layout`
     state         int64    the position in the text, see `layout`

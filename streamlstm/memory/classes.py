@@ -5,7 +5,8 @@ import string
 import numpy as np
 
 from ..vocabulary import Tokens, Vocabulary
-from .contexts import DIGIT, LOWER, NEWLINE, NON_ASCII, OTHER, PUNCTUATION, SEPARATOR, UPPER
+from . import brackets
+from .contexts import DIGIT, LETTERS, LOWER, NEWLINE, NON_ASCII, OTHER, PUNCTUATION, SEPARATOR, UPPER
 
 _CHARACTERS = {
     NEWLINE: "\n",
@@ -15,10 +16,23 @@ _CHARACTERS = {
     UPPER: string.ascii_uppercase,
     PUNCTUATION: ".;:'\"",
 }
+_BRACKETS = {
+    "(": brackets.ROUND,
+    ")": brackets.CLOSING + brackets.ROUND,
+    "[": brackets.SQUARE,
+    "]": brackets.CLOSING + brackets.SQUARE,
+    "{": brackets.CURLY,
+    "}": brackets.CLOSING + brackets.CURLY,
+    "<": brackets.TAG,
+    ">": brackets.TAG_END,
+    "/": brackets.SLASH,
+    '"': brackets.QUOTE,
+    "\n": brackets.NEWLINE,
+}
 
 
 def classify(vocabulary: Vocabulary) -> Tokens:
-    """int32 [V]: the class of each symbol + 16 · the code of its lower-case letter, 0 for what is not a letter.
+    """int32 [V]: the class of each symbol, the code of its lower-case letter, and its bracket: see `contexts`.
 
     Letters are those of ASCII, and every character or byte above ASCII.
     """
@@ -32,4 +46,8 @@ def classify(vocabulary: Vocabulary) -> Tokens:
         classes[np.isin(codes, [ord(character) for character in characters])] = char_class
     lower_case = np.where(classes == UPPER, codes + 32, codes)
     is_letter = np.isin(classes, (LOWER, UPPER, NON_ASCII))
-    return classes + 16 * np.where(is_letter, lower_case, 0).astype(np.int32)
+    kinds = np.where(is_letter, brackets.LETTER, brackets.NO_BRACKET)
+    for character, bracket in _BRACKETS.items():
+        kinds[codes == ord(character)] = bracket
+    letters = np.where(is_letter, lower_case, 0)
+    return classes + 16 * letters.astype(np.int32) + 16 * LETTERS * kinds.astype(np.int32)

@@ -1,15 +1,15 @@
 """The contexts of the next symbol, and the position in the text that they are made from.
 
 state         int64  see `layout`
-char_classes  int32  [V]: the class of each symbol (NEWLINE …), plus 16 · a number that identifies a letter, the same
-                     for upper and lower case; 0 for what is not a letter
-history       int32  [RING + HEADS]: a ring of the last RING tokens that were learned from; then a hash table of where
-                     the last MATCH_ORDER tokens occurred before: position + 1, or 0 if they did not
+char_classes  int32  [V]: the class of each symbol (NEWLINE …), plus 16 · a number below LETTERS that identifies a
+                     letter, the same for upper and lower case, 0 for what is not a letter, plus 16 · LETTERS · what it
+                     means to `brackets`
 
 A word is a run of letters. A field is what lies between two separators: white space or commas.
 """
 
 from ..kernels.jit import kernel
+from .brackets import follow_brackets, innermost
 from .counts import combine
 from .layout import (
     CLASS_HISTORY,
@@ -19,36 +19,27 @@ from .layout import (
     FIELD_SHAPE,
     FIELD_TEXT,
     LINE_START,
-    LINE_START_LEARNED,
-    MATCH,
-    MATCH_LENGTH,
-    MATCH_TOKEN,
     N_CLASS_HISTORIES,
     N_FIELDS,
-    N_LEARNED,
     N_ORDERS,
     N_RECENT,
     N_SEEN,
     PREVIOUS_LINE_START,
-    PREVIOUS_LINE_START_LEARNED,
     RECENT,
     WORD,
     WORD_MINUS_1,
     WORD_MINUS_2,
 )
-from .undo import PAGE, log_page
 
+LETTERS = 2**21
 NEWLINE, SEPARATOR, DIGIT, LOWER, UPPER, NON_ASCII, PUNCTUATION, OTHER = range(8)
 """The character classes. The newline is a separator too."""
-
-RING, HEADS = 2**20, 2**18
-MATCH_ORDER, MAX_CHECKED = 6, 32
 
 ANY_DIGIT = 2**16
 """Stands for every digit in the hash of a shape; no token is as large."""
 FAMILY = 2**40
-"""Hashes of contexts of different kinds start from different multiples of this, which no token reaches; 9 is the
-match's."""
+"""Hashes of contexts of different kinds start from different multiples of this, which no token reaches; 9 is for
+the matches."""
 
 
 @kernel
@@ -78,8 +69,9 @@ def set_contexts(state):
     field_above = state[FIELD_ABOVE + min(field, N_FIELDS - 1)]
     extras = CONTEXT_HASH + N_ORDERS
     state[extras] = combine(combine(2 * FAMILY, word), previous_word)  # word after word
-    two_before = combine(combine(3 * FAMILY, recent_token(state, 2)), recent_token(state, 3))
-    state[extras + 1] = combine(two_before, above)  # before and above
+    bracket = innermost(state)
+    inside = combine(combine(3 * FAMILY, state[bracket]), state[bracket + 1])
+    state[extras + 1] = combine(combine(inside, word), last)  # bracket
     state[extras + 2] = combine(combine(4 * FAMILY, above), last)  # above
     state[extras + 3] = combine(5 * FAMILY, word)  # word
     state[extras + 4] = combine(combine(6 * FAMILY, field), shape)  # field
@@ -92,7 +84,8 @@ def set_contexts(state):
 @kernel
 def advance(state, char_classes, token):
     """Take a token as the last one: it continues, begins or ends a word, a field and a line."""
-    char_class, letter = char_classes[token] & 15, char_classes[token] >> 4
+    char_class, letter = char_classes[token] & 15, (char_classes[token] >> 4) % LETTERS
+    follow_brackets(state, char_classes[token] >> 25)
     state[RECENT + state[N_SEEN] % N_RECENT] = token
     state[CLASS_HISTORY] = (state[CLASS_HISTORY] * 8 + char_class) % N_CLASS_HISTORIES
     state[N_SEEN] += 1
@@ -113,54 +106,3 @@ def advance(state, char_classes, token):
         state[FIELD] = 0
         state[PREVIOUS_LINE_START] = state[LINE_START]
         state[LINE_START] = state[N_SEEN]
-
-
-@kernel
-def log_history(history, undo, first_page, at):
-    """Log the page of history[at], which is about to change; first_page is the number of the history's first page."""
-    if undo.size > 0:
-        log_page(undo, first_page + at // PAGE, history, at - at % PAGE)
-
-
-@kernel
-def follow_match(memory, token, learn):
-    """Update the match after `advance`: it continues if it predicted the token.
-
-    If it did not, it moves to where the last MATCH_ORDER tokens occurred last, if it finds them there.
-    """
-    history, undo, state, first_page = memory.history, memory.undo, memory.state, memory.table.size // PAGE
-    if learn:
-        log_history(history, undo, first_page, state[N_LEARNED] % RING)
-        history[state[N_LEARNED] % RING] = token
-    if state[MATCH_TOKEN] == token:
-        state[MATCH] = (state[MATCH] + 1) % RING
-        state[MATCH_LENGTH] += 1
-    else:
-        state[MATCH] = -1
-    h = combine(9 * FAMILY, state[CONTEXT_HASH + MATCH_ORDER])
-    head = RING + (h >> 31) % HEADS
-    if state[MATCH] < 0 and history[head] > 0:
-        at, length = history[head] - 1, 0
-        while length < MAX_CHECKED and history[(at - 1 - length) % RING] == recent_token(state, length + 1):
-            length += 1
-        if length >= MATCH_ORDER:
-            state[MATCH], state[MATCH_LENGTH] = at, length
-    if learn:
-        state[N_LEARNED] += 1
-        log_history(history, undo, first_page, head)
-        history[head] = state[N_LEARNED] % RING + 1
-    if state[MATCH] == state[N_LEARNED] % RING:
-        state[MATCH] = -1  # nothing was learned after this position
-    state[MATCH_TOKEN] = history[state[MATCH]] if state[MATCH] >= 0 else -1
-    if state[N_SEEN] == state[LINE_START]:
-        state[PREVIOUS_LINE_START_LEARNED] = state[LINE_START_LEARNED]
-        state[LINE_START_LEARNED] = state[N_LEARNED]
-
-
-@kernel
-def match_distance(state):
-    """How far back the match is: 0 in this line, 1 in the previous line, 2 further back."""
-    back = (state[N_LEARNED] - state[MATCH]) % RING
-    if back <= state[N_LEARNED] - state[LINE_START_LEARNED]:
-        return 0
-    return 1 if back <= state[N_LEARNED] - state[PREVIOUS_LINE_START_LEARNED] else 2

@@ -14,7 +14,7 @@ LONGEST_ORDER, NETWORK = N_ORDERS - 1, N_EXPERTS - 1
 
 # state, int64 [STATE_SIZE]: single numbers first, then one array after the other.
 
-N_FIELDS, N_RECENT, N_ACTIVE_ROWS = 64, 256, 5
+N_FIELDS, N_RECENT, N_ACTIVE_ROWS, N_MATCHES, N_OPEN = 64, 256, 9, 2, 16
 
 N_SEEN, N_LEARNED = 0, 1
 """How many symbols were seen, and how many of them were learned from."""
@@ -22,15 +22,26 @@ WORD, WORD_MINUS_1, WORD_MINUS_2 = 2, 3, 4
 """Hashes of the word so far, 0 between words, and of the two words before it."""
 LINE_START, PREVIOUS_LINE_START, LINE_START_LEARNED, PREVIOUS_LINE_START_LEARNED = 5, 6, 7, 8
 """Where this line and the one before it began: in symbols seen, and in symbols learned from."""
-MATCH, MATCH_LENGTH, MATCH_TOKEN, MATCH_BUCKET = 9, 10, 11, 12
-"""The match: its position in the ring of `history`, its length, the token it predicts, and the index of its weight.
-Position and token are -1 if there is no match."""
-FIELD, FIELD_TEXT, FIELD_SHAPE = 13, 14, 15
+FIELD, FIELD_TEXT, FIELD_SHAPE = 9, 10, 11
 """The number of the field within its line, the hash of its text so far, and that of its shape: its text with all digits
 treated as equal."""
-CLASS_HISTORY = 16
+CLASS_HISTORY = 12
 """The character classes of the last three symbols, an octal number."""
-CONTEXT_HASH = 17
+DEPTH, LAST_BRACKET, TAG_NAME, IN_CLOSING_TAG, IS_MARKUP = 13, 14, 15, 16, 17
+"""How many brackets are open; what the last symbol was; the hash of the name in the last tag, 0 before its end; whether
+that is a closing tag; and whether there was a closing tag: see `brackets`."""
+MATCH, MATCH_LENGTH = 18, 18 + N_MATCHES
+"""[N_MATCHES] each: the position of a match in the ring of `history`, -1 if there is none, and how many symbols before
+it were predicted or are equal."""
+MATCH_MISSES = MATCH_LENGTH + N_MATCHES
+"""[N_MATCHES]: which of the last 16 predictions of a match were wrong, one bit each, the last one the lowest."""
+MATCH_RECOVERIES = MATCH_MISSES + N_MATCHES
+"""[N_MATCHES]: how often 16 predictions in a row were right again after one that was wrong."""
+MATCH_TOKEN, MATCH_BUCKET = MATCH_RECOVERIES + N_MATCHES, MATCH_RECOVERIES + 2 * N_MATCHES
+"""[N_MATCHES] each: the token that a match predicts, -1 if there is none, and the index of its weight."""
+MATCH_HEAD = MATCH_BUCKET + N_MATCHES
+"""[N_MATCHES]: where in `history` the places of the last symbols are."""
+CONTEXT_HASH = MATCH_HEAD + N_MATCHES
 """[N_CONTEXTS]: the hash of each context of the next symbol."""
 DISTINCT, TOTAL = CONTEXT_HASH + N_CONTEXTS, CONTEXT_HASH + 2 * N_CONTEXTS
 """[N_CONTEXTS] each: how many symbols followed the context before, without and with repetitions."""
@@ -40,31 +51,35 @@ EXPERT_BUCKET = LATEST + N_CONTEXTS
 """[N_EXPERTS]: which of its weights an expert is mixed with; -1 if it has no prediction."""
 ACTIVE_ROWS = EXPERT_BUCKET + N_EXPERTS
 """[N_ACTIVE_ROWS]: which rows of ADJUSTMENTS apply to the next symbol."""
-FIELD_ABOVE = ACTIVE_ROWS + N_ACTIVE_ROWS
+SURPRISALS = ACTIVE_ROWS + N_ACTIVE_ROWS
+"""How surprising the last four symbols were, in four steps each: a number of base 4."""
+FIELD_ABOVE = SURPRISALS + 1
 """[N_FIELDS]: for each field number the hash of the text that the last such field had."""
-RECENT = FIELD_ABOVE + N_FIELDS
+OPEN = FIELD_ABOVE + N_FIELDS
+"""[1 + N_OPEN, 2]: no bracket, then the open brackets and their hashes, a ring."""
+RECENT = OPEN + 2 * (1 + N_OPEN)
 """[N_RECENT]: the last tokens seen, a ring; -1 before the first."""
 STATE_SIZE = RECENT + N_RECENT
 
 # weights, float32 [weights_size(V)]: the parts below, one after the other.
 
-COUNT_BUCKETS, EXPERT_BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS, MATCH_DISTANCES = 60, 168, 64, 96, 3
-N_CLASS_HISTORIES, N_COLUMNS = 8**3, 256
+COUNT_BUCKETS, EXPERT_BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS, MATCH_DISTANCES = 60, 168, 256, 96, 3
+N_CLASS_HISTORIES, N_COLUMNS, N_AGES, N_SURPRISALS, N_BRACKETS, N_STRENGTHS = 8**3, 256, 18, 4**4, 7, 128
 
 BACKOFF_LOGITS = 0
 """[N_ORDERS, COUNT_BUCKETS]: what an order adds to the logit of its back-off weight."""
 EXPERT_WEIGHTS = BACKOFF_LOGITS + N_ORDERS * COUNT_BUCKETS
 """[N_EXPERTS, EXPERT_BUCKETS]: the mixing weights of each expert."""
 MATCH_WEIGHTS = EXPERT_WEIGHTS + N_EXPERTS * EXPERT_BUCKETS
-"""[MATCH_DISTANCES, MATCH_BUCKETS]: what the match adds to the logit of the token it predicts."""
-LATEST_WEIGHTS = MATCH_WEIGHTS + MATCH_DISTANCES * MATCH_BUCKETS
+"""[N_MATCHES, MATCH_DISTANCES, MATCH_BUCKETS]: what a match adds to the logit of the token it predicts."""
+LATEST_WEIGHTS = MATCH_WEIGHTS + N_MATCHES * MATCH_DISTANCES * MATCH_BUCKETS
 """[N_CONTEXTS - 1, LATEST_BUCKETS]: what each context adds to the logit of the token that followed it last."""
 CURVATURE = LATEST_WEIGHTS + (N_CONTEXTS - 1) * LATEST_BUCKETS
 """[N_EXPERTS, N_EXPERTS]: the running mean of the outer products of the gradients of the experts' weights."""
 INVERSE_CURVATURE = CURVATURE + N_EXPERTS * N_EXPERTS
 """[N_EXPERTS, N_EXPERTS]: its inverse, with damping."""
 ADJUSTMENTS = INVERSE_CURVATURE + N_EXPERTS * N_EXPERTS
-"""[SYMBOL_ROWS + 1 + V, ROW_SIZE]: what is added to the weights of all experts, in five families of rows. The last
+"""[SYMBOL_ROWS + 1 + V, ROW_SIZE]: what is added to the weights of all experts, in nine families of rows. The last
 number of a row says how often it was used."""
 ROW_SIZE = N_EXPERTS + 1
 
@@ -76,7 +91,16 @@ KNOWN_ROWS = COLUMN_ROWS + N_COLUMNS
 """… by the longest order that has counts, and by how many extras have."""
 CLASS_ROWS = KNOWN_ROWS + N_ORDERS * (N_CONTEXTS - N_ORDERS + 1)
 """… by the classes of the last three symbols."""
-SYMBOL_ROWS = CLASS_ROWS + N_CLASS_HISTORIES
+AGE_ROWS = CLASS_ROWS + N_CLASS_HISTORIES
+"""… by the number of binary digits of the number of symbols learned from."""
+SURPRISAL_ROWS = AGE_ROWS + N_AGES
+"""… by how surprising the last four symbols were."""
+BRACKET_ROWS = SURPRISAL_ROWS + N_SURPRISALS
+"""… by the innermost open bracket, the number of open ones up to 3, and the class of the last symbol."""
+MATCH_ROWS = BRACKET_ROWS + N_BRACKETS * 4 * 8
+"""… by the first match that predicts: how strong it is, and whether the longest order expects the same token; the first
+row is for no match."""
+SYMBOL_ROWS = MATCH_ROWS + 1 + 2 * N_STRENGTHS
 """… by the last symbol: the first row is for the beginning of a stream."""
 
 # scratch, float32 [scratch_size(C)]: single numbers first, then the distributions.

@@ -12,26 +12,26 @@ from weakref import ReferenceType, WeakSet, ref
 import numpy as np
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import F32, I64, U8, Stream
+from ..kernels.arrays import F32, FILLED, I64, U8, Stream
 from ..kernels.jit import native
 from ..model import aligned_zeros
 from ..vocabulary import Vocabulary
-from . import contexts, layout, mixture, saved
+from . import layout, matches, mixture, saved
 from .arrays import MemoryArrays
 from .classes import classify
 from .undo import N_RECORDS, NO_UNDO, PAGE, UndoLog, write_back
 
 EXPERTS = (
     *(f"order {order}" for order in range(1, layout.N_ORDERS)),
-    *("word after word", "before and above", "above", "word", "field", "field above", "column", "shape"),
+    *("word after word", "bracket", "above", "word", "field", "field above", "column", "shape"),
     *("skipped word", "network"),
 )
 """The names of the experts, after the context that each predicts from. Fields are separated by white space or commas.
 
 order 1 … 6       the last 1 … 6 symbols
 word after word   the word so far, and the previous word
-before and above  the two symbols before the last, and the symbol above the next one in the previous line
-above             the symbol above, and the last symbol
+bracket           the innermost open bracket, quote or tag, the word before it, the word so far, and the last symbol
+above             the symbol above the next one in the previous line, and the last symbol
 word              the word so far
 field             the number of the field, and its shape so far: its text with all digits treated as equal
 field above       the number of the field, the text of the last field with that number, and the text so far
@@ -67,6 +67,9 @@ NO_MEMORY = MemoryArrays(
 _FIRST_WEIGHTS = {False: (0.3, 0.4, 0.05), True: (0.6, 0.15, 0.03)}
 """The first mixing weights of the network, of order 6 and of each extra, by whether the network is trained."""
 
+_FIRST_MATCH_WEIGHTS = (0.2, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.2, 0.3, 0.5, 0.6, 1.0, 1.3, 1.6, 2.0, 2.0)
+"""The first weights of a match that was not wrong of late, by the bucket of its length; 0.5 or 3 if it was."""
+
 
 class CapturedMemory(NamedTuple):
     """What is copied of a memory so that it can be restored; the rest is in the undo log."""
@@ -85,7 +88,7 @@ class Memory:
 
     vocabulary  the symbols; it tells letters, digits and separators apart
     columns     the padded length of a distribution
-    bits        the table has 2**bits pages of 64 bytes; it never grows
+    bits        the table has 2**bits pages of 64 bytes, and the history four symbols for each; they never grow
     trained     whether the network is trained: then its first weight in the mixture is larger
 
     Forks share the table, the history and the weights until one of them learns.
@@ -97,7 +100,7 @@ class Memory:
             raise ValueError(f"a memory supports at most {MAX_VOCABULARY} symbols; the vocabulary has {n_symbols}")
         self._arrays = MemoryArrays(
             table=np.zeros(PAGE << bits, dtype=np.int32),
-            history=np.zeros(contexts.RING + contexts.HEADS, dtype=np.int32),
+            history=np.zeros(matches.history_size(n_symbols, 1 << bits), dtype=np.int32),
             undo=NO_UNDO,
             weights=_first_weights(n_symbols, trained),
             state=_first_state(),
@@ -132,6 +135,12 @@ class Memory:
         """Score symbols that the network has read, and learn from them; returns how many. See `mixture.remember`."""
         n: int = self._remember(self.arrays(learn), stream, report, marked, k, first, count, learn)
         return n
+
+    def remember_next(self, stream: Stream, learn: bool) -> float:
+        """Score the symbol that the network has read last, and learn from it; returns its surprisal in bits."""
+        first = stream.position.item(FILLED)
+        self.remember(stream, first, 1, learn)
+        return stream.bits.item(first)
 
     def arrays(self, learn: bool) -> MemoryArrays:
         """The arrays, as the kernels take them. If the kernels are to learn, no fork shares these arrays."""
@@ -223,18 +232,37 @@ class Memory:
 
     @property
     def is_new(self) -> bool:
-        """Whether it equals a new memory beside a trained network; then it need not be saved."""
+        """Whether it has seen nothing yet."""
         state = self._arrays.state
-        return self._is_default and not state[layout.N_SEEN] and not state[layout.N_LEARNED]
+        return not state[layout.N_SEEN] and not state[layout.N_LEARNED]
 
-    def to_arrays(self) -> Arrays:
-        """The arrays of a checkpoint; of the table only the pages in use."""
-        return saved.to_arrays(self.arrays(learn=False))
+    @property
+    def weights(self) -> F32:
+        """A copy of the weights of the mixture."""
+        return self._arrays.weights.copy()
+
+    def begin_with(self, weights: F32) -> None:
+        """Give a new memory other weights to begin with. Raises ValueError, with nothing changed, if they don't fit."""
+        saved.load_first_weights(self.arrays(learn=True), weights)
+        self._is_default = False
+
+    def to_arrays(self, *, whole: bool) -> Arrays:
+        """The arrays of a checkpoint; of the table only the pages in use.
+
+        whole  whether to include what a memory that has seen nothing has by default
+        """
+        arrays = saved.to_arrays(self.arrays(learn=False))
+        if whole or not self.is_new:
+            return arrays
+        return {} if self._is_default else {"memory.weights": arrays["memory.weights"]}
 
     def load_arrays(self, arrays: Arrays) -> None:
         """Take over what `to_arrays` returned. Raises ValueError, with nothing changed, if it does not fit."""
-        saved.load_arrays(self.arrays(learn=True), arrays)
-        self._is_default = False
+        if "memory.state" in arrays:
+            saved.load_arrays(self.arrays(learn=True), arrays)
+            self._is_default = False
+        elif "memory.weights" in arrays:
+            self.begin_with(arrays["memory.weights"])
 
 
 def _first_weights(n_symbols: int, trained: bool) -> F32:
@@ -245,7 +273,9 @@ def _first_weights(n_symbols: int, trained: bool) -> F32:
     experts[layout.LONGEST_ORDER - 1] = longest_order
     experts[layout.LONGEST_ORDER : layout.NETWORK] = extra
     experts[layout.NETWORK] = network
-    weights[layout.MATCH_WEIGHTS : layout.LATEST_WEIGHTS] = 1
+    by_strength = weights[layout.MATCH_WEIGHTS : layout.LATEST_WEIGHTS].reshape(-1, *matches.STRENGTHS, 2)
+    by_strength[..., 0], by_strength[..., 1] = 0.5, 3
+    by_strength[:, :, 0] = np.array(_FIRST_MATCH_WEIGHTS, dtype=np.float32)[:, None]
     matrices = weights[layout.CURVATURE : layout.ADJUSTMENTS].reshape(2, layout.N_EXPERTS, layout.N_EXPERTS)
     np.fill_diagonal(matrices[0], 1)
     np.fill_diagonal(matrices[1], 1 / (1 + mixture.DAMPING))
@@ -256,5 +286,6 @@ def _first_state() -> I64:
     """The state at the beginning of a stream."""
     state = np.zeros(layout.STATE_SIZE, dtype=np.int64)
     state[layout.RECENT :] = -1
-    state[layout.MATCH] = state[layout.MATCH_TOKEN] = -1
+    for start in (layout.MATCH, layout.MATCH_TOKEN):
+        state[start : start + layout.N_MATCHES] = -1
     return state

@@ -2,7 +2,7 @@
 
 The logarithms of the experts' distributions are added with mixing weights, and a softmax makes one distribution of the
 sum. An expert's mixing weight depends on how much is known about its context, and on where in the text the next symbol
-lies. The token that the match predicts, and the token that followed each context last, get logits of their own. Once
+lies. The tokens that the matches predict, and the token that followed each context last, get logits of their own. Once
 the symbol is known, the weights learn from it, and then it is counted.
 
 The mixing weights learn by online Newton steps (Hazan et al. 2007). Their gradient g is multiplied by the inverse of
@@ -22,17 +22,21 @@ from ..kernels.lanes import lane_sum, load, splat, store
 from ..kernels.network import COLUMNS, PREDICTION, SLOT, VOCABULARY, softmax
 from ..kernels.ranks import may_be_among_best
 from .arrays import MemoryArrays
-from .contexts import advance, follow_match, match_distance, recent_token, set_contexts
+from .brackets import innermost
+from .contexts import advance, recent_token, set_contexts
 from .counts import fetch
 from .experts import bit_length, count_bucket, set_distributions, update_backoff, update_counts
 from .layout import (
     ACTIVE_ROWS,
+    AGE_ROWS,
+    BRACKET_ROWS,
     CLASS_HISTORY,
     CLASS_ROWS,
     COLUMN_ROWS,
     CONTEXT_HASH,
     COUNT_BUCKETS,
     CURVATURE,
+    DEPTH,
     DISTINCT,
     EXPERT_BUCKET,
     FIELD,
@@ -47,21 +51,28 @@ from .layout import (
     LONGEST_ORDER,
     MATCH_BUCKET,
     MATCH_BUCKETS,
-    MATCH_LENGTH,
+    MATCH_DISTANCES,
+    MATCH_MISSES,
+    MATCH_ROWS,
     MATCH_TOKEN,
     MATCH_WEIGHTS,
     MIXING,
     N_ACTIVE_ROWS,
+    N_AGES,
     N_COLUMNS,
     N_CONTEXTS,
     N_EXPERTS,
     N_FIELDS,
     N_LEARNED,
+    N_MATCHES,
     N_ORDERS,
     N_SEEN,
+    N_SURPRISALS,
     NETWORK,
     ROW_SIZE,
     STEP,
+    SURPRISAL_ROWS,
+    SURPRISALS,
     SYMBOL_ROWS,
     TOTAL,
     active_row_at,
@@ -71,6 +82,7 @@ from .layout import (
     latest_token,
     logarithms_at,
 )
+from .matches import follow_matches, is_robust, match_distance, set_heads, strength
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
@@ -78,10 +90,8 @@ FLOOR = f32(1e-7)
 """The least probability of a symbol."""
 TINY = f32(1e-8)
 """Added to a probability before its logarithm is taken."""
-DAMPING, NEWTON_EVERY = f32(0.5), 64
-MAX_SLOPE = f32(6.0)
-"""The gradient of each mixing weight is clipped to this."""
-CURVATURE_RATE, MIXING_RATE, MATCH_RATE, LATEST_RATE = f32(0.002), f32(0.001), f32(0.05), f32(0.005)
+DAMPING, NEWTON_EVERY = f32(2.0), 64
+CURVATURE_RATE, MIXING_RATE, MATCH_RATE, LATEST_RATE = f32(0.002), f32(0.0015), f32(0.05), f32(0.02)
 ROW_BASE, ROW_BOOST, ROW_HALF_LIFE = f32(0.3), f32(2.0), f32(300.0)
 """The rate of a row of adjustments that was used n times is MIXING_RATE · (0.3 + 2 / (1 + n/300))."""
 
@@ -105,12 +115,13 @@ def network_entropy(scratch, tape, p, C):
 
 
 @kernel
-def set_buckets(state, scratch, tape, p, C):
-    """Choose the weights of the next mixture: a bucket for each expert and for the match, and the active rows.
+def set_buckets(memory, tape, p, C):
+    """Choose the weights of the next mixture: a bucket for each expert and match, and the active rows.
 
     An expert without a prediction gets -1. Order 6 always has one: if its own context is new, its distribution is that
     of the longest order that has counts. p: where the network's distribution begins in the tape.
     """
+    state, scratch = memory.state, memory.scratch
     longest, is_certain, extras = 0, 0, 0
     for context in range(1, N_CONTEXTS):
         distinct, total = state[DISTINCT + context], state[TOTAL + context]
@@ -123,14 +134,32 @@ def set_buckets(state, scratch, tape, p, C):
         state[EXPERT_BUCKET + LONGEST_ORDER - 1] = COUNT_BUCKETS + longest
     nats = network_entropy(scratch, tape, p, C)
     state[EXPERT_BUCKET + NETWORK] = (longest * 2 + is_certain) * 12 + max(0, min(11, int(nats * f32(3.0))))
-    length = state[MATCH_LENGTH]
-    length = length if length < 16 else min(16 + (length - 16) // 8, 31)
-    state[MATCH_BUCKET] = match_distance(state) * MATCH_BUCKETS + length * 2 + is_certain
     state[ACTIVE_ROWS] = FIELD_ROWS + min(state[FIELD], N_FIELDS - 1)
     state[ACTIVE_ROWS + 1] = COLUMN_ROWS + min(state[N_SEEN] - state[LINE_START], N_COLUMNS - 1)
     state[ACTIVE_ROWS + 2] = KNOWN_ROWS + longest * (N_CONTEXTS - N_ORDERS + 1) + extras
     state[ACTIVE_ROWS + 3] = CLASS_ROWS + state[CLASS_HISTORY]
     state[ACTIVE_ROWS + 4] = SYMBOL_ROWS + 1 + recent_token(state, 1)
+    state[ACTIVE_ROWS + 5] = AGE_ROWS + bit_length(state[N_LEARNED], N_AGES - 1)
+    state[ACTIVE_ROWS + 6] = SURPRISAL_ROWS + state[SURPRISALS]
+    bracket = state[innermost(state)] * 4 + min(state[DEPTH], 3)
+    state[ACTIVE_ROWS + 7] = BRACKET_ROWS + bracket * 8 + state[CLASS_HISTORY] % 8
+    set_match_buckets(memory, longest, is_certain)
+
+
+@kernel
+def set_match_buckets(memory, longest, is_certain):
+    """Choose the weight of each match, and the row for the first; `longest`: the longest order that has counts."""
+    state = memory.state
+    row = 0
+    for m in range(N_MATCHES - 1, -1, -1):
+        token = state[MATCH_TOKEN + m]
+        if token >= 0:
+            kind = m * MATCH_DISTANCES + match_distance(memory, m)
+            is_better = is_robust(state, m) or (is_certain and state[MATCH_MISSES + m] == 0)
+            state[MATCH_BUCKET + m] = kind * MATCH_BUCKETS + strength(state, m) * 2 + (1 if is_better else 0)
+            is_expected = longest > 0 and latest_token(state, longest) == token
+            row = 1 + strength(state, m) * 2 + (1 if is_expected else 0)
+    state[ACTIVE_ROWS + 8] = MATCH_ROWS + row
 
 
 @kernel
@@ -145,19 +174,22 @@ def set_mixing_weights(memory):
     """Write the mixing weight of each expert; 0 without a prediction."""
     weights, state, scratch = memory.weights, memory.state, memory.scratch
     for k in range(N_EXPERTS):
-        scratch[MIXING + k] = ZERO
-        if state[EXPERT_BUCKET + k] >= 0:
-            weight = weights[expert_weight_at(state, k)]
-            for n in range(N_ACTIVE_ROWS):
-                weight += weights[active_row_at(state, n) + k]
-            scratch[MIXING + k] = weight
+        has_prediction = state[EXPERT_BUCKET + k] >= 0
+        scratch[MIXING + k] = weights[expert_weight_at(state, k)] if has_prediction else ZERO
+    total = load(scratch, MIXING, N_EXPERTS)
+    for n in range(N_ACTIVE_ROWS):
+        total = total + load(weights, active_row_at(state, n), N_EXPERTS)
+    store(scratch, MIXING, total)
+    for k in range(N_EXPERTS):
+        if state[EXPERT_BUCKET + k] < 0:
+            scratch[MIXING + k] = ZERO
 
 
 @kernel
 def set_logits(memory, tape, z, C):
     """Write the mixture's logits to the tape, at z.
 
-    z = Σ_k w_k·ln P_k over the experts k that have a prediction, plus the match's weight at the token it predicts, plus
+    z = Σ_k w_k·ln P_k over the experts k that have a prediction, plus a match's weight at the token it predicts, plus
     the weight of each context's latest token.
     """
     weights, state, scratch = memory.weights, memory.state, memory.scratch
@@ -167,27 +199,44 @@ def set_logits(memory, tape, z, C):
             if state[EXPERT_BUCKET + k] >= 0:
                 total = total + load(scratch, logarithms_at(k, C) + j, 128) * scratch[MIXING + k]
         store(tape, z + j, total)
-    if state[MATCH_TOKEN] >= 0:
-        tape[z + state[MATCH_TOKEN]] += weights[MATCH_WEIGHTS + state[MATCH_BUCKET]]
+    for m in range(N_MATCHES):
+        if state[MATCH_TOKEN + m] >= 0:
+            tape[z + state[MATCH_TOKEN + m]] += weights[MATCH_WEIGHTS + state[MATCH_BUCKET + m]]
     for context in range(1, N_CONTEXTS):
         if state[LATEST + context] >= 0:
             tape[z + latest_token(state, context)] += weights[latest_weight_at(state, context)]
 
 
 @kernel
+def take_network_alone(memory, tape, z, p, C):
+    """Write the network's distribution, at p, to the tape at z: what the mixture is before anything was learned."""
+    state, scratch = memory.state, memory.scratch
+    for context in range(N_CONTEXTS):
+        state[DISTINCT + context], state[TOTAL + context], state[LATEST + context] = 0, 0, -1
+    for k in range(N_EXPERTS):
+        state[EXPERT_BUCKET + k] = 0 if k == NETWORK else -1
+        scratch[MIXING + k] = ONE if k == NETWORK else ZERO
+    for j in range(0, C, 128):
+        store(tape, z + j, load(tape, p + j, 128))
+
+
+@kernel
 def mix(memory, tape, layout, at):
     """Write the mixture's distribution of the next symbol to the record at tape[at], which has the network's.
 
-    p = softmax(z), raised to at least FLOOR.
+    p = softmax(z), raised to at least FLOOR; the network's distribution itself if nothing was learned yet.
     """
     state, scratch = memory.state, memory.scratch
     V, C, z = layout[VOCABULARY], layout[COLUMNS], at + layout[PREDICTION]
+    store_logarithms(scratch, NETWORK, tape, at, C)
+    if state[N_LEARNED] == 0:
+        take_network_alone(memory, tape, z, at, C)
+        return
     set_distributions(memory, V, C)
     for context in range(1, N_CONTEXTS):
         if state[DISTINCT + context] > 0 or context == LONGEST_ORDER:
             store_logarithms(scratch, context - 1, scratch, distribution_at(context, C), C)
-    store_logarithms(scratch, NETWORK, tape, at, C)
-    set_buckets(state, scratch, tape, at, C)
+    set_buckets(memory, tape, at, C)
     set_mixing_weights(memory)
     set_logits(memory, tape, z, C)
     softmax(tape, z, V, C)
@@ -222,7 +271,7 @@ def invert_curvature(weights):
 
 @kernel
 def set_gradient(state, scratch, tape, p, token, C):
-    """g_k = ln P_k(token) - Σ_v p(v)·ln P_k(v), the gradient of ln p(token) by the mixing weights, clipped.
+    """g_k = ln P_k(token) - Σ_v p(v)·ln P_k(v), the gradient of ln p(token) by the mixing weights.
 
     p: where the mixture's distribution begins in the tape.
     """
@@ -233,8 +282,7 @@ def set_gradient(state, scratch, tape, p, token, C):
             total = splat(ZERO, 128)
             for j in range(0, C, 128):
                 total = total + load(tape, p + j, 128) * load(scratch, logs + j, 128)
-            slope = scratch[logs + token] - lane_sum(total)
-            scratch[GRADIENT + k] = min(max(slope, ZERO - MAX_SLOPE), MAX_SLOPE)
+            scratch[GRADIENT + k] = scratch[logs + token] - lane_sum(total)
 
 
 @kernel
@@ -264,22 +312,24 @@ def update_weights(memory, tape, p, token, C):
     for k in range(N_EXPERTS):
         if state[EXPERT_BUCKET + k] >= 0:
             weights[expert_weight_at(state, k)] += scratch[STEP + k] * MIXING_RATE
+        else:
+            scratch[STEP + k] = ZERO
+    step = load(scratch, STEP, N_EXPERTS)
     for n in range(N_ACTIVE_ROWS):
         row = active_row_at(state, n)
         n_uses = weights[row + ROW_SIZE - 1]
         rate = MIXING_RATE * (ROW_BASE + ROW_BOOST / (ONE + n_uses / ROW_HALF_LIFE))
-        for k in range(N_EXPERTS):
-            if state[EXPERT_BUCKET + k] >= 0:
-                weights[row + k] += scratch[STEP + k] * rate
+        store(weights, row, load(weights, row, N_EXPERTS) + step * rate)
         weights[row + ROW_SIZE - 1] = n_uses + ONE
 
 
 @kernel
 def update_token_weights(weights, state, tape, p, token):
-    """One gradient step, up ln p(token), of the weights of the match and of each context's latest token."""
-    if state[MATCH_TOKEN] >= 0:
-        hit = ONE if state[MATCH_TOKEN] == token else ZERO
-        weights[MATCH_WEIGHTS + state[MATCH_BUCKET]] += MATCH_RATE * (hit - tape[p + state[MATCH_TOKEN]])
+    """One gradient step, up ln p(token), of the weights of the matches and of each context's latest token."""
+    for m in range(N_MATCHES):
+        if state[MATCH_TOKEN + m] >= 0:
+            hit = ONE if state[MATCH_TOKEN + m] == token else ZERO
+            weights[MATCH_WEIGHTS + state[MATCH_BUCKET + m]] += MATCH_RATE * (hit - tape[p + state[MATCH_TOKEN + m]])
     for context in range(1, N_CONTEXTS):
         if state[LATEST + context] >= 0:
             latest = latest_token(state, context)
@@ -296,6 +346,12 @@ def write_report(memory, report, at, token, C):
         bits = scratch[logarithms_at(k, C) + token] * f32(-1.44269504) if has_prediction else ZERO
         report[at + 2 * k] = bits
         report[at + 2 * k + 1] = scratch[MIXING + k]
+
+
+@kernel
+def surprisal_step(bits):
+    """0 for a symbol that was expected … 3 for one that was not."""
+    return (1 if bits >= f32(0.25) else 0) + (1 if bits >= f32(1.5) else 0) + (1 if bits >= f32(4.0) else 0)
 
 
 @entry
@@ -321,18 +377,21 @@ def remember(
         p = s * layout[SLOT] + layout[PREDICTION]
         token = tokens[s]
         bits[s] = ZERO - log2(tape[p + token])
+        state[SURPRISALS] = (state[SURPRISALS] * 4 + surprisal_step(bits[s])) % N_SURPRISALS
         if report.size > 0:
             write_report(memory, report, 2 * N_EXPERTS * (s - first), token, C)
         if learn:
-            update_weights(memory, tape, p, token, C)
-            update_token_weights(weights, state, tape, p, token)
-            update_backoff(memory, token, V, C)
+            if state[N_LEARNED] > 0:
+                update_weights(memory, tape, p, token, C)
+                update_token_weights(weights, state, tape, p, token)
+                update_backoff(memory, token, V, C)
             update_counts(memory, token)
         advance(state, memory.char_classes, token)
         set_contexts(state)
+        set_heads(memory)
         for context in range(N_CONTEXTS):
             fetch(memory.table, state[CONTEXT_HASH + context])
-        follow_match(memory, token, learn)
+        follow_matches(memory, token, learn)
         mix(memory, tape, layout, (s + 1) * layout[SLOT])
         if marked.size > 0 and may_be_among_best(tape, p + layout[SLOT], V, marked, k):
             count = s + 1 - first

@@ -3,10 +3,12 @@
 memory.pages    int32 [n]     the numbers of the pages of the table that are in use
 memory.words    int32         the words of each of these pages up to its last entry, one page after the other
 memory.lengths  uint8 [n]     the number of entries of each
-memory.history  int32         the ring of the tokens learned from, as far as it is filled
+memory.history  int32         the ring of the tokens learned from, as far as it is filled, see `matches`
 memory.heads    int32 [2, m]  the places of its hash table that are in use, and what they contain
 memory.weights  float32       see `layout`
 memory.state    int64         see `layout`
+
+Of a memory that has seen nothing there are only the weights, if they are not the default ones.
 """
 
 from typing import Any
@@ -15,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import I32, I64
+from ..kernels.arrays import F32, I32, I64
 from . import layout
 from .arrays import MemoryArrays
-from .contexts import HEADS, RING
 from .counts import ENTRIES, HEADER, MAX_ENTRIES, TAG
 from .experts import ORDER_LIMIT
+from .matches import BYTE_SYMBOLS, RING_PER_PAGE, n_ring_words
 from .undo import PAGE
 
 OTHER_TYPES = "its memory contains arrays of other types"
@@ -35,13 +37,14 @@ def to_arrays(memory: MemoryArrays) -> Arrays:
     numbers = np.flatnonzero(pages[:, TAG]).astype(np.int32)
     pages = pages[numbers]
     lengths = pages[:, HEADER] & 15
-    heads = memory.history[RING:]
+    ring, heads = _ring_and_heads(memory)
+    n_learned = int(memory.state[layout.N_LEARNED])
     used_heads = np.flatnonzero(heads).astype(np.int32)
     return {
         "memory.pages": numbers,
         "memory.words": pages[_in_use(lengths)],
         "memory.lengths": lengths.astype(np.uint8),
-        "memory.history": memory.history[: min(int(memory.state[layout.N_LEARNED]), RING)],
+        "memory.history": ring[: -(-n_learned // _tokens_per_word(memory))],
         "memory.heads": np.stack([used_heads, heads[used_heads]]),
         "memory.weights": memory.weights,
         "memory.state": memory.state,
@@ -57,7 +60,8 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
     if any(arrays[name].dtype != like.dtype or arrays[name].ndim != like.ndim for name, like in expected.items()):
         raise ValueError(OTHER_TYPES)
     numbers, words, lengths, history, heads, weights, state = (arrays[name] for name in expected)
-    if weights.shape != memory.weights.shape or state.shape != memory.state.shape or len(history) > RING:
+    ring, all_heads = _ring_and_heads(memory)
+    if weights.shape != memory.weights.shape or state.shape != memory.state.shape or len(history) > len(ring):
         raise ValueError(OTHER_SHAPE)
     in_use = _in_use(lengths)
     if len(lengths) != len(numbers) or len(heads) != 2 or words.shape != (int(in_use.sum()),):
@@ -65,20 +69,53 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
     pages = np.zeros((len(numbers), PAGE), dtype=np.int32)
     pages[in_use] = words
     n_symbols, n_pages = len(memory.entries), len(memory.table) // PAGE
+    ring_size = RING_PER_PAGE * n_pages
     if not (
         _is_within(numbers, 0, n_pages - 1)
         and _are_pages(pages, lengths, n_symbols)
-        and _is_within(history, 0, n_symbols - 1)
-        and _is_within(heads[0], 0, HEADS - 1)
-        and _is_within(heads[1], 0, RING)
-        and _is_state(state, n_symbols)
-        and weights[layout.ADJUSTMENTS :].reshape(-1, layout.ROW_SIZE)[:, -1].min() >= 0  # how often each was used
+        and _is_within(_unpacked(history, _tokens_per_word(memory)), 0, n_symbols - 1)
+        and _is_within(heads[0], 0, len(all_heads) - 1)
+        and _is_within(heads[1], 0, ring_size)
+        and _is_state(state, n_symbols, ring_size)
+        and _are_weights(weights)
     ):
         raise ValueError(OUT_OF_RANGE)
     memory.table.reshape(-1, PAGE)[numbers] = pages
-    memory.history[: len(history)] = history
-    memory.history[RING + heads[0]] = heads[1]
+    ring[: len(history)] = history
+    all_heads[heads[0]] = heads[1]
     memory.weights[:], memory.state[:] = weights, state
+
+
+def load_first_weights(memory: MemoryArrays, weights: F32) -> None:
+    """Write the weights that a new memory begins with. Raises ValueError, with nothing changed, if they do not fit."""
+    if weights.dtype != memory.weights.dtype:
+        raise ValueError(OTHER_TYPES)
+    if weights.shape != memory.weights.shape:
+        raise ValueError(OTHER_SHAPE)
+    if not _are_weights(weights):
+        raise ValueError(OUT_OF_RANGE)
+    memory.weights[:] = weights
+
+
+def _are_weights(weights: F32) -> bool:
+    """Whether these can be weights: a row of adjustments was used at least 0 times."""
+    return bool(weights[layout.ADJUSTMENTS :].reshape(-1, layout.ROW_SIZE)[:, -1].min() >= 0)
+
+
+def _tokens_per_word(memory: MemoryArrays) -> int:
+    return 4 if len(memory.entries) <= BYTE_SYMBOLS else 2
+
+
+def _ring_and_heads(memory: MemoryArrays) -> tuple[I32, I32]:
+    """Views of the two parts of the history."""
+    n_words = n_ring_words(len(memory.entries), len(memory.table) // PAGE)
+    return memory.history[:n_words], memory.history[n_words:]
+
+
+def _unpacked(words: I32, per_word: int) -> I32:
+    """The tokens of the ring, of which each word holds so many."""
+    width = 32 // per_word
+    return (words[:, None] >> np.arange(0, 32, width, dtype=np.int32)) & np.int32(2**width - 1)
 
 
 def _in_use(lengths: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -101,15 +138,20 @@ def _are_pages(pages: I32, lengths: npt.NDArray[np.uint8], n_symbols: int) -> bo
     )
 
 
-def _is_state(state: I64, n_symbols: int) -> bool:
+def _is_state(state: I64, n_symbols: int, ring_size: int) -> bool:
     """Whether this can be a state. What is not checked here is computed anew before it is used, or is a hash."""
-    sizes = state[[layout.N_SEEN, layout.N_LEARNED, layout.MATCH_LENGTH, layout.FIELD]]
+    matches, lengths, misses, recoveries, tokens = state[layout.MATCH : layout.MATCH_BUCKET].reshape(5, -1)
     return bool(
-        _is_within(sizes, 0, 2**62)
+        _is_within(state[[layout.N_SEEN, layout.N_LEARNED, layout.FIELD, layout.DEPTH]], 0, 2**62)
+        and _is_within(matches, -1, ring_size - 1)
+        and _is_within(lengths, 0, 2**62)
+        and _is_within(recoveries, 0, 2**62)
+        and _is_within(misses, 0, 2**16 - 1)
+        and _is_within(tokens, -1, n_symbols - 1)
+        and _is_within(state[layout.OPEN : layout.RECENT : 2], 0, layout.N_BRACKETS - 1)
         and _is_within(state[layout.RECENT :], -1, n_symbols - 1)
-        and -1 <= state[layout.MATCH_TOKEN] < n_symbols
-        and -1 <= state[layout.MATCH] < RING
         and 0 <= state[layout.CLASS_HISTORY] < layout.N_CLASS_HISTORIES
+        and 0 <= state[layout.SURPRISALS] < layout.N_SURPRISALS
         and 0 <= state[layout.PREVIOUS_LINE_START] <= state[layout.LINE_START] <= state[layout.N_SEEN]
     )
 

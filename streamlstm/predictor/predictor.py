@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..optim import Optimizer, RMSprop
 from ..vocabulary import Symbol, Symbols, Vocabulary
-from . import saved
+from . import mixing, saved
 from .captured import Captured
 from .sources import KnownTokens, TokenSource
 from .stream import TokenStream
@@ -318,6 +318,13 @@ class StreamPredictor:
         """Forget the context (state and unfinished window); keep the weights and what has been counted."""
         self._stream.reset()
 
+    def learn_mixture(self, texts: Iterable[Symbols]) -> int:
+        """Learn the weights with which the mixture begins, from texts that are each read as a new stream.
+
+        Returns the number of symbols read. Raises ValueError unless it has a memory and has observed nothing yet.
+        """
+        return mixing.learn_mixture(self._stream, self._vocabulary, map(self._vocabulary.encode, texts))
+
     def assisted(self) -> AbstractContextManager[None]:
         """Within this context a second core computes half of each step and update: the same bits in less time.
 
@@ -375,11 +382,12 @@ class StreamPredictor:
         parsed = saved.from_checkpoint(values)
         predictor = cls.from_weights(arrays, parsed.vocabulary, parsed.config, parsed.optimizer, parsed.about)
         stream = predictor._stream
-        saved.load_optimizer(stream.weights.optimizer, stream.layout, arrays, values)
-        if stream.memory is not None and "memory.weights" in arrays:
+        saved.load_optimizer(stream.weights, stream.layout, arrays, values)
+        if stream.memory is not None:
             stream.memory.load_arrays(arrays)
         state, tokens = saved.state_of(stream.layout, arrays), saved.tokens_of(parsed, arrays)
-        stream.start_from(state, tokens, parsed.n_symbols, parsed.learning)
+        bits = saved.bits_of(tokens, len(parsed.vocabulary), arrays)
+        stream.start_from(state, tokens, bits, parsed.n_symbols, parsed.learning)
         return predictor
 
 

@@ -6,13 +6,16 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32
+from ..kernels.descent import FIRST_SUMS
 from ..model import Config, Layout, aligned_zeros
-from ..optim import Optimizer, OptimizerState, optimizer_from
+from ..optim import PROGRESS, Optimizer, optimizer_from
 from ..vocabulary import Tokens, Vocabulary
 from .stream import TokenStream
+from .weights import Weights
 
 
 def to_checkpoint(
@@ -27,10 +30,12 @@ def to_checkpoint(
     for index in range(optimizer.optimizer.n_slots if optimizer.n_steps else 0):
         slot = optimizer.slots[index * layout.size : (index + 1) * layout.size]
         arrays |= {f"optimizer.{index}.{name}": array for name, array in layout.named(slot).items()}
+    if optimizer.n_steps and len(weights.first):
+        arrays |= {f"first.{name}": _narrowed(weight) for name, weight in layout.named(weights.first).items()}
     arrays["h"], arrays["c"] = layout.hidden_state(state)
-    arrays["tokens"] = tokens
-    if memory is not None and (whole or not memory.is_new):
-        arrays |= memory.to_arrays()
+    arrays["tokens"], arrays["bits"] = tokens, tape.stream.bits[: len(tokens)]
+    if memory is not None:
+        arrays |= memory.to_arrays(whole=whole)
     values = {
         "config": asdict(layout.config),
         "vocabulary": vocabulary.describe(),
@@ -40,6 +45,13 @@ def to_checkpoint(
         "about": about,
     }
     return arrays, values
+
+
+def _narrowed(weight: F32) -> npt.NDArray[Any]:
+    """The weight in float16 if that is exact, as it is for the bundled models."""
+    with np.errstate(over="ignore"):
+        narrow = weight.astype(np.float16)
+    return narrow if np.array_equal(narrow.astype(np.float32), weight) else weight
 
 
 class Parsed(NamedTuple):
@@ -62,18 +74,25 @@ def from_checkpoint(values: dict[str, Any]) -> Parsed:
         raise ValueError(f"learning must be true or false, not {learning!r}")
     if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not 0 <= n_symbols < 2**62:
         raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
-    described = {name: value for name, value in dict(values["optimizer"]).items() if name not in ("n_steps", "powers")}
+    described = {name: value for name, value in dict(values["optimizer"]).items() if name not in PROGRESS}
     vocabulary, config = Vocabulary.from_description(values["vocabulary"]), Config(**values["config"])
     return Parsed(vocabulary, config, optimizer_from(described), learning, n_symbols, values["about"])
 
 
-def load_optimizer(optimizer: OptimizerState, layout: Layout, arrays: Arrays, values: dict[str, Any]) -> None:
-    """Take over the progress and the slots of an optimizer."""
-    optimizer.load_state(values["optimizer"]["n_steps"], values["optimizer"]["powers"])
+def load_optimizer(weights: Weights, layout: Layout, arrays: Arrays, values: dict[str, Any]) -> None:
+    """Take over the progress and the slots of an optimizer, and the weights that it pulls back to."""
+    optimizer = weights.optimizer
+    described = values["optimizer"]
+    optimizer.load_state(described["n_steps"], described["powers"], described.get("surprisals", FIRST_SUMS))
     for index in range(optimizer.optimizer.n_slots if optimizer.n_steps else 0):
         prefix = f"optimizer.{index}."
-        named = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-        optimizer.set_slot(index, layout.flat(named))
+        optimizer.set_slot(index, layout.flat(_without_prefix(arrays, prefix)))
+    if optimizer.n_steps and len(weights.first):
+        weights.first[:] = layout.flat(_without_prefix(arrays, "first."))
+
+
+def _without_prefix(arrays: Arrays, prefix: str) -> Arrays:
+    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def state_of(layout: Layout, arrays: Arrays) -> F32:
@@ -96,3 +115,14 @@ def tokens_of(parsed: Parsed, arrays: Arrays) -> Tokens:
     if len(tokens) and not parsed.learning:
         raise ValueError("an unfinished window, though it does not learn")
     return tokens
+
+
+def bits_of(tokens: Tokens, n_tokens: int, arrays: Arrays) -> F32:
+    """The surprisals of the tokens of the unfinished window.
+
+    Version 0.1 did not save them. Then they count as those of a uniform distribution, so that the window is learned.
+    """
+    bits = arrays.get("bits", np.full(len(tokens), n_tokens.bit_length(), dtype=np.float32))
+    if bits.shape != tokens.shape or bits.dtype != np.float32 or not (bits >= 0).all():
+        raise ValueError(f"bits must be {len(tokens)} surprisals in float32, not {bits.dtype} {list(bits.shape)}")
+    return bits

@@ -28,7 +28,7 @@ from ..optim import Optimizer
 from ..vocabulary import Tokens
 from .captured import Captured
 from .sources import TokenSource
-from .tape import LONG_WINDOW, SHORT_WINDOW, Tape, start_state
+from .tape import FROZEN_WINDOW, Tape, start_state
 from .trace import Step
 from .weights import Learner, Weights
 
@@ -54,7 +54,7 @@ class TokenStream:
 
     def __init__(self, layout: Layout, theta: F32, optimizer: Optimizer, memory: Memory | None) -> None:
         self.layout = layout
-        self._forward = native(network.forward)
+        self._forward, self._step = native(network.forward), native(network.step)
         tape = Tape(layout, layout.config.window, learning=True)
         tape.first_state[:] = start_state(layout, theta)
         self._parts = self._refreshed(_Parts(Weights.fresh(theta, optimizer, self), tape, memory))
@@ -95,18 +95,15 @@ class TokenStream:
         """Take the next token, which is not checked; returns its surprisal in bits."""
         weights, tape, memory, helper = self._parts
         started = 0.0 if helper is None else time.perf_counter()
-        stream = tape.stream
-        at = stream.position.item(FILLED)
-        if at == tape.window:
-            weights, tape, memory, helper = self._begin_window(token, 1)
-            stream, at = tape.stream, 0
-        stream.tokens[at] = token
-        self._forward(weights.theta, stream, at, 1, 1)
+        bits: float = self._step(weights.theta, tape.stream, token)
+        if bits < 0:  # the window is full
+            weights, tape, memory, helper = self._begin_window(token)
+            bits = self._step(weights.theta, tape.stream, token)
         if memory is not None:
-            memory.remember(stream, at, 1, tape.learning)
+            bits = memory.remember_next(tape.stream, tape.learning)
         if helper is not None:
             helper.add_work(started)
-        return stream.bits.item(at)
+        return bits
 
     def steps(self, source: TokenSource, n: int) -> Iterator[Step]:
         """Observe up to n tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
@@ -116,12 +113,11 @@ class TokenStream:
         """
         done = 0
         while done < n:
-            self._make_room(n - done)
             parts = self._parts
             started = 0.0 if parts.helper is None else time.perf_counter()
             at = parts.tape.filled
             if at == parts.tape.window:
-                parts, at = self._begin_window(source.peek(parts.weights, parts.tape), n - done), 0
+                parts, at = self._begin_window(source.peek(parts.weights, parts.tape)), 0
             weights, tape, memory, helper = parts
             end = min(tape.window, at + n - done)
             source.prepare(weights, tape, at, end - at)
@@ -135,8 +131,11 @@ class TokenStream:
                 done, at = done + count, at + count
                 started = 0.0 if helper is None else time.perf_counter()
 
-    def start_from(self, state: F32, tokens: Tokens, n_symbols: int, learning: bool) -> None:
-        """Go to where a window began with a state and has taken these tokens, after `n_symbols` tokens in all."""
+    def start_from(self, state: F32, tokens: Tokens, bits: F32, n_symbols: int, learning: bool) -> None:
+        """Go to where a window began with a state and has taken these tokens, after `n_symbols` tokens in all.
+
+        bits  the surprisals of these tokens; those of a mixture cannot be computed again
+        """
         parts = self._parts
         window = self.layout.config.window if learning else 0
         tape = Tape.beginning_with(state, n_symbols - len(tokens), self.layout, window, learning)
@@ -144,13 +143,14 @@ class TokenStream:
         self._forward(parts.weights.theta, tape.stream, 0, 0, 1)  # the distribution of the state
         if len(tokens):
             self._forward(parts.weights.theta, tape.stream, 0, len(tokens), 1)
+        tape.stream.bits[: len(tokens)] = bits
         tape.stream.position[FILLED] = len(tokens)
         self._parts = self._refreshed(parts._replace(tape=tape))
 
     def fork(self, learning: bool | None = None) -> TokenStream:
         """An independent copy, which learns if this one does or as `learning` says."""
         parts, twin = self._parts, object.__new__(TokenStream)
-        twin.layout, twin._forward = self.layout, self._forward
+        twin.layout, twin._forward, twin._step = self.layout, self._forward, self._step
         parts.weights.share_with(twin)
         memory = parts.memory.fork() if parts.memory is not None else None
         is_alike = learning is None or learning == self.learning
@@ -198,32 +198,30 @@ class TokenStream:
             parts.memory.mix(parts.tape.stream, parts.tape.filled)
         return parts
 
-    def _begin_window(self, next_token: int, n: int) -> _Parts:
-        """The tape is full: learn from it if `learning`, and begin the next window, before n more tokens are read."""
+    def _begin_window(self, next_token: int) -> _Parts:
+        """The tape is full: learn from it if `learning`, and begin the next window.
+
+        It does not learn from a window that was predicted well: that would cost time and change little.
+        """
         parts = self._parts
         if parts.tape.learning:
-            if parts.weights.is_shared:
-                parts = self._own_weights()
-            learner = Learner(self.layout, parts.tape.window) if parts.helper is None else parts.helper.learner
-            parts.weights.update(parts.tape, next_token, learner)
-        elif parts.tape.window == self._frozen_window(n):
+            if not parts.weights.skip(parts.tape):
+                parts = self._learn(next_token)
+        elif parts.tape.window:
             parts.tape.restart()
         else:
-            self._parts = parts = parts._replace(tape=self._new_tape(False, self._frozen_window(n)))
+            self._parts = parts = parts._replace(tape=self._new_tape(False, FROZEN_WINDOW))
         if parts.helper is not None:
             self._publish_arrays(parts)
             parts.helper.window_done()
         return parts
 
-    def _frozen_window(self, n: int) -> int:
-        """The window of a stream that does not learn and is about to read n tokens."""
-        return LONG_WINDOW if n > SHORT_WINDOW or self._parts.helper is not None else SHORT_WINDOW
-
-    def _make_room(self, n: int) -> None:
-        """Give a frozen predictor that is about to read a block a tape that takes more of it at once."""
-        tape = self._parts.tape
-        if not tape.learning and tape.window < min(n, self._frozen_window(n)):
-            self._parts = self._parts._replace(tape=self._new_tape(False, self._frozen_window(n)))
+    def _learn(self, next_token: int) -> _Parts:
+        """Update the weights by the gradient of the window, with weights of its own."""
+        parts = self._own_weights() if self._parts.weights.is_shared else self._parts
+        learner = Learner(self.layout, parts.tape.window) if parts.helper is None else parts.helper.learner
+        parts.weights.update(parts.tape, next_token, learner)
+        return parts
 
     def _new_tape(self, learning: bool, window: int = 0, *, assisted: bool | None = None) -> Tape:
         """A tape whose window begins where the stream stands now; if it does not learn, of `window` symbols."""
@@ -280,4 +278,5 @@ class TokenStream:
         weights, tape, _, helper = parts
         if helper is not None and helper.layout is not tape.stream.layout:
             learner = helper.learner
-            helper.set_arrays(weights.theta, tape.stream, learner.gradient, weights.optimizer.slots, learner.hyper)
+            arrays = weights.theta, weights.first, weights.optimizer.slots
+            helper.set_arrays(tape.stream, *arrays, learner.gradient, learner.hyper)

@@ -8,13 +8,10 @@ from ..kernels import network
 from ..kernels.arrays import BASE, F32, FILLED, I32, I64, PENDING, POSITION, Stream
 from ..kernels.jit import native
 from ..kernels.second_core import with_marks
-from ..model import Layout, aligned_zeros
+from ..model import Layout, aligned_empty, aligned_zeros
 
-SHORT_WINDOW, LONG_WINDOW = 8, 32
-"""How many symbols the tape of a predictor that does not learn takes.
-
-A short tape stays in the cache. A long one lets a block of symbols share the reading of the weights.
-"""
+FROZEN_WINDOW = 32
+"""How many symbols fill the tape of a predictor that does not learn; a block of them shares one reading of theta."""
 
 
 def start_state(layout: Layout, theta: F32) -> F32:
@@ -38,19 +35,20 @@ class Tape:
     learning  whether the records hold the gates of every layer, for `gradient.backward`
     batch     parallel streams
 
-    `stream` has the arrays; see `kernels.arrays.Stream`.
+    `stream` has the arrays; see `kernels.arrays.Stream`. The window begins with the zero state.
     """
 
     def __init__(self, layout: Layout, window: int, learning: bool, *, batch: int = 1) -> None:
         self.layout, self.window, self.learning, self.batch = layout, window, learning, batch
         self.record = layout.record(learning)
         self.stream = Stream(
-            tape=aligned_zeros((window + 1 + learning) * batch * self.record),
+            tape=aligned_empty((window + 1 + learning) * batch * self.record),
             tokens=np.zeros((window + 1) * batch, dtype=np.int32),
             bits=np.zeros((window + 1) * batch, dtype=np.float32),
             layout=layout.describe(learning, batch),
             position=np.zeros(POSITION, dtype=np.int64),
         )
+        self.stream.tape[: batch * self.record] = 0
 
     @classmethod
     def beginning_with(cls, state: F32, n_symbols: int, layout: Layout, window: int, learning: bool) -> Tape:

@@ -8,11 +8,15 @@ import numpy as np
 
 from ..kernels import gradient, network
 from ..kernels.arrays import F32, Gradient
-from ..kernels.descent import N_HYPER
+from ..kernels.descent import BITS, N_HYPER, NETWORK_BITS
 from ..kernels.jit import native
+from ..kernels.surprise import skip, surprisal_ratio
 from ..model import Layout, aligned_copy, aligned_empty, aligned_zeros
 from ..optim import Optimizer, OptimizerState
 from .tape import Tape
+
+RATIO_WITHOUT_MEMORY = 0.8
+"""What the ratio of surprisals counts as where there is none; see `Optimizer.repetition`."""
 
 
 class Learner:
@@ -31,17 +35,19 @@ class Weights:
     """theta and the optimizer's state.
 
     theta      float32 [P], see `network`
+    first      float32 [P], what theta was before it learned, if the optimizer pulls back to it; else empty
     optimizer  the optimizer's state, with slots of the same size
     """
 
-    def __init__(self, theta: F32, optimizer: OptimizerState, holder: object) -> None:
-        self.theta, self.optimizer = theta, optimizer
+    def __init__(self, theta: F32, first: F32, optimizer: OptimizerState, holder: object) -> None:
+        self.theta, self.first, self.optimizer = theta, first, optimizer
         self._holders: WeakSet[object] = WeakSet([holder])
 
     @classmethod
     def fresh(cls, theta: F32, optimizer: Optimizer, holder: object) -> Weights:
         """Weights that have not learned yet, held by one predictor."""
-        return cls(theta, OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * len(theta))), holder)
+        first = aligned_copy(theta if optimizer.pull_back else theta[:0])
+        return cls(theta, first, OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * len(theta))), holder)
 
     @property
     def is_shared(self) -> bool:
@@ -54,11 +60,19 @@ class Weights:
 
     def copy(self, holder: object) -> Weights:
         """A copy that a predictor holds alone; it must call `release` on these once it uses the copy."""
-        return Weights(aligned_copy(self.theta), self.optimizer.copy(), holder)
+        return Weights(aligned_copy(self.theta), self.first, self.optimizer.copy(), holder)
 
     def release(self, holder: object) -> None:
         """A predictor does not hold them any more."""
         self._holders.discard(holder)
+
+    def skip(self, tape: Tape) -> bool:
+        """Begin a new window of the tape without learning from this one, if it was predicted well enough.
+
+        Returns whether it did; see `Optimizer.skip_below`.
+        """
+        below = self.optimizer.optimizer.skip_below
+        return bool(below) and bool(native(skip)(tape.stream, float(below)))
 
     def update(self, tape: Tape, next_token: int, learner: Learner) -> None:
         """One step down the gradient of the window's predictions; the tape then begins a new window.
@@ -70,6 +84,16 @@ class Weights:
         if tape.has_pending_update:  # an interrupted one has used up the records: they are made again
             native(network.forward)(self.theta, stream, 0, window, 1)
         stream.tokens[window] = next_token
+        lr = self._learning_rate(tape, learner.hyper)
         native(gradient.backward)(self.theta, learner.gradient, stream, window, 1)
-        lr = self.optimizer.optimizer.lr_after(self.optimizer.n_steps * window)
-        self.optimizer.step(self.theta, learner.gradient, stream, window, lr, hyper=learner.hyper)
+        self.optimizer.step(self.theta, learner.gradient, stream, window, lr, hyper=learner.hyper, first=self.first)
+
+    def _learning_rate(self, tape: Tape, hyper: F32) -> float:
+        """The learning rate of this update; writes the surprisals of the window to hyper."""
+        state, optimizer = self.optimizer, self.optimizer.optimizer
+        lr = optimizer.lr_after(state.n_steps * tape.window)
+        hyper[NETWORK_BITS] = hyper[BITS] = 0
+        ratio = RATIO_WITHOUT_MEMORY
+        if optimizer.repetition and tape.layout.config.memory:
+            ratio = native(surprisal_ratio)(tape.stream, hyper, state.progress)
+        return lr * optimizer.lr_factor(ratio)

@@ -1,4 +1,4 @@
-"""The kernels' arithmetic in NumPy: elementary functions, and sums in a fixed order.
+"""The kernels' arithmetic in NumPy: elementary functions, sums in a fixed order, and hashes.
 
 In float32 each operation is that of the kernels, so the results are equal bit for bit. In float64 the functions are
 NumPy's own.
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ..memory.counts import HASH_FACTOR, HASH_MASK
 
 Array = npt.NDArray[Any]
 f32 = np.float32
@@ -121,3 +123,11 @@ def ln(x: Array) -> Array:
     """ln x of positive normal float32 numbers."""
     power, mantissa = split(x)
     return power * f32(0.69314718) + ln_near_one(mantissa - f32(1))
+
+
+def combine(h: int, *numbers: int) -> int:
+    """The hash of a context extended by some numbers."""
+    for x in numbers:
+        h = ((h ^ (x + 1)) * HASH_FACTOR) & HASH_MASK
+        h ^= h >> 29
+    return h

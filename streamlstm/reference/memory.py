@@ -13,8 +13,9 @@ from ..memory import experts as e
 from ..memory import layout as at
 from ..memory import mixture as m
 from ..memory.counts import MAX_ENTRIES, MAX_PRIORITY, MAX_RUN
-from .arithmetic import Array, exp, in_order, ln, tree
-from .text import Text, combine
+from .arithmetic import Array, combine, exp, in_order, ln, log2, tree
+from .matches import Match
+from .text import Text
 
 f32 = np.float32
 ONE = f32(1)
@@ -86,15 +87,16 @@ class ReferenceMemory:
     """The experts and their mixture. `weights` is the memory's array, whose parts `memory.layout` explains."""
 
     def __init__(self, weights: Array, char_classes: Array, n_pages: int, C: int) -> None:
-        self.V, self.C, self.counts, self.text = len(char_classes), C, Counts(n_pages), Text(char_classes)
+        self.V, self.C, self.counts, self.text = len(char_classes), C, Counts(n_pages), Text(char_classes, n_pages)
         edges = (at.EXPERT_WEIGHTS, at.MATCH_WEIGHTS, at.LATEST_WEIGHTS, at.CURVATURE, at.INVERSE_CURVATURE)
         parts = np.split(weights.copy(), [*edges, at.ADJUSTMENTS])
         self.backoff_logits = parts[0].reshape(at.N_ORDERS, at.COUNT_BUCKETS)
         self.expert_weights = parts[1].reshape(at.N_EXPERTS, at.EXPERT_BUCKETS)
-        self.match_weights = parts[2].reshape(at.MATCH_DISTANCES, at.MATCH_BUCKETS)
+        self.match_weights = parts[2].reshape(at.N_MATCHES, at.MATCH_DISTANCES, at.MATCH_BUCKETS)
         self.latest_weights = parts[3].reshape(at.N_CONTEXTS - 1, at.LATEST_BUCKETS)
         self.curvature, self.inverse = (part.reshape(at.N_EXPERTS, at.N_EXPERTS) for part in parts[4:6])
         self.adjustments = parts[6].reshape(-1, at.ROW_SIZE)
+        self.surprisals = 0  # how surprising the last four symbols were, in four steps each
 
     def weights(self) -> Array:
         """What has been learned, as the memory's array."""
@@ -102,17 +104,20 @@ class ReferenceMemory:
         return np.concatenate([p.ravel() for p in [*parts, self.curvature, self.inverse, self.adjustments]])
 
     def predict(self, network: Array) -> Array:
-        """The mixture's distribution [C], from the network's [C]."""
+        """The mixture's distribution [C], from the network's [C]: the same as long as nothing was learned."""
         self.look_up()
         self.set_distributions()
         self.logs = [ln(P + m.TINY) for P in [*self.P[1:], network]]
         self.set_buckets(network)
+        if not self.text.seen:
+            self.p = network.copy()
+            return self.p
         z = np.zeros(self.C, f32)
         for k in self.active():
             added = [self.adjustments[row, k] for row in self.rows]
             z = z + self.logs[k] * in_order([self.expert_weights[k, self.buckets[k]], *added])
-        if self.text.match_token >= 0:
-            z[self.text.match_token] += self.match_weights[self.match_bucket]
+        for bucket, token in self.matches:
+            z[token] += self.match_weights[bucket]
         for place, token in self.latest:
             z[token] += self.latest_weights[place]
         powers = exp(z - z[: self.V].max())
@@ -162,8 +167,16 @@ class ReferenceMemory:
             self.buckets[at.LONGEST_ORDER - 1] = at.COUNT_BUCKETS + longest
         nats = -tree(in_order((network * self.logs[-1]).reshape(-1, 128)))
         self.buckets.append((longest * 2 + is_certain) * 12 + max(0, min(11, int(nats * f32(3)))))
-        length = text.match_length if text.match_length < 16 else min(16 + (text.match_length - 16) // 8, 31)
-        self.match_bucket = text.match_distance(), length * 2 + is_certain
+
+        def is_better(match: Match) -> bool:
+            return match.is_robust or (is_certain == 1 and match.misses == 0)
+
+        self.matches = [
+            ((n, text.match_distance(match), match.strength * 2 + is_better(match)), match.token)
+            for n, match in enumerate(text.history.matches)
+            if match.token >= 0
+        ]
+        bracket, _ = text.brackets.innermost
         extras = sum(n > 0 for n in known[at.N_ORDERS :])
         self.rows = [
             at.FIELD_ROWS + min(text.field, at.N_FIELDS - 1),
@@ -171,7 +184,19 @@ class ReferenceMemory:
             at.KNOWN_ROWS + longest * (at.N_CONTEXTS - at.N_ORDERS + 1) + extras,
             at.CLASS_ROWS + text.class_history,
             at.SYMBOL_ROWS + 1 + text.last(1),
+            at.AGE_ROWS + min(len(text.seen).bit_length(), at.N_AGES - 1),
+            at.SURPRISAL_ROWS + self.surprisals,
+            at.BRACKET_ROWS + (bracket * 4 + min(text.brackets.depth, 3)) * 8 + text.class_history % 8,
+            at.MATCH_ROWS + self.match_row(longest),
         ]
+
+    def match_row(self, longest: int) -> int:
+        """What the first match tells: how strong it is, and whether the longest order expects the same; 0 for none."""
+        for match in self.text.history.matches:
+            if match.token >= 0:
+                expected = [token for (k, _), token in self.latest if k == longest - 1]
+                return 1 + match.strength * 2 + (expected == [match.token])
+        return 0
 
     def active(self) -> list[int]:
         """The experts that have a prediction."""
@@ -179,13 +204,10 @@ class ReferenceMemory:
 
     def observe(self, token: int) -> None:
         """Learn from the symbol after `predict`: first the weights, then the counts."""
-        self.update_weights(token)
-        if self.text.match_token >= 0:
-            hit = f32(self.text.match_token == token)
-            self.match_weights[self.match_bucket] += m.MATCH_RATE * (hit - self.p[self.text.match_token])
-        for place, latest in self.latest:
-            self.latest_weights[place] += m.LATEST_RATE * (f32(latest == token) - self.p[latest])
-        self.update_backoff(token)
+        if self.text.seen:
+            self.learn_weights(token)
+        bits = -log2(self.p[[token]])[0]
+        self.surprisals = (self.surprisals * 4 + sum(bits >= step for step in (0.25, 1.5, 4))) % at.N_SURPRISALS
         for order in range(at.LONGEST_ORDER, -1, -1):
             if self.counts.add(self.hashes[order], token, e.ORDER_LIMIT):
                 break
@@ -193,12 +215,20 @@ class ReferenceMemory:
             self.counts.add(h, token, e.EXTRA_LIMIT)
         self.text.advance(token)
 
+    def learn_weights(self, token: int) -> None:
+        """One step of all that the mixture learns, up ln p(token)."""
+        self.update_weights(token)
+        for bucket, expected in self.matches:
+            self.match_weights[bucket] += m.MATCH_RATE * (f32(expected == token) - self.p[expected])
+        for place, latest in self.latest:
+            self.latest_weights[place] += m.LATEST_RATE * (f32(latest == token) - self.p[latest])
+        self.update_backoff(token)
+
     def update_weights(self, token: int) -> None:
         """A Newton step of the mixing weights, up ln p(token)."""
         g, active = np.zeros(at.N_EXPERTS, f32), self.active()
         for k in active:
-            slope = self.logs[k][token] - tree(in_order((self.p * self.logs[k]).reshape(-1, 128)))
-            g[k] = min(max(slope, -m.MAX_SLOPE), m.MAX_SLOPE)
+            g[k] = self.logs[k][token] - tree(in_order((self.p * self.logs[k]).reshape(-1, 128)))
         self.curvature += (g * g[:, None] - self.curvature) * m.CURVATURE_RATE
         step = in_order([self.inverse[k] * g[k] for k in range(at.N_EXPERTS)])
         if len(self.text.seen) % m.NEWTON_EVERY == 0:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .arithmetic import Array, add_product, dot, exp, in_order, reciprocal_root, sigmoid, tanh, tree
 
-HYPER = ("lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2", "epsilon", "correct1", "correct2")
+HYPER = ("lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2", "epsilon", "correct1", "correct2", "pull")
 Weights = dict[tuple[str, int], Array]
 """Matrices and biases by name and layer: ("recurrent", 0), …"""
 
@@ -36,6 +36,7 @@ class Reference:
         self.weights: Weights = {
             name: part.reshape(shapes[name]).astype(dtype) for name, part in zip(shapes, parts, strict=True)
         }
+        self.first = {name: weight.copy() for name, weight in self.weights.items()}
         self.V, self.L, self.dtype = V, L, dtype
         self.h: Array = np.zeros((L, H), dtype)
         self.c: Array = np.zeros((L, H), dtype)
@@ -110,13 +111,20 @@ class Reference:
         self.tape = []
         return {name: grad[name] for name in w}
 
+    def skips(self, bits: list[Array], below: float) -> bool:
+        """Whether the window is not learned, because the mean of its surprisals is below this; then clears the tape."""
+        well_predicted = bool(in_order(bits) < self.dtype(below) * self.dtype(len(bits)))
+        self.tape = [] if well_predicted else self.tape
+        return well_predicted
+
     def descend(self, grad: Weights, slots: list[Weights], hyper: dict[str, float], scale: float, clip: float) -> None:
         """One step of SGD (β₂ = 0), RMSprop (β₁ = 0) or Adam down the gradient scale·grad, clipped to the norm `clip`.
 
         slots  the means m and v of the gradient and of its square, updated
         hyper  the values that `HYPER` names; correct1 and correct2 are the bias corrections 1 / (1 - βᵏ)
 
-        Rows of tables without a gradient, and their slots, do not change.
+        Each weight also goes back a part `pull` of the distance that it had to its first value. Rows of tables without
+        a gradient, and their slots, do not change.
         """
         dense = [name for name in grad if name[0] != "table"]
         layers, output = ([grad[name].ravel() for name in dense if ("output" in name[0]) is on] for on in (False, True))
@@ -125,7 +133,7 @@ class Reference:
         to, one = self.dtype, self.dtype(1)
         norm = to(scale) * np.sqrt(in_order([tree(in_order((part * part).reshape(-1, 128))) for part in parts]))
         scale = to(scale) * (to(clip) / norm) if norm > clip else to(scale)
-        lr, lr_candidate, lr_output, l2, b1, b2, epsilon, c1, c2 = (to(hyper[key]) for key in HYPER)
+        lr, lr_candidate, lr_output, l2, b1, b2, epsilon, c1, c2, pull = (to(hyper[key]) for key in HYPER)
         for name, w in self.weights.items():
             rate = np.full(w.shape[-1], lr_output if "output" in name[0] else lr)
             if "output" not in name[0]:
@@ -137,8 +145,9 @@ class Reference:
             v[used] = b2 * v[used] + (one - b2) * (g * g)
             x = v[used] * c2
             if b2 and b1:
-                w[used] -= rate * (m[used] * c1) / (np.sqrt(x) + epsilon)
+                step = rate * (m[used] * c1) / (np.sqrt(x) + epsilon)
             elif b2:
-                w[used] -= rate * g * reciprocal_root(x + epsilon * epsilon)
+                step = rate * g * reciprocal_root(x + epsilon * epsilon)
             else:
-                w[used] -= rate * m[used]
+                step = rate * m[used]
+            w[used] = w[used] - step + pull * (self.first[name][used] - w[used])

@@ -4,33 +4,22 @@ from itertools import accumulate
 
 from ..memory import contexts as c
 from ..memory import layout as at
-from ..memory.counts import HASH_FACTOR, HASH_MASK
-from .arithmetic import Array
-
-
-def combine(h: int, *numbers: int) -> int:
-    """The hash of a context extended by some numbers."""
-    for x in numbers:
-        h = ((h ^ (x + 1)) * HASH_FACTOR) & HASH_MASK
-        h ^= h >> 29
-    return h
+from .arithmetic import Array, combine
+from .brackets import Brackets
+from .matches import Match, Matches
 
 
 class Text:
-    """The symbols seen so far, cut into words, fields and lines.
+    """The symbols seen so far, cut into words, fields and lines, and the earlier places that resemble its end."""
 
-    The match is the position after an earlier occurrence of the last symbols: it predicts the symbol there.
-    """
-
-    def __init__(self, char_classes: Array) -> None:
+    def __init__(self, char_classes: Array, n_pages: int) -> None:
         self.char_classes = char_classes
         self.seen: list[int] = []
         self.word = self.previous_word = self.word_minus_2 = 0  # hashes
         self.line_start = self.previous_line_start = self.class_history = 0
         self.field = self.field_text = self.field_shape = 0  # its number; hashes
         self.fields_above = [0] * at.N_FIELDS
-        self.heads: dict[int, int] = {}
-        self.match, self.match_length, self.match_token = -1, 0, -1
+        self.history, self.brackets = Matches(n_pages), Brackets()
 
     @property
     def column(self) -> int:
@@ -51,7 +40,7 @@ class Text:
         return [
             *orders,
             combine(2 * c.FAMILY, self.word, self.previous_word),
-            combine(3 * c.FAMILY, self.last(2), self.last(3), above),
+            combine(3 * c.FAMILY, *self.brackets.innermost, self.word, self.last(1)),
             combine(4 * c.FAMILY, above, self.last(1)),
             combine(5 * c.FAMILY, self.word),
             combine(6 * c.FAMILY, self.field, self.field_shape),
@@ -63,7 +52,9 @@ class Text:
 
     def advance(self, token: int) -> None:
         """Append a token: it continues, begins or ends a word, a field and a line."""
-        letter, char_class = divmod(int(self.char_classes[token]), 16)
+        code, char_class = divmod(int(self.char_classes[token]), 16)
+        bracket, letter = divmod(code, c.LETTERS)
+        self.brackets.follow(bracket, self.word, self.previous_word)
         self.seen.append(token)
         self.class_history = (self.class_history * 8 + char_class) % at.N_CLASS_HISTORIES
         if letter:
@@ -78,23 +69,9 @@ class Text:
             self.field, self.field_text, self.field_shape = self.field + 1, 0, 0
         if char_class == c.NEWLINE:
             self.previous_line_start, self.line_start, self.field = self.line_start, len(self.seen), 0
-        self.follow_match(token)
+        self.history.follow(token, self.last)
 
-    def follow_match(self, token: int) -> None:
-        """The match continues if it predicted the token; else the last occurrence of the last symbols is tried."""
-        hit = self.match_token == token
-        self.match, self.match_length = self.match + 1 if hit else -1, self.match_length + hit
-        last_symbols = combine(c.FAMILY, *map(self.last, range(1, c.MATCH_ORDER + 1)))
-        head = (combine(9 * c.FAMILY, last_symbols) >> 31) % c.HEADS
-        if self.match < 0 and head in self.heads:
-            end, length = self.heads[head], 0
-            while length < min(c.MAX_CHECKED, end) and self.seen[end - 1 - length] == self.last(length + 1):
-                length += 1
-            if length >= c.MATCH_ORDER:
-                self.match, self.match_length = end, length
-        self.heads[head] = len(self.seen)
-        self.match_token = self.seen[self.match] if self.match >= 0 else -1
-
-    def match_distance(self) -> int:
-        """0 if the match is in this line, 1 if it is in the previous one, else 2."""
-        return 0 if self.match >= self.line_start else 1 if self.match >= self.previous_line_start else 2
+    def match_distance(self, match: Match) -> int:
+        """0 if a match is in this line, 1 if it is in the previous one, else 2."""
+        back = (len(self.seen) - match.position) % len(self.history.ring)
+        return 0 if back <= self.column else 1 if back <= len(self.seen) - self.previous_line_start else 2

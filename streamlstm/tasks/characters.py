@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import codecs
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
+from ..kernels.arrays import F64
 from ..predictor import KnownTokens, StreamPredictor, Trace, TraceRecorder
 from ..vocabulary import Symbols, Tokens, Vocabulary
 from .units import byte_widths, code_points, readable
 
 BYTES_ID = 0x110000
 """The first id above all code points."""
+
+N_CHARACTERS = 0x110000
+"""More than there are characters."""
 
 _ESCAPE = 0xDC00
 """What `surrogateescape` adds to a byte that is not valid UTF-8."""
@@ -29,6 +34,7 @@ _LEADS = range(0xC2, 0xF5)
 
 _IS_LEAD = np.isin(np.arange(256), _LEADS).astype(np.uint8)
 
+_STARTS = [*range(0x80), *_LEADS]
 _ANY = range(0x80, 0xC0)
 _CONTINUATIONS = {0xE0: range(0xA0, 0xC0), 0xED: range(0x80, 0xA0), 0xF0: range(0x90, 0xC0), 0xF4: range(0x80, 0x90)}
 """The second bytes that a first byte allows, where not all of 80 to BF: overlong forms and surrogates are invalid."""
@@ -75,24 +81,105 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
     """
     if k < 1 or predictor.vocabulary.characters is not None:
         return predictor.top(k)
+    return list(islice(((_decoded(prefix), chance) for prefix, chance in _best_first(predictor, k)), k))
+
+
+def likely_characters(predictor: StreamPredictor, k: int, mass: float, least: float) -> tuple[list[str], F64]:
+    """The most probable next characters and their probabilities, float64 [n]: at least one, at most k.
+
+    mass   stop when their probabilities sum to this share of those of all characters
+    least  leave out those that are less probable than this, unless all are
+
+    Only characters: bytes that are not valid UTF-8 are left out. The predictor must be between two characters.
+
+    >>> from streamlstm import StreamPredictor
+    >>> predictor = StreamPredictor()
+    >>> _ = predictor.observe_many("né" * 200)
+    >>> likely_characters(predictor, k=5, mass=0.5, least=0)[0]
+    ['n']
+    """
+    if predictor.vocabulary.characters is not None:
+        p = predictor.predict().astype(np.float64)
+        order = np.argsort(-p, kind="stable")
+        kept = max(1, min(k, int(np.searchsorted(np.cumsum(p[order]), mass)) + 1, int((p >= least).sum())))
+        return [predictor.vocabulary.characters[token] for token in order[:kept]], p[order[:kept]]
+    found: list[str] = []
+    chances: list[float] = []
+    missing = mass * float(predictor.distribution[_STARTS].sum(dtype=np.float64))
+    for prefix, chance in _best_first(predictor, N_CHARACTERS, least):
+        symbol = _decoded(prefix)
+        if isinstance(symbol, str):
+            found.append(symbol)
+            chances.append(chance)
+            missing -= chance
+            if len(found) == k or missing <= 0:
+                break
+    return (found, np.array(chances)) if found else likely_characters(predictor, 1, 1.0, 0.0)
+
+
+def next_bytes(prefix: bytes) -> Sequence[int]:
+    r"""The bytes that may follow the first bytes of a character of UTF-8; none if it is complete.
+
+    >>> [len(next_bytes(prefix)) for prefix in (b"", b"\xf0", b"\xf0\x9f\x98", b"a")]
+    [179, 48, 64, 0]
+    """
+    if not prefix:
+        return _STARTS
+    first = prefix[0]
+    if len(prefix) > (first >= 0xC2) + (first >= 0xE0) + (first >= 0xF0):
+        return ()
+    return _CONTINUATIONS.get(first, _ANY) if len(prefix) == 1 else _ANY
+
+
+def _best_first(predictor: StreamPredictor, k: int, least: float = 0.0) -> Iterator[tuple[bytes, float]]:
+    """The next characters with their probabilities, the most probable first.
+
+    The best k of them that have a probability of at least `least`, and maybe others. Among them are what is no
+    character: a byte that cannot begin one, or the first bytes of an incomplete one.
+    """
     root = predictor.fork(learning=False)
     chances = root.predict().astype(np.float64)
     best = np.sort(np.delete(chances, _LEADS))[-k:].tolist()  # the chances of the best k symbols found so far
-    bound = best[0] if len(best) == k else 0.0
+    bound = max(best[0], least) if len(best) == k else least
     heap = [(-float(chances[b]), bytes([b]), root if b in _LEADS else None) for b in np.flatnonzero(chances >= bound)]
     heapq.heapify(heap)
-    found: list[tuple[str | bytes, float]] = []
-    while heap and len(found) < k:
+    while heap:
         chance, prefix, before = heapq.heappop(heap)
         if before is None:
-            found.append((_decoded(prefix), -chance))
+            yield prefix, -chance
             continue
         branches = _branches(prefix, -chance, before, k, bound)
         best = sorted([*best, *(-chance for chance, _, node in branches if node is None)])[-k:]
-        bound = best[0] if len(best) == k else 0.0
+        bound = max(best[0], least) if len(best) == k else least
         for branch in branches:
             heapq.heappush(heap, branch)
-    return found
+
+
+def character_chances(predictor: StreamPredictor, least: float = 1e-5) -> F64:
+    """The probabilities of the next characters, float64 [n], in no particular order; they sum to 1. Changes nothing.
+
+    least  the characters with the same first bytes count as one if these bytes are less probable than this
+
+    With a text vocabulary these are the probabilities of the symbols. The predictor must be between two characters.
+
+    >>> from streamlstm import StreamPredictor
+    >>> len(character_chances(StreamPredictor(), least=0.1))
+    256
+    """
+    chances = predictor.predict().astype(np.float64)
+    if predictor.vocabulary.characters is not None:
+        return chances
+    is_open = (_IS_LEAD == 1) & (chances >= least)
+    root = predictor.fork(learning=False)
+    unfinished = [(bytes([byte]), float(chances[byte]), root) for byte in np.flatnonzero(is_open).tolist()]
+    found = chances[~is_open].tolist()
+    while unfinished:
+        for chance, prefix, node in _branches(*unfinished.pop(), k=64, bound=0.0):
+            if node is None or -chance < least:
+                found.append(-chance)
+            else:
+                unfinished.append((prefix, -chance, node))
+    return np.array(found)
 
 
 def _branches(
@@ -107,15 +194,14 @@ def _branches(
     """
     node = before.fork()
     node.observe_token(prefix[-1])
-    following = _CONTINUATIONS.get(prefix[0], _ANY) if len(prefix) == 1 else _ANY
-    chances = chance * node.distribution[following.start : following.stop].astype(np.float64)
-    is_whole = len(prefix) == 1 + (prefix[0] >= 0xE0) + (prefix[0] >= 0xF0)
+    following = next_bytes(prefix)
+    chances = chance * node.distribution[following[0] : following[-1] + 1].astype(np.float64)
+    is_whole = not next_bytes(prefix + bytes([following[0]]))
     likely = np.flatnonzero(chances >= bound)
     if is_whole and len(likely) > k:
         likely = likely[np.argsort(-chances[likely], kind="stable")[:k]]
     branches: list[tuple[float, bytes, StreamPredictor | None]] = [
-        (-float(chances[at]), prefix + bytes([following.start + at]), None if is_whole else node)
-        for at in likely.tolist()
+        (-float(chances[at]), prefix + bytes([following[at]]), None if is_whole else node) for at in likely.tolist()
     ]
     incomplete = chance - float(chances.sum())
     return [*branches, (-incomplete, prefix, None)] if incomplete >= bound else branches

@@ -47,7 +47,7 @@ from ..vocabulary import Tokens
 from . import coder
 
 MAGIC, VERSION = b"\x89SLZ", 1
-ARITHMETIC = 4
+ARITHMETIC = 5
 """Part of every identity: incremented when a new version changes a bit of any distribution."""
 ARITHMETIC_OF_RULE = {"adam": 1}
 """Added to it for predictors that learn by this rule: incremented when a new version changes only their bits."""
@@ -324,27 +324,39 @@ def _decoded(
     report: Callable[[int], None],
 ) -> bytes:
     """Decode n_symbols symbols, which the predictor observes; returns fewer if the code does not fit the model."""
-    source, decoded = _Decoding(code, len(predictor.vocabulary)), np.empty(n_symbols, dtype=np.uint8)
+    source = Decoding(code, coder.initial_coder(code), len(predictor.vocabulary))
+    decoded = np.empty(n_symbols, dtype=np.uint8)
     for step in predictor.steps(source, n_symbols):
         last = step.start + step.count
         decoded[step.start : last] = step.tokens
         report(last)
-    return decoded.tobytes() if source.is_read_whole else b""
+    return decoded.tobytes() if source.n_read == len(code) else b""
 
 
-class _Decoding:
-    """A `TokenSource` that decodes each token by the distribution held before it."""
+class Decoding:
+    """A `TokenSource` that decodes each token by the distribution held before it.
 
-    def __init__(self, code: npt.NDArray[np.uint8], n_symbols: int) -> None:
+    code       uint8 [n], a frame or a message
+    state      the initial `coder`: see the module `coder`
+    n_symbols  of the vocabulary
+    """
+
+    def __init__(self, code: npt.NDArray[np.uint8], state: npt.NDArray[np.int64], n_symbols: int) -> None:
         groups = -(-n_symbols // coder.GROUP)
-        self._decoder = coder.Decoder(code, coder.initial_coder(code), np.zeros(groups * coder.GROUP, dtype=np.int32))
+        self._decoder = coder.Decoder(code, state, np.zeros(groups * coder.GROUP, dtype=np.int32))
         self._peeked = -1
 
     @property
-    def is_read_whole(self) -> bool:
-        """Whether the symbols decoded so far used up exactly all of the code."""
-        position = int(self._decoder.coder[coder.POSITION])
-        return position - coder.BITS // 8 + 1 == len(self._decoder.code)
+    def n_read(self) -> int:
+        """How many bytes of the code were needed to decode the symbols so far."""
+        return int(self._decoder.coder[coder.POSITION]) - coder.BITS // 8 + 1
+
+    @property
+    def is_whole_message(self) -> bool:
+        """Whether the message has ended, and its code is what the encoder writes: the first number in the interval."""
+        state = self._decoder.coder
+        is_first = state[coder.LOW] < coder.SMALLEST and not self._decoder.code[self.n_read :].any()
+        return bool(state[coder.N_BYTES] == coder.ENDED and self.n_read <= len(self._decoder.code) and is_first)
 
     def peek(self, weights: Weights, tape: Tape) -> int:
         """See `TokenSource`."""

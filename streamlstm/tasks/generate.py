@@ -1,16 +1,23 @@
-"""Text generation: symbols drawn from the predicted distributions."""
+"""Text generation: characters drawn from the predicted distributions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..kernels.arrays import F32
+from ..kernels.arrays import F64
 from ..kernels.jit import native
 from ..kernels.ranks import apply_temperature
 from ..model import generator
 from ..predictor import StreamPredictor
 from ..vocabulary import Symbols
+from .characters import N_CHARACTERS, likely_characters, next_bytes
+
+TEMPERATURE, TOP_P = 0.9, 0.95
+"""The defaults, measured with `demos/words.py`."""
+
+LEAST = 2.0**-13
+"""Characters that are less probable are not drawn, except at temperature 1 without `top_k` and `top_p`."""
 
 
 def generate(
@@ -18,19 +25,21 @@ def generate(
     length: int,
     prompt: Symbols = "",
     *,
-    temperature: float = 1.0,
+    temperature: float = TEMPERATURE,
     top_k: int = 0,
-    top_p: float = 1.0,
+    top_p: float = TOP_P,
     seed: int = 0,
-) -> Iterator[str | bytes]:
-    """Yield `length` symbols that continue `prompt`. The predictor does not change: a frozen fork reads them.
+) -> Iterator[str]:
+    """Yield `length` characters that continue `prompt`. The predictor does not change: a frozen fork reads them.
 
-    temperature  below 1: more probable symbols are favoured; above 1: less; 0: always the most probable symbol
-    top_k        draw from the k most probable symbols only; 0: from all
-    top_p        draw from the smallest set of most probable symbols with this total probability; 1: from all
-    seed         the same seed draws the same symbols on every machine
+    temperature  below 1: more probable characters are favoured; above 1: less; 0: always the most probable character
+    top_k        draw from the k most probable characters only; 0: from all
+    top_p        draw from the smallest set of most probable characters with this total probability; 1: from all
+    seed         the same seed draws the same characters on every machine
 
-    A symbol is a character (str); with a byte vocabulary, a byte above 127 is `bytes` of length 1.
+    `top_k` and `top_p` apply to the predicted distribution, and `temperature` to the characters that remain. All of
+    them apply to whole characters: with a byte vocabulary, probabilities are products of those of the bytes, and bytes
+    that are not valid UTF-8 are never drawn. A prompt of bytes must end with a complete character.
     Raises ValueError for a value out of its range, and for a prompt with a symbol that is not in the vocabulary.
 
     >>> predictor = StreamPredictor.pretrained()
@@ -46,38 +55,58 @@ def generate(
         raise ValueError(f"top_k must be at least 0, not {top_k}")
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-    draw = _Draw(float(temperature), top_k, top_p, generator(seed))
+    draw = _Draw(float(temperature), top_k or N_CHARACTERS, top_p, generator(seed))
     sampler = predictor.fork(learning=False)
     sampler.observe_many(prompt)
-    return _symbols(sampler, length, draw)
+    return _characters(sampler, length, draw)
 
 
-def _symbols(sampler: StreamPredictor, length: int, draw: "_Draw") -> Iterator[str | bytes]:
+def _characters(sampler: StreamPredictor, length: int, draw: "_Draw") -> Iterator[str]:
     for _ in range(length):
-        token = draw(sampler.predict())
-        sampler.observe_token(token)
-        yield sampler.vocabulary.symbol(token)
+        yield draw.from_all(sampler) if draw.is_from_all else draw.from_likely(sampler)
 
 
 @dataclass(frozen=True, eq=False)
 class _Draw:
-    """Draws tokens from distributions; the options are those of `generate`."""
+    """Draws characters, which the sampler then observes; the options are those of `generate`."""
 
     temperature: float
     top_k: int
     top_p: float
     bits: np.random.PCG64
 
-    def __call__(self, distribution: F32) -> int:
-        p = distribution.astype(np.float64)
-        order = np.argsort(-p, kind="stable")
-        if self.temperature == 0:
-            order = order[:1]
-        else:
+    @property
+    def is_from_all(self) -> bool:
+        """Whether it draws from the predicted distribution as it is."""
+        return self.temperature == 1 and self.top_p == 1 and self.top_k == N_CHARACTERS
+
+    def from_all(self, sampler: StreamPredictor) -> str:
+        """A character drawn from the predicted distribution, of a byte vocabulary byte by byte."""
+        vocabulary = sampler.vocabulary
+        if vocabulary.characters is not None:
+            token = self._choice(sampler.distribution.astype(np.float64))
+            sampler.observe_token(token)
+            return vocabulary.characters[token]
+        drawn = b""
+        while following := next_bytes(drawn):
+            byte = following[self._choice(sampler.distribution[list(following)].astype(np.float64))]
+            sampler.observe_token(byte)
+            drawn += bytes([byte])
+        return drawn.decode()
+
+    def from_likely(self, sampler: StreamPredictor) -> str:
+        """A character drawn from the most probable ones."""
+        k = 1 if self.temperature == 0 else self.top_k
+        characters, p = likely_characters(sampler, k, self.top_p, LEAST)
+        if len(characters) > 1:
             native(apply_temperature)(p, self.temperature)
-        cumulative = np.cumsum(p[order])
-        kept = len(order) if self.top_k == 0 else min(self.top_k, len(order))
-        kept = min(kept, int(np.searchsorted(cumulative, self.top_p * cumulative[-1])) + 1)
+        character = characters[self._choice(p)]
+        sampler.observe_many(character)
+        return character
+
+    def _choice(self, p: F64) -> int:
+        """An index drawn in proportion to p."""
+        cumulative = np.cumsum(p)
         uniform = (self.bits.random_raw() >> 11) * 2.0**-53
-        choice = int(np.searchsorted(cumulative[:kept], uniform * cumulative[kept - 1], side="right"))
-        return int(order[min(choice, kept - 1)])
+        choice = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
+        return min(choice, len(p) - 1)

@@ -8,7 +8,7 @@ as much of the text as pieces of 4,096 to 8,192.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,6 +124,22 @@ class Pieces:
 _SMALL_LETTERS = np.arange(ord("a"), ord("z") + 1)
 _LETTERS = np.concatenate([_SMALL_LETTERS, np.arange(ord("A"), ord("Z") + 1), np.arange(128, 256)])
 _SENTENCE_ENDS = np.array([ord(mark) for mark in ".!?"])
+
+
+def sample(documents: Sequence[Document], vocabulary: Vocabulary, n_symbols: int, seed: int) -> Iterator[Tokens]:
+    """Pieces of 64 to 131,072 symbols, in all about `n_symbols`, for `StreamPredictor.learn_mixture`.
+
+    Documents that are shorter in all are cut a second time, in another way, and not again.
+    """
+    pieces = Pieces(documents, vocabulary, Cutting(64, 2**17, 0.0, seed))
+    done = 0
+    for epoch in range(2):
+        for piece in pieces.epoch(epoch):
+            if done >= n_symbols:
+                return
+            tokens = pieces.tokens(piece)[1:]
+            yield tokens
+            done += len(tokens)
 
 
 class Feed:

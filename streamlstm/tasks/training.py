@@ -35,6 +35,9 @@ from .pieces import Cutting, Document, Feed, Pieces
 WINDOW = 32
 """The window of the trained predictor."""
 
+OFFLINE_INIT = InitConfig(table=0.7, gain=1.0, forget_bias=0.5)
+"""How the weights are drawn that training begins with."""
+
 GROUP = 8
 """How many streams a group has. Another number gives other weights, because sums are added in another order."""
 
@@ -43,7 +46,7 @@ GROUP = 8
 class TrainingPlan:
     """The hyper-parameters of a training run.
 
-    epochs  how many times the text is read
+    epochs  how many times the text is read; 0 for initial weights that are trained already
     batch   parallel streams
     window  symbols of each stream between two updates, and how far back the gradient goes
     lr      learning rate of Adam after the warm-up; from there it falls to 0 along half a cosine
@@ -80,8 +83,8 @@ class TrainingPlan:
         object.__setattr__(self, "pieces", (shortest, _whole_number("pieces", self.pieces[1], shortest)))
         if isinstance(self.crlf, bool) or not isinstance(self.crlf, Real) or not 0 <= self.crlf <= 1:
             raise ValueError(f"crlf must be a share from 0 to 1, not {self.crlf!r}")
-        if isinstance(self.epochs, bool) or not isinstance(self.epochs, Real) or not 0 < self.epochs < math.inf:
-            raise ValueError(f"epochs must be a number above 0, not {self.epochs!r}")
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, Real) or not 0 <= self.epochs < math.inf:
+            raise ValueError(f"epochs must be a number from 0 on, not {self.epochs!r}")
         for name in ("epochs", "lr", "beta2", "clip", "crlf"):
             if isinstance(value := getattr(self, name), np.generic):
                 object.__setattr__(self, name, value.item())
@@ -89,7 +92,7 @@ class TrainingPlan:
 
     def optimizer(self) -> Adam:
         """The optimizer. Raises ValueError for a hyper-parameter out of its range."""
-        return Adam(lr=self.lr, beta2=self.beta2, clip=self.clip)
+        return Adam(lr=self.lr, beta2=self.beta2, clip=self.clip, skip_below=0.0)
 
 
 @dataclass(frozen=True)
@@ -187,11 +190,11 @@ class Trainer:
         self.layout = Layout(replace(config, memory=False), len(vocabulary))
         self.window = min(plan.window, size)
         self.batch = max(1, min(plan.batch, size // (self.window + 1)))
-        self.n_steps = max(1, round(plan.epochs * size / self.symbols_per_step))
+        self.n_steps = max(1, round(plan.epochs * size / self.symbols_per_step)) if plan.epochs else 0
         self._feed = Feed(Pieces(self._documents, vocabulary, Cutting(*plan.pieces, plan.crlf, plan.seed)), self.batch)
         self.step = 0
         if weights is None:
-            self.theta = fresh_theta(self.layout, plan.seed, InitConfig(table=0.7, gain=1.0, forget_bias=0.5))
+            self.theta = fresh_theta(self.layout, plan.seed, OFFLINE_INIT)
         else:
             self.theta = self.layout.flat(weights)
         self._initial_weights = hashlib.sha256(self.theta.tobytes()).hexdigest()
@@ -239,11 +242,8 @@ class Trainer:
 
     def predictor(self) -> StreamPredictor:
         """A predictor with the present weights, which continues to learn with `streaming_optimizer`."""
-        about = {
-            **self._about,
-            "trained": f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam",
-        }
-        return self._predictor(self.config, about)
+        progress = f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam"
+        return self._predictor(self.config, self._about | ({"trained": progress} if self.step else {}))
 
     def network(self) -> StreamPredictor:
         """The same predictor without a memory, which shows what the training alone has reached."""
@@ -315,11 +315,11 @@ def streaming_optimizer(hidden: int) -> RMSprop:
     It is tuned for 128 and 256; the model cards of the bundled models have the measurements.
 
     >>> streaming_optimizer(128).lr, streaming_optimizer(256).lr
-    (0.0045, 0.00225)
+    (0.007, 0.0035)
     """
     wider = max(1.0, hidden / 128)
-    rates = {"lr": 0.0045 / wider, "output_lr_scale": 5 * math.sqrt(wider), "candidate_lr_scale": 1.0}
-    return RMSprop(**rates, half_life=2e4, floor=0.3, beta2=0.9999)
+    rates = {"lr": 0.007 / wider, "output_lr_scale": 5 * math.sqrt(wider), "candidate_lr_scale": 1.0}
+    return RMSprop(**rates, half_life=2e4, floor=0.3, beta2=0.9999, pull_back=0.005, repetition=4.0)
 
 
 def streams_for(n_symbols: int) -> int:

@@ -1,0 +1,1 @@
+"""streamlstm inside other tools: one module per tool, each imported only by those who use it."""

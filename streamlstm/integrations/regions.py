@@ -1,0 +1,237 @@
+"""Surprisal and entropy of the regions of a reading experiment, as a table to join with reading times.
+
+A region is a word, a phrase, or any part of a passage, with an id of its own. The columns of the table:
+
+    bits            the surprisal of the region in bits
+    first_bits      that of its first characters (3, unless you choose another number; Giulianelli et al. 2024)
+    expected_bits   what its surprisal was expected to be: the sum over its symbols of the entropy of the distribution
+                    before each
+    entropy         the entropy in bits of the next character where the region begins (Pimentel et al. 2023)
+    renyi           its Rényi entropy, of order 1/2 unless you choose another
+
+each twice, since white space belongs to one of its two neighbours (Oh & Schuler 2024): `…_trailing` charges it to the
+region before it, so that a region begins with its first letter; `…_leading` to the region after it, so that a region
+begins with the white space before its first letter. The totals of the two are equal. For spillover, `…_lag1` and
+`…_lag2` repeat each column for the region before and the one before that in the same passage.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ..kernels.jit import native
+from ..kernels.ranks import apply_temperature
+from ..predictor import StreamPredictor
+from ..tasks.characters import character_chances
+from ..tasks.units import F64, byte_widths, code_points, readable
+
+RULES = ("trailing", "leading")
+MEASURES = tuple(
+    f"{measure}_{rule}" for measure in ("bits", "first_bits", "expected_bits", "entropy", "renyi") for rule in RULES
+)
+LAGS = (1, 2)
+
+Table = dict[str, "list[str] | F64"]
+"""Columns by name. `pandas.DataFrame(table)` is a data frame of them."""
+
+
+class Region(NamedTuple):
+    """A part of a passage.
+
+    id       names the region
+    text     what stands there; white space around it counts as white space between the regions
+    passage  regions in a row with the same passage are one text
+    """
+
+    id: str
+    text: str
+    passage: str = ""
+
+
+def region_table(
+    predictor: StreamPredictor,
+    regions: Iterable[Region | tuple[str, ...]],
+    *,
+    first: int = 3,
+    order: float = 0.5,
+    separator: str = " ",
+) -> Table:
+    """Observe the regions in their order, and return the table of their measures: the columns are described above.
+
+    first      how many characters of a region `first_bits` counts
+    order      of the Rényi entropy, above 0; infinity: that of the most probable character alone
+    separator  what stands between two regions where no white space does; "" for regions within words
+
+    Each passage begins as a stream does, with what the predictor has learned so far: the context is reset. A value that
+    is not there, such as the lag of the first region, is NaN. Raises ValueError for a region without text, for options
+    out of their range, and for a symbol that the vocabulary does not have.
+
+    >>> from streamlstm import StreamPredictor
+    >>> predictor = StreamPredictor()
+    >>> predictor.learning = False
+    >>> table = region_table(predictor, [("1.1", "The"), ("1.2", "cat")], first=2)
+    >>> table["bits_leading"].tolist(), table["bits_trailing"].tolist(), table["first_bits_trailing"].tolist()
+    ([24.0, 32.0], [32.0, 24.0], [16.0, 16.0])
+    """
+    if first < 1:
+        raise ValueError(f"first must be at least 1, not {first}")
+    if not order > 0:
+        raise ValueError(f"order must be above 0, not {order}")
+    rows = [Region(*map(str, region)) for region in regions]
+    values: list[F64] = []
+    for _, passage in groupby(rows, key=lambda region: region.passage):
+        predictor.reset()
+        own = _measured(predictor, _split(list(passage), separator), first, order)
+        values.append(np.concatenate([own, *(_lagged(own, lag) for lag in LAGS)], axis=1))
+    names = [*MEASURES, *(f"{measure}_lag{lag}" for lag in LAGS for measure in MEASURES)]
+    numbers = np.concatenate(values) if values else np.zeros((0, len(names)))
+    table: Table = {name: [getattr(region, name) for region in rows] for name in Region._fields}
+    table["characters"] = np.array([len(region.text.strip()) for region in rows], dtype=np.float64)
+    return table | {name: numbers[:, column] for column, name in enumerate(names)}
+
+
+def read_regions(path: str | os.PathLike[str]) -> list[Region]:
+    """The regions in a table with tabs between its columns: id, text and perhaps passage, as its first row says.
+
+    Raises OSError if the file cannot be read, ValueError if a column is missing.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    regions = []
+    for number, row in enumerate(rows, 2):
+        if row.get("id") is None or row.get("text") is None:
+            raise ValueError(f"{path} has no id or no text in row {number}; its columns must be id, text, passage")
+        regions.append(Region(row["id"], row["text"], row.get("passage") or ""))
+    return regions
+
+
+def write_regions(table: Table, file: TextIO) -> None:
+    """Write a table with tabs between its columns. What is not there is NA, as R and pandas write it."""
+    writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+    writer.writerow(table)
+    for row in zip(*table.values(), strict=True):
+        writer.writerow([value if isinstance(value, str) else _number(float(value)) for value in row])
+
+
+def entropy(chances: npt.NDArray[Any]) -> F64:
+    """The entropy in bits of each distribution, [..., n] to [...]; the same bits on every machine.
+
+    >>> entropy(np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])).tolist()
+    [1.5, 0.0]
+    """
+    p = chances.astype(np.float64)
+    bits: F64 = -(p * _log2(p)).sum(axis=-1)
+    return np.maximum(bits, 0.0)
+
+
+def renyi_entropy(chances: F64, order: float) -> float:
+    """The Rényi entropy in bits of a distribution [n]: log2 Σ pᵅ / (1 - α) for the order α; of order 1, the entropy.
+
+    >>> renyi_entropy(np.array([0.25, 0.25, 0.25, 0.25]), 0.5)
+    2.0
+    """
+    largest = float(_log2(chances.max()))
+    if order == 1:
+        return float(entropy(chances))
+    if order == math.inf:
+        return -largest
+    powers = chances.copy()
+    native(apply_temperature)(powers, 1 / order)  # (p / max p)ᵅ
+    return (order * largest + float(_log2(powers.sum()))) / (1 - order)
+
+
+class _Piece(NamedTuple):
+    """A region with the white space before it; after the last region of a passage stands `rest`."""
+
+    gap: str
+    text: str
+    rest: str
+
+
+def _split(regions: list[Region], separator: str) -> list[_Piece]:
+    """The regions of a passage without the white space around them, and what stands between them."""
+    pieces = []
+    before = ""
+    for index, region in enumerate(regions):
+        text = region.text.strip()
+        if not text:
+            raise ValueError(f"the region {region.id!r} has no text")
+        start = region.text.index(text)
+        gap = before + region.text[:start]
+        before = region.text[start + len(text) :]
+        pieces.append(_Piece(gap or (separator if index else ""), text, before if region is regions[-1] else ""))
+    return pieces
+
+
+def _measured(predictor: StreamPredictor, pieces: list[_Piece], first: int, order: float) -> F64:
+    """The measures of the regions of one passage, float64 [n, len(MEASURES)]."""
+    spaces, texts, heads, onsets = [], [], [], []
+    for piece in pieces:
+        before_space = _onset(predictor, order)
+        spaces.append(_observed(predictor, piece.gap).sum(axis=0))
+        onsets.append((_onset(predictor, order) if piece.gap else before_space, before_space))
+        values = _observed(predictor, piece.text)
+        texts.append(values.sum(axis=0))
+        heads.append(values[:first, 0].sum())
+    spaces.append(_observed(predictor, pieces[-1].rest).sum(axis=0))
+    text, space, head = np.array(texts), np.array(spaces), np.array(heads)
+    trailing, leading = text + space[1:], text + space[:-1]
+    trailing[0] += space[0]  # as in `score_by`: white space at either end of a text belongs to the region next to it
+    leading[-1] += space[-1]
+    onset = np.array(onsets)  # [n, rule, measure]
+    columns = [trailing[:, 0], leading[:, 0], head, head + space[:-1, 0], trailing[:, 1], leading[:, 1]]
+    return np.column_stack([*columns, onset[:, 0, 0], onset[:, 1, 0], onset[:, 0, 1], onset[:, 1, 1]])
+
+
+def _onset(predictor: StreamPredictor, order: float) -> tuple[float, float]:
+    """The entropy and the Rényi entropy of the next character."""
+    chances = character_chances(predictor)
+    return float(entropy(chances)), renyi_entropy(chances, order)
+
+
+def _observed(predictor: StreamPredictor, text: str) -> F64:
+    """The surprisal of each character of a text, and what it was expected to be, float64 [n, 2]."""
+    tokens = predictor.vocabulary.encode(readable(text, predictor.vocabulary))
+    values = np.zeros((len(tokens), 2))
+    for step in predictor.steps(tokens):
+        values[step.start : step.start + step.count, 0] = step.bits
+        values[step.start : step.start + step.count, 1] = entropy(step.distributions[:-1])
+    if len(tokens) == len(text):
+        return values
+    widths = byte_widths(code_points(text))
+    sums: F64 = np.add.reduceat(values, np.cumsum(widths) - widths, axis=0)
+    return sums
+
+
+def _lagged(values: F64, lag: int) -> F64:
+    """The values of the region `lag` regions before each; NaN for the first ones."""
+    missing = np.full((min(lag, len(values)), values.shape[1]), np.nan)
+    return np.concatenate([missing, values[:-lag]])
+
+
+def _number(value: float) -> str:
+    return "NA" if math.isnan(value) else repr(value).removesuffix(".0")
+
+
+def _log2(x: npt.ArrayLike) -> F64:
+    """log2 x in float64, with the same bits on every machine: of 2ᵉ·m it is e + 2/ln 2 · artanh((m - 1) / (m + 1)).
+
+    0 gives a finite number.
+    """
+    m, e = np.frexp(x)
+    is_small = m < math.sqrt(0.5)
+    m = np.where(is_small, 2 * m, m)
+    z = (m - 1) / (m + 1)
+    series, square = np.zeros_like(z), z * z
+    for k in range(21, 0, -2):  # 1 + z²/3 + z⁴/5 + …
+        series = series * square + 1 / k
+    result: F64 = (e - is_small) + z * series * (2 / math.log(2))
+    return result

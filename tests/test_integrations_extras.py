@@ -1,0 +1,54 @@
+"""What happens without an extra: one line says which, and `import streamlstm` needs none."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from commands import run
+
+EXTRAS = {"torch": "torch", "river": "river", "sklearn": "sklearn", "lm_eval": "lm-eval", "mcp": "mcp"}
+
+
+@pytest.mark.parametrize(("module", "extra"), EXTRAS.items())
+def test_a_module_without_its_extra_names_it_in_one_line(module, extra, monkeypatch):
+    monkeypatch.delitem(sys.modules, f"streamlstm.integrations.{module}", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModuleNotFoundError) as error:
+        import_module(f"streamlstm.integrations.{module}")
+    assert str(error.value) == f"{module} is not installed; install it with: pip install 'streamlstm[{extra}]'"
+
+
+def test_the_others_need_no_extra():
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({list(EXTRAS)}))
+from streamlstm.integrations import extras, minicons, regions, roots, surprising
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_importing_the_package_and_its_commands_imports_no_integration():
+    names = [*EXTRAS, "streamlstm.integrations"]
+    code = f"import sys, streamlstm, streamlstm.cli; sys.exit(any(name in sys.modules for name in {names}))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_command_mcp_names_its_extra(monkeypatch, tmp_path):
+    code = "import sys; sys.modules['mcp'] = None; from streamlstm.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", code, "mcp", tmp_path], capture_output=True, encoding="utf-8")
+    message = "streamlstm: mcp is not installed; install it with: pip install 'streamlstm[mcp]'\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", message)
+
+
+def test_the_command_regions_measures_a_file(tmp_path):
+    file = tmp_path / "regions.tsv"
+    file.write_text("id\ttext\n1\tThe\n2\tcat\n")
+    result = run("regions", file, "--hidden", "16", "--layers", "1", "--freeze", "--first", "2")
+    header, first, second = result.stdout.decode().splitlines()
+    assert header.startswith("id\ttext\tpassage\tcharacters\tbits_trailing\tbits_leading\tfirst_bits_trailing")
+    assert first.startswith("1\tThe\t\t3\t32\t24\t16\t16\t")
+    assert second.startswith("2\tcat\t\t3\t24\t32\t16\t24\t")
+    assert run("regions", tmp_path / "none.tsv").returncode == 1

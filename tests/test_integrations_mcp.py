@@ -1,0 +1,218 @@
+"""The MCP tools: which files may be read, which lines are surprising, and the protocol itself."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from extras import library
+
+from streamlstm import Config, StreamPredictor
+from streamlstm.integrations.roots import AllowedFolders
+from streamlstm.integrations.surprising import Tail, read_tail, surprising_lines
+
+ODD = "KERNEL PANIC at 0xc0ffee"
+
+
+def predictor():
+    return StreamPredictor(config=Config(hidden=16, layers=1, memory_bits=12))
+
+
+def log(n=300, odd=200):
+    """Lines of a job log, one an hour, of which one is unusual."""
+    lines = [f"2026-11-{1 + k // 24:02} {k % 24:02}:00:00 job {k % 7} done" for k in range(n)]
+    lines[odd] = f"2026-11-{1 + odd // 24:02} {odd % 24:02}:00:00 {ODD}"
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A folder that may be read, and beside it one that may not."""
+    for name in ("logs", "secret"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        (tmp_path / name / "below" / "a.log").write_text(name)
+        (tmp_path / name / "b.log").write_text(f"{name} b")
+    return tmp_path
+
+
+def read(allowed, path):
+    with allowed.open(str(path)) as file:
+        return file.read().decode()
+
+
+def test_files_below_an_allowed_folder_are_read(folders):
+    allowed = AllowedFolders([folders / "logs"])
+    assert read(allowed, "b.log") == "logs b"
+    assert read(allowed, folders / "logs" / "below" / "a.log") == "logs"
+    assert read(allowed, "below/../b.log") == "logs b"
+    (folders / "logs" / "link.log").symlink_to("below/a.log")
+    assert read(allowed, "link.log") == "logs"
+    both = AllowedFolders([folders / "secret", folders / "logs"])
+    (folders / "logs" / "only.log").write_text("only")
+    assert read(both, "only.log") == "only"
+
+
+def test_nothing_else_is_read(folders):
+    logs, secret = folders / "logs", folders / "secret"
+    (logs / "file-link.log").symlink_to(secret / "b.log")
+    (logs / "folder-link").symlink_to(secret)
+    (folders / "logs-too").mkdir()
+    (folders / "logs-too" / "c.log").write_text("c")
+    allowed = AllowedFolders([logs])
+    outside = ["../secret/b.log", secret / "b.log", "file-link.log", "folder-link/b.log", logs, ".", "", "\0"]
+    outside += ["/etc/passwd", folders / "logs-too" / "c.log", "../missing.log", "folder-link/missing.log"]
+    for path in outside:
+        with pytest.raises(PermissionError, match="is not below a folder that may be read"):
+            allowed.open(str(path))
+
+
+def test_only_regular_files_are_read(folders):
+    os.mkfifo(folders / "logs" / "fifo")
+    allowed = AllowedFolders([folders / "logs"])
+    for path in ("fifo", "below"):
+        with pytest.raises(OSError, match="is not a regular file"):
+            allowed.open(path)
+    with pytest.raises(FileNotFoundError, match=r"none.log cannot be read: No such file"):
+        allowed.open("none.log")
+
+
+def test_a_link_that_appears_after_the_check_is_refused(folders, monkeypatch):
+    allowed = AllowedFolders([folders / "logs"])
+    (folders / "logs" / "below" / "a.log").unlink()
+    (folders / "logs" / "below" / "a.log").symlink_to(folders / "secret" / "b.log")
+    monkeypatch.setattr("os.path.realpath", lambda path: os.path.abspath(path))  # as if it had not been there
+    with pytest.raises(OSError, match="symbolic links"):
+        allowed.open("below/a.log")
+
+
+def test_what_is_not_a_folder_is_refused(folders):
+    for wrong, message in (([], "at least one"), ([folders / "none"], "is not a folder")):
+        with pytest.raises(ValueError, match=message):
+            AllowedFolders(wrong)
+
+
+def test_the_tail_of_a_file_begins_with_a_line():
+    data = b"one\ntwo\r\nthree\nfour"
+    assert read_tail(io.BytesIO(data), 100) == Tail([b"one\n", b"two\r\n", b"three\n", b"four"], 1, 0)
+    assert read_tail(io.BytesIO(data), 12) == Tail([b"three\n", b"four"], 3, 9)
+    assert read_tail(io.BytesIO(data), 10) == Tail([b"three\n", b"four"], 3, 9)
+    assert read_tail(io.BytesIO(data), 2) == Tail([b"ur"], 4, 17)
+    assert read_tail(io.BytesIO(b""), 10) == Tail([], 1, 0)
+
+
+def test_the_unusual_line_is_the_most_surprising():
+    first, second = surprising_lines(predictor(), read_tail(io.BytesIO(log()), 10**6), 2)
+    assert ODD in first.line.text
+    assert (first.number, first.line.z > 7 > second.line.z) == (201, True)
+    assert log()[first.offset :].startswith(first.line.text.encode())
+
+
+SINCE = {"150": 150, "202": 202, "2026-11-09 08:00": 201, "2026-11-09T09": 202, "2026-11-10": 217}
+
+
+@pytest.mark.parametrize(("since", "first"), SINCE.items())
+def test_only_lines_since_then_are_reported(since, first):
+    lines = surprising_lines(predictor(), read_tail(io.BytesIO(log()), 10**6), 1000, since)
+    assert sorted(each.number for each in lines) == list(range(first, 301))
+    assert any(ODD in each.line.text for each in lines) is (first <= 201)
+
+
+def test_a_wrong_since_or_top_is_refused():
+    tail = read_tail(io.BytesIO(log(20, 3)), 10**6)
+    for since in ("yesterday", "12:00", "2026-11-09 8:00"):
+        with pytest.raises(ValueError, match="since must be"):
+            surprising_lines(predictor(), tail, 5, since)
+    with pytest.raises(ValueError, match="top must be"):
+        surprising_lines(predictor(), tail, -1)
+
+
+def call(server, tool, **arguments):
+    """The result of a tool, called over the protocol in memory: its JSON, or the error's text."""
+    from mcp import Client
+
+    async def run():
+        async with Client(server) as client:
+            result = await client.call_tool(tool, arguments)
+            text = result.content[0].text
+            return text if result.is_error else json.loads(text)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def server(folders):
+    library("mcp")
+    from streamlstm.integrations.mcp import Tools, make_server
+
+    (folders / "logs" / "jobs.log").write_bytes(log())
+    allowed = AllowedFolders([folders / "logs"])
+    return make_server(Tools(predictor(), allowed), allowed)
+
+
+def test_the_tool_reports_the_unusual_line(server):
+    result = call(server, "surprising_lines", path="jobs.log", top=1)
+    (line,) = result["lines"]
+    assert ODD in line["text"]
+    assert line["line"] == 201
+    assert any("PANIC" in part for part in line["surprising"])
+    assert (result["lines_read"], result["skipped_bytes"]) == (300, 0)
+    assert result == call(server, "surprising_lines", path="jobs.log", top=1)  # a call changes nothing
+
+
+def test_the_tool_reads_nothing_outside(server, folders):
+    error = call(server, "surprising_lines", path=str(folders / "secret" / "b.log"))
+    assert "is not below a folder that may be read" in error
+    assert "secret b" not in error
+    assert "since must be" in call(server, "surprising_lines", path="jobs.log", since="soon")
+
+
+def test_a_text_is_scored(server):
+    text = "job 1 done é\udc80 PANIC".encode("utf-8", "replace").decode()
+    result = call(server, "score_text", text=text)
+    assert result["bits"] == pytest.approx(sum(word["bits"] for word in result["words"]), abs=0.01)
+    assert result["characters"] == len(text)
+    assert "at most 100,000 are scored" in call(server, "score_text", text="a" * 100_001)
+
+
+@pytest.mark.slow
+def test_the_command_speaks_the_protocol_on_stdin_and_stdout(folders):
+    library("mcp")
+    from mcp import Client, StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
+    (folders / "logs" / "jobs.log").write_bytes(log())
+    arguments = ["-m", "streamlstm", "mcp", "--hidden", "16", "--layers", "1", str(folders / "logs")]
+    command = StdioServerParameters(command=sys.executable, args=arguments, env=dict(os.environ))
+
+    async def run():
+        async with Client(stdio_client(command)) as client:
+            names = {tool.name for tool in (await client.list_tools()).tools}
+            result = await client.call_tool("surprising_lines", {"path": "jobs.log", "top": 1})
+            return names, json.loads(result.content[0].text)
+
+    names, result = asyncio.run(run())
+    assert names == {"surprising_lines", "score_text"}
+    assert ODD in result["lines"][0]["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_ends_at_once_on_a_signal_and_at_the_end_of_stdin(folders, number):
+    library("mcp")
+    command = [sys.executable, "-m", "streamlstm", "mcp", "--hidden", "16", "--layers", "1", str(folders / "logs")]
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}).encode() + b"\n"
+    for by_signal in (True, False):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            server.stdin.write(request)
+            server.stdin.flush()
+            assert json.loads(server.stdout.readline())["result"]["serverInfo"]["name"] == "streamlstm"
+            if by_signal:
+                server.send_signal(number)
+            else:
+                server.stdin.close()
+            assert server.wait(60) == (-number if by_signal else 0)

@@ -1,0 +1,177 @@
+"""The regions of reading experiments: sums against `score_by`, entropies against NumPy, lags, and files."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from nets import random_predictor
+
+from streamlstm import Config, StreamPredictor, Vocabulary, score_by, top_characters
+from streamlstm.integrations.regions import (
+    MEASURES,
+    Region,
+    entropy,
+    read_regions,
+    region_table,
+    renyi_entropy,
+    write_regions,
+)
+from streamlstm.tasks.characters import character_chances
+
+WORDS = ["The", "naïve", "cat", "sat", "on", "it."]
+
+
+def frozen(vocabulary=None):
+    predictor = random_predictor(Config(12, 2), vocabulary or Vocabulary.bytes())
+    predictor.learning = False
+    return predictor
+
+
+def numbered(words, passage=""):
+    return [Region(str(n), word, passage) for n, word in enumerate(words)]
+
+
+@pytest.mark.parametrize("rule", ["trailing", "leading"])
+def test_words_as_regions_have_the_bits_that_score_by_gives_them(rule):
+    predictor = frozen()
+    table = region_table(predictor.fork(), numbered(WORDS))
+    expected = [s.bits for s in score_by(predictor, " ".join(WORDS), "word", word_boundary=rule)]
+    assert np.allclose(table[f"bits_{rule}"], np.concatenate(expected), rtol=1e-12)
+
+
+def test_white_space_of_the_regions_counts_and_totals_agree():
+    predictor = frozen()
+    table = region_table(predictor.fork(), [("a", " One"), ("b", "two,\n"), ("c", "  three four ")])
+    words = score_by(predictor.fork(), " One two,\n  three four ", "word")
+    expected = np.concatenate([scores.bits for scores in words])
+    assert np.allclose(table["bits_trailing"], [expected[0], expected[1], expected[2:].sum()], rtol=1e-12)
+    assert np.sum(table["bits_trailing"]) == pytest.approx(np.sum(table["bits_leading"]))
+    assert table["text"][1] == "two,\n"
+    assert table["characters"].tolist() == [3, 4, 10]
+
+
+def test_first_bits_are_those_of_the_first_characters():
+    predictor = frozen()
+    table = region_table(predictor.fork(), numbered(WORDS), first=2)
+    bits = np.concatenate([s.bits for s in score_by(predictor, " ".join(WORDS), "character")])
+    start = len("The ")
+    assert table["first_bits_trailing"][1] == pytest.approx(bits[start : start + 2].sum())
+    assert table["first_bits_leading"][1] == pytest.approx(bits[start - 1 : start + 2].sum())
+    long = region_table(frozen(), numbered(WORDS), first=99)
+    assert np.allclose(long["first_bits_leading"][:-1], long["bits_leading"][:-1])
+
+
+def exact_entropy(p):
+    p = np.asarray(p, dtype=np.float64)
+    return float(-(p[p > 0] * np.log2(p[p > 0])).sum())
+
+
+def test_entropies_at_the_onset_and_expected_bits_are_those_of_the_distributions():
+    vocabulary = Vocabulary.from_text("abcdef ")
+    predictor = frozen(vocabulary)
+    table = region_table(predictor.fork(), numbered(["abc", "fed", "a"]), order=2.0)
+    distributions = []
+    for symbol in "abc fed a":
+        distributions.append(predictor.predict().astype(np.float64))
+        predictor.observe(symbol)
+    entropies = np.array([exact_entropy(p) for p in distributions])
+    assert np.allclose(table["entropy_trailing"], entropies[[0, 4, 8]], rtol=1e-9)
+    assert np.allclose(table["entropy_leading"], entropies[[0, 3, 7]], rtol=1e-9)
+    assert np.allclose(table["expected_bits_trailing"], [entropies[:4].sum(), entropies[4:8].sum(), entropies[8]])
+    assert np.allclose(table["expected_bits_leading"], [entropies[:3].sum(), entropies[3:7].sum(), entropies[7:].sum()])
+    collisions = [-math.log2((distributions[n] ** 2).sum()) for n in (0, 3, 7)]
+    assert np.allclose(table["renyi_leading"], collisions, rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", [0.25, 0.5, 2.0, 3.0])
+def test_renyi_entropies_are_those_of_numpy(order):
+    p = np.random.default_rng(0).dirichlet(np.ones(50) * 0.3)
+    assert renyi_entropy(p, order) == pytest.approx(math.log2((p**order).sum()) / (1 - order), abs=1e-5)
+
+
+def test_renyi_entropies_of_order_1_and_infinity_are_the_limits():
+    p = np.array([0.5, 0.2, 0.2, 0.1])
+    assert renyi_entropy(p, 1) == pytest.approx(exact_entropy(p))
+    assert renyi_entropy(p, math.inf) == 1.0
+    assert renyi_entropy(p, 0.999) == pytest.approx(exact_entropy(p), abs=1e-2)
+
+
+def test_the_entropy_is_accurate_and_0_times_log_0_is_0():
+    p = np.random.default_rng(1).dirichlet(np.ones(300) * 0.1, size=20)
+    assert np.allclose(entropy(p), [exact_entropy(row) for row in p], rtol=1e-13, atol=1e-15)
+    assert entropy(np.array([0.0, 1.0, 0.0])) == 0
+
+
+def test_the_chances_of_characters_are_exact_and_sum_to_1():
+    predictor = StreamPredictor(config=Config(hidden=16, layers=1, memory_bits=12))
+    predictor.observe_many("é–é€ " * 60)
+    for _ in range(3):
+        chances = character_chances(predictor)
+        assert chances.sum() == pytest.approx(1, abs=1e-6)
+        assert (chances >= 0).all()
+        best = [chance for _, chance in top_characters(predictor, 6)]
+        assert np.allclose(np.sort(chances)[::-1][:6], best, rtol=1e-12)
+        predictor.observe_many("é")
+
+
+def test_lags_repeat_the_regions_before_within_a_passage():
+    rows = [*numbered(WORDS[:4], "one"), *numbered(WORDS[4:], "two")]
+    table = region_table(frozen(), rows)
+    for measure in MEASURES:
+        values, first, second = table[measure], table[f"{measure}_lag1"], table[f"{measure}_lag2"]
+        assert np.isnan(first[[0, 4]]).all()
+        assert np.isnan(second[[0, 1, 4, 5]]).all()
+        assert first[1:4].tolist() == values[:3].tolist()
+        assert first[5] == values[4]
+        assert second[2:4].tolist() == values[:2].tolist()
+
+
+def test_every_passage_begins_as_a_stream_does():
+    rows = [*numbered(WORDS, "one"), *numbered(WORDS, "two")]
+    table, n = region_table(frozen(), rows), len(WORDS)
+    for measure in MEASURES:
+        assert table[measure][:n].tolist() == table[measure][n:].tolist()
+
+
+def test_a_learning_predictor_learns_from_one_passage_for_the_next():
+    predictor = StreamPredictor(config=Config(hidden=16, layers=1, memory_bits=12))
+    table = region_table(predictor, [*numbered(WORDS * 5, "one"), *numbered(WORDS, "two")])
+    assert np.sum(table["bits_trailing"][-6:]) < 0.6 * np.sum(table["bits_trailing"][:6])
+
+
+def test_regions_within_words_need_an_empty_separator():
+    predictor = frozen()
+    table = region_table(predictor.fork(), [("stem", "walk"), ("suffix", "ed"), ("next", " home")], separator="")
+    assert np.sum(table["bits_trailing"]) == pytest.approx(predictor.observe_many("walked home").sum(), rel=1e-6)
+
+
+def test_no_regions_give_an_empty_table_with_all_columns():
+    table = region_table(frozen(), [])
+    assert len(table["bits_trailing_lag2"]) == 0
+    assert list(table) == list(region_table(frozen(), numbered(["a"])))
+
+
+def test_a_table_is_written_and_read_with_tabs(tmp_path):
+    path = tmp_path / "regions.tsv"
+    path.write_text('passage\tid\ttext\n1\t1.1\tThe\n1\t1.2\t"a\tb"\n', encoding="utf-8-sig")
+    regions = read_regions(path)
+    assert regions == [Region("1.1", "The", "1"), Region("1.2", "a\tb", "1")]
+    out = io.StringIO()
+    write_regions(region_table(frozen(), regions), out)
+    header, first, *_ = out.getvalue().splitlines()
+    row = dict(zip(header.split("\t"), first.split("\t"), strict=True))
+    assert (row["id"], row["characters"], row["bits_trailing_lag1"]) == ("1.1", "3", "NA")
+    assert float(row["bits_trailing"]) == region_table(frozen(), regions)["bits_trailing"][0]
+
+
+def test_wrong_input_is_refused(tmp_path):
+    for options, message in (({"first": 0}, "first must be"), ({"order": 0}, "order must be")):
+        with pytest.raises(ValueError, match=message):
+            region_table(frozen(), numbered(WORDS), **options)
+    with pytest.raises(ValueError, match="region '7' has no text"):
+        region_table(frozen(), [("7", "  ")])
+    path = tmp_path / "wrong.tsv"
+    path.write_text("word\tid\nThe\t1\n")
+    with pytest.raises(ValueError, match="no id or no text in row 2"):
+        read_regions(path)
