@@ -1,12 +1,14 @@
 """Checkpoints: named arrays and JSON-able values in one .safetensors file, written completely or not at all."""
 
 import contextlib
+import glob
 import hashlib
 import io
 import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +20,9 @@ from safetensors.numpy import load, save
 
 FORMAT = 1
 """The version of the format; it increases when a new version writes what an older one would misread."""
+
+LEFTOVER_SECONDS = 60.0
+"""A temporary file that was written to within this time may still be in use."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -85,6 +90,15 @@ def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     _sync_folder(target.parent)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Delete the temporary files of `path` that a process left when it was killed; those of the last minute stay."""
+    target = Path(path).resolve()
+    for file in target.parent.glob(f".{glob.escape(target.name[:50])}.{'[0-9a-f]' * 16}.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
+                file.unlink()
 
 
 class _NamedFile(io.FileIO):

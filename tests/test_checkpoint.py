@@ -24,6 +24,7 @@ from streamlstm.checkpoint import (
     opened_atomically,
     parse_checkpoint,
     read_checkpoint,
+    remove_leftovers,
     write_atomically,
     write_checkpoint,
 )
@@ -394,3 +395,15 @@ def test_kill_9_while_saving_leaves_a_whole_file(tmp_path):
         child.wait()
         child.stdout.close()
         assert StreamPredictor.load(path).n_symbols > 0
+
+
+def test_temporary_files_of_a_process_that_was_killed_are_deleted_after_a_minute(tmp_path):
+    old, new, other = (
+        tmp_path / f".{name}.{digit * 16}.part" for name, digit in (("m[1]", "a"), ("m[1]", "b"), ("n", "a"))
+    )
+    for path in (old, new, other):
+        path.write_bytes(b"x")
+    for path in (old, other):
+        os.utime(path, (1, 1))
+    remove_leftovers(tmp_path / "m[1]")
+    assert sorted(tmp_path.iterdir()) == sorted([new, other])

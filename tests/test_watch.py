@@ -20,11 +20,14 @@ from test_cli import TINY, assert_refused, next_line, objects
 
 from streamlstm import Config, StreamPredictor, Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
+from streamlstm.logs.event import Event
 from streamlstm.render.lines import LinePrinter, StatusLine, format_json, format_line
-from streamlstm.tasks import watch as watch_module
+from streamlstm.tasks import line_streams
 from streamlstm.tasks.baseline import MAX_RECENT, MIN_RECENT, Baseline
 from streamlstm.tasks.line_reader import LineReader
-from streamlstm.tasks.watch import BURST_LINES, MAX_LINE_BYTES, LineSplitter, WatchedLine, surprising_spans
+from streamlstm.tasks.line_streams import BURST_LINES
+from streamlstm.tasks.spans import surprising_spans
+from streamlstm.tasks.watch import MAX_LINE_BYTES, WatchedLine
 
 SMALL = Config(hidden=32, layers=1, window=8, memory_bits=10)
 FRESH = ["--hidden", "32", "--layers", "1", "--window", "8", "--memory-bits", "10"]
@@ -273,7 +276,7 @@ def test_a_key_that_comes_back_is_compared_with_what_its_earlier_models_read_at_
 
 
 def test_what_is_kept_of_dropped_keys_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(watch_module, "MAX_DROPPED_KEYS", 5)
+    monkeypatch.setattr(line_streams, "MAX_DROPPED_KEYS", 5)
     watcher, _ = watched([b"%d\n" % n for n in range(20)], key_regex=".*", max_keys=1)
     watcher.save(tmp_path / "m")
     assert [values["key"] for values in read_checkpoint(tmp_path / "m")[1]["watch"]["dropped"]] == [
@@ -302,22 +305,6 @@ def test_a_very_long_line_is_truncated_with_a_note():
     assert not exact.notes
     assert len(longer.text) == MAX_LINE_BYTES
     assert longer.notes == [f"line 2 has more than {MAX_LINE_BYTES:,} bytes and was truncated"]
-
-
-@given(st.lists(st.binary(max_size=30) | st.just(b"\n")))
-@settings(max_examples=60)
-def test_lines_end_at_newlines_wherever_the_blocks_end(blocks):
-    splitter = LineSplitter()
-    lines = [line for block in blocks for line in splitter.feed(block)]
-    assert b"".join(lines) + splitter.rest() == b"".join(blocks)
-    assert all(line.count(b"\n") == 1 and line.endswith(b"\n") for line in lines)
-
-
-def test_a_line_without_an_end_takes_bounded_memory():
-    splitter = LineSplitter()
-    for _ in range(100):
-        assert not list(splitter.feed(b"x" * 8192))
-    assert len(splitter.rest()) == MAX_LINE_BYTES + 1
 
 
 def test_any_bytes_can_be_watched_and_recovered_from_the_text():
@@ -474,7 +461,11 @@ def test_models_by_key_are_refused_without_the_regular_expression(tmp_path):
 
 
 def line_of(text, spans=(), flagged=True):
-    return WatchedLine(text, 2.5, 9.0, flagged, list(spans), "a\x9bkey", [])
+    return WatchedLine(text, 2.5, 9.0, flagged, list(spans), "a\x9bkey", [], raised=flagged)
+
+
+def event_of(text, number=1):
+    return Event(text, number=number)
 
 
 CONTROLS = "\x00\x1b[2J\x7f\x9b\xad\u2028\u2029\u202e\ufeff\udc9b\U000e0001"
@@ -482,7 +473,7 @@ CONTROLS = "\x00\x1b[2J\x7f\x9b\xad\u2028\u2029\u202e\ufeff\udc9b\U000e0001"
 
 def test_jsonl_has_printable_characters_only_and_parses_to_the_same_text():
     line = line_of(CONTROLS + 'né"\\日本😀')
-    written = format_json(line, 1, with_key=True)
+    written = format_json(line, event_of(line.text))
     assert written.endswith("\n")
     assert written[:-1].isprintable()
     assert "né" in written
@@ -493,20 +484,22 @@ def test_jsonl_has_printable_characters_only_and_parses_to_the_same_text():
 
 def test_on_a_terminal_what_is_not_printable_is_escaped_and_elsewhere_unaltered():
     line = line_of(CONTROLS)
-    assert CONTROLS in format_line(line, 1)
-    assert format_line(line, 1, terminal=True)[:-1].isprintable()
+    assert CONTROLS in format_line(line, event_of(CONTROLS))
+    assert format_line(line, event_of(CONTROLS), terminal=True)[:-1].isprintable()
 
 
 def test_marks_stand_below_the_span_whatever_the_width_of_its_characters():
-    text, marks = format_line(line_of("日本\té\x1b end", [(3, 5)]), 1, terminal=True).splitlines()
+    line = line_of("日本\té\x1b end", [(3, 5)])
+    text, marks = format_line(line, event_of(line.text), terminal=True).splitlines()
     assert text.endswith("日本\té\\x1b end")
     assert marks == " " * text.index("日") + "    \t^^^^^"
 
 
 def test_spans_are_coloured_on_a_terminal_only():
     line = line_of("open the door", [(9, 13)])
-    assert format_line(line, 1, terminal=True, colour=True).endswith("open the \x1b[1;31mdoor\x1b[0m\n")
-    assert format_line(line, 1, colour=True) == format_line(line, 1)
+    event = event_of(line.text)
+    assert format_line(line, event, terminal=True, colour=True).endswith("open the \x1b[1;31mdoor\x1b[0m\n")
+    assert format_line(line, event, colour=True) == format_line(line, event)
 
 
 @pytest.mark.parametrize(
@@ -541,7 +534,10 @@ def test_the_flagged_line_is_printed_with_its_number_as_it_came(log):
 
 def test_jsonl_has_the_fields_and_all_prints_every_line(log):
     found = objects(run("watch", log, *FRESH, "--all", "--format", "jsonl").stdout)
-    assert list(found[0]) == ["line", "text", "bits_per_char", "z", "flagged", "spans"]
+    assert list(found[0]) == [
+        "version", "line", "text", "time", "score", "bits_per_char", "probability", "flagged", "raised", "seen_before",
+        "spans", "kind", "key", "session", "path", "rotation", "offset", "lag_lines", "lag_seconds",
+    ]  # fmt: skip
     assert [record["line"] for record in found] == list(range(1, 402))
     assert [record["text"] + "\n" for record in found] == log.read_text().splitlines(keepends=True)
     _, lines = watched(log.read_bytes().splitlines(keepends=True))
@@ -636,7 +632,7 @@ def test_a_signal_saves_whole_lines_and_the_next_run_continues(tmp_path, number,
         assert process.stderr.read().startswith(b"150 lines, 0 flagged")
     assert process.returncode == exit_code
     second = run("watch", "--model", tmp_path / "m", *records, stdin=b"".join(CALM[150:200])).stdout
-    found = [(record["text"], record["bits_per_char"], record["z"]) for record in objects(b"".join(first) + second)]
+    found = [(record["text"], record["bits_per_char"], record["score"]) for record in objects(b"".join(first) + second)]
     assert found == [(line.text, line.bits_per_char, line.z) for line in watched(CALM[:200])[1]]
 
 
@@ -727,7 +723,7 @@ def test_on_a_terminal_no_line_is_printed_behind_the_status(format):
     rows = [row for row in terminal.screen() if "KERNEL PANIC" in row]
     assert len(rows) == 5
     for row in rows:
-        assert re.match(r" +3\d\d  |\{\"line\": 3\d\d, ", row), row
+        assert re.match(r" +3\d\d  |\{\"version\": 1, \"line\": 3\d\d, ", row), row
 
 
 @pytest.mark.parametrize(
@@ -739,6 +735,15 @@ def test_on_a_terminal_no_line_is_printed_behind_the_status(format):
         (["--key-regex", "("], ["'('", "regular expression"]),
         (["--max-keys", "0"], ["max_keys", "0"]),
         (["--warmup", "-1"], ["warmup", "-1"]),
+        (["--alarms", "5/year"], ["5/year", "10/10000"]),
+        (["--alarms", "9/10"], ["9/10", "one alarm in two lines"]),
+        (["--input-format", "xml"], ["xml", "journald"]),
+        (["--multiline", "("], ["'('", "regular expression"]),
+        (["--resume"], ["--resume", "--save"]),
+        (["--save-every", "0"], ["--save-every", "0"]),
+        (["--follow", "-"], ["-", "cannot be followed"]),
+        (["--output", "missing/out"], ["missing/out"]),
+        (["--metrics", "missing/out"], ["missing/out"]),
         (["--vocab", "text"], ["--vocab"]),
         (["--save", "missing/m"], ["missing/m"]),
         (["--model", "no-such-model"], ["no-such-model"]),

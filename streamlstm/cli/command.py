@@ -11,16 +11,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, Protocol, get_type_hints
 
 import typer
 
 from ..tasks.signals import Interrupted, Interruptible
 from .options import ModelOptions
-
-if TYPE_CHECKING:
-    from ..predictor import StreamPredictor
-    from ..tasks.watch import Watcher
 
 INPUT_ERROR, INTERNAL_ERROR, BROKEN_PIPE = 1, 70, 141
 """Exit codes; typer exits with 2 for an error of usage, and a signal with 128 + its number."""
@@ -37,19 +33,26 @@ app = typer.Typer(
 )
 
 
+class Savable(Protocol):
+    """A predictor, or what has one and more to save."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, atomically."""
+
+
 @contextlib.contextmanager
-def saving(model: "StreamPredictor | Watcher", path: Path | None) -> "Iterator[Callable[[], None]]":
+def saving(model: Savable, path: Path | None, seconds: float | None = None) -> "Iterator[Callable[[], None]]":
     """Save the model to `path`, if there is one, at the end of the block, after a first signal, and if output fails.
 
     After a second signal or any other exception, the model is not saved, because it could be wrong.
-    Yields a function to be called between two records, which saves it every `SAVE_SECONDS` as well. If it cannot, it
-    logs a warning.
+    Yields a function to be called between two records, which saves it every so many seconds, by default `SAVE_SECONDS`,
+    as well. If it cannot, it logs a warning.
     """
     saved = time.monotonic()
 
     def save_if_due() -> None:
         nonlocal saved
-        if path is None or time.monotonic() - saved < SAVE_SECONDS:
+        if path is None or time.monotonic() - saved < (SAVE_SECONDS if seconds is None else seconds):
             return
         try:
             model.save(path)

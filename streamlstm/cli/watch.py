@@ -2,125 +2,249 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Optional
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from .command import command, saving
-from .options import Input, ModelOptions, SaveFile, is_saved
+from .command import command, leave, saving
+from .options import ModelOptions, check_files, is_saved
 
 if TYPE_CHECKING:
-    from ..render.lines import LinePrinter, StatusLine
     from ..tasks.signals import Interruptible
-    from ..tasks.watch import WatchedLine
+    from ..tasks.watch import Watcher
+    from .watch_run import Outputs, WatchRun
+
+RAISED = 3
+"""The exit code of --fail if anything was raised."""
+
+
+def _option(metavar: str, text: str, **more: Any) -> Any:
+    return typer.Option(metavar=metavar, help=text, **more)
 
 
 @command
 def watch(
     model: ModelOptions,
-    file: Input = "-",
+    files: Annotated[
+        Optional[list[str]], typer.Argument(metavar="FILE", help="Files; - is stdin.", show_default=False)
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for more at the end of the files, through rotation and truncation.")
+    ] = False,
+    from_end: Annotated[bool, typer.Option("--from-end", help="With --follow: begin at the end of the files.")] = False,
+    input_format: Annotated[
+        str, _option("FORMAT", "plain, json, journald, docker, cri, logfmt, or cri+json and the like.")
+    ] = "auto",
+    field: Annotated[
+        Optional[list[str]], _option("NAME", "Score this field of structured lines; may be repeated.")
+    ] = None,
+    key_field: Annotated[str, _option("NAME", "Keep a separate model for each value of this field.")] = "",
+    multiline: Annotated[
+        Optional[str], _option("REGEX", "A line that REGEX finds begins an event; other lines continue it.")
+    ] = None,
+    score_times: Annotated[
+        bool, typer.Option("--score-times", help="Score time stamps at the beginning of a line too.")
+    ] = False,
+    alarms: Annotated[
+        Optional[str], _option("N/PERIOD", "Raise about N lines per hour, minute, day or number of lines: 10/10000.")
+    ] = None,
     threshold: Annotated[
         Optional[float],
-        typer.Option(metavar="Z", help="Flag lines more than Z robust standard deviations above the median. [7]"),
+        _option("Z", "Flag lines more than Z robust standard deviations above the median. [7; with --alarms 0]"),
     ] = None,
-    all: Annotated[bool, typer.Option("--all", help="Print every line with its score, not only flagged ones.")] = False,
-    context: Annotated[int, typer.Option(metavar="N", help="Print N lines before and after each flagged one.")] = 0,
-    format: Annotated[str, typer.Option(metavar="FORMAT", help="text or jsonl.")] = "text",
+    all: Annotated[bool, typer.Option("--all", help="Print every line with its score, not only alarms.")] = False,
+    context: Annotated[int, _option("N", "Print N lines before and after each alarm.")] = 0,
+    format: Annotated[str, _option("FORMAT", "text or jsonl.")] = "text",
+    output: Annotated[
+        Optional[Path], _option("FILE", "Append the records to FILE; with --resume none is lost or doubled.")
+    ] = None,
+    exec: Annotated[
+        Optional[str], _option("COMMAND", "Run a shell command for each alarm, with its JSON on stdin.")
+    ] = None,
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with 3 if anything was raised.")] = False,
+    metrics: Annotated[Optional[Path], _option("FILE", "Write metrics for Prometheus to FILE every 5 seconds.")] = None,
+    metrics_port: Annotated[
+        Optional[int], _option("PORT", "Serve them at a port of 127.0.0.1; requires streamlstm[metrics].")
+    ] = None,
     key_regex: Annotated[
         Optional[str],
-        typer.Option(
-            metavar="REGEX", help="Keep a separate model for each distinct match of REGEX (or of its first group)."
-        ),
+        _option("REGEX", "Keep a separate model for each distinct match of REGEX (or of its first group)."),
     ] = None,
     max_keys: Annotated[
-        Optional[int],
-        typer.Option(metavar="N", help="Keep at most N models; each that learns takes about 90 MB. [8]"),
+        Optional[int], _option("N", "Keep at most N models; each that learns takes about 90 MB. [8]")
     ] = None,
-    warmup: Annotated[
-        Optional[int], typer.Option(metavar="N", help="Lines to read, per key, before any is flagged. [100]")
-    ] = None,
+    warmup: Annotated[Optional[int], _option("N", "Lines to read, per key, before any is flagged. [100]")] = None,
     learn_flagged: Annotated[bool, typer.Option("--learn-flagged", help="Learn from flagged lines too.")] = False,
-    save: SaveFile = None,
+    save: Annotated[
+        Optional[Path], _option("FILE", "Save the model and the position in the input, now and then and at the end.")
+    ] = None,
+    save_every: Annotated[float, _option("SECONDS", "With --save: how often to save.")] = 60.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the file of --save, if it exists, where it ended.")
+    ] = False,
 ) -> None:
     """Print the unusual lines of a log as they arrive.
 
-    Reads stdin or FILE, learns what is normal, and prints the lines whose surprisal per character is far above that of
-    recent lines, with the surprising part marked. Lines are printed unaltered, except that control characters are
-    escaped in jsonl and on a terminal, and that lines are truncated after 16,384 bytes, with a note on stderr.
-    The model does not learn from flagged lines, unless many of them come in a burst. With --key-regex, the least
-    recently used model is dropped when there are too many; its key starts again with a new model, and a new model
-    misses more until it has read enough lines. --model continues from what --save wrote.
+    Reads stdin or files, learns what is normal, and prints the lines whose surprisal per character is far above that of
+    recent lines, with the surprising part marked. Time stamps at the beginning of a line are printed, but not scored.
+    Lines are truncated after 16,384 bytes, with a note on stderr. The model does not learn from flagged lines, unless
+    many of them come in a burst. With --key-regex or --key-field, the least recently used model is dropped when there
+    are too many; its key starts again with a new model, and a new model misses more until it has read enough lines.
+
+    Watch a growing log, about five alarms an hour, and continue after a restart or a crash:
 
     \b
-      tail -F app.log | streamlstm watch
-      tail -F app.log | streamlstm watch --format jsonl --context 2 --save app.safetensors
-      streamlstm watch syslog --key-regex '^\\S+ +\\S+ \\S+ (\\S+)' --threshold 9 --freeze
-    """
-    from ..checkpoint import check_target
-    from ..render.lines import FORMATS, LinePrinter, StatusLine
-    from ..tasks.input import open_input
-    from ..tasks.score import check_choice
-    from ..tasks.signals import Interruptible
-    from ..tasks.watch import Watcher
+      streamlstm watch --follow app.log --alarms 5/hour --save app.safetensors --resume --output alarms.jsonl \\
+        --format jsonl
 
-    check_choice("--format", format, FORMATS)
+    Other inputs: the journal, containers, compressed files, stack traces as one event each:
+
+    \b
+      journalctl -f -o json | streamlstm watch --key-field _SYSTEMD_UNIT
+      streamlstm watch --follow /var/log/containers/*.log --input-format cri
+      streamlstm watch app.log.2.gz app.log.1 app.log --alarms 10/10000 --context 2
+      streamlstm watch app.log --multiline '^\\d{4}-'
+
+    Other outputs: a command per alarm, metrics, an exit code for a build:
+
+    \b
+      tail -F app.log | streamlstm watch --alarms 2/hour --exec 'mail -s alarm ops@example.org'
+      streamlstm watch --follow app.log --metrics /var/lib/node_exporter/watch.prom
+      streamlstm watch build.log --model good-builds.safetensors --threshold 9 --fail
+    """
+    from ..logs.assembler import Parsing
+    from ..logs.formats import Fields
+    from ..tasks.score import check_choice
+
+    check_choice("--format", format, ("text", "jsonl"))
     if context < 0:
         raise ValueError(f"--context must be at least 0, not {context}")
     if model.vocab == "text":
         raise ValueError("--vocab text needs the whole text in advance; watch reads bytes, or as a saved model does")
-    options: dict[str, Any] = {"threshold": threshold, "max_keys": max_keys, "warmup": warmup}
-    given = {name: value for name, value in options.items() if value is not None}
-    watcher = Watcher(model.predictor(), key_regex=key_regex, learn_flagged=learn_flagged, **given)
+    parsing = Parsing(input_format, Fields(tuple(field or ()), key_field), multiline, score_times)
+    given: dict[str, Any] = {"threshold": threshold, "max_keys": max_keys, "warmup": warmup, "alarms": alarms}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options |= {"key_regex": key_regex, "keyed": bool(key_field), "learn_flagged": learn_flagged}
+    targets = _Targets(output, metrics, metrics_port, exec, save, save_every)
+    targets.check(files or ["-"], resume)
+    if not follow:
+        check_files(files or ["-"])
+    watcher = _watcher(model, options, save if resume else None)
+    shown = {"format": format, "all": all, "context": context}
+    read = {"paths": files or ["-"], "parsing": parsing, "follow": follow, "from_end": from_end}
+    has_raised = _run(watcher, targets, read, shown, resume)
+    if fail and has_raised:
+        leave(RAISED)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """What is written, and where."""
+
+    output: Path | None
+    metrics: Path | None
+    metrics_port: int | None
+    exec: str | None
+    save: Path | None
+    save_every: float
+
+    def check(self, files: list[str], resume: bool) -> None:
+        """Raise OSError or ValueError before any work is done if something could not be written."""
+        from ..checkpoint import check_target, remove_leftovers
+        from ..logs.metrics import check_server
+
+        if resume and self.save is None:
+            raise ValueError("--resume continues from the file of --save; name one")
+        if not self.save_every > 0:
+            raise ValueError(f"--save-every must be more than 0 seconds, not {self.save_every}")
+        paths = [path for path in (self.save, self.output, self.metrics) if path is not None]
+        for index, path in enumerate(paths):
+            check_target(path, *files, *paths[:index])
+            remove_leftovers(path)
+        if self.metrics_port is not None:
+            check_server()
+
+
+def _watcher(model: ModelOptions, options: dict[str, Any], saved: Path | None) -> "Watcher":
+    """The watcher, with what the model or, if it exists, the file of --save knows."""
+    from ..tasks.watch import Watcher
+
+    if saved is not None and saved.exists():
+        model = ModelOptions(model=os.path.join(".", saved), learn=model.learn)
+    watcher = Watcher(model.predictor(), **options)
     if model.model is not None and is_saved(model.model):
         watcher.restore(model.model)
-    if save is not None:
-        check_target(save, file)
-    status, colour = StatusLine(sys.stderr), not os.environ.get("NO_COLOR")
-    printer = LinePrinter(
-        sys.stdout.buffer,
-        format,
-        all=all,
-        context=context,
-        with_key=key_regex is not None,
-        colour=colour,
-        status=status,
-    )
-    with Interruptible() as control, open_input(file) as source, saving(watcher, save) as save_if_due, status:
-        printer.write_header()
-        for data in _lines(source, control, printer, status):
-            _show(watcher.observe(data), printer, status)
-            save_if_due()
-    printer.flush()
-    typer.echo(printer.summary(), err=True)
+    if saved is None or not saved.exists():
+        watcher.position = None  # that of another run
+    return watcher
+
+
+def _run(watcher: "Watcher", targets: _Targets, read: dict[str, Any], shown: dict[str, Any], resume: bool) -> bool:
+    """Watch until the end or a signal. Returns whether anything was raised."""
+    from ..logs.source import Source
+    from ..tasks.signals import Interruptible
+    from .watch_run import WatchRun, part_of
+
+    with Interruptible() as control, ExitStack() as stack:
+        source = Source(**read, control=control, described=part_of(watcher.position, "source"))
+        outputs = stack.enter_context(_outputs(watcher, targets, len(read["paths"]) > 1, shown, control))
+        run = WatchRun(watcher, source, outputs)
+        stack.enter_context(_served(run, targets.metrics_port))
+        if resume and targets.save is not None and not targets.save.exists():
+            run.save(targets.save)  # else what is written before the first save would be written again after a crash
+        with saving(run, targets.save, targets.save_every) as save_if_due:
+            for event in source.events():
+                run.take(event)
+                save_if_due()
+            run.finish()
+        run.write_metrics()
+    typer.echo(run.final_summary(), err=True)
     control.raise_if_interrupted()
+    return run.has_raised
 
 
-def _lines(source: BinaryIO, control: "Interruptible", printer: "LinePrinter", status: "StatusLine") -> Iterator[bytes]:
-    """The lines of the source, until its end or an interrupt. Before waiting for more, shows what there is."""
-    from ..tasks.input import blocks, is_live
-    from ..tasks.watch import LineSplitter
+@contextmanager
+def _outputs(
+    watcher: "Watcher", targets: _Targets, titles: bool, shown: dict[str, Any], control: "Interruptible"
+) -> "Iterator[Outputs]":
+    """Everything that records go to."""
+    from ..logs.alerts import AlertCommand
+    from ..logs.output import OutputFile
+    from ..render.lines import LinePrinter, StatusLine
+    from .watch_run import Outputs, part_of
 
-    live, splitter = is_live(source), LineSplitter()
-    for block in blocks(source, control):
-        for data in splitter.feed(block):
-            yield data
-            if control.interrupted:
-                return
-        if live:
-            printer.flush()
-            status.show(printer.summary())
-    rest = splitter.rest()
-    if rest and not control.interrupted:
-        yield rest
+    with StatusLine(sys.stderr) as status, ExitStack() as stack:
+        output = alerts = None
+        if targets.output is not None:
+            output = OutputFile(str(targets.output), control, part_of(watcher.position, "output"))
+            stack.callback(output.close)
+        colour = not os.environ.get("NO_COLOR")
+        printer = LinePrinter(output or sys.stdout.buffer, titles=titles, colour=colour, status=status, **shown)
+        described = part_of(watcher.position, "printer")
+        if described is not None:
+            printer.restore(described)
+        if output is None or output.is_empty:
+            printer.write_header()
+        if targets.exec is not None:
+            alerts = AlertCommand(targets.exec, part_of(watcher.position, "alerts") or ())
+            stack.callback(alerts.close)
+        yield Outputs(printer, status, output, alerts, str(targets.metrics) if targets.metrics else None)
 
 
-def _show(line: "WatchedLine", printer: "LinePrinter", status: "StatusLine") -> None:
-    """Print a line if it is to be shown, and its notes; refresh the status line."""
-    printer.write(line)
-    for note in line.notes:
-        status.clear()
-        typer.echo(f"streamlstm: {note}", err=True)
-    if status.is_due:
-        printer.flush()  # else a line could later be written behind the status
-        status.show(printer.summary())
+@contextmanager
+def _served(run: "WatchRun", port: int | None) -> Iterator[None]:
+    """Serve the metrics of a run, if a port is given."""
+    from ..logs.metrics import serve_metrics
+
+    if port is None:
+        yield
+        return
+    end: Callable[[], None] = serve_metrics(port, lambda: run.values)
+    try:
+        yield
+    finally:
+        end()

@@ -1,78 +1,109 @@
 """Watched lines as text for people or as JSON, and a status line for a terminal."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections import deque
 from types import TracebackType
-from typing import BinaryIO, TextIO
+from typing import Any, Protocol, TextIO
 
+from ..logs.event import Event
+from ..logs.lag import Lag
 from ..tasks.watch import WatchedLine
 from .escape import display_width, printable_json, terminal_text
 
 FORMATS = ("text", "jsonl")
+SCHEMA = 1
+"""The version of the JSON records."""
+
 HEADER = "     line  bits_per_char        z    text\n"
 
 _HIGHLIGHT, _RESET = "\x1b[1;31m", "\x1b[0m"
 _CLEAR = "\r\x1b[K"
 
 
-def format_json(line: WatchedLine, number: int, *, with_key: bool = False) -> str:
+def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
     r"""A JSON object on one line, with its newline. All characters that are not printable are escaped.
 
-    number    the number of the line, from 1
-    with_key  whether to add the field `key`
+    The field `version` is SCHEMA. Fields may be added to a version; a field that changes its meaning or is removed
+    makes a new one.
 
-    >>> format_json(WatchedLine("door é\x9b", 2.5, 0.1, False, [], "", []), 7)
-    '{"line": 7, "text": "door é\\u009b", "bits_per_char": 2.5, "z": 0.1, "flagged": false, "spans": []}\n'
-    """
+    lag  how far reading is behind; None if it is not known
+
+    >>> print(format_json(WatchedLine("door é\x9b", 2.5, 0.1, False, [], "", []), Event("door", number=7, offset=9)), end="")
+    {"version": 1, "line": 7, "text": "door é\u009b", "time": "", "score": 0.1, "bits_per_char": 2.5, "probability": null, "flagged": false, "raised": false, "seen_before": 0, "spans": [], "kind": "door é\u009b", "key": "", "session": null, "path": "-", "rotation": 0, "offset": 9, "lag_lines": null, "lag_seconds": null}
+    """  # noqa: E501
     record = {
-        "line": number,
+        "version": SCHEMA,
+        "line": event.number,
         "text": line.text,
+        "time": event.time,
+        "score": line.z,
         "bits_per_char": line.bits_per_char,
-        "z": line.z,
+        "probability": line.probability,
         "flagged": line.flagged,
+        "raised": line.raised,
+        "seen_before": line.n_before,
         "spans": line.spans,
+        "kind": line.kind,
+        "key": line.key,
+        "session": None,
+        "path": event.path,
+        "rotation": event.rotation,
+        "offset": event.offset,
+        "lag_lines": lag and lag.n_lines,
+        "lag_seconds": lag and round(lag.seconds, 3),
     }
-    if with_key:
-        record["key"] = line.key
     return printable_json(json.dumps(record, ensure_ascii=False)) + "\n"
 
 
-def format_line(line: WatchedLine, number: int, *, terminal: bool = False, colour: bool = False) -> str:
-    r"""Aligned columns, with a newline: number, bits per character, z, `!` if it is flagged, and the text of the line.
+def format_line(line: WatchedLine, event: Event, *, terminal: bool = False, colour: bool = False) -> str:
+    r"""Aligned columns, with a newline: number, bits per character, z, `!` if it is raised, and the line as it came.
 
-    number    the number of the line, from 1
     terminal  whether to escape what is not printable, because it could control the terminal
     colour    whether to colour the spans; otherwise a second row marks them with `^`. Needs `terminal`.
 
-    A byte that is not valid UTF-8 appears as Python's `surrogateescape` decodes it: encode the result in the same way.
+    A newline inside an event is shown as `\n`. A byte that is not valid UTF-8 appears as Python's `surrogateescape`
+    decodes it: encode the result in the same way.
 
-    >>> print(format_line(WatchedLine("open the door", 6.5, 9.3, True, [(9, 13)], "", []), 7), end="")
-            7         6.5000      9.3  ! open the door
+    >>> line = WatchedLine("open the door", 6.5, 9.3, True, [(9, 13)], "", [], raised=True, n_before=3)
+    >>> print(format_line(line, Event("open the door", number=7)), end="")
+            7         6.5000      9.3  ! open the door  (seen 3 more times before)
                                                   ^^^^
     """
-    margin = f"{number:>9}  {line.bits_per_char:>13.4f} {line.z:>8.1f}  {'!' if line.flagged else ' '} "
+    margin = f"{event.number:>9}  {line.bits_per_char:>13.4f} {line.z:>8.1f}  {'!' if line.raised else ' '} "
     before, after = (_HIGHLIGHT, _RESET) if terminal and colour else ("", "")
+    text, spans = _full_text(line, event), event.shown_spans(line.spans)
     parts, end = [margin], 0
-    for first, last in line.spans:
-        parts += [_shown(line.text[end:first], terminal), before, _shown(line.text[first:last], terminal), after]
+    for first, last in spans:
+        parts += [_shown(text[end:first], terminal), before, _shown(text[first:last], terminal), after]
         end = last
-    parts += [_shown(line.text[end:], terminal), "\n"]
-    if line.spans and not before:
-        parts.append(_marks(line, " " * len(margin), terminal))
+    parts.append(_shown(text[end:], terminal))
+    if line.n_before:
+        parts.append(f"  (seen {line.n_before:,} more time{'s' * (line.n_before > 1)} before)")
+    parts.append("\n")
+    if spans and not before:
+        parts.append(_marks(text, spans, " " * len(margin), terminal))
     return "".join(parts)
 
 
+def _full_text(line: WatchedLine, event: Event) -> str:
+    """The text of a line with its time stamp, truncated where the watcher truncated it."""
+    start, end = event.cut
+    return line.text[:start] + event.line[start:end] + line.text[start:]
+
+
 def _shown(text: str, terminal: bool) -> str:
-    return terminal_text(text) if terminal else text
+    return terminal_text(text) if terminal else text.replace("\n", "\\n")
 
 
-def _marks(line: WatchedLine, margin: str, terminal: bool) -> str:
+def _marks(text: str, spans: list[tuple[int, int]], margin: str, terminal: bool) -> str:
     """The row that marks the spans of the line above it."""
     marks, end = margin, 0
-    for first, last in line.spans:
-        marks += "".join(_blank(c, terminal) for c in line.text[end:first])
-        marks += "".join("^" * max(len(_blank(c, terminal)), 1) for c in line.text[first:last])
+    for first, last in spans:
+        marks += "".join(_blank(c, terminal) for c in text[end:first])
+        marks += "".join("^" * max(len(_blank(c, terminal)), 1) for c in text[first:last])
         end = last
     return marks + "\n"
 
@@ -96,7 +127,7 @@ class StatusLine:
         self._is_shown = False
         self._next = 0.0
 
-    def __enter__(self) -> "StatusLine":
+    def __enter__(self) -> StatusLine:
         return self
 
     def __exit__(
@@ -125,40 +156,52 @@ class StatusLine:
             self._is_shown = False
 
 
-class LinePrinter:
-    r"""Write watched lines to a file: the flagged ones with some context, or all.
+class BinaryOutput(Protocol):
+    """What a printer needs of a binary file."""
 
-    out       a binary file; on a terminal, characters that are not printable are escaped
-    format    "text" (see `format_line`) or "jsonl" (see `format_json`)
-    all       whether to write all lines, not only flagged ones
-    context   the number of lines to write before and after each flagged one
-    with_key  whether jsonl has the field `key`
-    colour    whether to colour the spans on a terminal
-    status    a status line on the same terminal, which is cleared before anything is written
+    def write(self, data: bytes, /) -> Any:
+        """Write bytes."""
+
+    def flush(self) -> Any:
+        """Flush."""
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+
+
+class LinePrinter:
+    r"""Write watched lines to a file: the alarms with some context, or all.
+
+    out      a binary file; on a terminal, characters that are not printable are escaped
+    format   "text" (see `format_line`) or "jsonl" (see `format_json`)
+    all      whether to write all lines, not only alarms
+    context  the number of lines to write before and after each alarm
+    titles   whether to write the path before the first line of another file than that of the line before it
+    colour   whether to colour the spans on a terminal
+    status   a status line on the same terminal, which is cleared before anything is written
 
     Raises ValueError for an unknown format or a negative context.
 
     >>> import io
     >>> out = io.BytesIO()
     >>> printer = LinePrinter(out, context=1)
-    >>> for flagged in (False, False, True, False, False):
-    ...     printer.write(WatchedLine("door", 1.0, 0.0, flagged, [], "", []))
+    >>> for number, raised in enumerate((False, False, True, False, False), 1):
+    ...     line = WatchedLine("door", 1.0, 0.0, raised, [], "", [], raised)
+    ...     printer.write(line, Event("door", number=number))
     >>> print(out.getvalue().decode(), end="")
             2         1.0000      0.0    door
             3         1.0000      0.0  ! door
             4         1.0000      0.0    door
-    >>> printer.n_lines, printer.n_flagged
-    (5, 1)
     """
 
     def __init__(
         self,
-        out: BinaryIO,
+        out: BinaryOutput,
         format: str = "text",
         *,
         all: bool = False,
         context: int = 0,
-        with_key: bool = False,
+        titles: bool = False,
         colour: bool = False,
         status: StatusLine | None = None,
     ) -> None:
@@ -167,13 +210,12 @@ class LinePrinter:
         if context < 0:
             raise ValueError(f"context must be at least 0, not {context}")
         self._out, self._is_text, self._all, self._context = out, format == "text", all, context
-        self._with_key, self._colour, self._status = with_key, colour, status
+        self._titles, self._colour, self._status = titles, colour, status
         self._is_terminal = out.isatty()
-        self._before: deque[tuple[int, WatchedLine]] = deque(maxlen=context)
-        self._n_after = 0  # lines still to be written after a flagged one
-        self._last = 0  # the number of the line written last
-        self._started = time.monotonic()
-        self.n_lines, self.n_flagged = 0, 0
+        self._before: deque[tuple[str, int, str]] = deque(maxlen=context)  # path, n_lines then, and how it is written
+        self._n_after = 0  # lines still to be written after an alarm
+        self._n_lines = 0
+        self._last = ("", 0)  # path and n_lines of the line written last
 
     def write_header(self) -> None:
         """Write the names of the columns, if the format has any, and flush."""
@@ -181,37 +223,51 @@ class LinePrinter:
             self._put(HEADER)
         self.flush()
 
-    def write(self, line: WatchedLine) -> None:
+    def write(self, line: WatchedLine, event: Event, lag: Lag | None = None) -> None:
         """Take the next line, and write it if it is to be shown, after the context before it."""
-        self.n_lines += 1
-        self.n_flagged += line.flagged
-        if not (line.flagged or self._all or self._n_after):
-            self._before.append((self.n_lines, line))
+        self._n_lines += 1
+        is_shown = line.raised or self._all or self._n_after > 0
+        if not is_shown and not self._context:
             return
-        for number, earlier in self._before:
-            self._put_line(earlier, number)
+        row = (event.path, self._n_lines, self._formatted(line, event, lag))
+        if not is_shown:
+            self._before.append(row)
+            return
+        for earlier in self._before:
+            self._put_row(*earlier)
         self._before.clear()
-        self._put_line(line, self.n_lines)
-        self._n_after = self._context if line.flagged else max(self._n_after - 1, 0)
+        self._put_row(*row)
+        self._n_after = self._context if line.raised else max(self._n_after - 1, 0)
 
     def flush(self) -> None:
         """Flush the file."""
         self._out.flush()
 
-    def summary(self) -> str:
-        """The number of lines, of flagged lines, and of lines per second since the printer was made."""
-        rate = self.n_lines / max(time.monotonic() - self._started, 1e-9)
-        return f"{self.n_lines:,} lines, {self.n_flagged:,} flagged, {rate:,.0f} lines/s"
+    def describe(self) -> dict[str, Any]:
+        """The JSON-able state, for `restore`."""
+        return {"before": list(self._before), "after": self._n_after, "last": self._last, "n_lines": self._n_lines}
 
-    def _put_line(self, line: WatchedLine, number: int) -> None:
-        is_gap = self._context and 0 < self._last < number - 1
-        self._last = number
-        if not self._is_text:
-            self._put(format_json(line, number, with_key=self._with_key))
-            return
-        if is_gap:
+    def restore(self, described: dict[str, Any]) -> None:
+        """Continue from what `describe` returned."""
+        rows = [(str(path), int(number), str(text)) for path, number, text in described["before"]]
+        self._before.extend(rows)
+        self._n_after = min(int(described["after"]), self._context)
+        path, number = described["last"]
+        self._last, self._n_lines = (str(path), int(number)), int(described["n_lines"])
+
+    def _formatted(self, line: WatchedLine, event: Event, lag: Lag | None) -> str:
+        if self._is_text:
+            return format_line(line, event, terminal=self._is_terminal, colour=self._colour)
+        return format_json(line, event, lag)
+
+    def _put_row(self, path: str, number: int, text: str) -> None:
+        last_path, last = self._last
+        self._last = path, number
+        if self._is_text and self._titles and path != last_path:
+            self._put(f"==> {path} <==\n")
+        elif self._is_text and self._context and path == last_path and last != number - 1:
             self._put("--\n")
-        self._put(format_line(line, number, terminal=self._is_terminal, colour=self._colour))
+        self._put(text)
 
     def _put(self, text: str) -> None:
         if self._status is not None:

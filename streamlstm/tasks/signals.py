@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from types import FrameType, TracebackType
@@ -91,5 +92,22 @@ class Interruptible:
             if error.at_once:
                 raise
             return b""
+        finally:
+            self._is_waiting = False
+
+    def wait(self, seconds: float, source: BinaryIO | None = None) -> bool:
+        """Wait until the time is over, a signal comes, or bytes of a source can be read. Returns whether they can."""
+        try:
+            self._is_waiting = True
+            if self.interrupted:
+                return False
+            if source is None:
+                time.sleep(seconds)
+                return False
+            return bool(select.select([source], [], [], seconds)[0])
+        except Interrupted as error:
+            if error.at_once:
+                raise
+            return False
         finally:
             self._is_waiting = False

@@ -19,6 +19,9 @@ flagged lines too, until lines pass again. Otherwise a burst of a new kind of li
 With a key there is a model per key, and the least recently used one is dropped when there are too many. A key that
 comes back gets a new model, which gives higher scores until it has learned. So its first lines, as many as the warm-up,
 are compared with those that earlier models of the key read at about the same age; the baselines for that are kept.
+
+With a budget of alarms (`budget`) the threshold follows the z of recent lines, and a kind of line is raised once per
+period: further lines of it are flagged, but not raised.
 """
 
 from __future__ import annotations
@@ -26,17 +29,18 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checkpoint import Arrays, check_target, read_checkpoint, write_checkpoint
+from ..checkpoint import check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
-from .baseline import Baseline, BaselinesByAge
-from .line_reader import LineReader
+from .budget import Budget, BudgetKeeper, Verdict
+from .kinds import kind_of
+from .line_streams import LineStreams, is_power_of_2
+from .recent_scores import RecentScores
+from .spans import SPAN_MARGIN, surprising_spans
 from .units import F64, byte_widths, code_points, readable
 
 THRESHOLD = 7.0
@@ -49,14 +53,8 @@ MAX_LINE_BYTES = 16384
 MAX_KEY_LENGTH = 256
 """Of a longer key at most this many characters count."""
 
-MAX_DROPPED_KEYS = 5_000
-"""The number of keys whose baselines are kept after their model was dropped."""
-
-BURST_LINES = 3
-"""If this many more lines were flagged than were not, flagged lines are learned from."""
-
-SPAN_MARGIN, MIN_SPAN_BITS = 2.0, 8.0
-"""A span is a run of characters whose surprisals exceed the median score plus SPAN_MARGIN by MIN_SPAN_BITS in all."""
+RECENT_LINES = 10_000
+"""The probability of a score is estimated from at least this many recent lines, once there are so many."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,13 @@ class WatchedLine:
                    decodes it
     bits_per_char  the mean surprisal of its characters, its newline included
     z              robust standard deviations above the median of recent lines; 0 for the first line
-    flagged        whether z exceeds the threshold and the warm-up is over
+    flagged        whether the line is unusual: its z exceeds the threshold, and the warm-up is over
     spans          for a flagged line, its surprising parts as (start, end) in characters of `text`
     key            the key of the line; "" if it has none
     notes          messages for the user, for example that the line was truncated
+    raised         whether it is an alarm: it is flagged and, with a budget, the budget allows it
+    n_before       for an alarm, how many lines of its kind were flagged but not raised since the last alarm of its kind
+    probability    for a flagged line, the fraction of recent lines with a z about as high or higher, itself included
     """
 
     text: str
@@ -80,50 +81,32 @@ class WatchedLine:
     spans: list[tuple[int, int]]
     key: str
     notes: list[str]
+    raised: bool = False
+    n_before: int = 0
+    probability: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of the line: its text with everything that varies, such as numbers and addresses, as `#`."""
+        return kind_of(self.text)
 
 
-@dataclass
-class _History:
-    """What is kept of a key when its model is dropped.
+class Counts(NamedTuple):
+    """How many lines a watcher has observed, and what became of them.
 
-    early   the scores of the first lines that each of its models read
-    excess  recently flagged lines minus lines not flagged, from 0 to BURST_LINES
+    lines, characters  observed
+    flagged            unusual lines
+    raised             alarms
+    repeated           unusual lines that were not raised because their kind was raised in this period
+    held               unusual lines that were not raised because the budget was spent
     """
 
-    early: BaselinesByAge = field(default_factory=BaselinesByAge)
-    excess: int = 0
-
-    def describe(self, key: str) -> dict[str, Any]:
-        return {"key": key, "alarms": self.excess, "early": self.early.describe()}
-
-    @classmethod
-    def from_description(cls, values: dict[str, Any]) -> _History:
-        excess = values["alarms"]  # the key of version 0.1
-        if excess not in range(BURST_LINES + 1):
-            raise ValueError(f"alarms must be from 0 to {BURST_LINES}, not {excess!r}")
-        return cls(BaselinesByAge(values.get("early", ())), excess)  # version 0.1 wrote no "early"
-
-
-@dataclass
-class _Stream:
-    """The lines of one key: the model that reads them, and their scores."""
-
-    reader: LineReader
-    baseline: Baseline = field(default_factory=Baseline)
-    history: _History = field(default_factory=_History)
-
-    def reference(self, warmup: int) -> Baseline:
-        """The baseline that the next line is compared with."""
-        age = self.baseline.n_scores
-        early = self.history.early.latest(age, warmup) if age < warmup else None
-        return early or self.baseline
-
-    def add_score(self, score: float, length: int, warmup: int) -> None:
-        """Add the score of a line to the baselines."""
-        age = self.baseline.n_scores
-        if age < warmup:
-            self.history.early.add(score, length, age)
-        self.baseline.add(score, length)
+    lines: int = 0
+    characters: int = 0
+    flagged: int = 0
+    raised: int = 0
+    repeated: int = 0
+    held: int = 0
 
 
 class Watcher:
@@ -134,11 +117,16 @@ class Watcher:
     warmup         lines to read, per key, before any is flagged
     key_regex      keep a separate model per match of this regular expression (per match of its first group, if it has
                    one); each begins as a fork of the predictor. Default: one model for all lines.
+    keyed          keep a separate model per key that is passed to `observe`; implied by key_regex
     max_keys       the number of models to keep; the least recently used is dropped. Each takes about 90 MB if it
                    learns, with a predictor of the default size.
     learn_flagged  also learn from flagged lines
+    alarms         a budget, for example "5/hour" or "10/10000" (lines): raise about as many lines, those with the
+                   largest z, and each kind of line once per period. `threshold` is then the least z, 0 by default.
 
-    Memory is bounded: when a model is dropped, baselines of at most 8 kB are kept, for the last MAX_DROPPED_KEYS keys.
+    position       JSON-able; saved and restored with the watcher. A caller keeps there where its input stands.
+
+    Memory is bounded: when a model is dropped, baselines of at most 8 kB are kept, for the last 5,000 keys.
     Raises ValueError for an option that is out of range or not a valid regular expression.
 
     >>> from streamlstm import Config, StreamPredictor
@@ -152,12 +140,16 @@ class Watcher:
         self,
         predictor: StreamPredictor,
         *,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
         warmup: int = WARMUP,
         key_regex: str | None = None,
+        keyed: bool = False,
         max_keys: int = MAX_KEYS,
         learn_flagged: bool = False,
+        alarms: str | Budget | None = None,
     ) -> None:
+        if threshold is None:
+            threshold = THRESHOLD if alarms is None else 0.0
         if not math.isfinite(threshold):
             raise ValueError(f"threshold must be a finite number, not {threshold}")
         if warmup < 0:
@@ -168,21 +160,46 @@ class Watcher:
             self._key_regex = None if key_regex is None else re.compile(key_regex)
         except re.error as error:
             raise ValueError(f"{key_regex!r} is not a valid regular expression: {error}") from None
-        self._threshold, self._warmup, self._max_keys = threshold, warmup, max_keys
-        self._learn_flagged = learn_flagged
+        budget = Budget.parse(alarms) if isinstance(alarms, str) else alarms
+        self._keeper = None if budget is None else BudgetKeeper(budget, floor=threshold)
+        self._threshold, self._warmup, self._learn_flagged = threshold, warmup, learn_flagged
         self._predictor = predictor
-        self._streams: OrderedDict[str, _Stream] = OrderedDict()
-        self._dropped: OrderedDict[str, _History] = OrderedDict()
-        self._n_lines, self._n_flagged, self._n_dropped, self._n_truncated = 0, 0, 0, 0
+        self._streams = LineStreams(predictor, keyed or key_regex is not None, max_keys)
+        self._scores = RecentScores(RECENT_LINES)
+        self._counts, self._n_truncated = Counts(), 0
+        self.position: Any = None
 
     def __repr__(self) -> str:
-        counts = f"{self._n_lines:,} lines, {self._n_flagged:,} flagged"
+        counts = f"{self._counts.lines:,} lines, {self._counts.flagged:,} flagged"
         return f"<{type(self).__name__}: {counts}, {len(self._streams)} models of {self._predictor!r}>"
 
-    def observe(self, line: str | bytes | bytearray | memoryview) -> WatchedLine:
+    @property
+    def counts(self) -> Counts:
+        """What was observed so far, before a restart too."""
+        return self._counts
+
+    @property
+    def budget(self) -> Budget | None:
+        """The budget of alarms; None if there is none."""
+        return None if self._keeper is None else self._keeper.budget
+
+    @property
+    def threshold(self) -> float:
+        """What the z of a line must exceed to be flagged; with a budget, the value of the moment."""
+        return self._threshold if self._keeper is None else self._keeper.threshold
+
+    def repeated(self, n: int = 5) -> list[tuple[str, int]]:
+        """With a budget, the n kinds of which most lines were not raised since the last alarm, with their number."""
+        return [] if self._keeper is None else self._keeper.repeated(n)
+
+    def observe(
+        self, line: str | bytes | bytearray | memoryview, *, key: str | None = None, seconds: float | None = None
+    ) -> WatchedLine:
         """Score the next line, compare it with recent ones, and learn from it unless it is flagged.
 
-        line  with its newline; only the first MAX_LINE_BYTES bytes of a longer line are read
+        line     with its newline; only the first MAX_LINE_BYTES bytes of a longer line are read
+        key      the key of the line, if the caller knows it; default: what `key_regex` finds
+        seconds  the time of the line, for a budget per time; only differences between lines matter
 
         Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
@@ -191,66 +208,54 @@ class Watcher:
         is_truncated = len(data.removesuffix(b"\n")) > MAX_LINE_BYTES
         text = (data[:MAX_LINE_BYTES] if is_truncated else data).decode("utf-8", "surrogateescape")
         tokens = self._predictor.vocabulary.encode(readable(text, self._predictor.vocabulary))
-        self._n_lines += 1
         if is_truncated:
             self._note_truncated(notes)
-        key = self._key_of(text)
-        stream = self._stream(key, notes)
+        key = self._key_of(text) if key is None else key[:MAX_KEY_LENGTH]
+        stream = self._streams.of(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
         is_warm = baseline.n_scores >= self._warmup
         bits = stream.reader.read(tokens, undoable=is_warm and not self._learn_flagged)
         score = float(bits.sum()) / max(len(text), 1)
         median, z = baseline.compare(score, len(text))
-        flagged = is_warm and z > self._threshold
-        if flagged and not self._learn_flagged and stream.history.excess < BURST_LINES:
+        verdict = self._judge(z, text, seconds) if is_warm else Verdict(False, False, 0)
+        if verdict.is_unusual and not self._learn_flagged and not stream.history.is_burst:
             stream.reader.undo()
         else:
             stream.add_score(score, len(text), self._warmup)
-        self._count(stream.history, flagged)
-        spans = self._spans(text, bits, median) if flagged else []
-        return WatchedLine(text.removesuffix("\n"), score, z, flagged, spans, key, notes)
+        stream.history.count(verdict.is_unusual)
+        self._count(verdict, len(text))
+        spans = self._spans(text, bits, median) if verdict.is_unusual else []
+        if is_warm:
+            self._scores.add(z)
+        probability = self._scores.count_from(z) / self._scores.n_lines if verdict.is_unusual else None
+        text = text.removesuffix("\n")
+        unusual, raised, n_before = verdict
+        return WatchedLine(text, score, z, unusual, spans, key, notes, raised, n_before, probability)
 
-    def _count(self, history: _History, flagged: bool) -> None:
-        self._n_flagged += flagged
-        history.excess = min(max(history.excess + (1 if flagged else -1), 0), BURST_LINES)
+    def _judge(self, z: float, text: str, seconds: float | None) -> Verdict:
+        if self._keeper is None:
+            return Verdict(z > self._threshold, z > self._threshold, 0)
+        return self._keeper.judge(z, kind_of(text.removesuffix("\n")), seconds)
+
+    def _count(self, verdict: Verdict, n_characters: int) -> None:
+        lines, characters, flagged, raised, *_ = self._counts
+        others = (0, 0) if self._keeper is None else (self._keeper.n_repeated, self._keeper.n_held)
+        unusual, is_raised, _ = verdict
+        self._counts = Counts(lines + 1, characters + n_characters, flagged + unusual, raised + is_raised, *others)
 
     def _note_truncated(self, notes: list[str]) -> None:
         self._n_truncated += 1
-        if _is_power_of_2(self._n_truncated):
+        if is_power_of_2(self._n_truncated):
             count = f" ({self._n_truncated:,} such lines so far)" if self._n_truncated > 1 else ""
-            notes.append(f"line {self._n_lines:,} has more than {MAX_LINE_BYTES:,} bytes and was truncated{count}")
+            notes.append(
+                f"line {self._counts.lines + 1:,} has more than {MAX_LINE_BYTES:,} bytes and was truncated{count}"
+            )
 
     def _key_of(self, text: str) -> str:
         match = self._key_regex.search(text) if self._key_regex else None
         if match is None:
             return ""
         return ((match[1] if match.re.groups else match[0]) or "")[:MAX_KEY_LENGTH]
-
-    def _stream(self, key: str, notes: list[str]) -> _Stream:
-        """The stream of a key; if it is new, the least recently used one may be dropped."""
-        if key in self._streams:
-            self._streams.move_to_end(key)
-            return self._streams[key]
-        if len(self._streams) == self._max_keys:
-            self._drop_stream(key, notes)
-        predictor = self._predictor.fork() if self._key_regex else self._predictor
-        stream = self._streams[key] = _Stream(LineReader(predictor), history=self._dropped.pop(key, _History()))
-        return stream
-
-    def _drop_stream(self, new_key: str, notes: list[str]) -> None:
-        key, stream = self._streams.popitem(last=False)
-        self._keep_history(key, stream.history)
-        self._n_dropped += 1
-        if _is_power_of_2(self._n_dropped):
-            notes.append(
-                f"dropped the model of key {key!r} to make one for {new_key!r}: max_keys is {self._max_keys} "
-                f"({self._n_dropped:,} dropped so far); a new model misses more until it has read enough lines"
-            )
-
-    def _keep_history(self, key: str, history: _History) -> None:
-        self._dropped[key] = history
-        if len(self._dropped) > MAX_DROPPED_KEYS:
-            self._dropped.popitem(last=False)
 
     def _spans(self, text: str, bits: F64, median: float) -> list[tuple[int, int]]:
         """The surprising parts of a line, in characters; its newline is never one of them."""
@@ -266,18 +271,12 @@ class Watcher:
         Raises OSError if `path` cannot be written.
         """
         check_target(path)
-        for stream in self._streams.values():
-            stream.reader.finish_undo()
+        self._streams.finish_undo()
         arrays, values = self._predictor.to_checkpoint()
-        keyed = self._key_regex is not None
-        streams = []
-        for index, (key, stream) in enumerate(self._streams.items()):
-            streams.append({**stream.history.describe(key), "baseline": stream.baseline.describe()})
-            if keyed:
-                own, streams[-1]["predictor"] = stream.reader.predictor.to_checkpoint()
-                arrays |= {_prefix(index) + name: array for name, array in own.items()}
-        dropped = [history.describe(key) for key, history in self._dropped.items()]
-        write_checkpoint(path, arrays, {**values, "watch": {"keyed": keyed, "streams": streams, "dropped": dropped}})
+        described = self._streams.describe(arrays)
+        described |= {"scores": self._scores.describe(), "counts": list(self._counts), "truncated": self._n_truncated}
+        described |= {"position": self.position, "budget": self._keeper and self._keeper.describe()}
+        write_checkpoint(path, arrays, {**values, "watch": described})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Watcher:
@@ -301,96 +300,17 @@ class Watcher:
         arrays, values = read_checkpoint(path)
         if "watch" not in values:
             return
+        saved = values["watch"]
         try:
-            is_match = bool(values["watch"]["keyed"]) == (self._key_regex is not None)
-            streams, dropped = self._parsed(values["watch"], arrays) if is_match else ({}, {})
+            is_match = bool(saved["keyed"]) == self._streams.keyed
+            streams = self._streams.parsed(saved, arrays) if is_match else self._streams
+            scores = RecentScores(RECENT_LINES, saved.get("scores"))
+            counts, n_truncated = Counts(*map(int, saved.get("counts", ()))), int(saved.get("truncated", 0))
+            if self._keeper is not None and is_match and saved.get("budget") is not None:
+                self._keeper.restore(saved["budget"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path} is not a usable model: its watched lines are inconsistent: {error!r}") from None
-        if not is_match and self._key_regex is None:
+        if not is_match and not self._streams.keyed:
             raise ValueError(f"{path} has a model per key; give the regular expression of the key (key_regex) again")
-        self._streams.update(streams)
-        for key, history in dropped.items():
-            self._keep_history(key, history)
-
-    def _parsed(self, saved: dict[str, Any], arrays: Arrays) -> tuple[dict[str, _Stream], dict[str, _History]]:
-        """The most recent streams of a checkpoint, and the histories of all other keys."""
-        dropped = {str(values["key"]): _History.from_description(values) for values in saved.get("dropped", ())}
-        streams: dict[str, _Stream] = {}
-        first = max(len(saved["streams"]) - self._max_keys, 0)
-        for index, values in enumerate(saved["streams"]):
-            key, history = str(values["key"]), _History.from_description(values)
-            if index < first:
-                dropped[key] = history
-                continue
-            predictor = self._predictor
-            if self._key_regex is not None:
-                prefix = _prefix(index)
-                own = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
-                predictor = StreamPredictor.from_checkpoint(own, values["predictor"])
-                predictor.learning = self._predictor.learning
-            streams[key] = _Stream(LineReader(predictor), Baseline(**values["baseline"]), history)
-        return streams, dropped
-
-
-class LineSplitter:
-    """Split blocks of bytes into lines. Of a line longer than MAX_LINE_BYTES it keeps just enough to tell that.
-
-    >>> splitter = LineSplitter()
-    >>> list(splitter.feed(b"one\\ntw")), list(splitter.feed(b"o\\nthr")), splitter.rest()
-    ([b'one\\n'], [b'two\\n'], b'thr')
-    """
-
-    def __init__(self) -> None:
-        self._unfinished = bytearray()
-
-    def feed(self, block: bytes) -> Iterator[bytes]:
-        """The lines that end in this block, with their newlines."""
-        start = 0
-        while (end := block.find(b"\n", start) + 1) > 0:
-            self._append(block[start:end])
-            line = bytes(self._unfinished)
-            self._unfinished.clear()
-            yield line
-            start = end
-        self._append(block[start:])
-
-    def rest(self) -> bytes:
-        """What follows the last newline."""
-        return bytes(self._unfinished)
-
-    def _append(self, part: bytes) -> None:
-        self._unfinished += part[: MAX_LINE_BYTES + 1 - len(self._unfinished)]
-
-
-def surprising_spans(excess: F64) -> list[tuple[int, int]]:
-    """The parts (start, end) of a line that sum to at least MIN_SPAN_BITS.
-
-    excess  float64 [n], the surprisal of each character minus what is usual
-
-    The part with the largest sum is found first, then those to its left and right in the same way.
-
-    >>> surprising_spans(np.array([-1.0, 5, 6, -2, 7, -1, -1, 1]))
-    [(1, 5)]
-    """
-    spans: list[tuple[int, int]] = []
-    remaining = [(0, len(excess))]
-    while remaining:
-        first, last = remaining.pop()
-        sums = np.concatenate([[0.0], np.cumsum(excess[first:last])])
-        gains = sums - np.minimum.accumulate(sums)
-        end = int(np.argmax(gains))
-        if gains[end] < MIN_SPAN_BITS:
-            continue
-        start = end - 1 - int(np.argmin(sums[:end][::-1]))
-        spans.append((first + start, first + end))
-        remaining += [(first, first + start), (first + end, last)]
-    return sorted(spans)
-
-
-def _prefix(index: int) -> str:
-    """What the names of a stream's arrays begin with in a checkpoint."""
-    return f"stream.{index}."
-
-
-def _is_power_of_2(n: int) -> bool:
-    return n & (n - 1) == 0
+        self._streams, self._scores, self._counts, self._n_truncated = streams, scores, counts, n_truncated
+        self.position = saved.get("position")

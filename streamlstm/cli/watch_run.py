@@ -1,0 +1,225 @@
+"""One run of `watch`: every event goes through the watcher to the outputs, and what was done is saved."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import typer
+
+from ..logs.alerts import AlertCommand
+from ..logs.event import Event
+from ..logs.lag import Lag
+from ..logs.metrics import Values, write_metrics
+from ..logs.output import OutputFile
+from ..logs.source import Source
+from ..render.escape import terminal_text
+from ..render.lines import LinePrinter, StatusLine, format_json
+from ..tasks.watch import Counts, WatchedLine, Watcher
+
+TICK_SECONDS = 1.0
+"""How often the lag is measured."""
+
+METRICS_SECONDS = 5.0
+"""How often the file of --metrics is written."""
+
+BEHIND_SECONDS = 10.0
+"""From this lag on it is told, and again each time it has doubled."""
+
+
+@dataclass
+class Outputs:
+    """Where records go.
+
+    printer   prints them
+    output    the file that the printer writes to; None for stdout
+    alerts    the command that is run for each alarm
+    metrics   the file of metrics
+    status    the status line
+    """
+
+    printer: LinePrinter
+    status: StatusLine
+    output: OutputFile | None = None
+    alerts: AlertCommand | None = None
+    metrics: str | None = None
+
+
+@dataclass
+class WatchRun:
+    """The events of a source, watched.
+
+    watcher, source, outputs  what it connects
+
+    values  the metrics, a new table every TICK_SECONDS
+    """
+
+    watcher: Watcher
+    source: Source
+    outputs: Outputs
+    values: Values = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._before = self.watcher.counts
+        self._started = self._ticked = time.monotonic()
+        self._measured, self._written = self._started, 0.0
+        self._told_lag, self._told_busy = BEHIND_SECONDS / 2, BEHIND_SECONDS / 2
+        self._n_invalid, self._saved = 0, 0.0
+        self._saved_state: Any = None
+        budget = self.watcher.budget
+        self._needs_time = budget is not None and budget.seconds is not None
+        self._is_dated = False
+        self._lag: Lag | None = None
+        self._tick(self._started)
+
+    def take(self, event: Event | None) -> None:
+        """Watch an event and tell what is to be told; None when there is none for the moment."""
+        now = time.monotonic()
+        if event is None:
+            self._show()
+        else:
+            seconds = self._seconds(event, now) if self._needs_time else None
+            line = self.watcher.observe(event.text + "\n", key=event.key, seconds=seconds)
+            self._tell(line, event)
+        if now - self._ticked >= TICK_SECONDS:
+            self._tick(now)
+        if self.outputs.status.is_due:
+            self._show()
+
+    def _seconds(self, event: Event, now: float) -> float | None:
+        """The time of an event; if no event has had a time stamp, that of the clock."""
+        seconds = event.seconds
+        self._is_dated = self._is_dated or seconds is not None
+        return seconds if self._is_dated else now
+
+    def _tell(self, line: WatchedLine, event: Event) -> None:
+        lag = self.source.lag() if line.raised else self._lag
+        self.outputs.printer.write(line, event, lag)
+        if line.raised:
+            self.outputs.printer.flush()
+            if self.outputs.alerts is not None:
+                self.outputs.alerts(format_json(line, event, lag))
+        for note in line.notes:
+            self._note(note)
+
+    def _note(self, note: str) -> None:
+        self.outputs.status.clear()
+        typer.echo(f"streamlstm: {terminal_text(note)}", err=True)
+
+    def _show(self) -> None:
+        """Write what is printed so far, else it could later be written behind the status, and show the status."""
+        self.outputs.printer.flush()
+        self.tell_notes()
+        self.outputs.status.show(self.summary())
+
+    def tell_notes(self) -> None:
+        """Tell what the source has noticed."""
+        for note in self.source.notes:
+            self._note(note)
+        self.source.notes.clear()
+
+    def _tick(self, now: float) -> None:
+        """Measure the lag, and tell it if it is large; renew the metrics."""
+        self._lag = self.source.lag()
+        self.tell_notes()
+        self._tell_lag()
+        counts, seconds = self.watcher.counts, max(now - self._ticked, 1e-9)
+        speed = (counts.characters - self.values.get("characters_total", counts.characters)) / seconds
+        self.values = self._measured_values(counts, speed)
+        self._ticked = now
+        if self.outputs.metrics is not None and now - self._written >= METRICS_SECONDS:
+            self.write_metrics()
+
+    def write_metrics(self) -> None:
+        """Write the file of --metrics. A warning tells if that is not possible."""
+        self._written = time.monotonic()
+        if self.outputs.metrics is not None:
+            try:
+                write_metrics(self.outputs.metrics, self._measured_values(self.watcher.counts))
+            except OSError as error:
+                logging.getLogger("streamlstm").warning("%s: %s", self.outputs.metrics, error.strerror or error)
+
+    def _measured_values(self, counts: Counts, speed: float | None = None) -> Values:
+        values: Values = {f"{name}_total": value for name, value in counts._asdict().items()}
+        values["alarms_total"] = values.pop("raised_total")
+        values |= {"invalid_total": self.source.n_invalid, "threshold": self.watcher.threshold}
+        values["characters_per_second"] = self.values.get("characters_per_second", 0.0) if speed is None else speed
+        if self._lag is not None:
+            values |= {"lag_bytes": self._lag.n_bytes, "lag_lines": self._lag.n_lines}
+            values["lag_seconds"] = self._lag.seconds
+        if self.outputs.alerts is not None:
+            values |= {"dropped_total": self.outputs.alerts.n_dropped, "failed_total": self.outputs.alerts.n_failed}
+        return values | ({"saved_seconds": self._saved} if self._saved else {})
+
+    def _tell_lag(self) -> None:
+        lag = self._lag
+        if lag is not None and lag.seconds >= 2 * self._told_lag:
+            self._told_lag = lag.seconds
+            self._note(f"behind by about {lag.n_lines:,} lines ({lag.n_bytes:,} bytes), {lag.seconds:.0f} s")
+        elif lag is not None and lag.seconds < 1 and self._told_lag >= BEHIND_SECONDS:
+            self._told_lag = BEHIND_SECONDS / 2
+            self._note("caught up with the input")
+        busy = self.source.busy_seconds()
+        if busy >= 2 * self._told_busy:
+            self._told_busy = busy
+            self._note(f"there was always more to read for {busy:.0f} s: what writes to the pipe probably waits")
+        elif busy < 1:
+            self._told_busy = BEHIND_SECONDS / 2
+        if self.source.n_invalid >= 2 * self._n_invalid + 1:
+            self._n_invalid = self.source.n_invalid
+            self._note(f"{self._n_invalid:,} lines are not in the format of the input, and were taken as plain text")
+
+    def finish(self) -> None:
+        """Write and tell everything, and let the command of --exec end, before the state is saved for the last time."""
+        self.outputs.printer.flush()
+        self.outputs.status.clear()
+        self.tell_notes()
+        if self.outputs.alerts is not None:
+            self.outputs.alerts.close()
+
+    def summary(self) -> str:
+        """The number of lines, of flagged lines and of lines per second, since the start."""
+        counts = Counts(*(now - before for now, before in zip(self.watcher.counts, self._before, strict=True)))
+        parts = [f"{counts.lines:,} lines", f"{counts.flagged:,} flagged"]
+        if counts.flagged != counts.raised:
+            parts += [f"{counts.raised:,} raised", f"{counts.repeated:,} of a kind raised before"]
+            parts += [f"{counts.held:,} over the budget"] if counts.held else []
+        rate = counts.lines / max(time.monotonic() - self._started, 1e-9)
+        parts.append(f"{rate:,.0f} lines/s")
+        if self._lag is not None and self._lag.seconds >= 1:
+            parts.append(f"behind by {self._lag.n_lines:,} lines, {self._lag.seconds:.0f} s")
+        return ", ".join(parts)
+
+    def final_summary(self) -> str:
+        """The summary, and the kinds of which most lines were not raised."""
+        rows = [f"{n:>9,} more lines like: {terminal_text(kind)}" for kind, n in self.watcher.repeated()]
+        return "\n".join([self.summary(), *rows])
+
+    @property
+    def has_raised(self) -> bool:
+        """Whether there was an alarm since the start."""
+        return self.watcher.counts.raised > self._before.raised
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the watcher with the position in the input and in the output, once all before it is written."""
+        outputs = self.outputs
+        outputs.printer.flush()
+        position = {
+            "source": self.source.describe(),
+            "printer": outputs.printer.describe(),
+            "output": outputs.output and outputs.output.describe(),
+            "alerts": outputs.alerts.waiting() if outputs.alerts else [],
+        }
+        state = (position, self.watcher.counts)
+        if state != self._saved_state:  # else nothing has happened
+            self.watcher.position = position
+            self.watcher.save(path)
+            self._saved_state, self._saved = state, time.time()
+
+
+def part_of(position: Any, name: str) -> Any:
+    """A part of the position that `save` saved; None if there is none."""
+    return position.get(name) if isinstance(position, dict) else None

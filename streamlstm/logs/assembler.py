@@ -1,0 +1,216 @@
+"""Lines as events: each is parsed, parts of one message are joined, and so are the lines of a multi-line event."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .event import Event
+from .formats import CONTAINERS, FORMATS, Fields, Message, detect
+from .lines import RawLine
+from .timestamps import find_time
+
+MAX_EVENT_LINES, MAX_EVENT_CHARACTERS = 500, 65_536
+"""An event of several lines ends before it would have more."""
+
+MAX_RAW_KEPT = 16_384
+"""Of a line as it came, at most this many bytes are kept in the event."""
+
+IDLE_SECONDS = 1.0
+"""An event of several lines ends if no further line comes within this time."""
+
+
+@dataclass(frozen=True)
+class Parsing:
+    """How lines become events.
+
+    format       a name of FORMATS, "auto" for what the first line looks like, or two joined by + for messages that
+                 have a format of their own, as in "cri+json"
+    fields       which fields of a structured line are read
+    multiline    an event begins with a line that this regular expression finds; None: each line is an event
+    score_times  whether time stamps at the beginning of a message are scored
+
+    Raises ValueError for an unknown format or an invalid regular expression.
+    """
+
+    format: str = "auto"
+    fields: Fields = field(default_factory=Fields)
+    multiline: str | None = None
+    score_times: bool = False
+
+    def __post_init__(self) -> None:
+        outer, *inner = self.format.split("+")
+        known = outer in ("auto", *FORMATS) and (not inner or (outer in CONTAINERS and inner[0] in FORMATS))
+        if not known or len(inner) > 1:
+            raise ValueError(
+                f"format must be auto, {', '.join(FORMATS)}, or cri or docker with the format of the messages, "
+                f"for example cri+json, not {self.format!r}"
+            )
+        try:
+            re.compile(self.multiline or "")
+        except re.error as error:
+            raise ValueError(f"{self.multiline!r} is not a valid regular expression: {error}") from None
+
+
+class Assembler:
+    r"""Make events of the lines of one file.
+
+    parsing  how
+    path     the file; - for stdin
+
+    number, offset  the lines and bytes consumed so far
+    n_invalid       lines that were not in the format, and were taken as plain text
+
+    A call of `feed` gives one event at most, after which `describe` tells everything about the lines consumed so far.
+
+    >>> assembler = Assembler(Parsing(multiline=r"^\S"), "app.log")
+    >>> lines = [b"error: no\n", b"  at f\n", b"fine\n"]
+    >>> [event.line for line in lines for event in assembler.feed(RawLine(line, len(line)))], assembler.offset
+    (['error: no\n  at f'], 22)
+    >>> [event.line for event in assembler.flush()]
+    ['fine']
+    """
+
+    def __init__(self, parsing: Parsing, path: str) -> None:
+        outer, *inner = parsing.format.split("+")
+        self._format, self._inner = outer, inner[0] if inner else "auto"
+        self._fields, self._score_times, self._path = parsing.fields, parsing.score_times, path
+        self._start = re.compile(parsing.multiline) if parsing.multiline is not None else None
+        self._partial: dict[str, Message] = {}  # by stream
+        self._open: Event | None = None  # an event to which further lines may belong
+        self._n_lines = 0  # of the open event
+        self._fed = time.monotonic()
+        self.number, self.offset, self.rotation, self.n_invalid = 0, 0, 0, 0
+
+    def begin_file(self, rotation: int, offset: int = 0) -> None:
+        """Continue with another file of the same path."""
+        self.rotation, self.offset, self.number = rotation, offset, 0
+        self._partial.clear()
+
+    def feed(self, line: RawLine) -> Iterator[Event]:
+        """The event that is complete with this line, if there is one."""
+        self.number += 1
+        self.offset += line.n_bytes
+        data = line.data.removesuffix(b"\n").removesuffix(b"\r")
+        message = self._message(data.decode("utf-8", "surrogateescape"))
+        if message is None:
+            return
+        event = self._event(message, data[:MAX_RAW_KEPT])
+        if self._start is None:
+            yield event
+            return
+        self._fed = time.monotonic()
+        before, self._open, self._n_lines = self._continued(event)
+        if before is not None:
+            yield before
+
+    def _continued(self, event: Event) -> tuple[Event | None, Event, int]:
+        """The event that ends before this one, the open event with it, and its number of lines."""
+        before = self._open
+        if before is None or self._start is None or self._start.search(event.line):
+            return before, event, 1
+        n_characters = len(before.line) + 1 + len(event.line)
+        if self._n_lines >= MAX_EVENT_LINES or n_characters > MAX_EVENT_CHARACTERS:
+            return before, event, 1
+        joined = before.line + "\n" + event.line
+        return None, replace(before, line=joined, offset=event.offset), self._n_lines + 1
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is an open event that got no line for IDLE_SECONDS."""
+        return self._open is not None and time.monotonic() - self._fed >= IDLE_SECONDS
+
+    def flush(self) -> Iterator[Event]:
+        """The events to which nothing further is to be added."""
+        for stream in list(self._partial):
+            message = self._inner_message(self._partial.pop(stream))
+            event = self._event(message, message.text.encode("utf-8", "surrogateescape")[:MAX_RAW_KEPT])
+            before, self._open, self._n_lines = self._continued(event)
+            if before is not None:
+                yield before
+        event_, self._open = self._open, None
+        if event_ is not None:
+            yield event_
+
+    def _message(self, line: str) -> Message | None:
+        """The message that is complete with this line, if there is one."""
+        if self._format == "auto" and line:
+            self._format = detect(line)
+        message = self._parsed(self._format, line)
+        if self._format not in CONTAINERS:
+            return message
+        partial = self._partial.pop(message.stream, None)
+        if partial is not None:
+            text = (partial.text + message.text)[:MAX_EVENT_CHARACTERS]
+            message = message._replace(text=text, time=partial.time, key=partial.key)
+        if message.is_partial:
+            self._partial[message.stream] = message
+            return None
+        return self._inner_message(message)
+
+    def _inner_message(self, message: Message) -> Message:
+        """The message of a container, whose text may have a format of its own."""
+        if self._inner == "auto" and message.text:
+            self._inner = detect(message.text)
+        if self._inner in ("auto", "plain"):
+            return message
+        inner = self._parsed(self._inner, message.text)
+        return inner._replace(time=inner.time or message.time, key=inner.key or message.key)
+
+    def _parsed(self, format: str, line: str) -> Message:
+        if format == "auto" or not line:
+            return Message(line)
+        try:
+            return FORMATS[format](line, self._fields)
+        except ValueError:
+            self.n_invalid += 1
+            return Message(line)
+
+    def _event(self, message: Message, raw: bytes) -> Event:
+        start, end, stamp = (0, 0, "") if self._score_times else find_time(message.text)
+        return Event(
+            message.text,
+            cut=(start, end),
+            number=self.number,
+            path=self._path,
+            rotation=self.rotation,
+            offset=self.offset,
+            key=message.key,
+            time=message.time or stamp,
+            raw=raw,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The JSON-able state, for `restore`."""
+        opened = self._open
+        return {
+            "line": self.number,
+            "offset": self.offset,
+            "rotation": self.rotation,
+            "formats": [self._format, self._inner],
+            "partial": [list(message) for message in self._partial.values()],
+            "open": opened and [opened.line, opened.cut, opened.number, opened.offset, opened.key, opened.time],
+            "open_lines": self._n_lines,
+        }
+
+    def restore(self, described: dict[str, Any]) -> None:
+        """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
+        partial = [Message(*values) for values in described["partial"]]
+        opened = described["open"]
+        if opened is not None:
+            line, (start, end), number, offset, key, stamp = opened
+            rotation = int(described["rotation"])
+            opened = Event(str(line), (start, end), int(number), self._path, rotation, int(offset), key, str(stamp))
+        formats = [str(name) for name in described["formats"]]
+        if any(name not in ("auto", *FORMATS) for name in formats):
+            raise ValueError(f"{formats} are not known formats")
+        self.number, self.offset, self.rotation = (int(described[name]) for name in ("line", "offset", "rotation"))
+        if self._format == "auto":
+            self._format = formats[0]
+        if self._inner == "auto":
+            self._inner = formats[1]
+        self._partial = {message.stream: message for message in partial}
+        self._open, self._n_lines = opened, int(described["open_lines"])

@@ -1,0 +1,255 @@
+"""All events of one or several logs, in the order in which they come, and where in the logs that is."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ..tasks.signals import Interruptible
+from .assembler import Assembler, Parsing
+from .event import Event
+from .follow import FollowedFile, Place
+from .lag import Lag, LagMeter
+from .lines import LineSplitter
+from .unfollowed import CompressedFile, Pipe, compression_of
+
+POLL_SECONDS = 0.1
+"""How often a followed file is looked at."""
+
+TICK_SECONDS = 1.0
+"""How often a pipe without input gives control back."""
+
+
+class Source:
+    """The events of logs.
+
+    paths      files, read one after the other or, if they are followed, in turn; - for stdin
+    parsing    how lines become events
+    control    ends the events when a signal comes
+    follow     whether to wait for more at the end of the files
+    from_end   begin at the end of the files, if they are followed
+    described  what `describe` returned; reading continues there
+
+    notes      what was noticed, for the user; the reader removes what it has shown
+
+    Raises ValueError for stdin or a compressed file that is to be followed, and for a description that is not valid.
+    """
+
+    def __init__(
+        self,
+        paths: list[str],
+        parsing: Parsing,
+        control: Interruptible,
+        *,
+        follow: bool = False,
+        from_end: bool = False,
+        described: dict[str, Any] | None = None,
+    ) -> None:
+        self.notes: list[str] = []
+        self._paths, self._parsing, self._control = paths, parsing, control
+        self._follow, self._from_end = follow, from_end
+        self._described: dict[str, Any] = dict(described or {})
+        self._inputs: list[_Input] = []
+        self._meter = LagMeter()
+        self._n_bytes, self._n_lines = 0, 0  # of finished files
+        self._waited = time.monotonic()  # when a pipe had nothing to read
+        if follow:
+            for path in paths:
+                if path == "-" or (os.path.exists(path) and (not _is_regular(path) or compression_of(path))):
+                    raise ValueError(f"{path} cannot be followed; only files can that are not compressed")
+
+    def events(self) -> Iterator[Event | None]:
+        """The events, until the end or a signal; None when there is nothing to read for the moment.
+
+        After each, `describe` tells where reading would continue.
+        """
+        if self._follow:
+            yield from self._followed()
+            return
+        for path in self._paths:
+            try:
+                source = self._opened(path)
+            except OSError as error:
+                self.notes.append(f"{path}: {error.strerror or error}; skipped")
+                continue
+            self._inputs = [source]
+            yield from self._until_end(source)
+            if self._control.interrupted:
+                return
+            self._described[path] = source.describe()
+            self._n_bytes, self._n_lines = self.n_bytes, self.n_lines
+            self._inputs = []
+            source.file.close()
+
+    def describe(self) -> dict[str, Any]:
+        """The JSON-able description of how far each file was used."""
+        for source in self._inputs:
+            if not isinstance(source.file, Pipe):
+                self._described[source.path] = source.describe()
+        return dict(self._described)
+
+    @property
+    def n_bytes(self) -> int:
+        """The number of bytes used so far."""
+        return self._n_bytes + sum(source.n_bytes for source in self._inputs)
+
+    @property
+    def n_lines(self) -> int:
+        """The number of lines used so far."""
+        return self._n_lines + sum(source.n_lines for source in self._inputs)
+
+    @property
+    def n_invalid(self) -> int:
+        """The number of lines of the open files that were not in their format, and were taken as plain text."""
+        return sum(source.assembler.n_invalid for source in self._inputs)
+
+    def lag(self) -> Lag | None:
+        """How far reading is behind the end of the followed files; None if they are not followed."""
+        if not self._follow:
+            return None
+        n_unread = sum(source.n_unread for source in self._inputs)
+        return self._meter.measure(self.n_bytes, n_unread, self.n_lines, time.monotonic())
+
+    def busy_seconds(self) -> float:
+        """For how long a pipe has never been empty: then its writer probably waits for the reader. 0 for files."""
+        is_live = any(isinstance(source.file, Pipe) and source.file.is_live for source in self._inputs)
+        return time.monotonic() - self._waited if is_live else 0.0
+
+    def _opened(self, path: str) -> _Input:
+        described = self._described.get(path)
+        try:
+            place = Place.from_description(described["place"]) if described else None
+            assembler = Assembler(self._parsing, path)
+            if described:
+                assembler.restore(described)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"the saved position in {path} is not valid: {error!r}") from None
+        if not self._follow and not (place is not None and not os.path.exists(path)):
+            if path == "-" or not _is_regular(path):
+                return _Input(Pipe(path, self._control), Assembler(self._parsing, path))
+            if compression := compression_of(path):
+                return _Input(CompressedFile(path, compression, place, assembler.rotation), assembler)
+        file = FollowedFile(
+            path, follow=self._follow, place=place, rotation=assembler.rotation, from_end=self._from_end
+        )
+        return _Input(file, assembler)
+
+    def _until_end(self, source: _Input) -> Iterator[Event | None]:
+        while not self._control.interrupted:
+            if isinstance(source.file, Pipe):
+                yield from self._wait(source, source.file)
+            yield from self._checked(source.read())
+            self._take_notes(source)
+            if source.file.is_at_end and not source.file.is_complete:
+                if not self._control.interrupted:
+                    yield from self._checked(source.finish())
+                return
+
+    def _wait(self, source: _Input, pipe: Pipe) -> Iterator[Event | None]:
+        """Wait until the pipe has something to read, or a signal comes."""
+        if pipe.is_ready(0.0):
+            return
+        self._waited = time.monotonic()
+        yield None
+        while not pipe.is_ready(TICK_SECONDS) and not self._control.interrupted:
+            if source.assembler.is_idle:
+                yield from source.assembler.flush()
+            yield None
+        self._waited = time.monotonic()
+
+    def _followed(self) -> Iterator[Event | None]:
+        self._inputs = [self._opened(path) for path in self._paths]
+        while not self._control.interrupted:
+            is_idle = True
+            for source in self._inputs:
+                before = source.file.rotation, source.file.offset
+                yield from self._checked(source.read())
+                self._take_notes(source)
+                if self._control.interrupted:
+                    return
+                if before != (source.file.rotation, source.file.offset):
+                    is_idle = False
+                elif source.assembler.is_idle:
+                    yield from source.assembler.flush()
+            if is_idle:
+                yield None
+                self._control.wait(POLL_SECONDS)
+
+    def _checked(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The events, until a signal."""
+        for event in events:
+            yield event
+            if self._control.interrupted:
+                return
+
+    def _take_notes(self, source: _Input) -> None:
+        self.notes += source.file.notes
+        source.file.notes.clear()
+        splitter = source.splitter
+        if splitter.n_nuls >= 2 * source.n_nuls_told + 1 and not splitter.is_in_hole:
+            source.n_nuls_told = splitter.n_nuls
+            self.notes.append(f"{source.path}: skipped {splitter.n_nuls:,} NUL bytes at the beginning of lines")
+
+
+class _Input:
+    """One log: its bytes, its lines, and its events."""
+
+    def __init__(self, file: FollowedFile | Pipe | CompressedFile, assembler: Assembler) -> None:
+        self.file, self.assembler, self.splitter = file, assembler, LineSplitter()
+        self.path = file.path
+        self.n_bytes, self.n_lines, self.n_nuls_told = 0, 0, 0
+
+    @property
+    def n_unread(self) -> int:
+        """The number of bytes that are there and were not used."""
+        return self.file.n_unread() + max(self.file.offset - self.assembler.offset, 0)
+
+    def read(self) -> Iterator[Event]:
+        """The events that end in the next block of bytes."""
+        data = self.file.read()
+        first = self.file.offset - len(data)
+        if self.file.rotation != self.assembler.rotation or (data and first != self._expected):
+            yield from self.assembler.flush()
+            self.assembler.begin_file(self.file.rotation, first)
+            self.splitter, self.n_nuls_told = LineSplitter(), 0
+        yield from self._events(data)
+        if self.file.is_complete:
+            yield from self.finish()
+            self.file.advance()
+            self.assembler.begin_file(self.file.rotation)
+
+    def finish(self) -> Iterator[Event]:
+        """The last events of a file."""
+        rest = self.splitter.rest()
+        if rest.n_bytes:
+            self.n_bytes, self.n_lines = self.n_bytes + rest.n_bytes, self.n_lines + 1
+            yield from self.assembler.feed(rest)
+        yield from self.assembler.flush()
+
+    @property
+    def _expected(self) -> int:
+        """The offset of the first byte that was not read."""
+        return self.assembler.offset + self.splitter.n_waiting
+
+    def _events(self, data: bytes) -> Iterator[Event]:
+        for line in self.splitter.feed(data):
+            self.n_bytes, self.n_lines = self.n_bytes + line.n_bytes, self.n_lines + 1
+            yield from self.assembler.feed(line)
+
+    def describe(self) -> dict[str, Any]:
+        """The JSON-able description of how far the log was used."""
+        return {**self.assembler.describe(), "place": self.file.place(self.assembler.offset).describe()}
+
+
+def _is_regular(path: str) -> bool:
+    """Whether a path is that of a regular file; also true if there is nothing, so that opening it tells why."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return True
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path} is a directory; name a file, or - for stdin")
+    return stat.S_ISREG(mode)

@@ -1,0 +1,215 @@
+"""A budget of alarms: a threshold that follows the recent scores, so that about as many alarms are raised as wanted.
+
+A budget of N alarms per period, which is a number of lines or a time, is spent as follows.
+
+- An account receives N per period, evenly, and holds at most max(2N, 4). An alarm costs 1; without it none is raised.
+- The threshold is the score that a fraction of the recent lines exceeds. The fraction is what the account receives per
+  line, times the square of twice the part to which the account is filled. So the account is half full when the rate is
+  as wanted, and the threshold rises and falls with what was spent. Lines that could not have been raised count as
+  lines without a score, so that the fraction is one of alarms.
+- As long as the recent lines are too few for one alarm, the threshold is START_THRESHOLD while the account is a quarter
+  full or more, and else the largest score so far.
+- A kind of line is raised once per period. Further lines of it are counted, and the next record of the kind tells
+  their number.
+
+Everything that decides is saved, and nothing depends on a clock, unless the caller passes the time of a clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .recent_scores import N_BINS, RecentScores, bin_of, lower_edge
+
+MAX_KINDS = 10_000
+"""The most kinds of lines that are remembered; the one raised longest ago is forgotten."""
+
+START_THRESHOLD = 7.0
+"""The threshold before there are enough recent lines; see `watch.THRESHOLD`."""
+
+MIN_WINDOW = 1_000
+"""The least number of lines after which the older half of the scores is forgotten."""
+
+WINDOW_ALARMS = 2
+"""The window is at least as long as this many alarms should take."""
+
+RATE_LINES = 1_000
+"""The time between two lines is averaged over about this many lines."""
+
+MAX_GAP_SECONDS = 3_600.0
+"""A longer time between two lines counts as this long, and a negative one as none: clocks jump."""
+
+SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many alarms there should be per period.
+
+    n_alarms  the number of alarms
+    lines     the period as a number of lines; None if it is a time
+    seconds   the period as a time; None if it is a number of lines
+
+    >>> Budget.parse("5/hour"), Budget.parse("10/10000")
+    (Budget(n_alarms=5.0, lines=None, seconds=3600.0), Budget(n_alarms=10.0, lines=10000, seconds=None))
+    """
+
+    n_alarms: float
+    lines: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """A budget from a text like `5/hour`, `2/minute`, `20/day` or `10/10000` (lines). Raises ValueError."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)/(?:(\d+)|(\d*)(second|minute|hour|day)s?)", text.replace(" ", ""))
+        if match is None or float(match[1]) <= 0:
+            raise ValueError(f"a budget is N/hour, N/minute, N/day or N/LINES, for example 10/10000, not {text!r}")
+        if match[4]:
+            return cls(float(match[1]), seconds=int(match[3] or 1) * SECONDS[match[4]])
+        budget = cls(float(match[1]), lines=int(match[2]))
+        if budget.n_alarms > int(match[2]) / 2:
+            raise ValueError(f"{text}: a budget must be at most one alarm in two lines")
+        return budget
+
+
+class Verdict(NamedTuple):
+    """What a budget says of a line.
+
+    is_unusual  whether its score reaches the threshold
+    is_raised   whether it is an alarm: it is unusual, its kind was not raised in this period, and the budget allows it
+    n_before    for an alarm, the number of lines of its kind that were not raised since the last alarm of its kind
+    """
+
+    is_unusual: bool
+    is_raised: bool
+    n_before: int
+
+
+@dataclass
+class _Kind:
+    """When a kind of line was raised last, in alarms received by then, and how many lines of it were not since."""
+
+    raised_at: float
+    n_since: int = 0
+
+
+class BudgetKeeper:
+    """Decide for each line of a stream whether to raise it, such that a budget is kept.
+
+    budget  the budget
+    floor   no line with a score up to this is unusual
+
+    n_raised, n_repeated, n_held  lines raised; unusual lines not raised because their kind was; and because the account
+                                  was empty
+
+    >>> keeper = BudgetKeeper(Budget.parse("1/100"))
+    >>> usual = [keeper.judge(1.0 + n % 7 / 10, kind=f"usual {n % 7}") for n in range(300)]
+    >>> keeper.judge(50.0, kind="strange"), keeper.judge(50.0, kind="strange")
+    (Verdict(is_unusual=True, is_raised=True, n_before=0), Verdict(is_unusual=True, is_raised=False, n_before=0))
+    """
+
+    def __init__(self, budget: Budget, floor: float = 0.0) -> None:
+        self.budget, self._floor = budget, floor
+        self._capacity = max(2 * budget.n_alarms, 4.0)
+        self._account = self._capacity / 2
+        self._received = 0.0  # by the account, in all
+        self._rate = budget.n_alarms / budget.lines if budget.lines else 0.0  # received per line
+        self._n_rates = 0
+        self._time: float | None = None
+        self._scores = RecentScores(MIN_WINDOW)
+        self._kinds: OrderedDict[str, _Kind] = OrderedDict()
+        self.n_raised, self.n_repeated, self.n_held = 0, 0, 0
+
+    @property
+    def threshold(self) -> float:
+        """The score that a line must reach now to be unusual."""
+        edge = self._edge()
+        return float("inf") if edge >= N_BINS else max(lower_edge(edge), self._floor)
+
+    def judge(self, score: float, kind: str, seconds: float | None = None) -> Verdict:
+        """Decide about the next line.
+
+        score    of the line
+        kind     of the line; see `kinds`
+        seconds  the time of the line, if known; only differences matter
+        """
+        self._receive(seconds)
+        known = self._kinds.get(kind)
+        is_new = known is None or self._received - known.raised_at >= self.budget.n_alarms
+        is_unusual = score > self._floor and bin_of(score) >= self._edge()
+        is_raised = is_unusual and is_new and self._account >= 1
+        self._scores.add(score if is_new else None)
+        n_before = known.n_since if known else 0
+        if is_raised:
+            self._account -= 1
+            self._remember(kind)
+            self.n_raised += 1
+            return Verdict(True, True, n_before)
+        if is_unusual and known and not is_new:
+            known.n_since += 1
+            self.n_repeated += 1
+        elif is_unusual:
+            self.n_held += 1
+            if known:
+                known.n_since += 1
+        return Verdict(is_unusual, False, 0)
+
+    def repeated(self, n: int) -> list[tuple[str, int]]:
+        """The n kinds with most lines that were not raised since they were raised last, with the number of lines."""
+        pairs = [(kind, state.n_since) for kind, state in self._kinds.items() if state.n_since]
+        return sorted(pairs, key=lambda pair: -pair[1])[:n]
+
+    def _remember(self, kind: str) -> None:
+        self._kinds[kind] = _Kind(self._received)
+        self._kinds.move_to_end(kind)
+        if len(self._kinds) > MAX_KINDS:
+            self._kinds.popitem(last=False)
+
+    def _receive(self, seconds: float | None) -> None:
+        """Add to the account what the budget gives for one line."""
+        amount = self._rate
+        if self.budget.seconds is not None:
+            gap = 0.0 if seconds is None or self._time is None else seconds - self._time
+            gap = min(max(gap, 0.0), MAX_GAP_SECONDS)
+            self._time = self._time if seconds is None else seconds
+            amount = self.budget.n_alarms * gap / self.budget.seconds
+            self._n_rates = min(self._n_rates + 1, RATE_LINES)
+            self._rate += (amount - self._rate) / self._n_rates
+        self._account = min(self._account + amount, self._capacity)
+        self._received += amount
+        if self._rate > 0:
+            self._scores.window = max(MIN_WINDOW, int(min(WINDOW_ALARMS / self._rate, 1e12)))
+
+    def _edge(self) -> int:
+        """The lowest bin whose lines are unusual."""
+        n_lines = self._scores.n_lines
+        if self._rate * n_lines < 1 and 4 * self._account >= self._capacity:
+            return bin_of(START_THRESHOLD)
+        fraction = min(self._rate * (2 * self._account / self._capacity) ** 2, 0.5)
+        return self._scores.bin_exceeded_by(int(fraction * n_lines))
+
+    def describe(self) -> dict[str, Any]:
+        """The JSON-able state, for `restore`."""
+        kinds = [[kind, state.raised_at, state.n_since] for kind, state in self._kinds.items()]
+        account = [self._account, self._received, self._rate, self._n_rates, self._time]
+        counts = [self.n_raised, self.n_repeated, self.n_held]
+        return {"account": account, "counts": counts, "kinds": kinds, "scores": self._scores.describe()}
+
+    def restore(self, described: dict[str, Any]) -> None:
+        """Continue from what `describe` returned. With another budget, only the scores and the kinds are taken over.
+
+        Raises ValueError, TypeError or KeyError, with nothing changed, if it is not such a description.
+        """
+        account, received, rate, n_rates, time = described["account"]
+        values = [float(account), float(received), float(rate), int(n_rates)]
+        kinds = OrderedDict((str(kind), _Kind(float(at), int(n))) for kind, at, n in described["kinds"])
+        n_raised, n_repeated, n_held = map(int, described["counts"])
+        scores = RecentScores(self._scores.window, described["scores"])
+        self._account, self._received = min(max(values[0], 0.0), self._capacity), values[1]
+        if self.budget.seconds is not None:
+            self._rate, self._n_rates, self._time = values[2], int(values[3]), None if time is None else float(time)
+        self._kinds, self._scores = kinds, scores
+        self.n_raised, self.n_repeated, self.n_held = n_raised, n_repeated, n_held

@@ -1,0 +1,214 @@
+"""A budget of alarms: the histogram of recent scores, how well budgets are kept, and each kind raised once."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlstm.tasks.budget import MAX_KINDS, Budget, BudgetKeeper
+from streamlstm.tasks.kinds import MAX_KIND_LENGTH, kind_of
+from streamlstm.tasks.recent_scores import N_BINS, RecentScores, bin_of, lower_edge
+
+# The histogram
+
+
+@given(st.floats(allow_nan=True), st.floats(allow_nan=True))
+def test_a_bin_increases_with_the_score_and_is_narrow(a, b):
+    assert 0 <= bin_of(a) < N_BINS
+    if a <= b:
+        assert bin_of(a) <= bin_of(b)
+    if 0.1 <= a < 2**13:
+        assert lower_edge(bin_of(a)) <= a < lower_edge(bin_of(a) + 1) <= a * 1.04
+
+
+@given(st.lists(st.floats(0, 50) | st.none(), max_size=80), st.lists(st.integers(0, 60), min_size=1, max_size=5))
+@settings(max_examples=60)
+def test_the_edge_is_the_lowest_bin_with_at_most_n_scores_from_it_on(scores, limits):
+    recent = RecentScores(window=25)
+    for index, score in enumerate(scores):
+        recent.add(score)
+        first = max((index // 25 - 1) * 25, 0)
+        bins = [bin_of(score) for score in scores[first : index + 1] if score is not None]
+        for n in limits:
+            expected = next(edge for edge in range(N_BINS + 1) if sum(b >= edge for b in bins) <= n)
+            assert recent.bin_exceeded_by(n) == expected
+        assert recent.n_lines == index + 1 - first
+        assert recent.count_from(7.0) == sum(b >= bin_of(7.0) for b in bins)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"newer": [[-1, 1]]}, {"newer": [[0, -1]]}, {"newer": [[N_BINS, 1]]}, {"n_newer": 0}, {"n_older": "x"}],
+)
+def test_a_damaged_histogram_is_refused(change):
+    recent = RecentScores(10)
+    recent.add(1.0)
+    with pytest.raises((ValueError, TypeError)):
+        RecentScores(10, recent.describe() | change)
+
+
+# The budget
+
+
+def normal(draw, n):
+    return [draw.gauss(0, 1) for _ in range(n)]
+
+
+STREAMS = {
+    "normal": normal,
+    "heavy tail": lambda draw, n: [draw.paretovariate(1.5) for _ in range(n)],
+    "rising": lambda draw, n: [draw.gauss(0, 1) + 5 * i / n for i in range(n)],
+    "a new level": lambda draw, n: [draw.gauss(0, 1) + 8 * (i > n // 2) for i in range(n)],
+    "an old level": lambda draw, n: [draw.gauss(0, 1) + 8 * (i < n // 2) for i in range(n)],
+    "bursts": lambda draw, n: [draw.gauss(20, 3) if i % 4000 < 40 else draw.gauss(0, 1) for i in range(n)],
+    "louder at times": lambda draw, n: [draw.gauss(0, 1) * (1 + i // 3000 % 2) for i in range(n)],
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("budget", ["10/1000", "10/10000"])
+def test_a_budget_is_kept_within_a_factor_of_1_5_after_5000_lines(name, budget):
+    n = 45_000
+    keeper = BudgetKeeper(Budget.parse(budget))
+    raised = [keeper.judge(score, f"kind {i}").is_raised for i, score in enumerate(STREAMS[name](random.Random(1), n))]
+    wanted = (n - 5000) * keeper.budget.n_alarms / keeper.budget.lines
+    assert wanted / 1.5 <= sum(raised[5000:]) <= wanted * 1.5
+    assert sum(raised[:5000]) <= 5000 * wanted / n + 2 * keeper.budget.n_alarms
+
+
+@pytest.mark.parametrize("per_second", [0.5, 40])
+def test_a_budget_per_hour_is_kept_whatever_the_number_of_lines(per_second):
+    draw, keeper, time, raised = random.Random(2), BudgetKeeper(Budget.parse("20/hour")), 0.0, []
+    for index in range(40_000):
+        time += draw.expovariate(per_second)
+        verdict = keeper.judge(draw.gauss(0, 1), f"kind {index}", time)
+        if verdict.is_raised and index >= 5000:
+            raised.append(index)
+    wanted = 20 * 35_000 / per_second / 3600
+    assert wanted / 1.5 - 3 <= len(raised) <= wanted * 1.5 + 3
+
+
+def test_a_clock_that_jumps_does_not_spend_the_budget():
+    draw, keeper = random.Random(3), BudgetKeeper(Budget.parse("5/hour"))
+    n_raised = 0
+    for index in range(8000):
+        jump = (1e9, -1e9)[index // 1000 % 2] if index % 1000 == 0 else 0
+        n_raised += keeper.judge(draw.gauss(0, 1), f"kind {index}", index * 1.0 + jump).is_raised
+    assert n_raised <= 8000 / 3600 * 5 + 16 * 5 + 10
+
+
+def test_a_kind_is_raised_once_per_period_and_then_counted():
+    draw, keeper, found = random.Random(4), BudgetKeeper(Budget.parse("10/1000")), []
+    for index in range(4000):
+        if index >= 500 and index % 10 == 0:
+            found.append(keeper.judge(30.0, "strange"))
+        else:
+            keeper.judge(draw.gauss(0, 1), f"kind {index}")
+    raised = [verdict for verdict in found if verdict.is_raised]
+    assert all(verdict.is_unusual for verdict in found)
+    assert len(raised) == 4
+    assert raised[0].n_before == 0
+    assert all(98 <= verdict.n_before <= 100 for verdict in raised[1:])
+    assert keeper.n_repeated == len(found) - len(raised)
+    assert keeper.repeated(3) == [("strange", keeper.n_repeated - sum(verdict.n_before for verdict in raised))]
+
+
+def test_a_flood_of_new_kinds_spends_no_more_than_the_account_holds():
+    draw, keeper = random.Random(5), BudgetKeeper(Budget.parse("10/10000"))
+    for index in range(5000):
+        keeper.judge(draw.gauss(0, 1), f"kind {index}")
+    before = keeper.n_raised
+    flood = [keeper.judge(100.0 + index, f"flood {index}").is_raised for index in range(1000)]
+    assert 1 <= sum(flood) <= 21
+    assert keeper.n_held >= 100
+    assert keeper.n_raised - before == sum(flood)
+
+
+def test_at_the_beginning_the_threshold_is_that_of_watch_without_a_budget():
+    keeper = BudgetKeeper(Budget.parse("5/hour"))
+    assert not any(keeper.judge(5.0, f"kind {n}", 1.0 * n).is_unusual for n in range(50))
+    assert keeper.judge(8.0, "strange", 50.0).is_raised
+    flood = [keeper.judge(8.0 + n / 1000, f"flood {n}", 50.0 + n / 100).is_raised for n in range(100)]
+    assert 1 <= sum(flood) <= 5
+
+
+def test_nothing_up_to_the_floor_is_unusual():
+    draw, keeper = random.Random(6), BudgetKeeper(Budget.parse("10/1000"), floor=6.0)
+    verdicts = [keeper.judge(draw.gauss(0, 1), f"kind {index}") for index in range(3000)]
+    assert not any(verdict.is_unusual for verdict in verdicts)
+    assert keeper.threshold == 6.0
+    assert keeper.judge(9.0, "strange").is_raised
+
+
+@pytest.mark.parametrize("budget", ["10/1000", "30/hour"])
+def test_a_restored_keeper_decides_alike(budget):
+    draw = random.Random(7)
+    lines = [(draw.paretovariate(1.2), f"kind {draw.randrange(3000)}", 2.0 * i) for i in range(9000)]
+    whole = BudgetKeeper(Budget.parse(budget))
+    expected = [whole.judge(*line) for line in lines]
+    keeper, found = BudgetKeeper(Budget.parse(budget)), []
+    for index, line in enumerate(lines):
+        if index % 1234 == 1000:
+            described = keeper.describe()
+            keeper = BudgetKeeper(Budget.parse(budget))
+            keeper.restore(described)
+        found.append(keeper.judge(*line))
+    assert found == expected
+    assert sum(verdict.is_raised for verdict in found) > 20
+
+
+def test_what_is_remembered_is_bounded():
+    keeper = BudgetKeeper(Budget.parse("500/1000"))
+    for index in range(2 * MAX_KINDS):
+        keeper._remember(f"kind {index}")
+    assert len(keeper.describe()["kinds"]) == MAX_KINDS
+
+
+def test_a_damaged_description_is_refused_and_changes_nothing():
+    keeper = BudgetKeeper(Budget.parse("10/1000"))
+    keeper.judge(3.0, "kind")
+    before = keeper.describe()
+    for change in ({"account": [1]}, {"kinds": [7]}, {"counts": "abc"}, {"scores": {}}):
+        with pytest.raises((ValueError, TypeError, KeyError)):
+            keeper.restore({**before, **change})
+        assert keeper.describe() == before
+
+
+@pytest.mark.parametrize("text", ["", "5", "5/year", "-1/hour", "0/hour", "x/10", "10/0", "9/10", "5/0"])
+def test_an_invalid_budget_is_refused(text):
+    with pytest.raises(ValueError, match=r"budget|alarm"):
+        Budget.parse(text)
+
+
+def test_budgets_have_many_spellings():
+    assert Budget.parse("0.5/day") == Budget(0.5, seconds=86400.0)
+    assert Budget.parse("3 / 10minutes") == Budget(3.0, seconds=600.0)
+    assert Budget.parse("2/hours") == Budget.parse("2/hour")
+
+
+# Kinds
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("took 12 ms", "took 7 ms"),
+        ("from 10.0.0.1:80", "from 192.168.100.7:8080"),
+        ("id 9f8e7d6c5b4a", "id 00ff"),
+        ("at 0xdeadbeef", "at 0x17"),
+        ("2026-11-26 10:00:00 x", "2025-01-02 3:04:05 x"),
+        ("job#17 done", "job#8 done"),
+    ],
+)
+def test_lines_that_differ_in_numbers_are_of_a_kind(a, b):
+    assert kind_of(a) == kind_of(b)
+
+
+@pytest.mark.parametrize(("a", "b"), [("disk full", "disk failed"), ("feed me", "bad face"), ("up", "up 1")])
+def test_lines_with_other_words_are_not(a, b):
+    assert kind_of(a) != kind_of(b)
+
+
+def test_the_kind_of_a_long_line_is_truncated():
+    assert len(kind_of("word " * 9999)) == MAX_KIND_LENGTH
