@@ -28,8 +28,17 @@ CLI = [sys.executable, "-m", "streamlstm"]
 IS_REAL = not hasattr(os, "fork") or bool(os.environ.get("REAL_PROCESSES"))
 
 
-class ForkedCommand(subprocess.Popen):
-    """A `Popen` whose child runs `main` instead of executing a program; the rest of `Popen` works as it is."""
+class Command(subprocess.Popen):
+    """A `Popen` that does not wait for ever for a command when the test has failed."""
+
+    def __exit__(self, kind, error, trace):
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
+
+
+class ForkedCommand(Command):
+    """A command whose child runs `main` instead of executing a program; the rest of `Popen` works as it is."""
 
     def __init__(self, arguments, before="", **options):
         self.before = before
@@ -70,7 +79,7 @@ def start(*arguments: object, before: str = "", **options) -> subprocess.Popen:
     if not (IS_REAL or needs_python):
         return ForkedCommand([*CLI, *map(str, arguments)], before, **options)
     script = ["-c", f"{before}\nfrom streamlstm.cli import main\nmain()"] if before else CLI[1:]
-    return subprocess.Popen([sys.executable, *script, *map(str, arguments)], **options)
+    return Command([sys.executable, *script, *map(str, arguments)], **options)
 
 
 def run(*arguments: object, stdin: bytes = b"", timeout: float = 100, **options) -> subprocess.CompletedProcess:

@@ -225,7 +225,8 @@ def test_a_state_that_cannot_be_saved_is_told_and_watching_goes_on(tmp_path):
     save = ["--save", tmp_path / "m", "--save-every", 0.1]
     with start("watch", "--follow", log, *FRESH, *JSONL, "--all", *save, before=limited) as process:
         assert json.loads(next_line(process))["text"] == "one"
-        assert b"not saved yet: " in next_line_of(process.stderr)
+        message = next_line_of(process.stderr)
+        assert b"not saved yet: " in message, message
         with open(log, "a") as file:
             file.write("two\n")
         assert json.loads(next_line(process))["text"] == "two"
