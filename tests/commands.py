@@ -101,7 +101,8 @@ def _run_command(arguments, stdin, stdout, stderr, cwd, environment, before):
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    logging.getLogger().handlers.clear()
+    for logger in (logging.getLogger(), logging.getLogger("streamlstm")):  # the second one writes to a closed stream
+        logger.handlers.clear()
     importlib.reload(warnings)
     for target, source in enumerate((stdin, stdout, stderr)):
         if source >= 0:

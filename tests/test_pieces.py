@@ -38,7 +38,7 @@ def test_each_epoch_reads_every_symbol_of_every_document_once(lengths, shortest,
         rows = table[table[:, 0] == index]
         assert rows[:, 1].tolist() == ([0, *rows[:-1, 2].tolist()] if len(document) else [])
         assert not len(document) or rows[-1, 2] == len(document)
-        assert (rows[:, 2] - rows[:, 1] <= max(shortest + longer + REACH, 2 * shortest)).all()
+        assert (rows[:, 2] - rows[:, 1] <= shortest + longer + max(REACH, shortest)).all()
         assert (rows[:-1, 2] - rows[:-1, 1] >= shortest).all()
 
 
