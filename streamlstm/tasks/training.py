@@ -120,6 +120,7 @@ class _Group:
         self.batch, self._window = batch, window
         self._tape = Tape(layout, window, learning=True, batch=batch)
         self.stream = self._tape.stream
+        self.stream.tape[:] = 0  # what lies between the parts of a record is saved too
         self.gradient = Learner(layout, window, batch).gradient
 
     @property
