@@ -449,6 +449,25 @@ def test_killed_while_the_log_grows_and_is_rotated_it_misses_and_doubles_nothing
     assert len(set(places)) == len(places)
 
 
+def test_killed_before_it_has_read_anything_it_finds_what_was_rotated_since(tmp_path):
+    log, state = tmp_path / "app.log", tmp_path / "m"
+    log.write_text("")
+    arguments = ["watch", "--follow", log, *FRESH, *JSONL, "--all", "--save", state, "--resume"]
+    never = "import streamlstm.logs.source as source; source.Source.events = lambda self: iter(time.sleep, 0)"
+    with start(*arguments, before=f"import time; {never}") as process:
+        wait_for(lambda: state.exists())
+        process.kill()
+        process.communicate()
+    log.write_text("before the rotation\n")
+    log.rename(f"{log}.1")
+    log.write_text("after it\n")
+    out = tmp_path / "out"
+    process = start(*arguments, "--output", out, before=QUICK)
+    wait_for(lambda: out.exists() and out.read_bytes().count(b"\n") >= 2)
+    stop(process)
+    assert [record["text"] for record in records(out)] == ["before the rotation", "after it"]
+
+
 def test_without_an_output_file_records_after_a_kill_can_be_told_apart_by_their_place(tmp_path):
     log, state = tmp_path / "app.log", tmp_path / "m"
     log.write_text("".join(lines_of(3000, every=20)))

@@ -60,6 +60,7 @@ class Source:
             for path in paths:
                 if path == "-" or (os.path.exists(path) and (not _is_regular(path) or compression_of(path))):
                     raise ValueError(f"{path} cannot be followed; only files can that are not compressed")
+            self._inputs = [self._opened(path) for path in paths]  # now, so that a first `describe` knows the files
 
     def events(self) -> Iterator[Event | None]:
         """The events, until the end or a signal; None when there is nothing to read for the moment.
@@ -161,7 +162,6 @@ class Source:
         self._waited = time.monotonic()
 
     def _followed(self) -> Iterator[Event | None]:
-        self._inputs = [self._opened(path) for path in self._paths]
         while not self._control.interrupted:
             is_idle = True
             for source in self._inputs:
