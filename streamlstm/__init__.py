@@ -7,6 +7,7 @@ __version__ = "0.2.0"
 
 _MODULES = {
     "Adam": "optim",
+    "Candidate": "tasks.beam",
     "Config": "model",
     "InitConfig": "model",
     "MessageCoder": "tasks.message",
@@ -23,6 +24,7 @@ _MODULES = {
     "WatchedLine": "tasks.watch",
     "Watcher": "tasks.watch",
     "compare": "tasks.score",
+    "complete": "tasks.complete",
     "compress": "tasks.compress",
     "compress_file": "tasks.compress",
     "compress_message": "tasks.message",
@@ -30,6 +32,7 @@ _MODULES = {
     "decompress_file": "tasks.compress",
     "decompress_message": "tasks.message",
     "expert_report": "tasks.score",
+    "fill": "tasks.fill",
     "format_scores": "render.records",
     "generate": "tasks.generate",
     "picture": "render.picture",
@@ -53,12 +56,15 @@ if TYPE_CHECKING:
     from .predictor import Trace as Trace
     from .render.picture import picture as picture
     from .render.records import format_scores as format_scores
+    from .tasks.beam import Candidate as Candidate
     from .tasks.characters import top_characters as top_characters
     from .tasks.characters import trace_characters as trace_characters
+    from .tasks.complete import complete as complete
     from .tasks.compress import compress as compress
     from .tasks.compress import compress_file as compress_file
     from .tasks.compress import decompress as decompress
     from .tasks.compress import decompress_file as decompress_file
+    from .tasks.fill import fill as fill
     from .tasks.generate import generate as generate
     from .tasks.message import MessageCoder as MessageCoder
     from .tasks.message import compress_message as compress_message
@@ -82,6 +88,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SGD",
     "Adam",
+    "Candidate",
     "Config",
     "InitConfig",
     "MessageCoder",
@@ -98,6 +105,7 @@ __all__ = [
     "Watcher",
     "__version__",
     "compare",
+    "complete",
     "compress",
     "compress_file",
     "compress_message",
@@ -105,6 +113,7 @@ __all__ = [
     "decompress_file",
     "decompress_message",
     "expert_report",
+    "fill",
     "format_scores",
     "generate",
     "picture",

@@ -40,6 +40,8 @@ COMMANDS = [
     "live",
     "train",
     "generate",
+    "complete",
+    "fill",
     "compress",
     "decompress",
     "verify",

@@ -1,11 +1,11 @@
-"""Which symbols a distribution puts first, and a distribution at another temperature."""
+"""What a distribution says of its symbols: ranks, the most probable ones, surprisals, and another temperature."""
 
 import numpy as np
 
 from .arrays import F32, F64, I32, Stream
 from .functions import exp, log2
 from .jit import entry, kernel
-from .lanes import lane_maximum, splat
+from .lanes import ZERO, lane_maximum, splat
 from .network import PREDICTION, SLOT, VOCABULARY
 
 
@@ -82,3 +82,10 @@ def apply_temperature(p: F64, temperature: float):
     for v in range(p.size):
         x = (log2(np.float32(p[v])) - top) * np.float32(0.69314718) * power
         p[v] = lane_maximum(exp(splat(x, 16)))
+
+
+@entry
+def surprisals(p: F32, bits: F32):
+    """bits[v] = -log2 p[v], float32 [V]: what `observe` returns for each symbol."""
+    for v in range(p.size):
+        bits[v] = ZERO - log2(p[v])
