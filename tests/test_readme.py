@@ -119,6 +119,8 @@ def test_every_demo_prints_a_result_and_writes_no_file(demo, tmp_path):
         short = [str(SAMPLE)]
     elif demo == "records.py":
         short = ["--size", "200"]
+    elif demo == "text_entry.py":
+        short = ["-n", "2"]
     elif demo == "log_anomalies.py":
         short = [str(tmp_path)]
         for name in ("up", "down"):
