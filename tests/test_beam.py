@@ -182,6 +182,12 @@ def test_texts_without_unknown_characters_are_scored_and_a_replacement_stands_fo
     assert fill(predictor, "") == [("", 0.0)]
 
 
+def test_by_default_the_width_suffices_for_k_texts():
+    assert len(complete(NETS[0], 80, length=4)) == 80
+    assert len(fill(NETS[0], "????", k=80)) == 80
+    assert len(complete(NETS[0], 80, length=4, width=10)) == 10
+
+
 def test_a_long_search_keeps_few_forks():
     """Beginnings that may not be extended any more are dropped at once."""
     search = Beam(NETS[0], Template([""] * 31, Alphabet(LETTERS)), 4)

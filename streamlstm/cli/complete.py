@@ -27,8 +27,8 @@ def complete(
         ),
     ] = None,
     width: Annotated[
-        int, typer.Option(metavar="N", help="Extend at most N beginnings of each length. More: slower, more exact.")
-    ] = 32,
+        Optional[int], typer.Option(metavar="N", help="Beam width. More: slower, more exact. [32, or 2 K]")
+    ] = None,
 ) -> None:
     """Print the most probable completions of a word or a text.
 

@@ -19,11 +19,8 @@ def fill(
         Optional[str], typer.Option(metavar="CHARS", help="What an unknown character may be. [any character]")
     ] = None,
     width: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="Extend at most N beginnings with the same unknown characters. More: slower, more exact."
-        ),
-    ] = 32,
+        Optional[int], typer.Option(metavar="N", help="Beam width. More: slower, more exact. [32, or 2 K]")
+    ] = None,
 ) -> None:
     """Fill in the unknown characters of a text.
 

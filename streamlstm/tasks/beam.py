@@ -1,9 +1,9 @@
 """The most probable texts that fit a template, found by a beam search over frozen forks of a predictor.
 
-The beginning of a text is extended by one token at a time, the most probable beginning first, whatever its length. Of
-the beginnings with the same length at most `width` are extended. This finds the same texts as a beam search that
-extends all beginnings in step, but it stops as soon as it has k of them (Meister, Vieira & Cotterell 2020, "Best-First
-Beam Search", TACL 8). If the width excludes nothing, they are the k most probable of all texts.
+A hypothesis is the beginning of a text. It is extended by one token at a time, the most probable hypothesis first,
+whatever its length, but at most `width` hypotheses of each length are kept. This finds the same texts as a beam search
+that extends all hypotheses in step, and stops as soon as it has k of them (Meister, Vieira & Cotterell 2020,
+"Best-First Beam Search", TACL 8). If the width excludes nothing, they are the k most probable of all texts.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from ..kernels.jit import native
 from ..kernels.ranks import surprisals
 from ..predictor import StreamPredictor
 from .alphabet import Alphabet
+
+WIDTH = 32
+"""The default width for a search for a few texts."""
 
 LEAST = 2.0**-126
 """The smallest probability that `surprisals` takes."""
@@ -54,14 +57,14 @@ class Template:
 
 
 @dataclass(eq=False, slots=True)
-class _Node:
-    """The beginning of a text, and its extensions by one token.
+class _Hypothesis:
+    """The beginning of a text, and the tokens that may extend it.
 
     predictor  a frozen fork that has read it
     text       its whole characters
     n_filled   how many unknown characters it has passed
     prefix     the first bytes of the next character
-    tokens     the tokens that may extend it and have not yet, the most probable one last
+    tokens     those that have not extended it yet, the most probable one last; None until it is expanded
     bits       the surprisal of the text with each of them
     """
 
@@ -69,15 +72,30 @@ class _Node:
     text: str
     n_filled: int
     prefix: bytes = b""
-    tokens: list[int] | None = None  # until `Beam._expand`
+    tokens: list[int] | None = None
     bits: list[float] = field(default_factory=list)
+
+
+def beam_width(width: int | None, k: int) -> int:
+    """The given width, or the default for a search for k texts. Raises ValueError for numbers out of their range."""
+    check_count("k", k, 0)
+    if width is None:
+        return max(WIDTH, 2 * k)
+    check_count("width", width, 1)
+    return width
+
+
+def check_count(name: str, value: int, least: int) -> None:
+    """Raise ValueError if a number is too small."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
 
 
 class Beam:
     """A search for the most probable texts that fit a template.
 
     predictor  stands before the text; it does not change
-    width      how many beginnings of the same length are extended at most
+    width      how many hypotheses of each length are kept
 
     Raises ValueError if the vocabulary lacks a symbol of the template.
     """
@@ -88,11 +106,11 @@ class Beam:
         self._known = [vocabulary.encode(piece) for piece in template.known]
         self._stop = [tuple(vocabulary.encode(each).tolist()) for each in template.stop]
         self._surprisals, self._bits = native(surprisals), np.empty(len(vocabulary), dtype=np.float32)
-        self._heap: list[tuple[float, int, _Node | str]] = []
+        self._heap: list[tuple[float, int, _Hypothesis | str]] = []
         self._serial = count()
         self._n_extended: Counter[tuple[int, int]] = Counter()
         root = predictor.fork(learning=False)
-        self._reach(_Node(root, "", 0), 0.0)
+        self._add(_Hypothesis(root, "", 0), 0.0)
 
     def best(self, k: int) -> list[Candidate]:
         """The next k texts, fewer if there are no more, in the order of their surprisals."""
@@ -107,60 +125,59 @@ class Beam:
                 self._extend(item, bits)
         return found
 
-    def _push(self, bits: float, item: _Node | str) -> None:
+    def _push(self, bits: float, item: _Hypothesis | str) -> None:
         if self._is_open(item):
             heapq.heappush(self._heap, (bits, next(self._serial), item))
 
-    def _is_open(self, item: _Node | str) -> bool:
-        """Whether it is complete, or a beginning of a length of which more may be extended."""
+    def _is_open(self, item: _Hypothesis | str) -> bool:
+        """Whether it is a whole text, or a hypothesis that may be extended."""
         return isinstance(item, str) or self._n_extended[item.n_filled, len(item.prefix)] < self._width
 
-    def _reach(self, node: _Node, bits: float) -> None:
-        """Read the known piece that follows a character of a template, after which the text is complete or unknown."""
-        tokens = self._known[node.n_filled]
-        node.text += self._template.known[node.n_filled]
-        if len(tokens):
-            bits += math.fsum(node.predictor.observe_many(tokens).tolist())
-        is_complete = node.n_filled == len(self._known) - 1
-        self._push(bits, node.text if is_complete else node)
+    def _add(self, hypothesis: _Hypothesis, bits: float) -> None:
+        """Read the known piece that follows, and add a hypothesis or a whole text."""
+        piece = hypothesis.n_filled
+        hypothesis.text += self._template.known[piece]
+        if len(self._known[piece]):
+            bits += math.fsum(hypothesis.predictor.observe_many(self._known[piece]).tolist())
+        self._push(bits, hypothesis.text if piece == len(self._known) - 1 else hypothesis)
 
-    def _expand(self, node: _Node, bits: float) -> None:
-        """Find the tokens that may extend a beginning, whose surprisal is `bits`."""
-        self._surprisals(node.predictor.distribution, self._bits)
-        tokens = self._template.alphabet.following(node.prefix)
+    def _expand(self, hypothesis: _Hypothesis, bits: float) -> None:
+        """Find the tokens that may extend a hypothesis, whose surprisal is `bits`."""
+        self._surprisals(hypothesis.predictor.distribution, self._bits)
+        tokens = self._template.alphabet.following(hypothesis.prefix)
         totals = bits + self._bits[tokens].astype(np.float64)
         order = np.argsort(totals, kind="stable")[: self._width][::-1]
-        node.tokens, node.bits = tokens[order].tolist(), totals[order].tolist()
-        if self._stop and not node.prefix:
-            chance = np.array([max(_chance(node.predictor, self._stop), LEAST)], dtype=np.float32)
+        hypothesis.tokens, hypothesis.bits = tokens[order].tolist(), totals[order].tolist()
+        if self._stop and not hypothesis.prefix:
+            chance = np.array([max(_chance(hypothesis.predictor, self._stop), LEAST)], dtype=np.float32)
             self._surprisals(chance, self._bits[:1])
-            self._push(bits + float(self._bits[0]), node.text)
-        if node.tokens:
-            self._push(node.bits[-1], node)
+            self._push(bits + float(self._bits[0]), hypothesis.text)
+        if hypothesis.tokens:
+            self._push(hypothesis.bits[-1], hypothesis)
 
-    def _extend(self, node: _Node, bits: float) -> None:
-        """Extend a beginning by the most probable of the tokens that are left."""
-        assert node.tokens is not None
-        length = node.n_filled, len(node.prefix)
+    def _extend(self, hypothesis: _Hypothesis, bits: float) -> None:
+        """Extend a hypothesis by the most probable of its tokens that are left; `bits` includes it."""
+        assert hypothesis.tokens is not None
+        length = hypothesis.n_filled, len(hypothesis.prefix)
         self._n_extended[length] += 1
-        token = node.tokens.pop()
-        node.bits.pop()
-        if node.tokens:
-            self._push(node.bits[-1], node)
+        token = hypothesis.tokens.pop()
+        hypothesis.bits.pop()
+        if hypothesis.tokens:
+            self._push(hypothesis.bits[-1], hypothesis)
         if self._n_extended[length] == self._width:
             self._heap = [entry for entry in self._heap if self._is_open(entry[2])]
             heapq.heapify(self._heap)
-        character = self._template.alphabet.character(node.prefix, token)
-        n_filled = node.n_filled + (character is not None)
+        character = self._template.alphabet.character(hypothesis.prefix, token)
+        n_filled = hypothesis.n_filled + (character is not None)
         if character is not None and n_filled == len(self._known) - 1 and not len(self._known[-1]):
-            self._push(bits, node.text + character)  # complete: what would follow is not needed
+            self._push(bits, hypothesis.text + character)  # complete: what would follow is not needed
             return
-        predictor = node.predictor.fork()
+        predictor = hypothesis.predictor.fork()
         predictor.observe_token(token)
         if character is None:
-            self._expand(_Node(predictor, node.text, n_filled, node.prefix + bytes([token])), bits)
+            self._expand(_Hypothesis(predictor, hypothesis.text, n_filled, hypothesis.prefix + bytes([token])), bits)
         else:
-            self._reach(_Node(predictor, node.text + character, n_filled), bits)
+            self._add(_Hypothesis(predictor, hypothesis.text + character, n_filled), bits)
 
 
 def _chance(predictor: StreamPredictor, symbols: list[tuple[int, ...]]) -> float:

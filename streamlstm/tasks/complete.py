@@ -5,16 +5,13 @@ import string
 from ..predictor import StreamPredictor
 from ..vocabulary import Symbols
 from .alphabet import Alphabet
-from .beam import Beam, Candidate, Template
+from .beam import Beam, Candidate, Template, beam_width, check_count
 
 WORD_ENDS = string.whitespace + "".join(sorted(set(string.punctuation) - set("'-_")))
 """The characters before which a completed word ends."""
 
 LONGEST = 64
 """The most characters of a completion without `length`."""
-
-WIDTH = 32
-"""How many beginnings of the same length are extended by default."""
 
 
 def complete(
@@ -24,14 +21,14 @@ def complete(
     *,
     length: int | None = None,
     stop: str | None = None,
-    width: int = WIDTH,
+    width: int | None = None,
 ) -> list[Candidate]:
     """The k most probable continuations of `prompt`, the most probable first. The predictor does not change.
 
     length  each has this many characters, or ends earlier if `stop` is given too
     stop    each ends before the first of these characters, or after 64; its probability is that it ends with any of
             them. Default, without `length`: white space and punctuation but for ' - _, which completes the word
-    width   of the beginnings with the same number of characters, extend only this many, the most probable ones
+    width   of the beam: keep only this many hypotheses of each length; default: 32, or 2 k if that is more
 
     All characters are whole, also with a byte vocabulary, whose symbols are single bytes; a prompt of bytes must end
     with a complete one. A `Candidate` has its `text`, without the prompt, and its surprisal in `bits`. The empty text
@@ -44,8 +41,7 @@ def complete(
     >>> complete(predictor, k=1, prompt="the wea")[0].text
     'ther'
     """
-    check_count("k", k, 0)
-    check_count("width", width, 1)
+    width = beam_width(width, k)
     if length is not None:
         check_count("length", length, 0)
     elif stop is None:
@@ -59,9 +55,3 @@ def complete(
     n = LONGEST if length is None else length
     template = Template([""] * (n + 1), Alphabet(vocabulary, without=known), known)
     return Beam(reader, template, width).best(k)
-
-
-def check_count(name: str, value: int, least: int) -> None:
-    """Raise ValueError if a number is too small."""
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")

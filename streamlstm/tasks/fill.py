@@ -2,11 +2,7 @@
 
 from ..predictor import StreamPredictor
 from .alphabet import Alphabet
-from .beam import Beam, Candidate, Template
-from .complete import check_count
-
-WIDTH = 32
-"""How many beginnings with the same number of unknown characters are extended by default."""
+from .beam import Beam, Candidate, Template, beam_width
 
 
 def fill(
@@ -16,13 +12,14 @@ def fill(
     *,
     k: int = 5,
     characters: str | None = None,
-    width: int = WIDTH,
+    width: int | None = None,
 ) -> list[Candidate]:
     """The k most probable texts that agree with `text`, in which a character stands for each unknown one.
 
     unknown     the character that marks an unknown one in `text`
     characters  the characters that may stand for an unknown one; default: all of the vocabulary
-    width       of the beginnings with the same number of unknown characters, extend only this many
+    width       of the beam: keep only this many hypotheses at each unknown character; default: 32, or 2 k if that is
+                more
 
     The most probable text comes first. Each is scored as a whole, with what precedes and what follows the unknown
     characters: its `bits` are the sum of the surprisals of its symbols. The predictor does not change; what it has
@@ -36,8 +33,7 @@ def fill(
     >>> fill(predictor, "th? c?t sat on", k=1)[0].text
     'the cat sat on'
     """
-    check_count("k", k, 0)
-    check_count("width", width, 1)
+    width = beam_width(width, k)
     if not isinstance(text, str):
         raise TypeError(f"text must be str, not {type(text).__name__}")
     if len(unknown) != 1:
