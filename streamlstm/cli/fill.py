@@ -19,7 +19,7 @@ def fill(
         Optional[str], typer.Option(metavar="CHARS", help="What an unknown character may be. [any character]")
     ] = None,
     width: Annotated[
-        Optional[int], typer.Option(metavar="N", help="Beam width. More: slower, more exact. [32, or 2 K]")
+        Optional[int], typer.Option(metavar="N", help="Beam width. More: slower, more exact. [128, or 2 K]")
     ] = None,
 ) -> None:
     """Fill in the unknown characters of a text.

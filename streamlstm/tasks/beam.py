@@ -23,9 +23,6 @@ from ..kernels.ranks import surprisals
 from ..predictor import StreamPredictor
 from .alphabet import Alphabet
 
-WIDTH = 32
-"""The default width for a search for a few texts."""
-
 LEAST = 2.0**-126
 """The smallest probability that `surprisals` takes."""
 
@@ -76,11 +73,11 @@ class _Hypothesis:
     bits: list[float] = field(default_factory=list)
 
 
-def beam_width(width: int | None, k: int) -> int:
-    """The given width, or the default for a search for k texts. Raises ValueError for numbers out of their range."""
+def beam_width(width: int | None, k: int, default: int) -> int:
+    """The width of a search for k texts: if none is given, the default, or 2 k. Raises ValueError below their range."""
     check_count("k", k, 0)
     if width is None:
-        return max(WIDTH, 2 * k)
+        return max(default, 2 * k)
     check_count("width", width, 1)
     return width
 

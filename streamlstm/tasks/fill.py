@@ -4,6 +4,10 @@ from ..predictor import StreamPredictor
 from .alphabet import Alphabet
 from .beam import Beam, Candidate, Template, beam_width
 
+WIDTH = 128
+"""The default width. With 32, a line takes a fifth of the time; but in 20 lines with 10 % of their characters unknown,
+three results were less probable than the true text. With 128, none was."""
+
 
 def fill(
     predictor: StreamPredictor,
@@ -18,8 +22,8 @@ def fill(
 
     unknown     the character that marks an unknown one in `text`
     characters  the characters that may stand for an unknown one; default: all of the vocabulary
-    width       of the beam: keep only this many hypotheses at each unknown character; default: 32, or 2 k if that is
-                more
+    width       of the beam: keep only this many hypotheses at each unknown character; default: 128, or 2 k if that
+                is more
 
     The most probable text comes first. Each is scored as a whole, with what precedes and what follows the unknown
     characters: its `bits` are the sum of the surprisals of its symbols. The predictor does not change; what it has
@@ -33,7 +37,7 @@ def fill(
     >>> fill(predictor, "th? c?t sat on", k=1)[0].text
     'the cat sat on'
     """
-    width = beam_width(width, k)
+    width = beam_width(width, k, WIDTH)
     if not isinstance(text, str):
         raise TypeError(f"text must be str, not {type(text).__name__}")
     if len(unknown) != 1:
