@@ -2,16 +2,18 @@
 
     python demos/text_entry.py [FILE] [--model NAME|FILE] [-n N]
 
-FILE has a phrase a line; without it, some phrases of this demo are typed. The phrases are measured as TextSlinger and
-imagineville.org do it: in lower case, without what is not a letter, an apostrophe or a space.
+FILE has a phrase a line; without it, some phrases of this demo are typed. They are measured as TextSlinger does it: in
+lower case, without what is not a letter, an apostrophe or a space.
 
-Perplexity is 2 to the mean surprisal per character, among these 28 characters; both cases of a letter count as one.
+bits, perplexity    the mean surprisal per character among these 28, and 2 to its power; the two cases of a letter count
+                    as one
+5 words %           (characters - keystrokes) / characters, for a user who types letter by letter, and selects a word as
+                    soon as it is among the 5 that are suggested; this takes one keystroke, and adds the space
+literal %           the same if one of the 5 is what was typed of the word so far
++ space %           the same, and each phrase ends with a space, which has to be typed or added as well
+ms                  the time to suggest 5 words
 
-Keystroke savings are (characters - keystrokes) / characters, for a user who types a letter at a time and picks the word
-as soon as it is among the 5 that are suggested; this takes one keystroke, and adds the space. With a literal slot, one
-of the 5 is what was typed so far, unless the word is new. With a trailing space, each phrase ends with a space.
-
-"frozen" predicts every phrase from the beginning of a stream. "learning" reads each phrase after it was typed.
+"frozen" predicts each phrase from the beginning of a stream. "learning" reads each phrase after it was typed.
 """
 
 import argparse
