@@ -9,12 +9,14 @@ _MODULES = {
     "Adam": "optim",
     "Candidate": "tasks.beam",
     "Config": "model",
+    "EndedSession": "tasks.sessions",
     "InitConfig": "model",
     "MessageCoder": "tasks.message",
     "RMSprop": "optim",
     "SGD": "optim",
     "Score": "tasks.score",
     "Scores": "tasks.units",
+    "SessionWatcher": "tasks.sessions",
     "Snapshot": "tasks.snapshot",
     "StreamPredictor": "predictor",
     "Trace": "predictor",
@@ -75,6 +77,8 @@ if TYPE_CHECKING:
     from .tasks.score import score as score
     from .tasks.score import score_by as score_by
     from .tasks.score import score_many as score_many
+    from .tasks.sessions import EndedSession as EndedSession
+    from .tasks.sessions import SessionWatcher as SessionWatcher
     from .tasks.snapshot import Snapshot as Snapshot
     from .tasks.training import Trainer as Trainer
     from .tasks.training import TrainingPlan as TrainingPlan
@@ -90,11 +94,13 @@ __all__ = [
     "Adam",
     "Candidate",
     "Config",
+    "EndedSession",
     "InitConfig",
     "MessageCoder",
     "RMSprop",
     "Score",
     "Scores",
+    "SessionWatcher",
     "Snapshot",
     "StreamPredictor",
     "Trace",

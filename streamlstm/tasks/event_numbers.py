@@ -1,0 +1,265 @@
+"""What the numbers of the events of a session cost, learned from earlier sessions.
+
+A session is a copy of an earlier session in which each symbol changes its number with a probability of its own, which
+is how often that happened so far; the cost is that of the mixture of all copies. A changed number is drawn from the
+numbers that the symbol had in all sessions, smoothed over neighbouring ones, and costs what its surprisal exceeds the
+entropy of these numbers and MARGIN by. So a mode that few sessions have costs once, not once per symbol, and a number
+that always was the same costs more to change than one that varies. Numbers above EXACT count in steps of a quarter of
+an octave.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .exact_bits import STEPS, bits_of, entropy_of
+from .spans import SPAN_MARGIN as MARGIN
+
+SESSIONS = 65_536
+"""When so many sessions have been counted, all counts are halved."""
+
+MAX_SHAPES = 1024
+"""Of all combinations of numbers that occurred, so many are kept."""
+
+EXACT, N_LEVELS = 16, 48
+UNITS, MASS_BITS = 1 << 20, 40
+_FALL = 0.7
+
+I64 = np.ndarray[Any, np.dtype[np.int64]]
+Levels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class NumberCost(NamedTuple):
+    """What the numbers of a session cost.
+
+    bits    in all
+    shares  int64 [n_shapes], how much each earlier combination contributes, of UNITS in all
+    symbol  the symbol whose number costs most; -1 if none costs anything
+    """
+
+    bits: float
+    shares: I64
+    symbol: int
+
+
+def level_of(n: int) -> int:
+    """The level of a number: itself up to EXACT, then four levels per octave.
+
+    >>> [level_of(n) for n in (0, 16, 17, 20, 40, 10**9)]
+    [0, 16, 16, 17, 21, 47]
+    """
+    if n <= EXACT:
+        return n
+    octave = n.bit_length() - 5
+    return min(EXACT + 4 * octave + (n >> (octave + 2)) - 4, N_LEVELS - 1)
+
+
+class EventNumbers:
+    """The numbers of each symbol in earlier sessions.
+
+    >>> numbers = EventNumbers()
+    >>> for n in range(50):
+    ...     numbers.add({1: 1, 2: 2, 3: n % 5})
+    >>> numbers.cost({1: 1, 2: 2, 3: 1}).bits < 3, numbers.cost({1: 1, 2: 1, 3: 1}).bits > 8
+    (True, True)
+    """
+
+    def __init__(self) -> None:
+        self._weight = 0  # of all sessions, after halving
+        self._levels: list[Counter[int]] = [Counter()]  # by symbol: in how many sessions it had a level, 0 excepted
+        self._changes: list[int] = [0]  # by symbol: how often its number was not that of the copied session, in UNITS
+        self._shapes = np.zeros((1, 1), np.uint8)  # [n_shapes, symbols]: the levels of earlier sessions
+        self._shape_counts: list[int] = []
+        self._shape_index: dict[bytes, int] = {}
+        self._costs: dict[tuple[int, int], tuple[int, int]] = {}  # a cache
+
+    def cost(self, counts: Mapping[int, int]) -> NumberCost:
+        """What the number of each symbol costs. Changes nothing that later costs depend on."""
+        self._grow(max(counts, default=0) + 1)
+        levels = self._levels_of(counts)
+        same, other = np.zeros(len(levels), np.int64), np.zeros(len(levels), np.int64)
+        free = bits_of(1 / (self._weight + 1))
+        for symbol in range(len(self._levels)):
+            level = int(levels[symbol])
+            same[symbol], other[symbol] = self._cost(symbol, level)
+            free += self._free_cost(symbol, level)
+        differs = self._shapes[: len(self._shape_counts)] != levels
+        weights = np.array([bits_of(n / (self._weight + 1)) for n in self._shape_counts], np.int64)
+        totals = np.append(weights + int(same.sum()) + (differs * (other - same)).sum(axis=1), free)
+        least = int(totals.min())
+        masses = _MASSES[(totals - least) % STEPS] >> np.minimum((totals - least) // STEPS, MASS_BITS)
+        shares = masses[:-1] * UNITS // int(masses.sum())
+        costs = np.where(differs[int(np.argmin(totals[:-1]))], other, same) if len(differs) else same
+        symbol = int(np.argmax(costs)) if costs.any() else -1
+        least += bits_of(int(masses.sum()) / int(_MASSES[0]))
+        return NumberCost(max(least, 0) / STEPS, shares, symbol)
+
+    def add(self, counts: Mapping[int, int]) -> None:
+        """Learn from a session."""
+        self._grow(max(counts, default=0) + 1)
+        levels = self._levels_of(counts)
+        if self._weight:
+            shares = self.cost(counts).shares
+            changes = ((self._shapes[: len(shares)] != levels) * shares[:, None]).sum(axis=0)
+            for symbol in np.flatnonzero(changes).tolist():
+                self._changes[symbol] += int(changes[symbol])
+        for symbol in np.flatnonzero(levels).tolist():
+            self._levels[symbol][int(levels[symbol])] += 1
+        self._shape_counts[self._shape_of(levels)] += 1
+        self._costs.clear()
+        self._weight += 1
+        if self._weight >= SESSIONS:
+            self._halve()
+
+    def _grow(self, n_symbols: int) -> None:
+        while len(self._levels) < n_symbols:
+            self._levels.append(Counter())
+            self._changes.append(0)
+        width = self._shapes.shape[1]
+        if width < n_symbols:
+            wider = np.zeros((len(self._shapes), max(n_symbols, 2 * width)), np.uint8)
+            wider[:, :width] = self._shapes
+            self._shapes = wider
+            self._shape_index = {self._shapes[i].tobytes(): i for i in self._shape_index.values()}
+
+    def _levels_of(self, counts: Mapping[int, int]) -> Levels:
+        levels = np.zeros(self._shapes.shape[1], np.uint8)
+        for symbol, n in counts.items():
+            levels[symbol] = level_of(n)
+        return levels
+
+    def _cost(self, symbol: int, level: int) -> tuple[int, int]:
+        """What a level costs if the most similar session has it, and if it has another one."""
+        key = symbol, level
+        if key not in self._costs:
+            change = (self._changes[symbol] / UNITS + 0.5) / (self._weight + 1)
+            q = self._probability(symbol, level)
+            excess = max(bits_of(q) - self._entropy(symbol) - int(MARGIN * STEPS), 0)
+            self._costs[key] = bits_of(1 - change + change * q), bits_of(change) + excess
+        return self._costs[key]
+
+    def _free_cost(self, symbol: int, level: int) -> int:
+        """What a level costs without a similar session."""
+        key = symbol, -1 - level
+        if key not in self._costs:
+            self._costs[key] = bits_of(self._probability(symbol, level)), 0
+        return self._costs[key][0]
+
+    def _probability(self, symbol: int, level: int) -> float:
+        counted = dict(self._levels[symbol])
+        absent = self._weight - sum(counted.values())
+        if absent > 0:
+            counted[0] = absent
+        n, kinds = max(self._weight, 1), max(len(counted), 1)
+        return (counted.get(level, 0) + kinds * _base_of(counted or {0: 1}, level)) / (n + kinds)
+
+    def _entropy(self, symbol: int) -> int:
+        """The entropy of the levels that a symbol had, in steps."""
+        key = symbol, N_LEVELS
+        if key not in self._costs:
+            seen = {0, *self._levels[symbol]}
+            self._costs[key] = entropy_of([self._probability(symbol, level) for level in sorted(seen)]), 0
+        return self._costs[key][0]
+
+    def _shape_of(self, levels: Levels) -> int:
+        """The index of a shape: that which it has, a free one, or that of the least frequent one."""
+        index = self._shape_index.get(levels.tobytes())
+        if index is not None:
+            return index
+        n_shapes = len(self._shape_counts)
+        if n_shapes < MAX_SHAPES:
+            if n_shapes == len(self._shapes):
+                self._shapes = np.concatenate([self._shapes, np.zeros_like(self._shapes)])
+            index = n_shapes
+            self._shape_counts.append(0)
+        else:
+            index = min(range(n_shapes), key=self._shape_counts.__getitem__)
+            del self._shape_index[self._shapes[index].tobytes()]
+            self._shape_counts[index] = 0
+        self._shapes[index] = levels
+        self._shape_index[levels.tobytes()] = index
+        return index
+
+    def _halve(self) -> None:
+        """Halve all counts, and drop those that become 0."""
+        self._weight //= 2
+        self._changes = [n // 2 for n in self._changes]
+        self._levels = [Counter({level: n // 2 for level, n in each.items() if n > 1}) for each in self._levels]
+        kept = [index for index, n in enumerate(self._shape_counts) if n > 1]
+        self._shapes = self._shapes[kept] if kept else np.zeros_like(self._shapes[:1])
+        self._shape_counts = [self._shape_counts[index] // 2 for index in kept]
+        self._shape_index = {self._shapes[i].tobytes(): i for i in range(len(kept))}
+
+    def describe(self) -> dict[str, Any]:
+        """The JSON-able state, for `from_description`."""
+        shapes = [[[s, int(row[s])] for s in np.flatnonzero(row).tolist()] for row in self._shapes]
+        return {
+            "weight": self._weight,
+            "levels": [sorted(each.items()) for each in self._levels],
+            "changes": list(self._changes),
+            "shapes": [list(pair) for pair in zip(self._shape_counts, shapes, strict=False)],
+        }
+
+    @classmethod
+    def from_description(cls, described: dict[str, Any]) -> EventNumbers:
+        """What `describe` described.
+
+        Raises ValueError, TypeError, KeyError, OverflowError or IndexError if it is not such a description.
+        """
+        numbers = cls()
+        numbers._weight = int(described["weight"])
+        numbers._grow(len(described["levels"]))
+        numbers._levels = [Counter({int(level): int(n) for level, n in each}) for each in described["levels"]]
+        numbers._changes = [int(n) for n in described["changes"]]
+        if len(numbers._changes) != len(numbers._levels) or len(described["shapes"]) > MAX_SHAPES:
+            raise ValueError("the tables of numbers differ in length")
+        for n, shape in described["shapes"]:
+            levels = numbers._levels_of({})
+            for symbol, level in shape:
+                levels[symbol] = level
+            numbers._shape_counts[numbers._shape_of(levels)] = int(n)
+        return numbers
+
+
+def _base_of(counted: dict[int, int], level: int) -> float:
+    """A distribution of levels that is smoothed over neighbours: each counted level falls by 0.7 per level."""
+    total = weight = 0.0
+    for other, n in sorted(counted.items()):
+        total += n * _POWERS[abs(other - level)] / _SUMS[other]
+        weight += n
+    return total / weight
+
+
+_POWERS = array("d", [1.0])
+for _ in range(N_LEVELS):
+    _POWERS.append(_POWERS[-1] * _FALL)
+
+
+def _fall_from(level: int) -> float:
+    total = 0.0
+    for other in range(N_LEVELS):
+        total += _POWERS[abs(other - level)]
+    return total
+
+
+_SUMS = array("d", [_fall_from(level) for level in range(N_LEVELS)])
+
+
+def _powers_of_half() -> I64:
+    """2^(-i / STEPS) in units of 2^-MASS_BITS, by multiplications that IEEE 754 defines exactly."""
+    factor, value, powers = 0.5, 1.0, []
+    for _ in range(12):
+        factor = math.sqrt(factor)
+    for _ in range(STEPS):
+        powers.append(int(value * 2**MASS_BITS))
+        value *= factor
+    return np.array(powers, np.int64)
+
+
+_MASSES = _powers_of_half()

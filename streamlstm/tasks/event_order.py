@@ -1,0 +1,148 @@
+"""What the order of the events of a session costs, learned from earlier sessions.
+
+Given the numbers, each symbol is predicted from the two before it among those that are still to come, by counts with
+Witten-Bell smoothing (1991). A step costs what its surprisal exceeds the entropy of its prediction and MARGIN by, so
+that neither long sessions nor events that run side by side cost more than others. The sum is scaled such that it is as
+rare as its number of bits says, by the tail of the orders of earlier sessions: an exponential tail with the mean excess
+E[b^2] / 2E[b].
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .event_numbers import SESSIONS
+from .exact_bits import STEPS, bits_of, entropy_of
+from .spans import SPAN_MARGIN as MARGIN
+
+MAX_CONTEXTS = 20_000
+_CALIBRATED = 1.4426950408889634
+"""The mean of an exponential variable b with P(b > x) = 2^-x."""
+
+
+class OrderCost(NamedTuple):
+    """What the order of a session costs.
+
+    bits  in all
+    step  the index of the symbol that costs most; -1 if none costs anything
+    """
+
+    bits: float
+    step: int
+
+
+class EventOrder:
+    """Which symbols followed which in earlier sessions.
+
+    >>> order = EventOrder()
+    >>> for n in range(50):
+    ...     order.add([1, 2, 2, 3])
+    >>> order.cost([1, 2, 2, 3]).bits, order.cost([2, 1, 2, 3]).bits > 4, order.cost([2, 1, 2, 3]).step
+    (0.0, True, 0)
+    """
+
+    def __init__(self) -> None:
+        self._n_sessions, self._weight = 0, 0  # the latter is halved now and then
+        self._contexts: dict[int, dict[int, int]] = {}  # what followed; see `_key`
+        self._mean, self._mean_square = _CALIBRATED, 2 * _CALIBRATED**2
+
+    def cost(self, symbols: Sequence[int]) -> OrderCost:
+        """What the order of the symbols costs. Changes nothing."""
+        if not self._n_sessions:
+            return OrderCost(0.0, -1)
+        bits, step = self._unscaled(symbols)
+        return OrderCost(bits * min(1.0, _CALIBRATED * 2 * self._mean / max(self._mean_square, 1e-9)), step)
+
+    def add(self, symbols: Sequence[int]) -> None:
+        """Learn from a session."""
+        if self._n_sessions:
+            bits, _ = self._unscaled(symbols)
+            rate = max(2 / (self._n_sessions + 2), 1 / 256)
+            self._mean += (bits - self._mean) * rate
+            self._mean_square += (bits * bits - self._mean_square) * rate
+        a = b = -1
+        for symbol in symbols:
+            for context in (-1, _key(b), _key(b, a)):
+                self._follow(context, symbol)
+            a, b = b, symbol
+        self._n_sessions, self._weight = self._n_sessions + 1, self._weight + 1
+        if self._weight >= SESSIONS:
+            self._weight //= 2
+            halved = {key: {s: n // 2 for s, n in each.items() if n > 1} for key, each in self._contexts.items()}
+            self._contexts = {key: each for key, each in halved.items() if each}
+
+    def _unscaled(self, symbols: Sequence[int]) -> tuple[float, int]:
+        """The cost of the order in bits, before it is scaled, and the index of the step that costs most."""
+        remaining = Counter(symbols)
+        total = most = 0
+        at, a, b = -1, -1, -1
+        margin = int(MARGIN * STEPS)
+        singles = self._contexts.get(-1, {})
+        n_singles = max(sum(singles.values()), 1)
+        for index, symbol in enumerate(symbols):
+            if len(remaining) > 1:
+                p, others = self._prediction(a, b, remaining, singles, n_singles)
+                surprisal = bits_of(p[others.index(symbol)])
+                if surprisal > margin:
+                    excess = surprisal - margin - entropy_of(p)
+                    total += max(excess, 0)
+                    if excess > most:
+                        most, at = excess, index
+            remaining[symbol] -= 1
+            if not remaining[symbol]:
+                del remaining[symbol]
+            a, b = b, symbol
+        return total / STEPS, at
+
+    def _prediction(
+        self,
+        a: int,
+        b: int,
+        remaining: Counter[int],
+        singles: dict[int, int],
+        n_singles: int,
+    ) -> tuple[list[float], list[int]]:
+        """The probabilities of the symbols still to come, and these symbols, after the symbols a and b."""
+        one, two = self._contexts.get(_key(b), {}), self._contexts.get(_key(b, a), {})
+        n_one, n_two = sum(one.values()), sum(two.values())
+        k_one, k_two = len(one) + 0.5, len(two) + 0.5
+        others = sorted(remaining)
+        p, total = [], 0.0
+        for other in others:
+            base = (singles.get(other, 0) + 0.5) / (n_singles + 0.5)
+            base = (one.get(other, 0) + k_one * base) / (n_one + k_one)
+            base = (two.get(other, 0) + k_two * base) / (n_two + k_two)
+            p.append(base)
+            total += base
+        return [each / total for each in p], others
+
+    def _follow(self, context: int, symbol: int) -> None:
+        counts = self._contexts.get(context)
+        if counts is None:
+            if len(self._contexts) >= MAX_CONTEXTS:
+                return
+            counts = self._contexts[context] = {}
+        counts[symbol] = counts.get(symbol, 0) + 1
+
+    def describe(self) -> dict[str, Any]:
+        """The JSON-able state, for `from_description`."""
+        contexts = [[key, list(each.items())] for key, each in self._contexts.items()]
+        means = [self._mean, self._mean_square]
+        return {"n": [self._n_sessions, self._weight], "contexts": contexts, "means": means}
+
+    @classmethod
+    def from_description(cls, described: dict[str, Any]) -> EventOrder:
+        """What `describe` described. Raises ValueError, TypeError or KeyError if it is not such a description."""
+        order = cls()
+        order._n_sessions, order._weight = map(int, described["n"])
+        contexts = described["contexts"]
+        order._contexts = {int(key): {int(symbol): int(n) for symbol, n in each} for key, each in contexts}
+        order._mean, order._mean_square = map(float, described["means"])
+        return order
+
+
+def _key(b: int, a: int | None = None) -> int:
+    """The context of the last symbol b, or of the last two, a and b; -1 is the beginning of the session."""
+    return b + 1 if a is None else ((a + 2) << 20) + b + 1

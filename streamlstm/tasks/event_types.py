@@ -1,0 +1,97 @@
+"""The types of the events of a log: those that are known, and what the text of a new one costs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+from ..predictor import StreamPredictor
+from ..vocabulary import Tokens
+from .units import readable
+
+MAX_TYPES = 4096
+"""Further event types are never known."""
+
+MAX_UNKNOWN = 4096
+"""The texts of so many types that are not known are kept with their bits; the one used longest ago is forgotten."""
+
+
+class EventTypes:
+    """Event types as symbols.
+
+    predictor  reads the text of each type once, when it comes first, and learns from it
+
+    symbols  from each known type to its symbol, from 1; 0 is what is not known
+
+    >>> from streamlstm import Config
+    >>> types = EventTypes(StreamPredictor(config=Config(hidden=16, layers=1)))
+    >>> foreseen = types.foreseen_bits("# is full")
+    >>> 50 < foreseen == types.bits("# is full")
+    True
+    >>> types.learn(["# is full"])
+    >>> types.symbols
+    {'# is full': 1}
+    """
+
+    def __init__(self, predictor: StreamPredictor) -> None:
+        self.symbols: dict[str, int] = {}
+        self._names: list[str] = []
+        self._predictor = predictor
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._foreseen: dict[str, float] = {}
+
+    def name(self, symbol: int) -> str:
+        """The type that a symbol stands for."""
+        return self._names[symbol - 1] if symbol else "a new event"
+
+    def bits(self, event_type: str) -> float:
+        """What the text of a type costs that is not known, in bits, by the model before it read that text.
+
+        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        """
+        bits = self._unknown.get(event_type)
+        if bits is None:
+            bits = self.foreseen_bits(event_type)
+            self._predictor.observe_many(self._tokens(event_type))
+            self._foreseen.clear()
+            self._unknown[event_type] = bits
+            if len(self._unknown) > MAX_UNKNOWN:
+                self._unknown.popitem(last=False)
+        else:
+            self._unknown.move_to_end(event_type)
+        return bits
+
+    def foreseen_bits(self, event_type: str) -> float:
+        """What `bits` would return; the model does not read it."""
+        if event_type in self._unknown:
+            return self._unknown[event_type]
+        if event_type not in self._foreseen:
+            if len(self._foreseen) >= MAX_UNKNOWN:
+                self._foreseen.clear()
+            bits = 0.0
+            for each in self._predictor.fork(learning=False).observe_many(self._tokens(event_type)).tolist():
+                bits += each
+            self._foreseen[event_type] = bits
+        return self._foreseen[event_type]
+
+    def learn(self, event_types: Iterable[str]) -> None:
+        """From now on these types are known, if there are not too many."""
+        for event_type in event_types:
+            if len(self._names) < MAX_TYPES and event_type not in self.symbols:
+                self._names.append(event_type)
+                self.symbols[event_type] = len(self._names)
+                self._unknown.pop(event_type, None)
+
+    def _tokens(self, event_type: str) -> Tokens:
+        return self._predictor.vocabulary.encode(readable(event_type + "\n", self._predictor.vocabulary))
+
+    def describe(self) -> dict[str, Any]:
+        """The JSON-able state, for `restore`; the model is not in it."""
+        return {"known": self._names, "unknown": list(self._unknown.items())}
+
+    def restore(self, described: dict[str, Any]) -> None:
+        """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
+        names = [str(name) for name in described["known"]]
+        self._unknown = OrderedDict((str(name), float(bits)) for name, bits in described["unknown"])
+        self._names, self.symbols = names, {name: symbol for symbol, name in enumerate(names, 1)}

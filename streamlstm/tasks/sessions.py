@@ -1,0 +1,381 @@
+"""Watch the sessions of a log: which of them cost more bits than usual, by their lines, their number and their order.
+
+A session is the lines that have something in common, for example the name of a request or of a block of data. The
+lines are taken as event types (`kinds.event_type_of`), so that reading one costs microseconds; the network reads the
+text of a type once, when it comes first. The score of a session is in bits:
+
+- content: what the text of each type costs that no earlier session had, predicted after the types known so far;
+- number and order of the types: see `event_numbers` and `event_order`.
+
+Its z says how far the score lies above the median of recent sessions, in robust standard deviations: the upper
+quartile minus the median over 0.6745, but at least MIN_DEVIATION. A session is flagged if its z exceeds the threshold
+and enough sessions were seen before. Flagged sessions are not learned from, unless they come in a burst.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..checkpoint import check_target, read_checkpoint, write_checkpoint
+from ..predictor import StreamPredictor
+from .budget import Budget, BudgetKeeper, Verdict
+from .event_numbers import EventNumbers
+from .event_order import EventOrder
+from .event_types import EventTypes
+from .kinds import event_type_of
+from .line_streams import BURST_LINES
+from .open_sessions import OpenSession, OpenSessions
+from .recent_scores import RecentScores, lower_edge
+from .watch import MAX_KEY_LENGTH, MAX_LINE_BYTES, RECENT_LINES, THRESHOLD, WARMUP, Counts
+
+IDLE_SECONDS = 300.0
+MAX_OPEN = 10_000
+MIN_DEVIATION = 2.0
+"""The smallest robust standard deviation, in bits."""
+
+REASON_BITS = 4.0
+"""A number or a step of the order that costs less than this is no reason."""
+
+
+@dataclass(frozen=True)
+class EndedSession:
+    """A session that has ended.
+
+    session      its name
+    score        its surprisal in bits: the sum of the next three
+    content      what the text of its new event types costs
+    number       what the numbers of its events cost
+    order        what their order costs
+    reasons      what costs most, in words
+    n_lines      the number of its lines
+    z            robust standard deviations above the median of recent sessions
+    flagged      whether the session is unusual: its z exceeds the threshold, and the warm-up is over
+    raised       whether it is an alarm: it is flagged and, with a budget, the budget allows it
+    n_before     for an alarm, how many sessions with the same first reason were flagged but not raised before
+    probability  for a flagged session, the fraction of recent ones with a score about as high or higher
+    """
+
+    session: str
+    score: float
+    content: float
+    number: float
+    order: float
+    reasons: list[str]
+    n_lines: int
+    z: float = 0.0
+    flagged: bool = False
+    raised: bool = False
+    n_before: int = 0
+    probability: float | None = None
+
+
+class SessionWatcher:
+    """Score sessions, and flag those that are unusual compared with recent ones.
+
+    predictor      used and modified by the watcher
+    session_regex  the session of a line is the match of this regular expression (of its first group, if it has one);
+                   None: `observe` is told the session
+    idle_seconds   a session without a line for longer than this has ended, by the times passed to `observe`
+    max_open       the number of open sessions to keep; of more, the one that was idle longest has ended
+    threshold      sessions with a larger z are flagged
+    warmup         sessions before any is flagged
+    learn_flagged  also learn from flagged sessions
+    alarms         a budget, as that of `Watcher`; a number of lines is one of sessions here
+
+    position       JSON-able; saved and restored with the watcher. A caller keeps there where its input stands.
+
+    Memory is bounded. Raises ValueError for an option that is out of range or not a valid regular expression.
+
+    >>> from streamlstm import Config, StreamPredictor
+    >>> watcher = SessionWatcher(StreamPredictor(config=Config(hidden=16, layers=1)), session_regex=r"job-\\d+")
+    >>> usual = [[f"job-{n} begins", f"job-{n} reads", f"job-{n} reads", f"job-{n} ends"] for n in range(100)]
+    >>> watcher.fit(usual)
+    >>> watcher.score(usual[0]) < 2, watcher.score(usual[0][:3]) > 6, watcher.score(["job-7 on fire", *usual[0]]) > 20
+    (True, True, True)
+    >>> [ended for line in usual[7][:2] for ended in watcher.observe(line)]
+    []
+    >>> [(ended.session, ended.flagged, ended.reasons) for ended in watcher.finish()]
+    [('job-7', True, ['1 × # reads'])]
+    """
+
+    def __init__(
+        self,
+        predictor: StreamPredictor,
+        *,
+        session_regex: str | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        max_open: int = MAX_OPEN,
+        threshold: float | None = None,
+        warmup: int = WARMUP,
+        learn_flagged: bool = False,
+        alarms: str | Budget | None = None,
+    ) -> None:
+        if threshold is None:
+            threshold = THRESHOLD if alarms is None else 0.0
+        if not math.isfinite(threshold):
+            raise ValueError(f"threshold must be a finite number, not {threshold}")
+        if not idle_seconds > 0:
+            raise ValueError(f"idle_seconds must be more than 0, not {idle_seconds}")
+        for name, value, least in (("max_open", max_open, 1), ("warmup", warmup, 0)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value}")
+        try:
+            self._regex = None if session_regex is None else re.compile(session_regex)
+        except re.error as error:
+            raise ValueError(f"{session_regex!r} is not a valid regular expression: {error}") from None
+        budget = Budget.parse(alarms) if isinstance(alarms, str) else alarms
+        self._keeper = None if budget is None else BudgetKeeper(budget, floor=threshold)
+        self._threshold, self._warmup, self._learn_flagged = threshold, warmup, learn_flagged
+        self._predictor = predictor
+        self._open = OpenSessions(idle_seconds, max_open)
+        self._types = EventTypes(predictor)
+        self._numbers, self._order = EventNumbers(), EventOrder()
+        self._scores = RecentScores(RECENT_LINES)
+        self._excess, self._is_fitted = 0, False
+        self._counts, self._n_sessions, self._n_outside = Counts(), 0, 0
+        self.position: Any = None
+
+    def __repr__(self) -> str:
+        counts = f"{self._n_sessions:,} sessions, {self._counts.flagged:,} flagged, {len(self._open):,} open"
+        return f"<{type(self).__name__}: {counts}, {self._predictor!r}>"
+
+    @property
+    def counts(self) -> Counts:
+        """The lines observed so far, and what became of the sessions, before a restart too."""
+        return self._counts
+
+    @property
+    def n_sessions(self) -> int:
+        """The number of sessions that have ended."""
+        return self._n_sessions
+
+    @property
+    def n_open(self) -> int:
+        """The number of open sessions."""
+        return len(self._open)
+
+    @property
+    def n_outside(self) -> int:
+        """The number of lines that belong to no session; they are not scored."""
+        return self._n_outside
+
+    @property
+    def budget(self) -> Budget | None:
+        """The budget of alarms; None if there is none."""
+        return None if self._keeper is None else self._keeper.budget
+
+    @property
+    def threshold(self) -> float:
+        """What the z of a session must exceed to be flagged; with a budget, the value of the moment."""
+        return self._threshold if self._keeper is None else self._keeper.threshold
+
+    def repeated(self, n: int = 5) -> list[tuple[str, int]]:
+        """With a budget, the n reasons for which most sessions were not raised since the last alarm, and how many."""
+        return [] if self._keeper is None else self._keeper.repeated(n)
+
+    def fit(self, sessions: Iterable[Sequence[str]]) -> None:
+        """Learn from whole sessions, lists of lines, that are known to be usual; the warm-up is then over."""
+        for lines in sessions:
+            session = OpenSession()
+            for line in lines:
+                self._add(session, self._type_of(line, self._session_of(line)))
+            self._scores.add(self._scored("", session).score)
+            self._learn(session)
+            self._is_fitted = True
+
+    def score(self, session: Sequence[str]) -> float:
+        """The surprisal of a whole session, a list of lines, in bits. Changes nothing."""
+        opened = OpenSession()
+        for line in session:
+            event_type = self._type_of(line, self._session_of(line))
+            symbol = self._types.symbols.get(event_type)
+            if symbol is None:
+                opened.add_new(event_type, self._types.foreseen_bits(event_type))
+            else:
+                opened.add(symbol)
+        return self._scored("", opened).score
+
+    def observe(self, line: str, *, session: str | None = None, seconds: float | None = None) -> list[EndedSession]:
+        """Take the next line. Returns the sessions that have ended by now.
+
+        session  the session of the line; default: what `session_regex` finds
+        seconds  the time of the line; only differences matter
+
+        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        """
+        line = line[:MAX_LINE_BYTES].rstrip("\n")
+        name = self._session_of(line) if session is None else session[:MAX_KEY_LENGTH]
+        event_type = self._type_of(line, name)
+        symbol = self._types.symbols.get(event_type)
+        bits = self._types.bits(event_type) if name and symbol is None else 0.0
+        self._open.pass_time(seconds)
+        self._counts = self._counts._replace(
+            lines=self._counts.lines + 1, characters=self._counts.characters + len(line) + 1
+        )
+        ended = self._end(self._open.ended(), seconds)
+        if not name:
+            self._n_outside += 1
+            return ended
+        opened = self._open.of(name)
+        symbol = self._types.symbols.get(event_type)  # known by now, if a session that ended had it
+        if symbol is None:
+            opened.add_new(event_type, bits)
+        else:
+            opened.add(symbol)
+        return ended + self._end(self._open.ended(), seconds)
+
+    def pass_time(self, seconds: float) -> list[EndedSession]:
+        """The sessions that have ended because no line came until this time."""
+        self._open.pass_time(seconds)
+        return self._end(self._open.ended(), seconds)
+
+    def finish(self) -> list[EndedSession]:
+        """End all open sessions, at the end of the input."""
+        return self._end(self._open.all_ended(), None)
+
+    def _session_of(self, line: str) -> str:
+        match = self._regex.search(line) if self._regex else None
+        if match is None:
+            return ""
+        return ((match[1] if match.re.groups else match[0]) or "")[:MAX_KEY_LENGTH]
+
+    def _type_of(self, line: str, session: str) -> str:
+        line = line[:MAX_LINE_BYTES]
+        return event_type_of(line.replace(session, "#") if session else line)
+
+    def _add(self, session: OpenSession, event_type: str) -> None:
+        symbol = self._types.symbols.get(event_type)
+        if symbol is None:
+            session.add_new(event_type, self._types.bits(event_type))
+        else:
+            session.add(symbol)
+
+    def _end(self, sessions: Iterable[tuple[str, OpenSession]], seconds: float | None) -> list[EndedSession]:
+        return [self._judged(name, session, seconds) for name, session in sessions]
+
+    def _judged(self, name: str, session: OpenSession, seconds: float | None) -> EndedSession:
+        found = self._scored(name, session)
+        is_warm = self._is_fitted or self._n_sessions >= self._warmup
+        z = self._z(found.score)
+        verdict = Verdict(False, False, 0)
+        if is_warm and self._keeper is not None:
+            verdict = self._keeper.judge(z, (found.reasons or [""])[0], seconds)
+        elif is_warm:
+            verdict = Verdict(z > self._threshold, z > self._threshold, 0)
+        unusual, raised, n_before = verdict
+        if not unusual or self._learn_flagged or self._excess >= BURST_LINES:
+            self._learn(session)
+        self._excess = min(max(self._excess + (1 if unusual else -1), 0), BURST_LINES)
+        self._scores.add(found.score)
+        probability = self._scores.count_from(found.score) / self._scores.n_lines if unusual else None
+        self._count(verdict)
+        values = {**found.__dict__, "z": z, "flagged": unusual, "raised": raised, "n_before": n_before}
+        return EndedSession(**{**values, "probability": probability})
+
+    def _count(self, verdict: Verdict) -> None:
+        counts, keeper = self._counts, self._keeper
+        self._n_sessions += 1
+        self._counts = counts._replace(
+            flagged=counts.flagged + verdict.is_unusual,
+            raised=counts.raised + verdict.is_raised,
+            repeated=keeper.n_repeated if keeper else 0,
+            held=keeper.n_held if keeper else 0,
+        )
+
+    def _z(self, score: float) -> float:
+        n = self._scores.n_lines
+        if not n:
+            return 0.0
+        median = lower_edge(self._scores.bin_exceeded_by(n // 2))
+        upper = lower_edge(self._scores.bin_exceeded_by(n // 4))
+        return (score - median) / max((upper - median) / 0.6745, MIN_DEVIATION)
+
+    def _scored(self, name: str, session: OpenSession) -> EndedSession:
+        """The session with its score."""
+        symbols, counts, new = session.resolved(self._types.symbols)
+        number, order = self._numbers.cost(counts), self._order.cost(symbols)
+        content = 0.0
+        for bits in new.values():
+            content += bits
+        reasons = [f"new: {each}" for each in sorted(new, key=lambda each: -new[each])[:3]]
+        if number.symbol > 0 and number.bits > REASON_BITS:
+            reasons.append(f"{counts[number.symbol]} × {self._types.name(number.symbol)}")
+        if order.step >= 0 and order.bits > REASON_BITS:
+            before = self._types.name(symbols[order.step - 1]) if order.step else "the beginning"
+            reasons.append(f"{self._types.name(symbols[order.step])} after {before}")
+        total = content + number.bits + order.bits
+        return EndedSession(name, total, content, number.bits, order.bits, reasons, session.n_lines)
+
+    def _learn(self, session: OpenSession) -> None:
+        self._types.learn(session.new)
+        symbols, counts, _ = session.resolved(self._types.symbols)
+        self._numbers.add(counts)
+        self._order.add(symbols)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything needed to continue to one file, atomically; it is also a model for `StreamPredictor.load`.
+
+        Raises OSError if `path` cannot be written.
+        """
+        check_target(path)
+        arrays, values = self._predictor.to_checkpoint()
+        write_checkpoint(path, arrays, {**values, "sessions": self._describe()})
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "types": self._types.describe(),
+            "open": self._open.describe(),
+            "numbers": self._numbers.describe(),
+            "order": self._order.describe(),
+            "scores": self._scores.describe(),
+            "counts": list(self._counts),
+            "n": [self._n_sessions, self._n_outside, self._excess, int(self._is_fitted)],
+            "budget": self._keeper and self._keeper.describe(),
+            "position": self.position,
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **options: Any) -> SessionWatcher:
+        """The watcher that `save` wrote, which continues to the last bit; for any other model, a new watcher.
+
+        options  those of `SessionWatcher`, which are not saved
+
+        Raises OSError if the file cannot be read, ValueError if it is not a whole, valid checkpoint.
+        """
+        watcher = cls(StreamPredictor.load(path), **options)
+        watcher.restore(path)
+        return watcher
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Continue with the sessions that `save` wrote to `path`; do nothing if it is any other model.
+
+        The watcher must be new, and its predictor loaded from the same file. Raises OSError and ValueError as `load`
+        does.
+        """
+        _, values = read_checkpoint(path)
+        if "sessions" not in values:
+            return
+        saved = values["sessions"]
+        try:
+            numbers, order = (
+                EventNumbers.from_description(saved["numbers"]),
+                EventOrder.from_description(saved["order"]),
+            )
+            scores = RecentScores(RECENT_LINES, saved["scores"])
+            counts, n = Counts(*map(int, saved["counts"])), [int(each) for each in saved["n"]]
+            n_sessions, n_outside, excess, is_fitted = n
+            self._types.restore(saved["types"])
+            self._open.restore(saved["open"])
+            if self._keeper is not None and saved["budget"] is not None:
+                self._keeper.restore(saved["budget"])
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
+            raise ValueError(f"{path} is not a usable model: its sessions are inconsistent: {error!r}") from None
+        self._numbers, self._order, self._scores = numbers, order, scores
+        self._counts, self._n_sessions, self._n_outside = counts, n_sessions, n_outside
+        self._excess, self._is_fitted = excess, bool(is_fitted)
+        self.position = saved.get("position")
