@@ -15,8 +15,7 @@ from .options import ModelOptions, check_files, is_saved
 
 if TYPE_CHECKING:
     from ..tasks.signals import Interruptible
-    from ..tasks.watch import Watcher
-    from .watch_run import Outputs, WatchRun
+    from .watch_run import AnyWatcher, Outputs, WatchRun
 
 RAISED = 3
 """The exit code of --fail if anything was raised."""
@@ -77,7 +76,16 @@ def watch(
     max_keys: Annotated[
         Optional[int], _option("N", "Keep at most N models; each that learns takes about 90 MB. [8]")
     ] = None,
-    warmup: Annotated[Optional[int], _option("N", "Lines to read, per key, before any is flagged. [100]")] = None,
+    session_regex: Annotated[
+        Optional[str],
+        _option("REGEX", "Score sessions: the lines in which REGEX (or its first group) matches the same text."),
+    ] = None,
+    session_idle: Annotated[
+        Optional[float], _option("SECONDS", "A session without a line for so long has ended. [300]")
+    ] = None,
+    warmup: Annotated[
+        Optional[int], _option("N", "Lines to read, per key, or sessions before any is flagged. [100]")
+    ] = None,
     learn_flagged: Annotated[bool, typer.Option("--learn-flagged", help="Learn from flagged lines too.")] = False,
     save: Annotated[
         Optional[Path], _option("FILE", "Save the model and the position in the input, now and then and at the end.")
@@ -109,6 +117,12 @@ def watch(
       streamlstm watch app.log.2.gz app.log.1 app.log --alarms 10/10000 --context 2
       streamlstm watch app.log --multiline '^\\d{4}-'
 
+    Sessions, for example requests: which of them have new kinds of lines, too many or too few, or another order:
+
+    \b
+      streamlstm watch app.log --session-regex 'req-[0-9a-f]+' --session-idle 60
+      streamlstm watch hdfs.log --session-regex 'blk_-?\\d+' --session-idle 1e9 --all --format jsonl
+
     Other outputs: a command per alarm, metrics, an exit code for a build:
 
     \b
@@ -127,8 +141,10 @@ def watch(
         raise ValueError("--vocab text needs the whole text in advance; watch reads bytes, or as a saved model does")
     parsing = Parsing(input_format, Fields(tuple(field or ()), key_field), multiline, score_times)
     given: dict[str, Any] = {"threshold": threshold, "max_keys": max_keys, "warmup": warmup, "alarms": alarms}
+    given |= {"key_regex": key_regex, "keyed": bool(key_field) or None, "learn_flagged": learn_flagged}
+    given |= {"session_regex": session_regex, "idle_seconds": session_idle}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    options |= {"key_regex": key_regex, "keyed": bool(key_field), "learn_flagged": learn_flagged}
+    _check_sessions(options, context)
     targets = _Targets(output, metrics, metrics_port, exec, save, save_every)
     targets.check(files or ["-"], resume)
     if not follow:
@@ -139,6 +155,18 @@ def watch(
     has_raised = _run(watcher, targets, read, shown, resume)
     if fail and has_raised:
         leave(RAISED)
+
+
+def _check_sessions(options: dict[str, Any], context: int) -> None:
+    """Raise ValueError for options that do not go together."""
+    if "session_regex" not in options:
+        if "idle_seconds" in options:
+            raise ValueError("--session-idle is for sessions; give their --session-regex")
+        return
+    of_lines = {"key_regex": "--key-regex", "keyed": "--key-field", "max_keys": "--max-keys"}
+    wrong = [option for name, option in of_lines.items() if name in options] + ["--context"] * (context > 0)
+    if wrong:
+        raise ValueError(f"{wrong[0]} is for lines; it cannot be used with --session-regex")
 
 
 @dataclass(frozen=True)
@@ -169,13 +197,15 @@ class _Targets:
             check_server()
 
 
-def _watcher(model: ModelOptions, options: dict[str, Any], saved: Path | None) -> "Watcher":
+def _watcher(model: ModelOptions, options: dict[str, Any], saved: Path | None) -> "AnyWatcher":
     """The watcher, with what the model or, if it exists, the file of --save knows."""
+    from ..tasks.sessions import SessionWatcher
     from ..tasks.watch import Watcher
 
     if saved is not None and saved.exists():
         model = ModelOptions(model=os.path.join(".", saved), learn=model.learn)
-    watcher = Watcher(model.predictor(), **options)
+    make: Callable[..., AnyWatcher] = SessionWatcher if "session_regex" in options else Watcher
+    watcher = make(model.predictor(), **options)
     if model.model is not None and is_saved(model.model):
         watcher.restore(model.model)
     if saved is None or not saved.exists():
@@ -183,7 +213,7 @@ def _watcher(model: ModelOptions, options: dict[str, Any], saved: Path | None) -
     return watcher
 
 
-def _run(watcher: "Watcher", targets: _Targets, read: dict[str, Any], shown: dict[str, Any], resume: bool) -> bool:
+def _run(watcher: "AnyWatcher", targets: _Targets, read: dict[str, Any], shown: dict[str, Any], resume: bool) -> bool:
     """Watch until the end or a signal. Returns whether anything was raised."""
     from ..logs.source import Source
     from ..tasks.signals import Interruptible
@@ -200,7 +230,7 @@ def _run(watcher: "Watcher", targets: _Targets, read: dict[str, Any], shown: dic
             for event in source.events():
                 run.take(event)
                 save_if_due()
-            run.finish()
+            run.finish(is_end=not control.interrupted or targets.save is None)
         run.write_metrics()
     typer.echo(run.final_summary(), err=True)
     control.raise_if_interrupted()
@@ -209,12 +239,18 @@ def _run(watcher: "Watcher", targets: _Targets, read: dict[str, Any], shown: dic
 
 @contextmanager
 def _outputs(
-    watcher: "Watcher", targets: _Targets, titles: bool, shown: dict[str, Any], control: "Interruptible"
+    watcher: "AnyWatcher",
+    targets: _Targets,
+    titles: bool,
+    shown: dict[str, Any],
+    control: "Interruptible",
 ) -> "Iterator[Outputs]":
     """Everything that records go to."""
     from ..logs.alerts import AlertCommand
     from ..logs.output import OutputFile
     from ..render.lines import LinePrinter, StatusLine
+    from ..render.session_lines import SessionPrinter
+    from ..tasks.sessions import SessionWatcher
     from .watch_run import Outputs, part_of
 
     with StatusLine(sys.stderr) as status, ExitStack() as stack:
@@ -223,7 +259,12 @@ def _outputs(
             output = OutputFile(str(targets.output), control, part_of(watcher.position, "output"))
             stack.callback(output.close)
         colour = not os.environ.get("NO_COLOR")
-        printer = LinePrinter(output or sys.stdout.buffer, titles=titles, colour=colour, status=status, **shown)
+        out = output or sys.stdout.buffer
+        printer: LinePrinter | SessionPrinter
+        if isinstance(watcher, SessionWatcher):
+            printer = SessionPrinter(out, shown["format"], all=shown["all"], status=status)
+        else:
+            printer = LinePrinter(out, titles=titles, colour=colour, status=status, **shown)
         described = part_of(watcher.position, "printer")
         if described is not None:
             printer.restore(described)

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import typer
 
@@ -18,6 +18,8 @@ from ..logs.output import OutputFile
 from ..logs.source import Source
 from ..render.escape import terminal_text
 from ..render.lines import LinePrinter, StatusLine, format_json
+from ..render.session_lines import SessionPrinter, format_session_json
+from ..tasks.sessions import EndedSession, SessionWatcher
 from ..tasks.watch import Counts, WatchedLine, Watcher
 
 TICK_SECONDS = 1.0
@@ -28,6 +30,9 @@ METRICS_SECONDS = 5.0
 
 BEHIND_SECONDS = 10.0
 """From this lag on it is told, and again each time it has doubled."""
+
+
+AnyWatcher = Watcher | SessionWatcher
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Outputs:
     status    the status line
     """
 
-    printer: LinePrinter
+    printer: LinePrinter | SessionPrinter
     status: StatusLine
     output: OutputFile | None = None
     alerts: AlertCommand | None = None
@@ -57,7 +62,7 @@ class WatchRun:
     values  the metrics, a new table every TICK_SECONDS
     """
 
-    watcher: Watcher
+    watcher: AnyWatcher
     source: Source
     outputs: Outputs
     values: Values = field(default_factory=dict)
@@ -70,8 +75,10 @@ class WatchRun:
         self._n_invalid, self._saved = 0, 0.0
         self._saved_state: Any = None
         budget = self.watcher.budget
-        self._needs_time = budget is not None and budget.seconds is not None
+        self._has_sessions = isinstance(self.watcher, SessionWatcher)
+        self._needs_time = self._has_sessions or (budget is not None and budget.seconds is not None)
         self._is_dated = False
+        self._event, self._event_time = _event_of(part_of(self.watcher.position, "event")), self._started
         self._lag: Lag | None = None
         self._tick(self._started)
 
@@ -79,15 +86,28 @@ class WatchRun:
         """Watch an event and tell what is to be told; None when there is none for the moment."""
         now = time.monotonic()
         if event is None:
+            self._pass_time(now)
             self._show()
         else:
             seconds = self._seconds(event, now) if self._needs_time else None
-            line = self.watcher.observe(event.text + "\n", key=event.key, seconds=seconds)
-            self._tell(line, event)
+            self._event, self._event_time = event, now
+            if isinstance(self.watcher, SessionWatcher):
+                for session in self.watcher.observe(event.text, seconds=seconds):
+                    self._tell_session(session)
+            else:
+                self._tell(self.watcher.observe(event.text + "\n", key=event.key, seconds=seconds), event)
         if now - self._ticked >= TICK_SECONDS:
             self._tick(now)
         if self.outputs.status.is_due:
             self._show()
+
+    def _pass_time(self, now: float) -> None:
+        """End the sessions that have been idle for too long, while no line comes."""
+        seconds = self._event.seconds
+        if isinstance(self.watcher, SessionWatcher) and (seconds is not None or not self._is_dated):
+            idle = now - self._event_time
+            for session in self.watcher.pass_time(now if seconds is None else seconds + idle):
+                self._tell_session(session)
 
     def _seconds(self, event: Event, now: float) -> float | None:
         """The time of an event; if no event has had a time stamp, that of the clock."""
@@ -97,13 +117,23 @@ class WatchRun:
 
     def _tell(self, line: WatchedLine, event: Event) -> None:
         lag = self.source.lag() if line.raised else self._lag
-        self.outputs.printer.write(line, event, lag)
+        cast(LinePrinter, self.outputs.printer).write(line, event, lag)
         if line.raised:
-            self.outputs.printer.flush()
-            if self.outputs.alerts is not None:
-                self.outputs.alerts(format_json(line, event, lag))
+            self._raise(format_json(line, event, lag))
         for note in line.notes:
             self._note(note)
+
+    def _tell_session(self, session: EndedSession) -> None:
+        lag = self.source.lag() if session.raised else self._lag
+        cast(SessionPrinter, self.outputs.printer).write(session, self._event, lag)
+        if session.raised:
+            self._raise(format_session_json(session, self._event, lag))
+
+    def _raise(self, record: str) -> None:
+        """Tell an alarm to the command of --exec, once it is written."""
+        self.outputs.printer.flush()
+        if self.outputs.alerts is not None:
+            self.outputs.alerts(record)
 
     def _note(self, note: str) -> None:
         self.outputs.status.clear()
@@ -172,8 +202,14 @@ class WatchRun:
             self._n_invalid = self.source.n_invalid
             self._note(f"{self._n_invalid:,} lines are not in the format of the input, and were taken as plain text")
 
-    def finish(self) -> None:
-        """Write and tell everything, and let the command of --exec end, before the state is saved for the last time."""
+    def finish(self, is_end: bool = True) -> None:
+        """Write and tell everything, and let the command of --exec end, before the state is saved for the last time.
+
+        is_end  whether the open sessions have ended too
+        """
+        if isinstance(self.watcher, SessionWatcher) and is_end:
+            for session in self.watcher.finish():
+                self._tell_session(session)
         self.outputs.printer.flush()
         self.outputs.status.clear()
         self.tell_notes()
@@ -183,7 +219,7 @@ class WatchRun:
     def summary(self) -> str:
         """The number of lines, of flagged lines and of lines per second, since the start."""
         counts = Counts(*(now - before for now, before in zip(self.watcher.counts, self._before, strict=True)))
-        parts = [f"{counts.lines:,} lines", f"{counts.flagged:,} flagged"]
+        parts = [f"{counts.lines:,} lines", *self._sessions(), f"{counts.flagged:,} flagged"]
         if counts.flagged != counts.raised:
             parts += [f"{counts.raised:,} raised", f"{counts.repeated:,} of a kind raised before"]
             parts += [f"{counts.held:,} over the budget"] if counts.held else []
@@ -193,9 +229,19 @@ class WatchRun:
             parts.append(f"behind by {self._lag.n_lines:,} lines, {self._lag.seconds:.0f} s")
         return ", ".join(parts)
 
+    def _sessions(self) -> list[str]:
+        """The number of sessions, if there are any, before a restart too."""
+        if not isinstance(self.watcher, SessionWatcher):
+            return []
+        watcher = self.watcher
+        open_ones = f" and {watcher.n_open:,} open" if watcher.n_open else ""
+        outside = [f"{watcher.n_outside:,} lines without a session"] if watcher.n_outside else []
+        return [f"{watcher.n_sessions:,} sessions{open_ones}", *outside]
+
     def final_summary(self) -> str:
         """The summary, and the kinds of which most lines were not raised."""
-        rows = [f"{n:>9,} more lines like: {terminal_text(kind)}" for kind, n in self.watcher.repeated()]
+        what = "sessions like" if self._has_sessions else "lines like"
+        rows = [f"{n:>9,} more {what}: {terminal_text(kind)}" for kind, n in self.watcher.repeated()]
         return "\n".join([self.summary(), *rows])
 
     @property
@@ -207,17 +253,28 @@ class WatchRun:
         """Save the watcher with the position in the input and in the output, once all before it is written."""
         outputs = self.outputs
         outputs.printer.flush()
-        position = {
+        position: dict[str, Any] = {
             "source": self.source.describe(),
             "printer": outputs.printer.describe(),
             "output": outputs.output and outputs.output.describe(),
             "alerts": outputs.alerts.waiting() if outputs.alerts else [],
         }
+        if self._has_sessions:
+            event = self._event
+            position["event"] = [event.number, event.path, event.rotation, event.offset, event.time]
         state = (position, self.watcher.counts)
         if state != self._saved_state:  # else nothing has happened
             self.watcher.position = position
             self.watcher.save(path)
             self._saved_state, self._saved = state, time.time()
+
+
+def _event_of(described: Any) -> Event:
+    """The last event before `save`, without its text; an empty one if there was none."""
+    if not described:
+        return Event("")
+    number, path, rotation, offset, stamp = described
+    return Event("", (0, 0), int(number), str(path), int(rotation), int(offset), None, str(stamp))
 
 
 def part_of(position: Any, name: str) -> Any:

@@ -24,6 +24,7 @@ class OpenSession:
     new      the event types that were not known when they came, with what their text cost in bits
     seconds  when the last event came, by the clock of `OpenSessions`
     n_lines  how many there were
+    number   the number of the session, in the order in which they began
     """
 
     symbols: array[int] = field(default_factory=lambda: array("i"))
@@ -31,6 +32,7 @@ class OpenSession:
     new: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     n_lines: int = 0
+    number: int = 0
 
     def add(self, symbol: int) -> None:
         """Add an event of a known type."""
@@ -57,15 +59,15 @@ class OpenSession:
 
     def describe(self) -> list[Any]:
         """The JSON-able state, for `from_description`."""
-        return [self.symbols.tolist(), list(self.counts.items()), self.new, self.seconds, self.n_lines]
+        return [self.symbols.tolist(), list(self.counts.items()), self.new, self.seconds, self.n_lines, self.number]
 
     @classmethod
     def from_description(cls, described: list[Any]) -> OpenSession:
         """The session that `describe` described. Raises ValueError or TypeError if it is not one."""
-        symbols, counts, new, seconds, n_lines = described
+        symbols, counts, new, seconds, n_lines, number = described
         counted = Counter({int(symbol): int(n) for symbol, n in counts})
         named = {str(name): float(bits) for name, bits in new.items()}
-        return cls(array("i", symbols), counted, named, float(seconds), int(n_lines))
+        return cls(array("i", symbols), counted, named, float(seconds), int(n_lines), int(number))
 
 
 class OpenSessions:
@@ -89,7 +91,7 @@ class OpenSessions:
     def __init__(self, idle_seconds: float, max_open: int) -> None:
         self._idle_seconds, self._max_open = idle_seconds, max_open
         self._sessions: OrderedDict[str, OpenSession] = OrderedDict()
-        self._clock = 0.0
+        self._clock, self._n_begun = 0.0, 0
         self._time: float | None = None
 
     def __len__(self) -> int:
@@ -107,7 +109,8 @@ class OpenSessions:
         """The session of this name, to which an event is added now; a new one if it is not open."""
         session = self._sessions.get(name)
         if session is None:
-            session = self._sessions[name] = OpenSession()
+            session = self._sessions[name] = OpenSession(number=self._n_begun)
+            self._n_begun += 1
         self._sessions.move_to_end(name)
         session.seconds = self._clock
         return session
@@ -122,18 +125,18 @@ class OpenSessions:
             yield name, session
 
     def all_ended(self) -> Iterator[tuple[str, OpenSession]]:
-        """Take out all sessions."""
-        while self._sessions:
-            yield self._sessions.popitem(last=False)
+        """Take out all sessions, in the order in which they began."""
+        for name in sorted(self._sessions, key=lambda each: self._sessions[each].number):
+            yield name, self._sessions.pop(name)
 
     def describe(self) -> dict[str, Any]:
         """The JSON-able state, for `restore`."""
         sessions = [[name, *session.describe()] for name, session in self._sessions.items()]
-        return {"clock": self._clock, "time": self._time, "sessions": sessions}
+        return {"clock": self._clock, "time": self._time, "n_begun": self._n_begun, "sessions": sessions}
 
     def restore(self, described: dict[str, Any]) -> None:
         """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
         sessions = [(str(name), OpenSession.from_description(each)) for name, *each in described["sessions"]]
-        clock, time = float(described["clock"]), described["time"]
+        clock, time, n_begun = float(described["clock"]), described["time"], int(described["n_begun"])
         self._time = None if time is None else float(time)
-        self._clock, self._sessions = clock, OrderedDict(sessions)
+        self._clock, self._n_begun, self._sessions = clock, n_begun, OrderedDict(sessions)
