@@ -59,14 +59,15 @@ class OpenSession:
 
     def describe(self) -> list[Any]:
         """The JSON-able state, for `from_description`."""
-        return [self.symbols.tolist(), list(self.counts.items()), self.new, self.seconds, self.n_lines, self.number]
+        new = list(self.new.items())  # a list: their order counts
+        return [self.symbols.tolist(), list(self.counts.items()), new, self.seconds, self.n_lines, self.number]
 
     @classmethod
     def from_description(cls, described: list[Any]) -> OpenSession:
         """The session that `describe` described. Raises ValueError or TypeError if it is not one."""
         symbols, counts, new, seconds, n_lines, number = described
         counted = Counter({int(symbol): int(n) for symbol, n in counts})
-        named = {str(name): float(bits) for name, bits in new.items()}
+        named = {str(name): float(bits) for name, bits in new}
         return cls(array("i", symbols), counted, named, float(seconds), int(n_lines), int(number))
 
 
