@@ -41,6 +41,7 @@ _MODULES = {
     "score": "tasks.score",
     "score_by": "tasks.score",
     "score_many": "tasks.score",
+    "surprising": "tasks.surprising",
     "top_characters": "tasks.characters",
     "trace_characters": "tasks.characters",
     "verify": "tasks.verify",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from .tasks.sessions import EndedSession as EndedSession
     from .tasks.sessions import SessionWatcher as SessionWatcher
     from .tasks.snapshot import Snapshot as Snapshot
+    from .tasks.surprising import surprising as surprising
     from .tasks.training import Trainer as Trainer
     from .tasks.training import TrainingPlan as TrainingPlan
     from .tasks.units import Scores as Scores
@@ -126,6 +128,7 @@ __all__ = [
     "score",
     "score_by",
     "score_many",
+    "surprising",
     "top_characters",
     "trace_characters",
     "verify",

@@ -187,7 +187,7 @@ def test_memory_is_bounded(monkeypatch):
     for n in range(60):
         for _ in range(3):
             watcher.observe(f"req-{n} {''.join(next(letters))} happens")
-    for n in range(3 * MAX_ORDERED):
+    for _ in range(3 * MAX_ORDERED):
         watcher.observe("req-99 aaa happens")
     watcher.observe("req-98 begins")
     described = watcher._describe()

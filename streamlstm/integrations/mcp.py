@@ -16,9 +16,10 @@ from typing import Any
 from .. import __version__
 from ..predictor import StreamPredictor
 from ..tasks.score import score_by
+from ..tasks.surprising import SurprisingLine
 from .extras import missing_extra
 from .roots import AllowedFolders
-from .surprising import SurprisingLine, read_tail, surprising_lines
+from .surprising import Position, read_tail, surprising_lines
 
 try:
     from mcp.server.mcpserver import MCPServer
@@ -55,11 +56,12 @@ class Tools:
         self._lock = Lock()  # the server calls tools in several threads
 
     def surprising_lines(self, path: str, top: int = 20, since: str = "") -> dict[str, Any]:
-        """The most surprising lines of a log or another text file, the most surprising first.
+        """The most surprising lines of a log or another text file, one of each kind, the most surprising first.
 
         path: absolute, or relative to an allowed folder. top: how many lines at most. since: report only lines from
         here on: a line number, or a date and time as the lines show it, such as 2026-11-26 14:30; earlier lines only
-        serve to learn what is usual. Of a long file only the end is read: see skipped_bytes in the result.
+        serve to learn what is usual. Of a long file only the end is read: see skipped_bytes in the result. count in
+        the result is the number of lines of the kind, which differ in numbers, addresses and the like only.
         """
         with self._lock:
             try:
@@ -110,11 +112,12 @@ def serve(predictor: StreamPredictor, folders: Sequence[str], max_bytes: int = M
     make_server(Tools(predictor, allowed, max_bytes), allowed).run()
 
 
-def _described(found: SurprisingLine) -> dict[str, Any]:
+def _described(found: SurprisingLine[Position]) -> dict[str, Any]:
     line = found.line
     return {
-        "line": found.number,
-        "offset": found.offset,
+        "line": found.place.number,
+        "offset": found.place.offset,
+        "count": found.n_lines,
         "z": round(line.z, 2),
         "bits_per_character": round(line.bits_per_char, 3),
         "text": _readable(line.text),

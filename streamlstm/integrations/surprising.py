@@ -1,13 +1,13 @@
-"""The most surprising lines of a file."""
+"""The end of a file, and the most surprising lines in it."""
 
 from __future__ import annotations
 
-import heapq
 import re
 from typing import BinaryIO, NamedTuple
 
 from ..predictor import StreamPredictor
-from ..tasks.watch import WARMUP, WatchedLine, Watcher
+from ..tasks.surprising import WARMUP_FRACTION, SurprisingKinds, SurprisingLine
+from ..tasks.watch import WARMUP
 
 BLOCK = 1 << 20
 
@@ -15,17 +15,15 @@ TIME = re.compile(rb"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?")
 """A date, or a date and a time, as ISO 8601 writes them."""
 
 
-class SurprisingLine(NamedTuple):
-    """A line that is unusual among the lines before it.
+class Position(NamedTuple):
+    """Where a line is.
 
     number  of the line in its file, from 1
     offset  of its first byte in the file
-    line    what the watcher says about it
     """
 
     number: int
     offset: int
-    line: WatchedLine
 
 
 class Tail(NamedTuple):
@@ -59,8 +57,10 @@ def read_tail(file: BinaryIO, max_bytes: int) -> Tail:
     return Tail(_split(data), n_newlines + 1, start)
 
 
-def surprising_lines(predictor: StreamPredictor, tail: Tail, top: int, since: str = "") -> list[SurprisingLine]:
-    """The lines with the largest z, the largest first; see `Watcher` for z. The predictor changes.
+def surprising_lines(
+    predictor: StreamPredictor, tail: Tail, top: int, since: str = ""
+) -> list[SurprisingLine[Position]]:
+    """The lines with the largest z, one of each kind, the largest first; see `SurprisingKinds`. The predictor changes.
 
     top    how many at most
     since  only lines from here on: the number of a line, or a date and time in ISO 8601 or the beginning of one, as the
@@ -73,14 +73,14 @@ def surprising_lines(predictor: StreamPredictor, tail: Tail, top: int, since: st
     if top < 0:
         raise ValueError(f"top must be at least 0, not {top}")
     first = _first_since(tail, since)
-    watcher, warmup = Watcher(predictor), min(WARMUP, len(tail.lines) // 4)
-    offset, found = tail.offset, list[SurprisingLine]()
-    for index, text in enumerate(tail.lines):
-        line = watcher.observe(text)
-        if index >= max(first, warmup):
-            found.append(SurprisingLine(tail.number + index, offset, line))
-        offset += len(text)
-    return heapq.nlargest(top, found, key=lambda each: each.line.z)
+    warmup = min(WARMUP, len(tail.lines) // WARMUP_FRACTION)
+    kinds = SurprisingKinds[Position](predictor, warmup=warmup, thorough=True)
+    offset = tail.offset
+    for index, data in enumerate(tail.lines):
+        text = data.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+        kinds.take(text, Position(tail.number + index, offset), is_reported=index >= first)
+        offset += len(data)
+    return kinds.top(top)
 
 
 def _first_since(tail: Tail, since: str) -> int:

@@ -280,10 +280,15 @@ def _is_named(number: int, path: str) -> bool:
         return False
 
 
-def rotated_files(path: str) -> Iterator[tuple[str, os.stat_result]]:
+COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
+
+
+def rotated_files(path: str, *, compressed: bool = False) -> Iterator[tuple[str, os.stat_result]]:
     """The files into which `path` was rotated, oldest first: app.log.1, app.log-20261126, app-2026-11-26.log.
 
-    Compressed ones are not among them. A symbolic link is resolved: that of a container leads to the folder of its pod.
+    compressed  whether compressed ones are among them
+
+    A symbolic link is resolved: that of a container leads to the folder of its pod.
     """
     target = Path(os.path.realpath(path))
     names = re.compile(
@@ -295,7 +300,8 @@ def rotated_files(path: str) -> Iterator[tuple[str, os.stat_result]]:
     except OSError:
         return
     for name in entries:
-        if names.fullmatch(name) and not name.endswith((".gz", ".xz", ".zst", ".bz2")):
+        plain = name.removesuffix(Path(name).suffix) if name.endswith(COMPRESSED) else name
+        if names.fullmatch(plain) and (compressed or plain == name):
             try:
                 status = os.stat(target.parent / name)
             except OSError:

@@ -98,6 +98,11 @@ class Source:
         return self._n_bytes + sum(source.n_bytes for source in self._inputs)
 
     @property
+    def n_unread(self) -> int:
+        """The number of bytes of the open files, compressed if they are, that were not read."""
+        return sum(source.file.n_unread() for source in self._inputs)
+
+    @property
     def n_lines(self) -> int:
         """The number of lines used so far."""
         return self._n_lines + sum(source.n_lines for source in self._inputs)

@@ -1,0 +1,137 @@
+"""The command `surprising`."""
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from .command import command
+from .options import Files, ModelOptions, check_files
+
+if TYPE_CHECKING:
+    from ..logs.event import Event
+    from ..logs.source import Source
+
+
+def _option(metavar: str, text: str) -> Any:
+    return typer.Option(metavar=metavar, help=text)
+
+
+@command
+def surprising(
+    model: ModelOptions,
+    files: Files,
+    top: Annotated[int, _option("N", "How many lines to print.")] = 20,
+    rotated: Annotated[bool, typer.Option("--rotated", help="Read the rotated copies of each file before it.")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Read every line with the model, not only some of a frequent kind.")
+    ] = False,
+    input_format: Annotated[
+        str, _option("FORMAT", "plain, json, journald, docker, cri, logfmt, or cri+json and the like.")
+    ] = "auto",
+    field: Annotated[
+        Optional[list[str]], _option("NAME", "Score this field of structured lines; may be repeated.")
+    ] = None,
+    multiline: Annotated[
+        Optional[str], _option("REGEX", "A line that REGEX finds begins an event; other lines continue it.")
+    ] = None,
+    format: Annotated[str, _option("FORMAT", "text or jsonl.")] = "text",
+) -> None:
+    """Print the most surprising lines of logs, one of each kind, with the number of lines of the kind.
+
+    Files are read in the order in which they are named; they may be compressed with gzip, xz, bzip2 or zstd. Lines are
+    of one kind if they differ in numbers, addresses and the like only. The first hundred lines only serve to learn what
+    is usual, and so do the first hundred of a kind that has more. Frequent kinds are read ever more rarely, so that
+    long logs take little longer; --thorough reads every line. Time stamps at the beginning of a line are not scored.
+
+    \b
+      streamlstm surprising app.log
+      streamlstm surprising --rotated app.log --top 50
+      streamlstm surprising app.log.2.gz app.log.1 app.log --format jsonl
+      journalctl -o json | streamlstm surprising -
+    """
+    from ..logs.assembler import Parsing
+    from ..logs.formats import Fields
+    from ..logs.source import Source
+    from ..tasks.score import check_choice
+    from ..tasks.signals import Interruptible
+
+    check_choice("--format", format, ("text", "jsonl"))
+    if top < 0:
+        raise ValueError(f"--top must be at least 0, not {top}")
+    if model.vocab == "text":
+        raise ValueError(
+            "--vocab text needs the whole text in advance; surprising reads bytes, or as a saved model does"
+        )
+    check_files(files)
+    paths = list(_with_rotated(files)) if rotated else files
+    parsing = Parsing(input_format, Fields(tuple(field or ())), multiline)
+    with Interruptible() as control:
+        source = Source(paths, parsing, control)
+        kinds = _take(model, source, paths, thorough)
+        _write(kinds.top(top), format, has_path=len(paths) > 1)
+        typer.echo(f"{kinds.n_lines:,} lines, {kinds.n_read:,} of them read by the model", err=True)
+    control.raise_if_interrupted()
+
+
+def _with_rotated(files: list[str]) -> Iterator[str]:
+    """The files, each after its rotated copies, oldest first."""
+    from ..logs.follow import rotated_files
+
+    for file in files:
+        if file != "-":
+            yield from (path for path, _ in rotated_files(file, compressed=True))
+        yield file
+
+
+def _take(model: ModelOptions, source: "Source", paths: list[str], thorough: bool) -> Any:
+    """All lines of the source."""
+    from ..tasks.surprising import WARMUP_FRACTION, SurprisingKinds, take_first
+
+    first, rest = take_first(_events(source, paths))
+    kinds: SurprisingKinds[Event] = SurprisingKinds(
+        model.predictor(), warmup=len(first) // WARMUP_FRACTION, thorough=thorough
+    )
+    for part in (first, rest):
+        for event in part:
+            kinds.take(event.text, event)
+    return kinds
+
+
+def _events(source: "Source", paths: list[str]) -> "Iterator[Event]":
+    """The events of the source, with a progress bar."""
+    from ..render.progress import Bar
+
+    is_sized = all(os.path.isfile(path) for path in paths)
+    ends = dict.fromkeys(paths, 0)
+    total = 0
+    for path in paths:
+        total += os.path.getsize(path) if is_sized else 0
+        ends[path] = total
+    with Bar(total if is_sized else None, 0, 1) as bar:
+        for event in source.events():
+            for note in source.notes:
+                typer.echo(f"streamlstm: {note}", err=True)
+            source.notes.clear()
+            if event is not None:
+                yield event
+                if is_sized:
+                    bar.show(ends[event.path] - source.n_unread, event.path)
+
+
+def _write(found: list[Any], format: str, has_path: bool) -> None:
+    from ..render.surprising_lines import HEADER, format_kind, format_kind_json
+
+    out, is_terminal = sys.stdout.buffer, sys.stdout.isatty()
+    colour = is_terminal and not os.environ.get("NO_COLOR")
+    if format == "text":
+        out.write(HEADER.encode())
+    for each in found:
+        if format == "text":
+            row = format_kind(each, terminal=is_terminal, colour=colour, has_path=has_path)
+        else:
+            row = format_kind_json(each)
+        out.write(row.encode("utf-8", "surrogateescape"))
+    out.flush()

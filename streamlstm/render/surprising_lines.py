@@ -1,0 +1,47 @@
+"""The most surprising kinds of lines as text for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+
+from ..logs.event import Event
+from ..tasks.surprising import SurprisingLine
+from .escape import printable_json, terminal_text
+from .lines import HEADER as LINE_HEADER
+from .lines import SCHEMA, format_line
+
+HEADER = "    count" + LINE_HEADER
+
+
+def format_kind_json(found: SurprisingLine[Event]) -> str:
+    """A JSON object on one line, with its newline. All characters that are not printable are escaped."""
+    line, event, n_lines = found
+    record = {
+        "version": SCHEMA,
+        "count": n_lines,
+        "kind": line.kind,
+        "text": line.text,
+        "time": event.time,
+        "score": line.z,
+        "bits_per_char": line.bits_per_char,
+        "spans": line.spans,
+        "path": event.path,
+        "line": event.number,
+        "offset": event.offset,
+    }
+    return printable_json(json.dumps(record, ensure_ascii=False)) + "\n"
+
+
+def format_kind(
+    found: SurprisingLine[Event], *, terminal: bool = False, colour: bool = False, has_path: bool = False
+) -> str:
+    """Aligned columns, with a newline: the number of lines of the kind, and then those of `format_line`.
+
+    terminal  whether to escape what is not printable, because it could control the terminal
+    colour    whether to colour the spans; otherwise a second row marks them. Needs `terminal`.
+    has_path  whether to write the path behind the line
+    """
+    line, event, n_lines = found
+    row, *marks = format_line(line, event, terminal=terminal, colour=colour).splitlines(keepends=True)
+    path = f"  ({terminal_text(event.path) if terminal else event.path})" if has_path else ""
+    return f"{n_lines:>9}{row.removesuffix(chr(10))}{path}\n" + "".join(f"{'':>9}{each}" for each in marks)

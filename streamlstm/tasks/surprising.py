@@ -1,0 +1,157 @@
+"""The most surprising lines of a log, one of each kind, with how often the kind occurred.
+
+A line is judged by its z, as in `watch`. A new kind of line is always surprising, and a kind that comes often is not
+any more once the model has learned it: of a kind with more than USUAL_LINES lines, so many first lines do not count.
+
+The model reads the first READ_LINES lines of each kind, and of further ones only the 256th, 512th, 1024th and so on,
+so that a long log with few kinds takes little longer than a short one. `thorough` reads all.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from ..predictor import StreamPredictor
+from .kinds import kind_of
+from .watch import WARMUP, WatchedLine, Watcher
+
+USUAL_LINES = 100
+READ_LINES = 128
+MAX_KINDS = 10_000
+"""Of more kinds, the less surprising half is forgotten."""
+
+WARMUP_FRACTION = 4
+"""In a short log the first quarter of the lines only serves to learn what is usual."""
+
+Place = TypeVar("Place")
+
+
+class SurprisingLine(NamedTuple, Generic[Place]):
+    """The most surprising line of a kind.
+
+    line     what the watcher says about it
+    place    where it is: what the caller passed with it
+    n_lines  the number of lines of its kind
+    """
+
+    line: WatchedLine
+    place: Place
+    n_lines: int
+
+
+@dataclass
+class _Kind(Generic[Place]):
+    """The lines of a kind: their number, and the most surprising one among the first and among the others."""
+
+    count: int = 0
+    early: tuple[WatchedLine, Place] | None = None
+    late: tuple[WatchedLine, Place] | None = None
+
+    @property
+    def best(self) -> tuple[WatchedLine, Place] | None:
+        return self.late if self.count > USUAL_LINES else self.early
+
+    @property
+    def z(self) -> float:
+        return self.best[0].z if self.best is not None else float("-inf")
+
+    def take(self, line: WatchedLine, place: Place) -> None:
+        """Keep a line if it is the most surprising one so far."""
+        kept = self.early if self.count <= USUAL_LINES else self.late
+        if kept is not None and kept[0].z >= line.z:
+            return
+        if self.count <= USUAL_LINES:
+            self.early = line, place
+        else:
+            self.late = line, place
+
+
+class SurprisingKinds(Generic[Place]):
+    """Take the lines of a log in their order, and keep the most surprising line of each kind.
+
+    predictor  used and modified
+    warmup     this many lines at the beginning only serve to learn what is usual
+    thorough   whether the model reads every line
+
+    >>> from streamlstm import Config
+    >>> kinds = SurprisingKinds[int](StreamPredictor(config=Config(hidden=32, layers=1)))
+    >>> for number in range(1, 301):
+    ...     kinds.take(f"job {number % 7} done" if number != 250 else "kernel: out of memory", number)
+    >>> [(line.text, number, n_lines) for line, number, n_lines in kinds.top(2)]
+    [('kernel: out of memory', 250, 1), ('job 5 done', 257, 299)]
+    """
+
+    def __init__(self, predictor: StreamPredictor, *, warmup: int = WARMUP, thorough: bool = False) -> None:
+        self._watcher, self._warmup, self._thorough = Watcher(predictor), warmup, thorough
+        self._kinds: dict[str, _Kind[Place]] = {}
+        self.n_lines, self.n_read = 0, 0
+
+    def take(self, line: str, place: Place, *, is_reported: bool = True) -> None:
+        """Take the next line.
+
+        line         without its newline
+        is_reported  whether it may be among the top lines; otherwise it serves to learn what is usual
+
+        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        """
+        kind = kind_of(line)
+        state = self._kinds.get(kind) or _Kind()
+        n = state.count + 1
+        if self._thorough or n <= READ_LINES or n & (n - 1) == 0:
+            watched = self._watcher.observe(line + "\n")
+            self.n_read += 1
+            state.count = n
+            if is_reported and self.n_lines >= self._warmup:
+                state.take(watched, place)
+        state.count = n
+        self._kinds[kind] = state
+        self.n_lines += 1
+        if len(self._kinds) > MAX_KINDS:
+            self._kinds = dict(heapq.nlargest(MAX_KINDS // 2, self._kinds.items(), key=lambda pair: pair[1].z))
+
+    def top(self, n: int) -> list[SurprisingLine[Place]]:
+        """The lines of the n most surprising kinds, the most surprising first. Raises ValueError for a negative n."""
+        if n < 0:
+            raise ValueError(f"top must be at least 0, not {n}")
+        best = heapq.nlargest(n, (kind for kind in self._kinds.values() if kind.best), key=lambda kind: kind.z)
+        return [SurprisingLine(*kind.best, kind.count) for kind in best if kind.best]
+
+
+def surprising(
+    predictor: StreamPredictor, lines: Iterable[str], top: int = 20, *, thorough: bool = False
+) -> list[SurprisingLine[int]]:
+    """The most surprising lines, one of each kind, the most surprising first; `place` is the number, from 1.
+
+    predictor  used and modified
+    thorough   whether the model reads every line
+
+    The first hundred lines, or of fewer than 400 a quarter, only serve to learn what is usual. Raises ValueError for a
+    negative `top`.
+    """
+    if top < 0:
+        raise ValueError(f"top must be at least 0, not {top}")
+    first, rest = take_first(lines)
+    kinds = SurprisingKinds[int](predictor, warmup=len(first) // WARMUP_FRACTION, thorough=thorough)
+    number = 0
+    for part in (first, rest):
+        for line in part:
+            number += 1
+            kinds.take(line.removesuffix("\n"), number)
+    return kinds.top(top)
+
+
+Item = TypeVar("Item")
+
+
+def take_first(items: Iterable[Item]) -> tuple[list[Item], Iterable[Item]]:
+    """As many items as decide how long the warm-up is, and the others: a quarter of the former is the warm-up."""
+    rest = iter(items)
+    first: list[Item] = []
+    for item in rest:
+        first.append(item)
+        if len(first) == WARMUP_FRACTION * WARMUP:
+            break
+    return first, rest
