@@ -179,9 +179,8 @@ def test_lines(logs: dict[str, list[str]], seed: int, first: int) -> None:
     methods = {"trigrams": by_trigrams, "templates": by_templates, "new type": by_new_type}
     print(f"\n{'':<23}{'anom.':>6}   {'AUC':^37}   {'watch':^15}   {'alarms of watch':^27}")
     names = "".join(f"{name:>10}" for name in methods)
-    print(
-        f"{'log':<16}{'kind':<7}{'lines':>6}   {'watch':>7}{names}   {'F1':>7}{'recall':>8}   per 10,000   true    false"
-    )
+    columns = f"{'F1':>7}{'recall':>8}   {'per 10,000':>10}{'true':>7}{'false':>9}"
+    print(f"{'log':<16}{'kind':<7}{'lines':>6}   {'watch':>7}{names}   {columns}")
     all_measures = defaultdict(list)
     for kind in ("other", "token", "own"):
         for name in logs:

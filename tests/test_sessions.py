@@ -338,6 +338,18 @@ def test_sessions_stay_open_when_it_is_stopped_and_saved(tmp_path):
     assert max(record["n_lines"] for record in ended) >= 2
 
 
+def test_lines_and_sessions_do_not_continue_each_other(tmp_path):
+    path, saved = tmp_path / "app.log", tmp_path / "m"
+    path.write_text("req-1 works\n")
+    sessions = ["--session-regex", REGEX]
+    for first, second, how in (([], sessions, b"without"), (sessions, [], b"with")):
+        saved.unlink(missing_ok=True)
+        assert run("watch", path, *first, *FRESH, "--save", saved, "--resume").returncode == 0
+        result = run("watch", path, *second, *FRESH, "--save", saved, "--resume")
+        assert (result.returncode, b"was saved " + how + b" --session-regex" in result.stderr) == (1, True)
+        assert run("watch", path, *second, "--model", saved).returncode == 0
+
+
 def test_a_record_is_json_whatever_the_session_is_called(tmp_path):
     line = b"id=\xff\x1b[2J works\n"
     result = run("watch", "--session-regex", r"id=(\S+)", "--all", *FRESH, *JSONL, stdin=line)

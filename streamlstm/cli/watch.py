@@ -199,6 +199,7 @@ class _Targets:
 
 def _watcher(model: ModelOptions, options: dict[str, Any], saved: Path | None) -> "AnyWatcher":
     """The watcher, with what the model or, if it exists, the file of --save knows."""
+    from ..checkpoint import read_checkpoint
     from ..tasks.sessions import SessionWatcher
     from ..tasks.watch import Watcher
 
@@ -210,6 +211,9 @@ def _watcher(model: ModelOptions, options: dict[str, Any], saved: Path | None) -
         watcher.restore(model.model)
     if saved is None or not saved.exists():
         watcher.position = None  # that of another run
+    elif watcher.position is None and {"watch", "sessions"} & read_checkpoint(saved)[1].keys():
+        how = "without" if "session_regex" in options else "with"
+        raise ValueError(f"{saved} was saved {how} --session-regex; continue in the same way, or name another file")
     return watcher
 
 
