@@ -9,7 +9,6 @@ _MODULES = {
     "Adam": "optim",
     "Candidate": "tasks.beam",
     "Config": "model",
-    "EndedSession": "tasks.sessions",
     "InitConfig": "model",
     "MessageCoder": "tasks.message",
     "RMSprop": "optim",
@@ -78,7 +77,6 @@ if TYPE_CHECKING:
     from .tasks.score import score as score
     from .tasks.score import score_by as score_by
     from .tasks.score import score_many as score_many
-    from .tasks.sessions import EndedSession as EndedSession
     from .tasks.sessions import SessionWatcher as SessionWatcher
     from .tasks.snapshot import Snapshot as Snapshot
     from .tasks.surprising import surprising as surprising
@@ -96,7 +94,6 @@ __all__ = [
     "Adam",
     "Candidate",
     "Config",
-    "EndedSession",
     "InitConfig",
     "MessageCoder",
     "RMSprop",

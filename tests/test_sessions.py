@@ -13,6 +13,7 @@ from test_cli import objects
 from test_watch_run import FRESH, JSONL, records, wait_for
 
 from streamlstm import Config, SessionWatcher, StreamPredictor
+from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.tasks.event_numbers import MAX_SHAPES, EventNumbers, level_of
 from streamlstm.tasks.event_order import EventOrder
 from streamlstm.tasks.exact_bits import STEPS, bits_of
@@ -144,6 +145,13 @@ def test_flagged_sessions_are_not_learned_from_but_a_burst_is():
     assert not flagged[-1]
 
 
+def test_lines_may_be_bytes():
+    watcher = fitted(20)
+    assert watcher.score([line.encode() + b"\n" for line in usual(50)]) == watcher.score(usual(50))
+    watcher.observe(b"req-1 \xff\n")
+    assert watcher.n_open == 1
+
+
 def test_reasons_say_what_is_unusual():
     watcher = fitted()
     first, *reads, _, end = usual(2000)
@@ -242,8 +250,6 @@ def test_it_continues_exactly(tmp_path):
 
 
 def test_a_damaged_file_is_refused(tmp_path):
-    from streamlstm.checkpoint import read_checkpoint, write_checkpoint
-
     fitted(20).save(tmp_path / "s")
     arrays, values = read_checkpoint(tmp_path / "s")
     for name in ("types", "numbers", "order", "open", "scores"):
@@ -281,12 +287,26 @@ def log_of(n, strange=()):
 def test_the_command_reports_sessions_when_they_end(tmp_path):
     path = tmp_path / "app.log"
     path.write_text(log_of(200, strange=[180]) + "2026-11-26 11:30:00 end of the log\n")
-    result = run("watch", path, "--session-regex", REGEX, "--session-idle", "60", *FRESH, *JSONL)
+    result = run(
+        "watch",
+        path,
+        "--session-regex",
+        REGEX,
+        "--session-idle",
+        "60",
+        *FRESH,
+        *JSONL,
+        "--metrics",
+        tmp_path / "m.prom",
+    )
     (record,) = objects(result.stdout)
     assert (record["version"], record["session"], record["n_lines"]) == (1, "req-180", 3)
     assert record["score"] == record["content"] + record["number"] + record["order"] > 20
     assert (record["flagged"], record["raised"], record["path"]) == (True, True, str(path))
     assert record["reasons"][0] == "new: # is lost"
+    metrics = (tmp_path / "m.prom").read_text()
+    assert "streamlstm_watch_sessions_total 200\n" in metrics
+    assert "streamlstm_watch_alarms_total 1\n" in metrics
     assert b"200 sessions, 1 lines without a session, 1 flagged" in result.stderr
     shown = run("watch", path, "--session-regex", REGEX, *FRESH).stdout.decode().splitlines()
     assert shown[0].split() == ["lines", "bits", "z", "session"]
@@ -324,18 +344,21 @@ def test_after_kill_9_each_session_is_reported_once(tmp_path):
 
 
 def test_sessions_stay_open_when_it_is_stopped_and_saved(tmp_path):
-    options = ["--session-regex", REGEX, "--all", *FRESH, *JSONL, "--save", tmp_path / "m", "--resume"]
-    with start("watch", *options) as process:
-        process.stdin.write(b"req-1 begins\n")
-        wait_for(lambda: (tmp_path / "m").exists())
-        process.stdin.write(b"req-1 works\n")
-        process.stdin.write(b"req-2 begins\n")
+    saved = tmp_path / "m"
+    options = ["--session-regex", REGEX, "--all", *FRESH, *JSONL, "--save", saved, "--resume"]
+
+    def n_lines():
+        sessions = read_checkpoint(saved)[1]["sessions"]["open"]["sessions"] if saved.exists() else []
+        return sum(n for *_, n, _ in sessions)
+
+    with start("watch", *options, "--save-every", "0.01") as process:
+        process.stdin.write(b"req-1 begins\nreq-1 works\nreq-2 begins\n")
+        wait_for(lambda: n_lines() >= 2)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)
         assert (process.returncode, output) == (143, b"")
     ended = objects(run("watch", *options, stdin=b"req-1 ends\n").stdout)
-    assert "req-1" in [record["session"] for record in ended]
-    assert max(record["n_lines"] for record in ended) >= 2
+    assert [record["n_lines"] for record in ended if record["session"] == "req-1"] == [3]
 
 
 def test_lines_and_sessions_do_not_continue_each_other(tmp_path):

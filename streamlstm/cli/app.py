@@ -7,7 +7,8 @@ import typer
 
 from .. import __version__
 from .command import app as app
-from . import predict, score, regions, watch, surprising, mcp, live, train, generate, complete, fill, compress, verify, info, warmup
+from . import predict, score, regions, watch, surprising, mcp, live, train
+from . import generate, complete, fill, compress, verify, info, warmup
 
 
 def _version(wanted: bool) -> None:

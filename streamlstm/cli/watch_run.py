@@ -176,6 +176,8 @@ class WatchRun:
         values: Values = {f"{name}_total": value for name, value in counts._asdict().items()}
         values["alarms_total"] = values.pop("raised_total")
         values |= {"invalid_total": self.source.n_invalid, "threshold": self.watcher.threshold}
+        if isinstance(self.watcher, SessionWatcher):
+            values |= {"sessions_total": self.watcher.n_sessions, "open_sessions": self.watcher.n_open}
         values["characters_per_second"] = self.values.get("characters_per_second", 0.0) if speed is None else speed
         if self._lag is not None:
             values |= {"lag_bytes": self._lag.n_bytes, "lag_lines": self._lag.n_lines}

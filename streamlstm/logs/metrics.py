@@ -34,6 +34,8 @@ METRICS = (
     Metric("invalid_total", "counter", "Lines that were not in the format of the input, since the start."),
     Metric("dropped_total", "counter", "Alarms for which the command of --exec was not run, since the start."),
     Metric("failed_total", "counter", "Commands of --exec that failed, since the start."),
+    Metric("sessions_total", "counter", "Sessions that ended, before restarts too. Flagged and raised are sessions."),
+    Metric("open_sessions", "gauge", "Sessions that have not ended."),
     Metric("threshold", "gauge", "What the score of a line must exceed to be unusual."),
     Metric("lag_bytes", "gauge", "Bytes that were written to the followed files and not read."),
     Metric("lag_lines", "gauge", "About as many lines."),

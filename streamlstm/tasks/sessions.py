@@ -178,20 +178,20 @@ class SessionWatcher:
         """With a budget, the n reasons for which most sessions were not raised since the last alarm, and how many."""
         return [] if self._keeper is None else self._keeper.repeated(n)
 
-    def fit(self, sessions: Iterable[Sequence[str]]) -> None:
+    def fit(self, sessions: Iterable[Sequence[str | bytes]]) -> None:
         """Learn from whole sessions, lists of lines, that are known to be usual; the warm-up is then over."""
         for lines in sessions:
             session = OpenSession()
-            for line in lines:
+            for line in map(_text_of, lines):
                 self._add(session, self._type_of(line, self._session_of(line)))
             self._scores.add(self._scored("", session).score)
             self._learn(session)
             self._is_fitted = True
 
-    def score(self, session: Sequence[str]) -> float:
+    def score(self, session: Sequence[str | bytes]) -> float:
         """The surprisal of a whole session, a list of lines, in bits. Changes nothing."""
         opened = OpenSession()
-        for line in session:
+        for line in map(_text_of, session):
             event_type = self._type_of(line, self._session_of(line))
             symbol = self._types.symbols.get(event_type)
             if symbol is None:
@@ -200,7 +200,9 @@ class SessionWatcher:
                 opened.add(symbol)
         return self._scored("", opened).score
 
-    def observe(self, line: str, *, session: str | None = None, seconds: float | None = None) -> list[EndedSession]:
+    def observe(
+        self, line: str | bytes, *, session: str | None = None, seconds: float | None = None
+    ) -> list[EndedSession]:
         """Take the next line. Returns the sessions that have ended by now.
 
         session  the session of the line; default: what `session_regex` finds
@@ -208,7 +210,7 @@ class SessionWatcher:
 
         Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
-        line = line[:MAX_LINE_BYTES].rstrip("\n")
+        line = _text_of(line)
         name = self._session_of(line) if session is None else session[:MAX_KEY_LENGTH]
         event_type = self._type_of(line, name)
         symbol = self._types.symbols.get(event_type)
@@ -245,7 +247,6 @@ class SessionWatcher:
         return ((match[1] if match.re.groups else match[0]) or "")[:MAX_KEY_LENGTH]
 
     def _type_of(self, line: str, session: str) -> str:
-        line = line[:MAX_LINE_BYTES]
         return event_type_of(line.replace(session, "#") if session else line)
 
     def _add(self, session: OpenSession, event_type: str) -> None:
@@ -379,3 +380,9 @@ class SessionWatcher:
         self._counts, self._n_sessions, self._n_outside = counts, n_sessions, n_outside
         self._excess, self._is_fitted = excess, bool(is_fitted)
         self.position = saved.get("position")
+
+
+def _text_of(line: str | bytes) -> str:
+    """A line as text, without its newline, truncated."""
+    line = line if isinstance(line, str) else line[:MAX_LINE_BYTES].decode("utf-8", "surrogateescape")
+    return line[:MAX_LINE_BYTES].rstrip("\n")
