@@ -48,6 +48,12 @@ class NumberCost(NamedTuple):
     symbol: int
 
 
+def _rounded(n: int) -> int:
+    """A number to six binary digits: what depends on it only is computed anew when that changes."""
+    shift = max(n.bit_length() - 6, 0)
+    return n >> shift << shift
+
+
 def level_of(n: int) -> int:
     """The level of a number: itself up to EXACT, then four levels per octave.
 
@@ -71,26 +77,27 @@ class EventNumbers:
     """
 
     def __init__(self) -> None:
-        self._weight = 0  # of all sessions, after halving
+        self._weight = self._rounded_weight = 0  # of all sessions, after halving
         self._levels: list[Counter[int]] = [Counter()]  # by symbol: in how many sessions it had a level, 0 excepted
         self._changes: list[int] = [0]  # by symbol: how often its number was not that of the copied session, in UNITS
         self._shapes = np.zeros((1, 1), np.uint8)  # [n_shapes, symbols]: the levels of earlier sessions
         self._shape_counts: list[int] = []
         self._shape_index: dict[bytes, int] = {}
-        self._costs: dict[tuple[int, int], tuple[int, int]] = {}  # a cache
+        self._costs: list[dict[int, tuple[int, int]]] = [{}]  # a cache by symbol
 
     def cost(self, counts: Mapping[int, int]) -> NumberCost:
         """What the number of each symbol costs. Changes nothing that later costs depend on."""
         self._grow(max(counts, default=0) + 1)
         levels = self._levels_of(counts)
-        same, other = np.zeros(len(levels), np.int64), np.zeros(len(levels), np.int64)
+        listed = levels[: len(self._levels)].tolist()
+        pairs = [self._cost(symbol, level) for symbol, level in enumerate(listed)]
+        same, other = np.zeros((2, len(levels)), np.int64)
+        same[: len(pairs)], other[: len(pairs)] = np.array(pairs, np.int64).T
         free = bits_of(1 / (self._weight + 1))
-        for symbol in range(len(self._levels)):
-            level = int(levels[symbol])
-            same[symbol], other[symbol] = self._cost(symbol, level)
-            free += self._free_cost(symbol, level)
+        free += sum(self._free_cost(symbol, level) for symbol, level in enumerate(listed))
         differs = self._shapes[: len(self._shape_counts)] != levels
-        weights = np.array([bits_of(n / (self._weight + 1)) for n in self._shape_counts], np.int64)
+        bits = {n: bits_of(n / (self._weight + 1)) for n in set(self._shape_counts)}
+        weights = np.array([bits[n] for n in self._shape_counts], np.int64)
         totals = np.append(weights + int(same.sum()) + (differs * (other - same)).sum(axis=1), free)
         least = int(totals.min())
         masses = _MASSES[(totals - least) % STEPS] >> np.minimum((totals - least) // STEPS, MASS_BITS)
@@ -108,19 +115,26 @@ class EventNumbers:
             shares = self.cost(counts).shares
             changes = ((self._shapes[: len(shares)] != levels) * shares[:, None]).sum(axis=0)
             for symbol in np.flatnonzero(changes).tolist():
+                n = self._changes[symbol]
                 self._changes[symbol] += int(changes[symbol])
+                if _rounded(n) != _rounded(self._changes[symbol]):
+                    self._costs[symbol].clear()
         for symbol in np.flatnonzero(levels).tolist():
             self._levels[symbol][int(levels[symbol])] += 1
+            self._costs[symbol].clear()
         self._shape_counts[self._shape_of(levels)] += 1
-        self._costs.clear()
         self._weight += 1
         if self._weight >= SESSIONS:
             self._halve()
+        if _rounded(self._weight) != self._rounded_weight:
+            self._rounded_weight = _rounded(self._weight)
+            self._costs = [{} for _ in self._costs]
 
     def _grow(self, n_symbols: int) -> None:
         while len(self._levels) < n_symbols:
             self._levels.append(Counter())
             self._changes.append(0)
+            self._costs.append({})
         width = self._shapes.shape[1]
         if width < n_symbols:
             wider = np.zeros((len(self._shapes), max(n_symbols, 2 * width)), np.uint8)
@@ -135,37 +149,40 @@ class EventNumbers:
         return levels
 
     def _cost(self, symbol: int, level: int) -> tuple[int, int]:
-        """What a level costs if the most similar session has it, and if it has another one."""
-        key = symbol, level
-        if key not in self._costs:
-            change = (self._changes[symbol] / UNITS + 0.5) / (self._weight + 1)
+        """What a level costs if the copied session has it, and if it has another one."""
+        cached = self._costs[symbol]
+        if level not in cached:
+            n = _rounded(self._changes[symbol]) / UNITS
+            change = (n + 0.5) / (max(self._rounded_weight, n) + 1)
             q = self._probability(symbol, level)
             excess = max(bits_of(q) - self._entropy(symbol) - int(MARGIN * STEPS), 0)
-            self._costs[key] = bits_of(1 - change + change * q), bits_of(change) + excess
-        return self._costs[key]
+            cached[level] = bits_of(1 - change + change * q), bits_of(change) + excess
+        return cached[level]
 
     def _free_cost(self, symbol: int, level: int) -> int:
-        """What a level costs without a similar session."""
-        key = symbol, -1 - level
-        if key not in self._costs:
-            self._costs[key] = bits_of(self._probability(symbol, level)), 0
-        return self._costs[key][0]
-
-    def _probability(self, symbol: int, level: int) -> float:
-        counted = dict(self._levels[symbol])
-        absent = self._weight - sum(counted.values())
-        if absent > 0:
-            counted[0] = absent
-        n, kinds = max(self._weight, 1), max(len(counted), 1)
-        return (counted.get(level, 0) + kinds * _base_of(counted or {0: 1}, level)) / (n + kinds)
+        """What a level costs without a session to copy."""
+        cached, key = self._costs[symbol], -1 - level
+        if key not in cached:
+            cached[key] = bits_of(self._probability(symbol, level)), 0
+        return cached[key][0]
 
     def _entropy(self, symbol: int) -> int:
         """The entropy of the levels that a symbol had, in steps."""
-        key = symbol, N_LEVELS
-        if key not in self._costs:
-            seen = {0, *self._levels[symbol]}
-            self._costs[key] = entropy_of([self._probability(symbol, level) for level in sorted(seen)]), 0
-        return self._costs[key][0]
+        cached = self._costs[symbol]
+        if N_LEVELS not in cached:
+            seen = sorted({0, *self._levels[symbol]})
+            cached[N_LEVELS] = entropy_of([self._probability(symbol, level) for level in seen]), 0
+        return cached[N_LEVELS][0]
+
+    def _probability(self, symbol: int, level: int) -> float:
+        """How probable a level is by the sessions so far; it was 0 in those in which the symbol did not occur."""
+        counted = dict(self._levels[symbol])
+        n_present = sum(counted.values())
+        n_absent = self._rounded_weight - n_present
+        if n_absent > 0 or not counted:
+            counted[0] = max(n_absent, 1)
+        n = max(n_present + n_absent, n_present, 1)
+        return (counted.get(level, 0) + len(counted) * _base_of(counted, level)) / (n + len(counted))
 
     def _shape_of(self, levels: Levels) -> int:
         """The index of a shape: that which it has, a free one, or that of the least frequent one."""
@@ -214,9 +231,11 @@ class EventNumbers:
         """
         numbers = cls()
         numbers._weight = int(described["weight"])
+        numbers._rounded_weight = _rounded(numbers._weight)
         numbers._grow(len(described["levels"]))
         numbers._levels = [Counter({int(level): int(n) for level, n in each}) for each in described["levels"]]
         numbers._changes = [int(n) for n in described["changes"]]
+        numbers._costs = [{} for _ in numbers._levels]
         if len(numbers._changes) != len(numbers._levels) or len(described["shapes"]) > MAX_SHAPES:
             raise ValueError("the tables of numbers differ in length")
         for n, shape in described["shapes"]:

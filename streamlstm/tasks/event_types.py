@@ -10,7 +10,7 @@ from ..predictor import StreamPredictor
 from ..vocabulary import Tokens
 from .units import readable
 
-MAX_TYPES = 4096
+MAX_TYPES = 1024
 """Further event types are never known."""
 
 MAX_UNKNOWN = 4096
