@@ -36,6 +36,7 @@ COMMANDS = [
     "score",
     "regions",
     "watch",
+    "surprising",
     "mcp",
     "live",
     "train",

@@ -39,12 +39,13 @@ def surprising(
     ] = None,
     format: Annotated[str, _option("FORMAT", "text or jsonl.")] = "text",
 ) -> None:
-    """Print the most surprising lines of logs, one of each kind, with the number of lines of the kind.
+    """Print the most surprising kinds of lines in logs.
 
-    Files are read in the order in which they are named; they may be compressed with gzip, xz, bzip2 or zstd. Lines are
-    of one kind if they differ in numbers, addresses and the like only. The first hundred lines only serve to learn what
-    is usual, and so do the first hundred of a kind that has more. Frequent kinds are read ever more rarely, so that
-    long logs take little longer; --thorough reads every line. Time stamps at the beginning of a line are not scored.
+    Of each kind, the most surprising line is shown, with the number of lines of the kind. Lines are of one kind if they
+    differ in numbers, addresses and the like only. Files are read in the order in which they are named; they may be
+    compressed with gzip, xz, bzip2 or zstd. The first hundred lines only serve to learn what is usual, and so do the
+    first hundred of a kind that has more. Frequent kinds are read ever more rarely, so that long logs take little
+    longer; --thorough reads every line. Time stamps at the beginning of a line are not scored.
 
     \b
       streamlstm surprising app.log
