@@ -190,7 +190,7 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path, monk
     ("key", "value"),
     [("config", {"hidden": 7, "layers": 2, "window": 4, "connections": "skip"}), ("config", {"hidden": "6"})]
     + [("config", None), ("vocabulary", {"characters": "abc", "unknown": None}), ("optimizer", {"name": "lion"})]
-    + [("optimizer", None), ("learning", None), ("n_symbols", -1), ("n_symbols", 1.5)]
+    + [("optimizer", None), ("learn", None), ("n_symbols", -1), ("n_symbols", 1.5)]
     + [("optimizer", {**describe_optimizer(Adam()), **bent}) for bent in BENT_PROGRESS],
 )
 def test_values_that_do_not_fit_the_weights_are_refused(good, tmp_path, key, value):

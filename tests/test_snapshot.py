@@ -93,12 +93,12 @@ def test_the_history_is_restored_where_the_ring_was_overwritten():
     predictor = StreamPredictor(config=config)
     snapshot, before = Snapshot(predictor), predictor.to_checkpoint(whole=True)[0]["memory.state"].copy()
     memory = predictor._stream._parts.memory
-    memory.arrays(learn=True).history[:] = np.arange(len(memory.arrays(learn=True).history)) % 256
-    expected = memory.arrays(learn=True).history.copy()
+    memory.arrays().history[:] = np.arange(len(memory.arrays().history)) % 256
+    expected = memory.arrays().history.copy()
     predictor.observe_many(text(700))
-    assert not np.array_equal(predictor._stream._parts.memory.arrays(learn=False).history, expected)
+    assert not np.array_equal(predictor._stream._parts.memory._unchanged().history, expected)
     snapshot.restore()
-    assert np.array_equal(predictor._stream._parts.memory.arrays(learn=False).history, expected)
+    assert np.array_equal(predictor._stream._parts.memory._unchanged().history, expected)
     assert np.array_equal(predictor.to_checkpoint(whole=True)[0]["memory.state"], before)
 
 
@@ -117,10 +117,10 @@ def test_nothing_is_logged_any_more_once_the_snapshot_is_dropped():
     predictor = fresh(SMALL)
     snapshot = Snapshot(predictor)
     predictor.observe(b"x")
-    assert predictor._stream._parts.memory.arrays(learn=True).undo.size
+    assert predictor._stream._parts.memory.arrays().undo.size
     del snapshot
     predictor.observe(b"x")
-    assert not predictor._stream._parts.memory.arrays(learn=True).undo.size
+    assert not predictor._stream._parts.memory.arrays().undo.size
 
 
 class Interrupt:
@@ -207,7 +207,8 @@ def resident_pages():
 
 predictor = StreamPredictor(config=Config(hidden=16, layers=1, window=8, memory_bits=21))
 fork = predictor.fork()
-predictor.observe_many(b"a line to copy the table, so that all of it is resident\\n" * 20)
+predictor.observe_many(b"a line that the predictor learns, but not its fork\\n")
+Snapshot(predictor)  # copies the table, so that all of it is resident
 before = resident_pages()
 snapshot = Snapshot(predictor)
 for n in range(20):

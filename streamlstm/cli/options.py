@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Optional
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Optional, cast
 
 import typer
 
 if TYPE_CHECKING:
     from ..optim import Optimizer
-    from ..predictor import StreamPredictor
+    from ..predictor import Learn, StreamPredictor
     from ..tasks.signals import Interruptible
 
 Input = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stdin.", show_default=False)]
@@ -35,12 +35,14 @@ class ModelOptions:
         ),
     ] = None
     learn: Annotated[
-        Optional[bool],
+        Optional[str],
         typer.Option(
-            "--learn/--freeze",
-            help="Learn from each symbol, or keep the weights as they are. [learn; a saved model: as saved]",
+            metavar="all|memory",
+            help="What learns from each symbol: the network's weights and the memory, or the memory only, which is "
+            "faster. [all; a saved model: as saved]",
         ),
     ] = None
+    freeze: Annotated[bool, typer.Option("--freeze", help="Learn nothing.")] = False
     hidden: Annotated[Optional[int], _fresh("N", "hidden units per layer. [64]")] = None
     layers: Annotated[Optional[int], _fresh("N", "layers. [3]")] = None
     window: Annotated[Optional[int], _fresh("N", "symbols between two updates of the weights. [16]")] = None
@@ -73,9 +75,17 @@ class ModelOptions:
 
     def predictor(self, text: str = "") -> "StreamPredictor":
         """The predictor. The characters of `text` become the vocabulary of a fresh network with --vocab text."""
+        if self.learn not in (None, "all", "memory"):
+            raise ValueError(f"--learn must be all or memory, not {self.learn!r}")
+        if self.learn and self.freeze:
+            raise ValueError("give --learn or --freeze, not both")
         predictor = self._fresh(text) or load_model(self.model or "small", self.memory)
+        if self.learn == "memory" and not predictor.config.memory:
+            raise ValueError("--learn memory needs a memory, which this model does not have")
         if self.learn is not None:
-            predictor.learning = self.learn
+            predictor.learn = cast("Learn", self.learn)
+        elif self.freeze:
+            predictor.learn = "nothing"
         return predictor
 
     def _fresh(self, text: str) -> "StreamPredictor | None":

@@ -204,7 +204,7 @@ def _watcher(model: ModelOptions, options: dict[str, Any], saved: Path | None) -
     from ..tasks.watch import Watcher
 
     if saved is not None and saved.exists():
-        model = ModelOptions(model=os.path.join(".", saved), learn=model.learn)
+        model = ModelOptions(model=os.path.join(".", saved), learn=model.learn, freeze=model.freeze)
     make: Callable[..., AnyWatcher] = SessionWatcher if "session_regex" in options else Watcher
     watcher = make(model.predictor(), **options)
     if model.model is not None and is_saved(model.model):

@@ -10,7 +10,8 @@ class MemoryArrays(NamedTuple):
 
     table         int32    the counts, see `counts`
     history       int32    the symbols that were learned from, and where the last ones occurred before, see `matches`
-    undo          int32    what changed in these two, see `undo`; empty if nothing is logged
+    undo          int32    what these two contained before they changed, see `undo`; empty if nothing is logged
+    overlay       int32    what has changed in these two while they are shared, see `overlay`; empty if they are not
     weights       float32  what the mixture learns, see `layout`
     state         int64    the position in the text, see `layout`
     scratch       float32  distributions and intermediate results, see `layout`
@@ -21,6 +22,7 @@ class MemoryArrays(NamedTuple):
     table: I32
     history: I32
     undo: I32
+    overlay: I32
     weights: F32
     state: I64
     scratch: F32

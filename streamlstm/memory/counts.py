@@ -10,15 +10,21 @@ table  int32 [pages · PAGE], the words of each page:
     HEADER    the number of its entries, 4 bits; in the first page of a context also its latest token and the run of
               this token, how often it came in a row, 4 bits: token · 256 + run · 16 + number of entries
     ENTRIES   up to MAX_ENTRIES entries: count · 65536 + token
+
+A kernel finds a page by where it begins in the table. Of a shared table, the page itself may lie in the overlay: see
+`page_to_read` and `page_to_write`.
 """
 
 from ..kernels.jit import kernel
 from ..kernels.lanes import prefetch
+from .layout import N_LEARNED
+from .overlay import n_free, readable, writable
 from .undo import PAGE, log_page
 
 TAG, PRIORITY, HEADER, ENTRIES = 0, 1, 2, 3
 MAX_ENTRIES = PAGE - ENTRIES
 MAX_PRIORITY, MAX_RUN = 255, 15
+ADMIT_ONE_IN = 3
 
 HASH_MASK = 2**62 - 1
 HASH_FACTOR = 0x1F83D9ABFB41BD6B
@@ -44,138 +50,192 @@ def start_of(table, h):
 
 
 @kernel
-def fetch(table, h):
+def fetch(memory, h):
     """Begin to load the first page of the context h into the CPU's cache."""
-    prefetch(table, start_of(table, combine(h, 0)))
+    prefetch(memory.table, start_of(memory.table, combine(h, 0)))
 
 
 @kernel
-def find(table, h, page):
+def page_to_read(memory, at):
+    """An array, and where in it the page lies that begins at table[at]."""
+    return readable(memory.overlay, memory.table, 0, at)
+
+
+@kernel
+def page_to_write(memory, at):
+    """The same, for writing; the next call may end its validity."""
+    return writable(memory.overlay, memory.table, 0, at)
+
+
+@kernel
+def tag_at(memory, at):
+    """The tag of the page that begins at table[at]."""
+    words, page = page_to_read(memory, at)
+    return words[page + TAG]
+
+
+@kernel
+def find(memory, h, page):
     """Where a page of the context h begins, or -1 if the table does not contain it."""
     h = combine(h, page)
-    at = start_of(table, h)
-    if table[at] == tag_of(h):
+    at = start_of(memory.table, h)
+    if tag_at(memory, at) == tag_of(h):
         return at
     at ^= PAGE
-    return at if table[at] == tag_of(h) else -1
+    return at if tag_at(memory, at) == tag_of(h) else -1
 
 
 @kernel
-def find_or_create(table, h, page):
+def priority_at(memory, at):
+    """The priority of the page that begins at table[at]."""
+    words, page = page_to_read(memory, at)
+    return words[page + PRIORITY]
+
+
+@kernel
+def find_or_create(memory, h, page):
     """Where a page of the context h begins. A missing page is created empty, in the place of another one."""
-    at = find(table, h, page)
+    at = find(memory, h, page)
     if at >= 0:
         return at
     h = combine(h, page)
-    at = start_of(table, h)
+    at = start_of(memory.table, h)
     other = at ^ PAGE
-    if table[other + PRIORITY] < table[at + PRIORITY]:
+    if priority_at(memory, other) < priority_at(memory, at):
         at, other = other, at
-    if table[other + PRIORITY] > 0:
-        table[other + PRIORITY] -= 1
-    table[at] = tag_of(h)
-    table[at + PRIORITY] = 0
-    table[at + HEADER] = 0
+    if priority_at(memory, other) > 0:
+        words, place = page_to_write(memory, other)
+        words[place + PRIORITY] -= 1
+    words, place = page_to_write(memory, at)
+    words[place + TAG] = tag_of(h)
+    words[place + PRIORITY] = 0
+    words[place + HEADER] = 0
     return at
 
 
 @kernel
-def n_entries(table, at):
-    """The number of entries of the page that begins at table[at]."""
-    return table[at + HEADER] & 15
+def n_entries(words, page):
+    """The number of entries of the page that begins at words[page]."""
+    return words[page + HEADER] & 15
 
 
 @kernel
-def collect(table, h, entries):
-    """Copy the entries of the context h into `entries`.
+def collect(memory, h):
+    """Copy the entries of the context h into the memory's `entries`.
 
     Returns how many there are, the sum of their counts, and 16 · the latest token + its run, or -1 if there is none.
     """
-    distinct, total, latest, page = 0, 0, -1, 0
+    entries = memory.entries
+    distinct, total, latest, number = 0, 0, -1, 0
     while True:
-        at = find(table, h, page)
+        at = find(memory, h, number)
         if at < 0:
             return distinct, total, latest
-        if page == 0:
-            latest = table[at + HEADER] >> 4
-        n = min(n_entries(table, at), entries.size - distinct)
-        for j in range(at + ENTRIES, at + ENTRIES + n):
-            entries[distinct] = table[j]
+        words, page = page_to_read(memory, at)
+        if number == 0:
+            latest = words[page + HEADER] >> 4
+        n = min(n_entries(words, page), entries.size - distinct)
+        for j in range(page + ENTRIES, page + ENTRIES + n):
+            entries[distinct] = words[j]
             distinct += 1
-            total += table[j] >> 16
+            total += words[j] >> 16
         if n < MAX_ENTRIES:
             return distinct, total, latest
-        page += 1
+        number += 1
 
 
 @kernel
-def halve(table, h):
+def halve(memory, h):
     """Halve the counts of the context h, rounding up, so that old symbols weigh less than recent ones."""
-    page = 0
+    number = 0
     while True:
-        at = find(table, h, page)
+        at = find(memory, h, number)
         if at < 0:
             return
-        for j in range(at + ENTRIES, at + ENTRIES + n_entries(table, at)):
-            count = table[j] >> 16
-            table[j] -= (count >> 1) << 16
-        if n_entries(table, at) < MAX_ENTRIES:
+        words, page = page_to_write(memory, at)
+        for j in range(page + ENTRIES, page + ENTRIES + n_entries(words, page)):
+            count = words[j] >> 16
+            words[j] -= (count >> 1) << 16
+        if n_entries(words, page) < MAX_ENTRIES:
             return
-        page += 1
+        number += 1
 
 
 @kernel
-def set_latest(table, at, token):
-    """Note the latest token of the context whose first page begins at table[at]."""
-    latest = table[at + HEADER] >> 4
+def set_latest(words, page, token):
+    """Note the latest token of the context whose first page begins at words[page]."""
+    latest = words[page + HEADER] >> 4
     run = min((latest & 15) + 1, MAX_RUN) if latest >> 4 == token else 1
-    table[at + HEADER] = (token << 8) | (run << 4) | n_entries(table, at)
+    words[page + HEADER] = (token << 8) | (run << 4) | n_entries(words, page)
 
 
 @kernel
-def log_context(undo, table, h):
+def log_context(memory, h):
     """Log all pages that `add` may change for the context h: its own, and both places of one that may be created."""
-    page = 0
+    undo, table, number = memory.undo, memory.table, 0
     while True:
-        at = find(table, h, page)
+        at = find(memory, h, number)
         if at < 0:
-            start = start_of(table, combine(h, page))
+            start = start_of(table, combine(h, number))
             log_page(undo, start // PAGE, table, start)
             log_page(undo, (start ^ PAGE) // PAGE, table, start ^ PAGE)
             return
         log_page(undo, at // PAGE, table, at)
         if n_entries(table, at) < MAX_ENTRIES - 1:
             return
-        page += 1
+        number += 1
 
 
 @kernel
-def add(table, undo, h, token, limit):
+def is_admitted(memory, h):
+    """Whether the context h is counted in: not if it is new and the overlay full, except for one in ADMIT_ONE_IN times.
+
+    Otherwise each new context would push out another one before that occurs again.
+    """
+    if memory.overlay.size == 0 or n_free(memory.overlay) > 0 or find(memory, h, 0) >= 0:
+        return True
+    return (combine(h, memory.state[N_LEARNED]) >> 20) % ADMIT_ONE_IN == 0
+
+
+@kernel
+def add(memory, h, token, limit):
     """Count a token once in the context h; returns whether it had a count before.
 
     When its count reaches `limit`, all counts of the context are halved. The pages that change are logged first.
     """
-    if undo.size > 0:
-        log_context(undo, table, h)
-    page = 0
+    if memory.undo.size > 0:
+        log_context(memory, h)
+    if not is_admitted(memory, h):
+        return False
+    number = 0
     while True:
-        at = find_or_create(table, h, page)
-        table[at + PRIORITY] = min(table[at + PRIORITY] + 1, MAX_PRIORITY)
-        n = n_entries(table, at)
-        if page == 0:
-            set_latest(table, at, token)
-        for j in range(at + ENTRIES, at + ENTRIES + n):
-            if table[j] & 0xFFFF == token:
-                table[j] += 65536
-                if table[j] >> 16 >= limit:
-                    halve(table, h)
+        words, page = page_to_write(memory, find_or_create(memory, h, number))
+        words[page + PRIORITY] = min(words[page + PRIORITY] + 1, MAX_PRIORITY)
+        n = n_entries(words, page)
+        if number == 0:
+            set_latest(words, page, token)
+        for j in range(page + ENTRIES, page + ENTRIES + n):
+            if words[j] & 0xFFFF == token:
+                words[j] += 65536
+                if words[j] >> 16 >= limit:
+                    halve(memory, h)
                 return True
         if n < MAX_ENTRIES:
-            table[at + ENTRIES + n] = 65536 + token
-            table[at + HEADER] += 1
+            words[page + ENTRIES + n] = 65536 + token
+            words[page + HEADER] += 1
             if n + 1 == MAX_ENTRIES:
-                next_page = find(table, h, page + 1)
+                next_page = find(memory, h, number + 1)
                 if next_page >= 0:  # a remnant: this page was replaced and created again since
-                    table[next_page + HEADER] = 0
+                    words, page = page_to_write(memory, next_page)
+                    words[page + HEADER] = 0
             return False
-        page += 1
+        number += 1
+
+
+@kernel
+def n_pages_to_write(memory, h):
+    """At most how many pages `add` writes to for the context h: its own, and both places of one that may be created."""
+    number = 0
+    while find(memory, h, number) >= 0:
+        number += 1
+    return number + 2

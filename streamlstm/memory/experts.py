@@ -8,10 +8,10 @@ Where `weights`, `state` and `scratch` hold what is used here: see `layout`.
 
 import numpy as np
 
-from ..kernels.functions import exp
+from ..kernels.functions import exp, ln
 from ..kernels.jit import kernel
-from ..kernels.lanes import lane_maximum, load, splat, store
-from .counts import add, collect
+from ..kernels.lanes import lane_maximum, lane_sum, load, splat, store
+from .counts import MAX_ENTRIES, add, collect, n_pages_to_write
 from .layout import (
     BACKOFF,
     BACKOFF_LOGITS,
@@ -21,10 +21,15 @@ from .layout import (
     LATEST,
     LONGEST_ORDER,
     N_CONTEXTS,
+    N_LEARNED,
+    N_MATCHES,
     N_ORDERS,
+    NETWORK,
     TOTAL,
     distribution_at,
+    logarithms_at,
 )
+from .overlay import IS_FULL, may_grow, n_free
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
@@ -33,6 +38,8 @@ DISCOUNT = f32(0.6)
 MAX_BACKOFF = f32(0.95)
 """Of an extra."""
 BACKOFF_RATE, MAX_SLOPE = f32(0.05), f32(2.0)
+TINY = f32(1e-8)
+"""Added to a probability before its logarithm is taken."""
 ORDER_LIMIT, EXTRA_LIMIT = 30000, 255
 """Counts are halved when one of them reaches this."""
 
@@ -88,17 +95,35 @@ def blend(scratch, context, below, entries, distinct, total, C):
 
 
 @kernel
+def store_logarithms(scratch, expert, source, p, C):
+    """Write ln(p + TINY) as the logarithms of an expert; p begins at source[p]."""
+    logs = logarithms_at(expert, C)
+    for j in range(0, C, 128):
+        store(scratch, logs + j, ln(load(source, p + j, 128) + TINY))
+
+
+@kernel
+def network_entropy(scratch, tape, p, C):
+    """-Σ p·ln p of the network's distribution, in nats."""
+    logs = logarithms_at(NETWORK, C)
+    total = splat(ZERO, 128)
+    for j in range(0, C, 128):
+        total = total + load(tape, p + j, 128) * load(scratch, logs + j, 128)
+    return ZERO - lane_sum(total)
+
+
+@kernel
 def set_distributions(memory, V, C):
     """Look up all contexts, and write the distribution and the back-off weight of each."""
-    table, weights, state, scratch, entries = memory.table, memory.weights, memory.state, memory.scratch, memory.entries
+    weights, state, scratch = memory.weights, memory.state, memory.scratch
     for j in range(0, C, 128):
         store(scratch, distribution_at(0, C) + j, splat(ONE / f32(V), 128))
     for context in range(N_CONTEXTS):
-        distinct, total, latest = collect(table, state[CONTEXT_HASH + context], entries)
+        distinct, total, latest = collect(memory, state[CONTEXT_HASH + context])
         state[DISTINCT + context], state[TOTAL + context], state[LATEST + context] = distinct, total, latest
         below = distribution_at(max(min(context, N_ORDERS) - 1, 0), C)
         scratch[BACKOFF + context] = backoff_weight(weights, state, context)
-        blend(scratch, context, below, entries, distinct, total, C)
+        blend(scratch, context, below, memory.entries, distinct, total, C)
 
 
 @kernel
@@ -115,11 +140,27 @@ def update_backoff(memory, token, V, C):
 
 
 @kernel
+def has_space(memory):
+    """Whether one more symbol can be counted without a larger overlay; if not, the overlay is marked as full."""
+    overlay, state = memory.overlay, memory.state
+    if overlay.size == 0 or not may_grow(overlay, state[N_LEARNED]):
+        return True
+    others = 1 + N_MATCHES  # pages of the history
+    if n_free(overlay) >= N_CONTEXTS * (memory.entries.size // MAX_ENTRIES + 4) + others:
+        return True
+    n_pages = others
+    for context in range(N_CONTEXTS):
+        n_pages += n_pages_to_write(memory, state[CONTEXT_HASH + context])
+    overlay[IS_FULL] = 1 if n_pages > n_free(overlay) else 0
+    return overlay[IS_FULL] == 0
+
+
+@kernel
 def update_counts(memory, token):
     """Count the token: in the orders from 6 down to the first that had counted it before, and in each extra."""
-    table, undo, state = memory.table, memory.undo, memory.state
+    state = memory.state
     for order in range(LONGEST_ORDER, -1, -1):
-        if add(table, undo, state[CONTEXT_HASH + order], token, ORDER_LIMIT):
+        if add(memory, state[CONTEXT_HASH + order], token, ORDER_LIMIT):
             break
     for context in range(N_ORDERS, N_CONTEXTS):
-        add(table, undo, state[CONTEXT_HASH + context], token, EXTRA_LIMIT)
+        add(memory, state[CONTEXT_HASH + context], token, EXTRA_LIMIT)

@@ -61,14 +61,14 @@ RECENT = OPEN + 2 * (1 + N_OPEN)
 """[N_RECENT]: the last tokens seen, a ring; -1 before the first."""
 STATE_SIZE = RECENT + N_RECENT
 
-# weights, float32 [weights_size(V)]: the parts below, one after the other.
+# weights, float32 [weights_size(V)]: the parts below, one after the other, each from a multiple of 16 on.
 
 COUNT_BUCKETS, EXPERT_BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS, MATCH_DISTANCES = 60, 168, 256, 96, 3
 N_CLASS_HISTORIES, N_COLUMNS, N_AGES, N_SURPRISALS, N_BRACKETS, N_STRENGTHS = 8**3, 256, 18, 4**4, 7, 128
 
 BACKOFF_LOGITS = 0
 """[N_ORDERS, COUNT_BUCKETS]: what an order adds to the logit of its back-off weight."""
-EXPERT_WEIGHTS = BACKOFF_LOGITS + N_ORDERS * COUNT_BUCKETS
+EXPERT_WEIGHTS = -(-(BACKOFF_LOGITS + N_ORDERS * COUNT_BUCKETS) // 16) * 16
 """[N_EXPERTS, EXPERT_BUCKETS]: the mixing weights of each expert."""
 MATCH_WEIGHTS = EXPERT_WEIGHTS + N_EXPERTS * EXPERT_BUCKETS
 """[N_MATCHES, MATCH_DISTANCES, MATCH_BUCKETS]: what a match adds to the logit of the token it predicts."""
@@ -79,9 +79,8 @@ CURVATURE = LATEST_WEIGHTS + (N_CONTEXTS - 1) * LATEST_BUCKETS
 INVERSE_CURVATURE = CURVATURE + N_EXPERTS * N_EXPERTS
 """[N_EXPERTS, N_EXPERTS]: its inverse, with damping."""
 ADJUSTMENTS = INVERSE_CURVATURE + N_EXPERTS * N_EXPERTS
-"""[SYMBOL_ROWS + 1 + V, ROW_SIZE]: what is added to the weights of all experts, in nine families of rows. The last
-number of a row says how often it was used."""
-ROW_SIZE = N_EXPERTS + 1
+"""[SYMBOL_ROWS + 1 + V, N_EXPERTS]: what is added to the weights of all experts, in nine families of rows; followed by
+[SYMBOL_ROWS + 1 + V]: how often each row was used."""
 
 FIELD_ROWS = 0
 """The first row of the family that is chosen by the number of the field."""
@@ -119,7 +118,12 @@ DISTRIBUTIONS = STEP + N_EXPERTS
 
 def weights_size(n_symbols: int) -> int:
     """The length of `weights` for a vocabulary of this many symbols."""
-    return ADJUSTMENTS + (SYMBOL_ROWS + 1 + n_symbols) * ROW_SIZE
+    return uses_at(n_symbols) + SYMBOL_ROWS + 1 + n_symbols
+
+
+def uses_at(n_symbols: int) -> int:
+    """Where the numbers of uses of the rows begin in `weights`."""
+    return ADJUSTMENTS + (SYMBOL_ROWS + 1 + n_symbols) * N_EXPERTS
 
 
 def scratch_size(columns: int) -> int:
@@ -148,7 +152,13 @@ def expert_weight_at(state, expert):
 @kernel
 def active_row_at(state, n):
     """Where the n-th of the active rows of ADJUSTMENTS begins in `weights`."""
-    return ADJUSTMENTS + state[ACTIVE_ROWS + n] * ROW_SIZE
+    return ADJUSTMENTS + state[ACTIVE_ROWS + n] * N_EXPERTS
+
+
+@kernel
+def n_uses_at(state, n, V):
+    """Where `weights` has how often the n-th of the active rows was used."""
+    return ADJUSTMENTS + (SYMBOL_ROWS + 1 + V) * N_EXPERTS + state[ACTIVE_ROWS + n]
 
 
 @kernel

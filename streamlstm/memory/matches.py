@@ -28,6 +28,7 @@ from .layout import (
     N_SEEN,
     PREVIOUS_LINE_START_LEARNED,
 )
+from .overlay import has_places, places_at, readable, writable
 from .undo import PAGE, log_page
 
 RING_PER_PAGE, BYTE_SYMBOLS = 4, 256
@@ -66,25 +67,34 @@ def token_width(memory):
 def learned_token(memory, position):
     """The token at a position of the ring."""
     width = token_width(memory)
-    word = memory.history[position * width // 32]
-    return (word >> (position * width % 32)) & ((1 << width) - 1)
+    return (word_at(memory, position * width // 32) >> (position * width % 32)) & ((1 << width) - 1)
 
 
 @kernel
-def log_history(memory, at):
-    """Log the page of history[at], which is about to change. The pages of the history follow those of the table."""
+def word_at(memory, at):
+    """The word history[at]; the page that it lies in may be in the overlay."""
+    words, page = readable(memory.overlay, memory.history, memory.table.size // PAGE, at - at % PAGE)
+    return words[page + at % PAGE]
+
+
+@kernel
+def page_to_write(memory, at):
+    """An array, and where in it the page lies that history[at] belongs to; it is logged first."""
+    first_page = memory.table.size // PAGE
     if memory.undo.size > 0:
-        log_page(memory.undo, (memory.table.size + at) // PAGE, memory.history, at - at % PAGE)
+        log_page(memory.undo, first_page + at // PAGE, memory.history, at - at % PAGE)
+    return writable(memory.overlay, memory.history, first_page, at - at % PAGE)
 
 
 @kernel
 def append_token(memory, token):
     """Write a token to the ring, after the last one that was learned from."""
-    history, state, width = memory.history, memory.state, token_width(memory)
+    state, width = memory.state, token_width(memory)
     start = (state[N_LEARNED] & ring_mask(memory)) * width  # in bits
-    at, shift = start // 32, start % 32
-    log_history(memory, at)
-    history[at] = (history[at] & ~(((1 << width) - 1) << shift)) | (token << shift)
+    shift = start % 32
+    words, page = page_to_write(memory, start // 32)
+    at = page + start // 32 % PAGE
+    words[at] = (words[at] & ~(((1 << width) - 1) << shift)) | (token << shift)
     state[N_LEARNED] += 1
 
 
@@ -153,11 +163,21 @@ def promote(state, m):
 
 
 @kernel
+def place_at(memory, head, j):
+    """The place history[head + j]; the pair may be in the overlay."""
+    if has_places(memory.overlay):
+        at = places_at(memory.overlay, head)
+        if memory.overlay[at] == head:
+            return memory.overlay[at + 1 + j]
+    return word_at(memory, head + j)
+
+
+@kernel
 def find_match(memory, m, end):
     """Move match m to where the last symbols occurred last and no other match is, if there is such a place."""
     state = memory.state
     for j in range(2):
-        position = memory.history[state[MATCH_HEAD + m] + j] - 1
+        position = place_at(memory, state[MATCH_HEAD + m], j) - 1
         is_new = position >= 0 and position != end
         for other in range(N_MATCHES):
             is_new = is_new and position != state[MATCH + other]
@@ -172,10 +192,16 @@ def find_match(memory, m, end):
 @kernel
 def note_place(memory, m, end):
     """Write to the hash table that the last symbols occurred here."""
-    history, head = memory.history, memory.state[MATCH_HEAD + m]
-    log_history(memory, head)
-    history[head + 1] = history[head]
-    history[head] = end + 1
+    head, overlay = memory.state[MATCH_HEAD + m], memory.overlay
+    if has_places(overlay):
+        at = places_at(overlay, head)
+        latest = place_at(memory, head, 0)
+        overlay[at], overlay[at + 1], overlay[at + 2] = head, end + 1, latest
+        return
+    words, page = page_to_write(memory, head)
+    at = page + head % PAGE
+    words[at + 1] = words[at]
+    words[at] = end + 1
 
 
 @kernel

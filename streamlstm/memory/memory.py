@@ -12,13 +12,14 @@ from weakref import ReferenceType, WeakSet, ref
 import numpy as np
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import F32, FILLED, I64, U8, Stream
+from ..kernels.arrays import F32, FILLED, I32, I64, U8, Stream
 from ..kernels.jit import native
 from ..model import aligned_zeros
 from ..vocabulary import Vocabulary
 from . import layout, matches, mixture, saved
 from .arrays import MemoryArrays
 from .classes import classify
+from .overlay import N_SLOTS, NO_OVERLAY, enlarged, is_full, merge, new_overlay
 from .undo import N_RECORDS, NO_UNDO, PAGE, UndoLog, write_back
 
 EXPERTS = (
@@ -56,6 +57,7 @@ NO_MEMORY = MemoryArrays(
     table=NO_UNDO,
     history=NO_UNDO,
     undo=NO_UNDO,
+    overlay=NO_OVERLAY,
     weights=NO_REPORT,
     state=np.zeros(0, dtype=np.int64),
     scratch=NO_REPORT,
@@ -71,12 +73,21 @@ _FIRST_MATCH_WEIGHTS = (0.2, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.2, 0.3, 0.5, 0.6, 1
 """The first weights of a match that was not wrong of late, by the bucket of its length; 0.5 or 3 if it was."""
 
 
+FIRST_SLOTS = 1024
+"""For how many pages a new overlay has space."""
+
+MAX_OVERLAY = 1 / 4
+"""If more than this part of all pages is in the overlay, the memory gets a table and a history of its own."""
+
+
 class CapturedMemory(NamedTuple):
     """What is copied of a memory so that it can be restored; the rest is in the undo log."""
 
     weights: F32
     state: I64
     scratch: F32
+    overlay: I32
+    learning: bool
 
 
 class _Holder:
@@ -91,7 +102,10 @@ class Memory:
     bits        the table has 2**bits pages of 64 bytes, and the history four symbols for each; they never grow
     trained     whether the network is trained: then its first weight in the mixture is larger
 
-    Forks share the table, the history and the weights until one of them learns.
+    `learning` says whether it learns from what it scores.
+
+    Forks share the table, the history and the weights until one of them learns; then it has an overlay with the pages
+    that it has changed, and weights of its own.
     """
 
     def __init__(self, vocabulary: Vocabulary, columns: int, bits: int, trained: bool) -> None:
@@ -102,6 +116,7 @@ class Memory:
             table=np.zeros(PAGE << bits, dtype=np.int32),
             history=np.zeros(matches.history_size(n_symbols, 1 << bits), dtype=np.int32),
             undo=NO_UNDO,
+            overlay=NO_OVERLAY,
             weights=_first_weights(n_symbols, trained),
             state=_first_state(),
             scratch=aligned_zeros(layout.scratch_size(columns)),
@@ -109,6 +124,7 @@ class Memory:
             char_classes=classify(vocabulary),
         )
         self._is_default = trained  # before it has seen anything: what a memory beside a trained network starts as
+        self.learning = True
         self._remember = native(mixture.remember)
         self._holder = _Holder()
         self._holders: WeakSet[_Holder] = WeakSet([self._holder])
@@ -119,69 +135,122 @@ class Memory:
 
     def mix(self, stream: Stream, slot: int) -> None:
         """Write the mixture's distribution of the next symbol to a slot of the tape."""
-        self._remember(self.arrays(learn=False), stream, NO_REPORT, NONE_MARKED, 0, slot, 0, False)
+        self._remember(self._unchanged(), stream, NO_REPORT, NONE_MARKED, 0, slot, 0, False)
 
     def remember(
         self,
         stream: Stream,
         first: int,
         count: int,
-        learn: bool,
         *,
         report: F32 = NO_REPORT,
         marked: U8 = NONE_MARKED,
         k: int = 0,
     ) -> int:
         """Score symbols that the network has read, and learn from them; returns how many. See `mixture.remember`."""
-        n: int = self._remember(self.arrays(learn), stream, report, marked, k, first, count, learn)
+        n: int = self._remember(self.arrays(), stream, report, marked, k, first, count, self.learning)
+        while n < count and self.make_space():
+            rest = report[n * REPORT :]
+            n += self._remember(self.arrays(), stream, rest, marked, k, first + n, count - n, self.learning)
         return n
 
-    def remember_next(self, stream: Stream, learn: bool) -> float:
+    def remember_next(self, stream: Stream) -> float:
         """Score the symbol that the network has read last, and learn from it; returns its surprisal in bits."""
         first = stream.position.item(FILLED)
-        self.remember(stream, first, 1, learn)
+        self.remember(stream, first, 1)
         return stream.bits.item(first)
 
-    def arrays(self, learn: bool) -> MemoryArrays:
-        """The arrays, as the kernels take them. If the kernels are to learn, no fork shares these arrays."""
-        if self._must_write_back:
-            self.finish_restore()
-        if learn:
-            if len(self._holders) > 1:
-                self._own_arrays()
-            if self._log is not None and self._log() is None:  # no one holds the log any more
-                self._arrays, self._log = self._arrays._replace(undo=NO_UNDO), None
+    def arrays(self) -> MemoryArrays:
+        """The arrays, as the kernels take them to score symbols: if it learns, what they change is its own."""
+        mine = self._unchanged()
+        if not self.learning:
+            return mine
+        if self._log is not None and self._log() is None:  # no one holds the log any more
+            self._arrays, self._log = mine._replace(undo=NO_UNDO), None
+        if self._is_shared != (self._arrays.overlay.size > 0):
+            self._set_overlay()
         return self._arrays
 
-    # Copies
+    def _unchanged(self) -> MemoryArrays:
+        """The arrays for reading."""
+        if self._must_write_back:
+            self.finish_restore()
+        return self._arrays
+
+    # Sharing
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether forks share the table and the history: then they do not change."""
+        return len(self._holders) > 1
+
+    def _set_overlay(self) -> None:
+        """Begin an overlay if there are forks now, or end it if there are none any more."""
+        mine = self._arrays
+        if mine.overlay.size > 0 or mine.undo.size > 0:
+            self._without_overlay()
+        else:
+            overlay, weights = new_overlay(FIRST_SLOTS), mine.weights.copy()
+            self._arrays = mine._replace(overlay=overlay, weights=weights)
+
+    def _without_overlay(self) -> MemoryArrays:
+        """Write the pages of the overlay to arrays that are not shared."""
+        mine = self._arrays
+        if self._is_shared:
+            self._own_arrays()
+        else:
+            merge(mine.overlay, mine.table, mine.history)
+            self._arrays = mine._replace(overlay=NO_OVERLAY)
+        return self._arrays
+
+    def make_space(self) -> bool:
+        """Enlarge the overlay if a kernel has stopped because it is full; returns whether one had."""
+        mine = self._arrays
+        if not is_full(mine.overlay):
+            return False
+        n_slots = 2 * mine.overlay.item(N_SLOTS)
+        if n_slots > MAX_OVERLAY * (len(mine.table) + len(mine.history)) / PAGE:
+            self._own_arrays()
+        else:
+            self._arrays = mine._replace(overlay=enlarged(mine.overlay, n_slots))
+        return True
 
     def _own_arrays(self) -> None:
         """Copy the arrays that are shared with forks."""
         mine, shared = self._arrays, self._holders
-        table, history, weights = mine.table.copy(), mine.history.copy(), mine.weights.copy()
-        self._arrays = mine._replace(table=table, history=history, weights=weights)
+        self._arrays = _merged(mine)
         self._holders = WeakSet([self._holder])
         shared.discard(self._holder)
 
+    # Copies
+
     def _successor(self, arrays: MemoryArrays) -> Memory:
         """A memory with these arrays that takes the place of this one."""
-        successor = object.__new__(Memory)
+        successor = object.__new__(type(self))
         successor.__dict__.update(self.__dict__)
         successor._arrays = arrays
         return successor
 
     def fork(self) -> Memory:
-        """An independent copy, which shares the counts until one of the two learns."""
-        mine = self.arrays(learn=False)
-        state, scratch, entries = mine.state.copy(), mine.scratch.copy(), mine.entries.copy()
-        twin = self._successor(mine._replace(undo=NO_UNDO, state=state, scratch=scratch, entries=entries))
+        """An independent copy, which shares the counts that neither of the two changes."""
+        mine = self._unchanged()
+        copies = {name: getattr(mine, name).copy() for name in ("state", "scratch", "entries")}
+        if mine.overlay.size > 0:
+            copies |= {"overlay": mine.overlay.copy(), "weights": mine.weights.copy()}
+        twin = self._successor(mine._replace(undo=NO_UNDO, **copies))
         twin._holder, twin._log = _Holder(), None
         self._holders.add(twin._holder)
         return twin
 
+    def with_learning(self, learning: bool) -> Memory:
+        """The memory that takes the place of this one, and learns or does not."""
+        successor = self._successor(self._unchanged())
+        successor.learning = learning
+        return successor
+
     def restarted(self) -> Memory:
         """The memory that takes the place of this one at the beginning of another stream: it keeps the counts only."""
-        mine, state = self.arrays(learn=False), _first_state()
+        mine, state = self._unchanged(), _first_state()
         starts = [layout.N_LEARNED, layout.LINE_START_LEARNED, layout.PREVIOUS_LINE_START_LEARNED]
         state[starts] = mine.state[layout.N_LEARNED]
         return self._successor(mine._replace(state=state, scratch=mine.scratch.copy()))
@@ -190,7 +259,9 @@ class Memory:
 
     def log_changes(self) -> UndoLog:
         """Log all changes from now on, for `restored`; an earlier log ends."""
-        mine = self.arrays(learn=False)
+        mine = self._unchanged()
+        if mine.overlay.size > 0:
+            mine = self._without_overlay()
         log = UndoLog((len(mine.table) + len(mine.history)) // PAGE)
         self._log = ref(log)
         self._arrays = mine._replace(undo=log.array)
@@ -199,8 +270,9 @@ class Memory:
     def captured(self, log: UndoLog) -> CapturedMemory:
         """What `restored` needs beside the log. Raises ValueError if the log has ended."""
         self._require(log)
-        mine = self.arrays(learn=False)
-        return CapturedMemory(mine.weights.copy(), mine.state.copy(), mine.scratch.copy())
+        mine = self._unchanged()
+        weights, state, scratch, overlay = mine.weights, mine.state, mine.scratch, mine.overlay
+        return CapturedMemory(weights.copy(), state.copy(), scratch.copy(), overlay.copy(), self.learning)
 
     def restored(self, captured: CapturedMemory, log: UndoLog) -> Memory:
         """The memory that takes the place of this one, equal to what it was when the log's epoch began.
@@ -211,9 +283,9 @@ class Memory:
         Raises ValueError if the log has ended.
         """
         self._require(log)
-        weights, state, scratch = captured.weights.copy(), captured.state.copy(), captured.scratch.copy()
-        successor = self._successor(self._arrays._replace(weights=weights, state=state, scratch=scratch))
-        successor._must_write_back = True
+        copies = {name: getattr(captured, name).copy() for name in ("weights", "state", "scratch", "overlay")}
+        successor = self._successor(self._arrays._replace(**copies))
+        successor.learning, successor._must_write_back = captured.learning, True
         return successor
 
     def finish_restore(self) -> None:
@@ -243,7 +315,7 @@ class Memory:
 
     def begin_with(self, weights: F32) -> None:
         """Give a new memory other weights to begin with. Raises ValueError, with nothing changed, if they don't fit."""
-        saved.load_first_weights(self.arrays(learn=True), weights)
+        saved.load_first_weights(self.arrays(), weights)
         self._is_default = False
 
     def to_arrays(self, *, whole: bool) -> Arrays:
@@ -251,7 +323,8 @@ class Memory:
 
         whole  whether to include what a memory that has seen nothing has by default
         """
-        arrays = saved.to_arrays(self.arrays(learn=False))
+        mine = self._unchanged()
+        arrays = saved.to_arrays(_merged(mine) if mine.overlay.size > 0 else mine)
         if whole or not self.is_new:
             return arrays
         return {} if self._is_default else {"memory.weights": arrays["memory.weights"]}
@@ -259,10 +332,18 @@ class Memory:
     def load_arrays(self, arrays: Arrays) -> None:
         """Take over what `to_arrays` returned. Raises ValueError, with nothing changed, if it does not fit."""
         if "memory.state" in arrays:
-            saved.load_arrays(self.arrays(learn=True), arrays)
+            saved.load_arrays(self.arrays(), arrays)
             self._is_default = False
         elif "memory.weights" in arrays:
             self.begin_with(arrays["memory.weights"])
+
+
+def _merged(arrays: MemoryArrays) -> MemoryArrays:
+    """Copies of all that may be shared, with the pages of the overlay in their places."""
+    table, history, weights = arrays.table.copy(), arrays.history.copy(), arrays.weights.copy()
+    if arrays.overlay.size > 0:
+        merge(arrays.overlay, table, history)
+    return arrays._replace(table=table, history=history, weights=weights, overlay=NO_OVERLAY)
 
 
 def _first_weights(n_symbols: int, trained: bool) -> F32:

@@ -16,7 +16,7 @@ Where `weights`, `state` and `scratch` hold what is used here: see `layout`. V a
 import numpy as np
 
 from ..kernels.arrays import F32, FILLED, U8, Stream
-from ..kernels.functions import ln, log2
+from ..kernels.functions import log2
 from ..kernels.jit import entry, kernel
 from ..kernels.lanes import lane_sum, load, splat, store
 from ..kernels.network import COLUMNS, PREDICTION, SLOT, VOCABULARY, softmax
@@ -25,7 +25,16 @@ from .arrays import MemoryArrays
 from .brackets import innermost
 from .contexts import advance, recent_token, set_contexts
 from .counts import fetch
-from .experts import bit_length, count_bucket, set_distributions, update_backoff, update_counts
+from .experts import (
+    bit_length,
+    count_bucket,
+    has_space,
+    network_entropy,
+    set_distributions,
+    store_logarithms,
+    update_backoff,
+    update_counts,
+)
 from .layout import (
     ACTIVE_ROWS,
     AGE_ROWS,
@@ -69,7 +78,6 @@ from .layout import (
     N_SEEN,
     N_SURPRISALS,
     NETWORK,
-    ROW_SIZE,
     STEP,
     SURPRISAL_ROWS,
     SURPRISALS,
@@ -81,6 +89,7 @@ from .layout import (
     latest_run,
     latest_token,
     logarithms_at,
+    n_uses_at,
 )
 from .matches import follow_matches, is_robust, match_distance, set_heads, strength
 
@@ -88,30 +97,10 @@ f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
 FLOOR = f32(1e-7)
 """The least probability of a symbol."""
-TINY = f32(1e-8)
-"""Added to a probability before its logarithm is taken."""
 DAMPING, NEWTON_EVERY = f32(2.0), 64
 CURVATURE_RATE, MIXING_RATE, MATCH_RATE, LATEST_RATE = f32(0.002), f32(0.0015), f32(0.05), f32(0.02)
 ROW_BASE, ROW_BOOST, ROW_HALF_LIFE = f32(0.3), f32(2.0), f32(300.0)
 """The rate of a row of adjustments that was used n times is MIXING_RATE · (0.3 + 2 / (1 + n/300))."""
-
-
-@kernel
-def store_logarithms(scratch, expert, source, p, C):
-    """Write ln(p + TINY) as the logarithms of an expert; p begins at source[p]."""
-    logs = logarithms_at(expert, C)
-    for j in range(0, C, 128):
-        store(scratch, logs + j, ln(load(source, p + j, 128) + TINY))
-
-
-@kernel
-def network_entropy(scratch, tape, p, C):
-    """-Σ p·ln p of the network's distribution, in nats."""
-    logs = logarithms_at(NETWORK, C)
-    total = splat(ZERO, 128)
-    for j in range(0, C, 128):
-        total = total + load(tape, p + j, 128) * load(scratch, logs + j, 128)
-    return ZERO - lane_sum(total)
 
 
 @kernel
@@ -316,11 +305,11 @@ def update_weights(memory, tape, p, token, C):
             scratch[STEP + k] = ZERO
     step = load(scratch, STEP, N_EXPERTS)
     for n in range(N_ACTIVE_ROWS):
-        row = active_row_at(state, n)
-        n_uses = weights[row + ROW_SIZE - 1]
+        row, uses = active_row_at(state, n), n_uses_at(state, n, memory.entries.size)
+        n_uses = weights[uses]
         rate = MIXING_RATE * (ROW_BASE + ROW_BOOST / (ONE + n_uses / ROW_HALF_LIFE))
         store(weights, row, load(weights, row, N_EXPERTS) + step * rate)
-        weights[row + ROW_SIZE - 1] = n_uses + ONE
+        weights[uses] = n_uses + ONE
 
 
 @kernel
@@ -362,7 +351,8 @@ def remember(
 
     The network has filled slots `first + 1` … `first + count` of the tape. Writes the surprisals to the stream's bits,
     and moves its position. A count of 0 only mixes for symbol `first`. Stops after a symbol if one of the marked tokens
-    may be among the k most probable next ones; returns the number of symbols done.
+    may be among the k most probable next ones, and before one for which an overlay has to grow; returns the number of
+    symbols done.
 
     report  float32 [count · N_EXPERTS · 2] or empty: see `write_report`
     marked  uint8 [V] or empty: 1 for each marked token
@@ -374,6 +364,9 @@ def remember(
         set_contexts(state)
         mix(memory, tape, layout, first * layout[SLOT])
     for s in range(first, first + count):
+        if learn and not has_space(memory):
+            count = s - first
+            break
         p = s * layout[SLOT] + layout[PREDICTION]
         token = tokens[s]
         bits[s] = ZERO - log2(tape[p + token])
@@ -390,7 +383,7 @@ def remember(
         set_contexts(state)
         set_heads(memory)
         for context in range(N_CONTEXTS):
-            fetch(memory.table, state[CONTEXT_HASH + context])
+            fetch(memory, state[CONTEXT_HASH + context])
         follow_matches(memory, token, learn)
         mix(memory, tape, layout, (s + 1) * layout[SLOT])
         if marked.size > 0 and may_be_among_best(tape, p + layout[SLOT], V, marked, k):

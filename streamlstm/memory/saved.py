@@ -71,13 +71,13 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
     n_symbols, n_pages = len(memory.entries), len(memory.table) // PAGE
     ring_size = RING_PER_PAGE * n_pages
     if not (
-        _is_within(numbers, 0, n_pages - 1)
+        is_within(numbers, 0, n_pages - 1)
         and _are_pages(pages, lengths, n_symbols)
-        and _is_within(_unpacked(history, _tokens_per_word(memory)), 0, n_symbols - 1)
-        and _is_within(heads[0], 0, len(all_heads) - 1)
-        and _is_within(heads[1], 0, ring_size)
+        and is_within(_unpacked(history, _tokens_per_word(memory)), 0, n_symbols - 1)
+        and is_within(heads[0], 0, len(all_heads) - 1)
+        and is_within(heads[1], 0, ring_size)
         and _is_state(state, n_symbols, ring_size)
-        and _are_weights(weights)
+        and _are_weights(weights, n_symbols)
     ):
         raise ValueError(OUT_OF_RANGE)
     memory.table.reshape(-1, PAGE)[numbers] = pages
@@ -86,20 +86,43 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
     memory.weights[:], memory.state[:] = weights, state
 
 
+def are_own(memory: MemoryArrays, state: I64, numbers: I32, pages: I32, pairs: I32) -> bool:
+    """Whether these can be the state of a stream over this memory, and the pages and places in its overlay."""
+    n_symbols, n_pages = len(memory.entries), len(memory.table) // PAGE
+    n_words, ring_size = n_ring_words(n_symbols, n_pages), RING_PER_PAGE * n_pages
+    is_ring = (numbers >= n_pages) & (numbers < n_pages + n_words // PAGE)
+    counts, ring, heads = pages[numbers < n_pages], pages[is_ring], pages[numbers >= n_pages + n_words // PAGE]
+    return (
+        are_distinct(numbers, n_pages + len(memory.history) // PAGE)
+        and _are_pages(counts, (counts[:, HEADER] & 15).astype(np.uint8), n_symbols)
+        and is_within(_unpacked(ring.reshape(-1), _tokens_per_word(memory)), 0, n_symbols - 1)
+        and is_within(heads, 0, ring_size)
+        and is_within(pairs[:, 0], n_words, len(memory.history) - 2)
+        and not (pairs[:, 0] & 1).any()
+        and is_within(pairs[:, 1:], 0, ring_size)
+        and _is_state(state, n_symbols, ring_size)
+    )
+
+
+def are_distinct(numbers: npt.NDArray[Any], n: int) -> bool:
+    """Whether these are different numbers below n."""
+    return is_within(numbers, 0, n - 1) and len(np.unique(numbers)) == len(numbers)
+
+
 def load_first_weights(memory: MemoryArrays, weights: F32) -> None:
     """Write the weights that a new memory begins with. Raises ValueError, with nothing changed, if they do not fit."""
     if weights.dtype != memory.weights.dtype:
         raise ValueError(OTHER_TYPES)
     if weights.shape != memory.weights.shape:
         raise ValueError(OTHER_SHAPE)
-    if not _are_weights(weights):
+    if not _are_weights(weights, len(memory.entries)):
         raise ValueError(OUT_OF_RANGE)
     memory.weights[:] = weights
 
 
-def _are_weights(weights: F32) -> bool:
+def _are_weights(weights: F32, n_symbols: int) -> bool:
     """Whether these can be weights: a row of adjustments was used at least 0 times."""
-    return bool(weights[layout.ADJUSTMENTS :].reshape(-1, layout.ROW_SIZE)[:, -1].min() >= 0)
+    return bool(weights[layout.uses_at(n_symbols) :].min() >= 0)
 
 
 def _tokens_per_word(memory: MemoryArrays) -> int:
@@ -130,11 +153,11 @@ def _are_pages(pages: I32, lengths: npt.NDArray[np.uint8], n_symbols: int) -> bo
     entries = entries[np.arange(MAX_ENTRIES) < lengths[:, None]]
     tokens, counts = entries & 0xFFFF, entries >> 16
     return (
-        _is_within(lengths, 0, MAX_ENTRIES)
+        is_within(lengths, 0, MAX_ENTRIES)
         and np.array_equal(headers & 15, lengths)
-        and _is_within(headers >> 8, 0, n_symbols - 1)  # the latest token
-        and _is_within(tokens, 0, n_symbols - 1)
-        and _is_within(counts, 1, ORDER_LIMIT - 1)
+        and is_within(headers >> 8, 0, n_symbols - 1)  # the latest token
+        and is_within(tokens, 0, n_symbols - 1)
+        and is_within(counts, 1, ORDER_LIMIT - 1)
     )
 
 
@@ -142,19 +165,20 @@ def _is_state(state: I64, n_symbols: int, ring_size: int) -> bool:
     """Whether this can be a state. What is not checked here is computed anew before it is used, or is a hash."""
     matches, lengths, misses, recoveries, tokens = state[layout.MATCH : layout.MATCH_BUCKET].reshape(5, -1)
     return bool(
-        _is_within(state[[layout.N_SEEN, layout.N_LEARNED, layout.FIELD, layout.DEPTH]], 0, 2**62)
-        and _is_within(matches, -1, ring_size - 1)
-        and _is_within(lengths, 0, 2**62)
-        and _is_within(recoveries, 0, 2**62)
-        and _is_within(misses, 0, 2**16 - 1)
-        and _is_within(tokens, -1, n_symbols - 1)
-        and _is_within(state[layout.OPEN : layout.RECENT : 2], 0, layout.N_BRACKETS - 1)
-        and _is_within(state[layout.RECENT :], -1, n_symbols - 1)
+        is_within(state[[layout.N_SEEN, layout.N_LEARNED, layout.FIELD, layout.DEPTH]], 0, 2**62)
+        and is_within(matches, -1, ring_size - 1)
+        and is_within(lengths, 0, 2**62)
+        and is_within(recoveries, 0, 2**62)
+        and is_within(misses, 0, 2**16 - 1)
+        and is_within(tokens, -1, n_symbols - 1)
+        and is_within(state[layout.OPEN : layout.RECENT : 2], 0, layout.N_BRACKETS - 1)
+        and is_within(state[layout.RECENT :], -1, n_symbols - 1)
         and 0 <= state[layout.CLASS_HISTORY] < layout.N_CLASS_HISTORIES
         and 0 <= state[layout.SURPRISALS] < layout.N_SURPRISALS
         and 0 <= state[layout.PREVIOUS_LINE_START] <= state[layout.LINE_START] <= state[layout.N_SEEN]
     )
 
 
-def _is_within(numbers: npt.NDArray[Any], least: int, most: int) -> bool:
+def is_within(numbers: npt.NDArray[Any], least: int, most: int) -> bool:
+    """Whether all numbers are between these two, which are included."""
     return bool(least <= numbers.min(initial=most) and numbers.max(initial=least) <= most)

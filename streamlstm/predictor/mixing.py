@@ -56,7 +56,7 @@ class _Learner:
     def mean(self) -> F32:
         """The weights that the mixture should begin with; there must have been symbols."""
         mean = (self._sum / self._n_summed).astype(np.float32)
-        n_uses = mean[layout.ADJUSTMENTS + layout.ROW_SIZE - 1 :: layout.ROW_SIZE]
+        n_uses = mean[layout.uses_at(len(self._vocabulary)) :]
         np.minimum(n_uses, MAX_USES, out=n_uses)
         return mean
 

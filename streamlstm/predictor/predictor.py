@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -19,16 +18,18 @@ from ..model import Config, InitConfig, Layout, fresh_theta
 from ..optim import Optimizer, RMSprop
 from ..vocabulary import Symbol, Symbols, Vocabulary
 from . import mixing, saved
+from .bundled import bundled_model
 from .captured import Captured
+from .description import described
+from .lane import Lane
 from .sources import KnownTokens, TokenSource
-from .stream import TokenStream
+from .stream import Learn, TokenStream
 from .trace import Step, Trace, TraceRecorder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
-
+_MODES = {"all": "learning", "memory": "memory learning", "nothing": "frozen"}
 _EXACT = frozenset((str, bytes, int))  # types whose symbols are looked up as they are; not bool: True equals 1
 
 
@@ -105,15 +106,10 @@ class StreamPredictor:
         >>> StreamPredictor.pretrained().config.hidden
         128
         """
-        bundled = {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
-        if name not in bundled:
-            names = ", ".join(bundled)
-            raise ValueError(f"there is neither a file nor a bundled model named {name!r}; bundled models: {names}")
-        predictor = cls.load(bundled[name])
-        if memory:
-            return predictor
-        config = replace(predictor.config, memory=False)
-        return cls.from_weights(predictor.weights(), predictor.vocabulary, config, predictor.optimizer, predictor.about)
+        found = cls.load(bundled_model(name))
+        config = replace(found.config, memory=False)
+        options = found.vocabulary, config, found.optimizer, found.about
+        return found if memory else cls.from_weights(found.weights(), *options)
 
     def _build(self, vocabulary: Vocabulary, layout: Layout, theta: F32, optimizer: Optimizer, trained: bool) -> None:
         self._vocabulary = vocabulary
@@ -127,7 +123,7 @@ class StreamPredictor:
     def __repr__(self) -> str:
         config = self.config
         options = f"{len(self._vocabulary)} symbols, {config.layers}×{config.hidden}"
-        options += f"{', memory' if config.memory else ''}, {'learning' if self.learning else 'frozen'}"
+        options += f"{', memory' if config.memory else ''}, {_MODES[self.learn]}"
         return f"<{type(self).__name__}: {options}, {self.n_symbols:,} symbols seen>"
 
     # What it is
@@ -153,31 +149,33 @@ class StreamPredictor:
         return self._stream.tape.n_symbols
 
     @property
+    def learn(self) -> Learn:
+        """What learns: "all", "memory" (counts and mixture only: faster, and forks share the weights) or "nothing".
+
+        Setting it drops the unfinished window, not the context. Raises ValueError for "memory" if there is none.
+        """
+        return self._stream.learn
+
+    @learn.setter
+    def learn(self, learn: Learn) -> None:
+        if learn not in get_args(Learn):
+            raise ValueError(f"learn must be 'all', 'memory' or 'nothing', not {learn!r}")
+        if learn == "memory" and self._stream.memory is None:
+            raise ValueError("learn must be 'all' or 'nothing' for a predictor without a memory, not 'memory'")
+        self._stream.learn = learn
+
+    @property
     def learning(self) -> bool:
-        """Whether it learns from what it observes. Setting it drops the unfinished window, not the context."""
-        return self._stream.learning
+        """Whether anything learns. Setting it sets `learn` to "all" or to "nothing"."""
+        return self._stream.learn != "nothing"
 
     @learning.setter
     def learning(self, learning: bool) -> None:
-        self._stream.learning = bool(learning)
+        self._stream.learn = "all" if learning else "nothing"
 
     def describe(self) -> dict[str, str]:
         """Shape, vocabulary, optimizer and progress, as text for people."""
-        config, vocabulary, optimizer = self.config, self._vocabulary, self._stream.weights.optimizer
-        n_weights = sum(weight.size for weight in self.weights().values())
-        kind = "bytes" if vocabulary.characters is None else f"text, unknown {vocabulary.unknown!r}"
-        options = ", ".join(f"{name} {value:g}" for name, value in asdict(self.optimizer).items())
-        layers = "1 layer" if config.layers == 1 else f"{config.layers} layers"
-        own = {
-            "network": f"{layers} of {config.hidden}, {config.connections}, window {config.window}",
-            "weights": f"{n_weights:,}",
-            "memory": f"2**{config.memory_bits} pages of 64 bytes" if config.memory else "none",
-            "vocabulary": f"{len(vocabulary)} symbols ({kind})",
-            "optimizer": f"{self.optimizer.name}: {options}",
-            "learning": f"{'on' if self.learning else 'off'}, {optimizer.n_steps:,} updates so far",
-            "symbols": f"{self.n_symbols:,} seen",
-        }
-        return {**own, **{name: str(value) for name, value in self.about.items() if name not in own}}
+        return described(self._stream, self._vocabulary, self.about)
 
     def weights(self) -> dict[str, F32]:
         """Copies of the weights under PyTorch's names: `weight_ih_l0` [4H, V], `weight_hh_l0` [4H, H], …"""
@@ -203,8 +201,7 @@ class StreamPredictor:
     def top(self, k: int = 5) -> list[tuple[str | bytes, float]]:
         """The k most probable next symbols with their probabilities, the most probable first. Changes nothing.
 
-        A symbol is a character (str); a byte above 127, which is no character by itself, is `bytes` of length 1.
-        `Vocabulary.decode` and `top_characters` give whole characters.
+        A byte above 127, which is no character by itself, is `bytes`. `top_characters` gives whole characters.
         """
         _require_count(k)
         probabilities = self.predict()
@@ -226,9 +223,9 @@ class StreamPredictor:
 
     def observe_token(self, token: int) -> float:
         """Take the next symbol by its token; otherwise like `observe`."""
-        if not 0 <= token < len(self._vocabulary):
-            raise ValueError(f"a token is between 0 and {len(self._vocabulary) - 1}, not {token}")
-        return self._stream.observe_token(token)
+        if 0 <= token < len(self._vocabulary):
+            return self._stream.observe_token(token)
+        raise ValueError(f"a token is between 0 and {len(self._vocabulary) - 1}, not {token}")
 
     def observe_many(self, symbols: Symbols) -> F32:
         """Observe symbols one after the other; the same bits as `observe` on each, at the kernels' speed.
@@ -278,22 +275,21 @@ class StreamPredictor:
     # Copies
 
     def fork(self, *, learning: bool | None = None) -> Self:
-        """An independent copy, for exploring. It shares weights and counts until one of the two learns.
+        """An independent copy, for exploring. It shares what neither of the two changes.
 
-        learning  whether the copy learns; default: as this predictor does
+        learning  whether the copy learns, as the attribute; default: as this predictor does
         """
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.about = dict(self.about)
-        twin._stream = self._stream.fork(learning)
+        twin._stream = self._stream.fork(self.learn if learning is None else "all" if learning else "nothing")
         twin._observe_token = twin._stream.observe_token
         return twin
 
-    def __copy__(self) -> Self:
+    def __copy__(self, memo: dict[int, Any] | None = None) -> Self:
         return self.fork()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.fork()
+    __deepcopy__ = __copy__
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (type(self), dump_checkpoint(*self.to_checkpoint()))
@@ -316,6 +312,10 @@ class StreamPredictor:
     def reset(self) -> None:
         """Go to the state in which streams begin; keep the weights and what has been counted."""
         self._stream.reset()
+
+    def lane(self, max_pages: int) -> Lane:
+        """Reads many streams that begin where this predictor stands, as long as it does not change."""
+        return Lane(self._stream, max_pages)
 
     def learn_mixture(self, texts: Iterable[Symbols]) -> int:
         """Learn the weights with which the mixture begins, from texts that are each read as a new stream.
@@ -386,7 +386,7 @@ class StreamPredictor:
             stream.memory.load_arrays(arrays)
         state, tokens = saved.state_of(stream.layout, arrays), saved.tokens_of(parsed, arrays)
         bits = saved.bits_of(tokens, len(parsed.vocabulary), arrays)
-        stream.start_from(state, tokens, bits, parsed.n_symbols, parsed.learning)
+        stream.start_from(state, tokens, bits, parsed.n_symbols, parsed.learn)
         return predictor
 
 

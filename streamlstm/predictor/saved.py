@@ -14,7 +14,7 @@ from ..kernels.descent import FIRST_SUMS
 from ..model import Config, Layout, aligned_zeros
 from ..optim import PROGRESS, Optimizer, optimizer_from
 from ..vocabulary import Tokens, Vocabulary
-from .stream import TokenStream
+from .stream import Learn, TokenStream
 from .weights import Weights
 
 
@@ -40,7 +40,7 @@ def to_checkpoint(
         "config": asdict(layout.config),
         "vocabulary": vocabulary.describe(),
         "optimizer": optimizer.describe(),
-        "learning": tape.learning,
+        "learn": stream.learn,
         "n_symbols": tape.n_symbols,
         "about": about,
     }
@@ -60,7 +60,7 @@ class Parsed(NamedTuple):
     vocabulary: Vocabulary
     config: Config
     optimizer: Optimizer
-    learning: bool
+    learn: Learn
     n_symbols: int
     about: dict[str, Any]
 
@@ -69,14 +69,23 @@ def from_checkpoint(values: dict[str, Any]) -> Parsed:
     """Check the values of a checkpoint. Raises KeyError, TypeError or ValueError."""
     if "plan" in values:
         raise ValueError("it is an unfinished training run; continue it with train --resume")
-    learning, n_symbols = values["learning"], values["n_symbols"]
-    if not isinstance(learning, bool):
-        raise ValueError(f"learning must be true or false, not {learning!r}")
+    learn, n_symbols = _learn_of(values), values["n_symbols"]
     if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not 0 <= n_symbols < 2**62:
         raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
     described = {name: value for name, value in dict(values["optimizer"]).items() if name not in PROGRESS}
     vocabulary, config = Vocabulary.from_description(values["vocabulary"]), Config(**values["config"])
-    return Parsed(vocabulary, config, optimizer_from(described), learning, n_symbols, values["about"])
+    return Parsed(vocabulary, config, optimizer_from(described), learn, n_symbols, values["about"])
+
+
+def _learn_of(values: dict[str, Any]) -> Learn:
+    """What learns. Version 0.1 saved whether all or nothing does."""
+    learn = values["learn"] if "learn" in values else values["learning"]
+    modes: dict[Any, Learn] = {True: "all", False: "nothing", "all": "all", "memory": "memory", "nothing": "nothing"}
+    if not isinstance(learn, bool | str) or learn not in modes:
+        raise ValueError(f"learn must be 'all', 'memory' or 'nothing', not {learn!r}")
+    if learn == "memory" and not values["config"].get("memory", True):
+        raise ValueError("learn is 'memory', but there is none")
+    return modes[learn]
 
 
 def load_optimizer(weights: Weights, layout: Layout, arrays: Arrays, values: dict[str, Any]) -> None:
@@ -112,8 +121,8 @@ def tokens_of(parsed: Parsed, arrays: Arrays) -> Tokens:
         raise ValueError(f"a window of {len(tokens)} symbols, where the config has {parsed.config.window}")
     if len(tokens) > parsed.n_symbols:
         raise ValueError(f"a window of {len(tokens)} symbols, though only {parsed.n_symbols} were observed")
-    if len(tokens) and not parsed.learning:
-        raise ValueError("an unfinished window, though it does not learn")
+    if len(tokens) and parsed.learn != "all":
+        raise ValueError("an unfinished window, though its weights do not learn")
     return tokens
 
 

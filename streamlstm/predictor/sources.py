@@ -56,7 +56,7 @@ class KnownTokens:
         stream, marked, k = tape.stream, self._marked, self._k
         if memory is not None:
             report = self._report[self._done * REPORT : (self._done + count) * REPORT]
-            count = memory.remember(stream, first, count, tape.learning, report=report, marked=marked, k=k)
+            count = memory.remember(stream, first, count, report=report, marked=marked, k=k)
         elif k:
             count = self._count_to_marked(Step(0, count, stream, first).distributions[1:])
             stream.position[FILLED] = first + count

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..kernels import network, second_core
 from ..kernels.arrays import F32, FILLED
@@ -22,15 +22,20 @@ from ..kernels.descent import assist
 from ..kernels.jit import native
 from ..kernels.second_core import Assistant
 from ..memory.memory import Memory
+from ..memory.parked import StreamMemory
 from ..memory.undo import UndoLog
 from ..model import Layout
 from ..optim import Optimizer
 from ..vocabulary import Tokens
 from .captured import Captured
+from .parked import ParkedStream, Window
 from .sources import TokenSource
 from .tape import FROZEN_WINDOW, Tape, start_state
 from .trace import Step
 from .weights import Learner, Weights
+
+Learn = Literal["all", "memory", "nothing"]
+"""What learns: the network's weights and the memory, the memory only, or nothing."""
 
 
 class _Parts(NamedTuple):
@@ -75,14 +80,21 @@ class TokenStream:
         return self._parts.memory
 
     @property
-    def learning(self) -> bool:
-        """Whether it learns from what it observes. Setting it drops the unfinished window, not the context."""
-        return self._parts.tape.learning
+    def learn(self) -> Learn:
+        """What learns from what is observed. Setting it drops the unfinished window, not the context."""
+        parts = self._parts
+        if parts.tape.learning:
+            return "all"
+        return "memory" if parts.memory is not None and parts.memory.learning else "nothing"
 
-    @learning.setter
-    def learning(self, learning: bool) -> None:
-        if learning != self.learning:
-            self._parts = self._parts._replace(tape=self._new_tape(learning))
+    @learn.setter
+    def learn(self, learn: Learn) -> None:
+        parts = self._parts
+        if learn != self.learn:
+            is_alike = parts.tape.learning == (learn == "all")
+            tape = parts.tape if is_alike else self._new_tape(learn == "all")
+            memory = parts.memory and parts.memory.with_learning(learn != "nothing")
+            self._parts = parts._replace(tape=tape, memory=memory)
 
     @property
     def distribution(self) -> F32:
@@ -100,7 +112,7 @@ class TokenStream:
             weights, tape, memory, helper = self._begin_window(token)
             bits = self._step(weights.theta, tape.stream, token)
         if memory is not None:
-            bits = memory.remember_next(tape.stream, tape.learning)
+            bits = memory.remember_next(tape.stream)
         if helper is not None:
             helper.add_work(started)
         return bits
@@ -131,36 +143,80 @@ class TokenStream:
                 done, at = done + count, at + count
                 started = 0.0 if helper is None else time.perf_counter()
 
-    def start_from(self, state: F32, tokens: Tokens, bits: F32, n_symbols: int, learning: bool) -> None:
+    def start_from(self, state: F32, tokens: Tokens, bits: F32, n_symbols: int, learn: Learn) -> None:
         """Go to where a window began with a state and has taken these tokens, after `n_symbols` tokens in all.
 
         bits  the surprisals of these tokens; those of a mixture cannot be computed again
         """
         parts = self._parts
-        window = self.layout.config.window if learning else 0
-        tape = Tape.beginning_with(state, n_symbols - len(tokens), self.layout, window, learning)
-        tape.stream.tokens[: len(tokens)] = tokens
-        self._forward(parts.weights.theta, tape.stream, 0, 0, 1)  # the distribution of the state
-        if len(tokens):
-            self._forward(parts.weights.theta, tape.stream, 0, len(tokens), 1)
-        tape.stream.bits[: len(tokens)] = bits
-        tape.stream.position[FILLED] = len(tokens)
-        self._parts = self._refreshed(parts._replace(tape=tape))
+        window = self.layout.config.window if learn == "all" else 0
+        tape = Tape.beginning_with(state, n_symbols - len(tokens), self.layout, window, learn == "all")
+        memory = parts.memory and parts.memory.with_learning(learn != "nothing")
+        self._parts = self._refilled(parts._replace(tape=tape, memory=memory), tokens, bits)
 
-    def fork(self, learning: bool | None = None) -> TokenStream:
-        """An independent copy, which learns if this one does or as `learning` says."""
+    def _refilled(self, parts: _Parts, tokens: Tokens, bits: F32) -> _Parts:
+        """The same parts, with the tokens of an unfinished window on the tape and the next distribution computed."""
+        theta, stream = parts.weights.theta, parts.tape.stream
+        stream.tokens[: len(tokens)] = tokens
+        self._forward(theta, stream, 0, 0, 1)  # the distribution of the state
+        if len(tokens):
+            self._forward(theta, stream, 0, len(tokens), 1)
+        stream.bits[: len(tokens)] = bits
+        stream.position[FILLED] = len(tokens)
+        return self._refreshed(parts)
+
+    # Many streams over one model
+
+    def lane(self, max_slots: int) -> TokenStream:
+        """A stream that takes the place of one parked stream after another, which all begin where this one is.
+
+        max_slots  the most pages in the overlay of each, see `StreamMemory`
+
+        This stream must not change as long as the lane is in use.
+        """
+        lane = self.fork(self.learn)
+        parts = lane._parts
+        memory = None if parts.memory is None else StreamMemory(parts.memory, max_slots)
+        tape = parts.tape if parts.tape.learning else lane._new_tape(False, FROZEN_WINDOW)
+        lane._parts = lane._refreshed(_Parts(parts.weights, tape, memory))
+        return lane
+
+    def park(self) -> ParkedStream:
+        """What the stream of this lane has of its own; see `Lane`."""
+        weights, tape, memory, _ = self._parts
+        assert memory is None or isinstance(memory, StreamMemory)
+        state, tokens = (tape.first_state, tape.tokens) if tape.learning else (tape.state, tape.tokens[:0])
+        window = Window(state.copy(), tokens.copy(), tape.stream.bits[: len(tokens)].copy())
+        return ParkedStream(weights, window, tape.n_symbols, None if memory is None else memory.park())
+
+    def resume(self, parked: ParkedStream) -> None:
+        """Go on with another stream of this lane, whose arrays it takes over."""
+        old, tape, memory, _ = self._parts
+        parked.weights.share_with(self)
+        parked.weights.release(parked)
+        if memory is not None and parked.memory is not None:
+            assert isinstance(memory, StreamMemory)
+            memory.resume(parked.memory)
+        state, tokens, bits = parked.window
+        tape.begin(state, parked.n_symbols - len(tokens))
+        self._parts = self._refilled(self._parts._replace(weights=parked.weights), tokens, bits)
+        if old is not parked.weights:
+            old.release(self)
+
+    def fork(self, learn: Learn) -> TokenStream:
+        """An independent copy, in which this learns."""
         parts, twin = self._parts, object.__new__(TokenStream)
         twin.layout, twin._forward, twin._step = self.layout, self._forward, self._step
         parts.weights.share_with(twin)
-        memory = parts.memory.fork() if parts.memory is not None else None
-        is_alike = learning is None or learning == self.learning
-        tape = parts.tape.copy() if is_alike else self._new_tape(bool(learning), assisted=False)
+        memory = parts.memory and parts.memory.fork().with_learning(learn != "nothing")
+        is_alike = parts.tape.learning == (learn == "all")
+        tape = parts.tape.copy() if is_alike else self._new_tape(learn == "all", assisted=False)
         twin._parts = _Parts(parts.weights, tape, memory)
         return twin
 
     def reset(self) -> None:
         """Go to the state in which streams begin; keep the weights and what has been counted."""
-        parts, tape = self._parts, self._new_tape(self.learning)
+        parts, tape = self._parts, self._new_tape(self._parts.tape.learning)
         tape.first_state[:] = start_state(self.layout, parts.weights.theta)
         memory = parts.memory.restarted() if parts.memory is not None else None
         self._parts = parts = self._refreshed(parts._replace(tape=tape, memory=memory))

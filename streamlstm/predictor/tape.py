@@ -54,9 +54,14 @@ class Tape:
     def beginning_with(cls, state: F32, n_symbols: int, layout: Layout, window: int, learning: bool) -> Tape:
         """A tape whose window begins with a state, after `n_symbols` symbols."""
         tape = cls(layout, window, learning)
-        tape.stream.tape[: layout.state] = state
-        tape.stream.position[BASE] = n_symbols
+        tape.begin(state, n_symbols)
         return tape
+
+    def begin(self, state: F32, n_symbols: int) -> None:
+        """Begin a window with a state, after `n_symbols` symbols of another stream."""
+        self.stream.tape[: self.layout.state] = state
+        self.stream.position[:] = 0
+        self.stream.position[BASE] = n_symbols
 
     @property
     def filled(self) -> int:

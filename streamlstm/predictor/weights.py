@@ -50,6 +50,11 @@ class Weights:
         return cls(theta, first, OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * len(theta))), holder)
 
     @property
+    def nbytes(self) -> int:
+        """The number of bytes of theta and the optimizer's state."""
+        return self.theta.nbytes + self.optimizer.slots.nbytes
+
+    @property
     def is_shared(self) -> bool:
         """Whether more than one predictor holds them: then they must not change."""
         return len(self._holders) > 1

@@ -89,25 +89,27 @@ class ReferenceMemory:
     def __init__(self, weights: Array, char_classes: Array, n_pages: int, C: int) -> None:
         self.V, self.C, self.counts, self.text = len(char_classes), C, Counts(n_pages), Text(char_classes, n_pages)
         edges = (at.EXPERT_WEIGHTS, at.MATCH_WEIGHTS, at.LATEST_WEIGHTS, at.CURVATURE, at.INVERSE_CURVATURE)
-        parts = np.split(weights.copy(), [*edges, at.ADJUSTMENTS])
-        self.backoff_logits = parts[0].reshape(at.N_ORDERS, at.COUNT_BUCKETS)
+        parts = np.split(weights.copy(), [*edges, at.ADJUSTMENTS, at.uses_at(self.V)])
+        self.backoff_logits = parts[0][: at.N_ORDERS * at.COUNT_BUCKETS].reshape(at.N_ORDERS, at.COUNT_BUCKETS)
         self.expert_weights = parts[1].reshape(at.N_EXPERTS, at.EXPERT_BUCKETS)
         self.match_weights = parts[2].reshape(at.N_MATCHES, at.MATCH_DISTANCES, at.MATCH_BUCKETS)
         self.latest_weights = parts[3].reshape(at.N_CONTEXTS - 1, at.LATEST_BUCKETS)
         self.curvature, self.inverse = (part.reshape(at.N_EXPERTS, at.N_EXPERTS) for part in parts[4:6])
-        self.adjustments = parts[6].reshape(-1, at.ROW_SIZE)
+        self.adjustments, self.n_uses = parts[6].reshape(-1, at.N_EXPERTS), parts[7]
         self.surprisals = 0  # how surprising the last four symbols were, in four steps each
 
     def weights(self) -> Array:
         """What has been learned, as the memory's array."""
-        parts = [self.backoff_logits, self.expert_weights, self.match_weights, self.latest_weights]
-        return np.concatenate([p.ravel() for p in [*parts, self.curvature, self.inverse, self.adjustments]])
+        padding = np.zeros(at.EXPERT_WEIGHTS - self.backoff_logits.size, dtype=np.float32)
+        parts = [self.backoff_logits, padding, self.expert_weights, self.match_weights, self.latest_weights]
+        parts += [self.curvature, self.inverse, self.adjustments, self.n_uses]
+        return np.concatenate([part.ravel() for part in parts])
 
     def predict(self, network: Array) -> Array:
         """The mixture's distribution [C], from the network's [C]: the same as long as nothing was learned."""
         self.look_up()
         self.set_distributions()
-        self.logs = [ln(P + m.TINY) for P in [*self.P[1:], network]]
+        self.logs = [ln(P + e.TINY) for P in [*self.P[1:], network]]
         self.set_buckets(network)
         if not self.text.seen:
             self.p = network.copy()
@@ -236,10 +238,10 @@ class ReferenceMemory:
         for k in active:
             self.expert_weights[k, self.buckets[k]] += step[k] * m.MIXING_RATE
         for row in self.rows:
-            n_uses = self.adjustments[row, -1]
+            n_uses = self.n_uses[row]
             rate = m.MIXING_RATE * (m.ROW_BASE + m.ROW_BOOST / (ONE + n_uses / m.ROW_HALF_LIFE))
             self.adjustments[row, active] += (step * rate)[active]
-            self.adjustments[row, -1] += ONE
+            self.n_uses[row] += ONE
 
     def update_backoff(self, token: int) -> None:
         """A gradient step of the back-off logits, up the log-likelihood of the token under order 6."""

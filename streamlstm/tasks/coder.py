@@ -26,6 +26,7 @@ from ..kernels.arrays import F32, I32, I64, U8, Stream
 from ..kernels.jit import entry, kernel
 from ..kernels.network import PREDICTION, SLOT, VOCABULARY, forward
 from ..memory.arrays import MemoryArrays
+from ..memory.experts import has_space
 from ..memory.mixture import remember
 
 LOW, WIDTH, POSITION, N_BYTES, N_SYMBOLS, MARKS = range(6)
@@ -278,11 +279,14 @@ def decode(theta: F32, memory: MemoryArrays, stream: Stream, decoder: Decoder, f
     """Decode up to `count` tokens, the first with the distribution in slot `first`, and feed each to the predictor.
 
     The tokens are written to the stream's; if tokens[first] is not negative, it has been decoded before. The arrays of
-    the memory may be empty. Returns the number of tokens, which is less than `count` if the code ended before them.
+    the memory may be empty. Returns the number of tokens, which is less than `count` if the code ended before them or
+    the memory's overlay must grow.
     With a count of 0 it decodes one token, writes and feeds nothing, and returns the token, or -1 if the code ended.
     """
     layout = stream.layout
     for s in range(first, first + max(count, 1)):
+        if count > 0 and learn and memory.table.size > 0 and not has_space(memory):
+            return s - first
         if s > first or count == 0 or stream.tokens[s] < 0:
             at = s * layout[SLOT] + layout[PREDICTION]
             token = decode_symbol(stream.tape[at : at + layout[VOCABULARY]], decoder)

@@ -37,7 +37,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..kernels.jit import native
-from ..memory.arrays import MemoryArrays
 from ..memory.memory import NO_MEMORY, Memory
 from ..model import MAX_WINDOW
 from ..predictor import Step, StreamPredictor
@@ -146,13 +145,13 @@ def identity(predictor: StreamPredictor) -> bytes:
     optimizer and whether it learns; and of the version of the arithmetic.
     """
     arrays, described = predictor.to_checkpoint(whole=True)
-    rule = predictor.optimizer.name if predictor.learning else ""
+    rule = predictor.optimizer.name if predictor.learn == "all" else ""
     values = {
         "arithmetic": ARITHMETIC + ARITHMETIC_OF_RULE.get(rule, 0),
         "config": described["config"],
         "vocabulary": described["vocabulary"],
         "optimizer": described["optimizer"],
-        "learning": described["learning"],
+        "learning": {"all": True, "nothing": False}.get(predictor.learn, predictor.learn),
         "tokens": arrays.pop("tokens").tolist(),
     }
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
@@ -360,7 +359,7 @@ class Decoding:
 
     def peek(self, weights: Weights, tape: Tape) -> int:
         """See `TokenSource`."""
-        self._peeked = self._decode(weights, NO_MEMORY, tape, tape.window, 0)
+        self._peeked = self._decode(weights, None, tape, tape.window, 0)
         return max(self._peeked, 0)
 
     def prepare(self, weights: Weights, tape: Tape, first: int, count: int) -> None:
@@ -368,11 +367,15 @@ class Decoding:
 
     def feed(self, weights: Weights, memory: Memory | None, tape: Tape, first: int, count: int) -> int:
         """See `TokenSource`."""
-        arrays = NO_MEMORY if memory is None else memory.arrays(tape.learning)
         tape.stream.tokens[first], self._peeked = self._peeked, -1
-        return self._decode(weights, arrays, tape, first, count)
+        n = self._decode(weights, memory, tape, first, count)
+        while n < count and memory is not None and memory.make_space():
+            if n:
+                tape.stream.tokens[first + n] = -1
+            n += self._decode(weights, memory, tape, first + n, count - n)
+        return n
 
-    def _decode(self, weights: Weights, arrays: MemoryArrays, tape: Tape, first: int, count: int) -> int:
-        decode = native(coder.decode)
-        n: int = decode(weights.theta, arrays, tape.stream, self._decoder, first, count, tape.learning)
+    def _decode(self, weights: Weights, memory: Memory | None, tape: Tape, first: int, count: int) -> int:
+        arrays, learn = (NO_MEMORY, False) if memory is None else (memory.arrays(), memory.learning)
+        n: int = native(coder.decode)(weights.theta, arrays, tape.stream, self._decoder, first, count, learn)
         return n

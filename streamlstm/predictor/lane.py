@@ -1,0 +1,90 @@
+"""A lane: it reads for one stream after another, of many streams over one model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..checkpoint import Arrays
+from ..kernels.arrays import F32
+from ..memory.parked import ParkedMemory, StreamMemory
+from ..vocabulary import Tokens
+from . import saved
+from .parked import ParkedStream, Window
+from .sources import KnownTokens
+from .stream import TokenStream
+from .weights import Weights
+
+
+class Lane:
+    """Reads for one stream after another; each begins where `model` stands and learns what `model` learns.
+
+    model      must not change as long as there are lanes of it
+    max_pages  the most pages of 64 bytes in which a stream keeps counts, see `memory.parked`
+
+    A lane is used by one thread at a time. Lanes of one model may be used in different threads.
+    """
+
+    def __init__(self, model: TokenStream, max_pages: int) -> None:
+        self._model_weights = model.weights
+        self._stream = model.lane(max_pages)
+        self._window = model.layout.config.window if model.learn == "all" else 0
+
+    @property
+    def distribution(self) -> F32:
+        """The distribution of the next token of the present stream, float32 [V]; a view."""
+        return self._stream.distribution
+
+    def read(self, tokens: Tokens) -> F32:
+        """Observe tokens, which are not checked; returns their surprisals in bits."""
+        bits = np.empty(len(tokens), dtype=np.float32)
+        for step in self._stream.steps(KnownTokens(tokens), len(tokens)):
+            bits[step.start : step.start + step.count] = step.bits
+        return bits
+
+    def park(self) -> ParkedStream:
+        """The present stream. Its arrays are no copies: `resume` must come before anything else."""
+        return self._stream.park()
+
+    def resume(self, parked: ParkedStream) -> None:
+        """Go on with a stream, which is in use from now on."""
+        self._stream.resume(parked)
+
+    def nbytes(self, parked: ParkedStream) -> int:
+        """How many bytes a stream takes beside the model."""
+        return parked.nbytes(self._model_weights)
+
+    def to_arrays(self, parked: ParkedStream) -> tuple[Arrays, dict[str, Any]]:
+        """The arrays by name and the JSON-able values of a snapshot."""
+        return parked.to_arrays(self._stream.layout, self._model_weights)
+
+    def from_arrays(self, arrays: Arrays, values: dict[str, Any]) -> ParkedStream:
+        """The stream of a snapshot. Raises KeyError, TypeError or ValueError if it does not fit."""
+        layout, tokens, n_symbols = self._stream.layout, arrays["tokens"], values["n_symbols"]
+        if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not len(tokens) <= n_symbols < 2**62:
+            raise ValueError(f"n_symbols must be a whole number from {len(tokens)} on, not {n_symbols!r}")
+        if tokens.dtype != np.int32 or tokens.ndim != 1 or len(tokens) > self._window:
+            raise ValueError(f"an unfinished window must have up to {self._window} tokens")
+        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < layout.n_symbols:
+            raise ValueError(f"a token must be below {layout.n_symbols}")
+        bits = saved.bits_of(tokens, layout.n_symbols, arrays)
+        memory: ParkedMemory | None = None
+        if isinstance(self._stream.memory, StreamMemory):
+            memory = self._stream.memory.from_arrays(arrays)
+        weights = self._weights_of(arrays, values)
+        return ParkedStream(weights, Window(saved.state_of(layout, arrays), tokens, bits), n_symbols, memory)
+
+    def _weights_of(self, arrays: Arrays, values: dict[str, Any]) -> Weights:
+        """The weights of a snapshot: those of the model, or its own."""
+        if "theta" not in arrays:
+            return self._model_weights
+        weights = self._model_weights.copy(self)
+        weights.release(self)
+        for name, mine in (("theta", weights.theta), ("slots", weights.optimizer.slots)):
+            if arrays[name].dtype != mine.dtype or arrays[name].shape != mine.shape:
+                raise ValueError(f"{name} does not fit the model")
+            mine[:] = arrays[name]
+        described = values["optimizer"]
+        weights.optimizer.load_state(described["n_steps"], described["powers"], described["surprisals"])
+        return weights
