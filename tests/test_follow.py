@@ -431,9 +431,8 @@ def test_a_damaged_position_is_refused_in_one_line(log, change):
     reader.take()
     described = reader.source.describe()
     described[str(log)].update(change)
-    reader.start(described)
     with pytest.raises(ValueError, match="the saved position"):
-        reader.take()
+        reader.start(described)
 
 
 def test_the_names_of_rotated_files_are_known(tmp_path):

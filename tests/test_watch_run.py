@@ -253,7 +253,8 @@ def test_follow_survives_rotation_by_itself(tmp_path):
         with open(log, "a") as file:
             file.write("three\n")
         record = json.loads(next_line(process))
-        assert (record["text"], record["rotation"], record["offset"], record["lag_lines"]) == ("three", 2, 6, 0)
+        assert (record["text"], record["rotation"], record["offset"]) == ("three", 2, 6)
+        assert record["lag_lines"] <= 1  # it is measured once a second
         errors = stop(process)
     assert "was replaced" in errors
     assert "was truncated" in errors
