@@ -827,6 +827,21 @@ def mixture_of(model):
     return read_checkpoint(model)[0].get("memory.weights")
 
 
+def test_train_half_rounds_the_weights_at_the_end_and_learns_the_mixture_with_them(tmp_path):
+    text, whole, half = tmp_path / "t", tmp_path / "whole", tmp_path / "half"
+    text.write_text("to be or not to be, that is the question\n" * 40)
+    shape = ["--hidden", 8, "--layers", 1, "--epochs", 1]
+    assert run("train", text, "-o", whole, *shape).returncode == 0
+    assert run("train", text, "-o", half, "--half", *shape).returncode == 0
+    exact, rounded = StreamPredictor.load(whole).weights(), StreamPredictor.load(half).weights()
+    for name, weight in exact.items():
+        assert np.array_equal(rounded[name], weight.astype(np.float16).astype(np.float32))
+    assert half.stat().st_size < whole.stat().st_size
+    assert run("train", text, "-o", tmp_path / "again", "--model", whole, "--epochs", 0, "--half").returncode == 0
+    again = StreamPredictor.load(tmp_path / "again")
+    assert again.observe_many(b"to be").tolist() == StreamPredictor.load(half).observe_many(b"to be").tolist()
+
+
 def test_train_learns_the_mixture_from_the_training_text_or_another_one_and_with_0_epochs_nothing_else(
     trained, tmp_path
 ):

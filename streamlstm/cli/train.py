@@ -53,6 +53,9 @@ def train(
     mixture_symbols: Annotated[
         int, typer.Option(metavar="N", help="How many symbols to learn those weights from; 0: default weights.")
     ] = 4_000_000,
+    half: Annotated[
+        bool, typer.Option("--half", help="Round the weights to float16 at the end: half the size of the file.")
+    ] = False,
     model: Annotated[
         Optional[str],
         typer.Option(metavar="NAME|FILE", help="Start from the weights of this model instead of random ones."),
@@ -132,9 +135,12 @@ def train(
     texts = read_documents(mixture, vocabulary)[0] if mixture else documents
     with Interruptible() as control:
         _run_training(trainer, output, state, held_out, curve, checkpoint_every, control)
+        predictor = trainer.predictor(half)
         if config.memory and mixture_symbols and not control.interrupted:
             total = min(mixture_symbols, 2 * sum(map(len, texts)))
-            _learn_mixture(trainer.predictor(), sample(texts, vocabulary, total, seed), total, output, control)
+            _learn_mixture(predictor, sample(texts, vocabulary, total, seed), total, control)
+        if not control.interrupted:
+            predictor.save(output, half)
     if control.interrupted:
         typer.echo(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; continue with --resume", err=True)
         control.raise_if_interrupted()
@@ -227,9 +233,9 @@ def _run_training(
 
 
 def _learn_mixture(
-    predictor: "StreamPredictor", texts: "Iterator[Tokens]", total: int, output: Path, control: "Interruptible"
+    predictor: "StreamPredictor", texts: "Iterator[Tokens]", total: int, control: "Interruptible"
 ) -> None:
-    """Learn the weights with which the mixture begins, and write the model, unless there is a signal."""
+    """Learn the weights with which the mixture begins, unless there is a signal."""
     from ..render.progress import Bar
 
     def until_interrupted() -> "Iterator[Tokens]":
@@ -243,6 +249,4 @@ def _learn_mixture(
                 bar.show(done, "first weights of the mixture")
 
     n_symbols = predictor.learn_mixture(until_interrupted())
-    if not control.interrupted:
-        predictor.about["mixture"] = f"its first weights were learned on {n_symbols:,} symbols"
-        predictor.save(output)
+    predictor.about["mixture"] = f"its first weights were learned on {n_symbols:,} symbols"

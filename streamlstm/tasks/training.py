@@ -241,17 +241,24 @@ class Trainer:
         done = (self.step - self.plan.warmup) / max(1, self.n_steps - self.plan.warmup)
         return self.plan.lr * _half_cosine(done)
 
-    def predictor(self) -> StreamPredictor:
-        """A predictor with the present weights, which continues to learn with `streaming_optimizer`."""
+    def predictor(self, half: bool = False) -> StreamPredictor:
+        """A predictor with the present weights, which continues to learn with `streaming_optimizer`.
+
+        half  round the weights to float16
+        """
         progress = f"on {self.step * self.symbols_per_step:,} symbols in {self.step:,} updates of Adam"
-        return self._predictor(self.config, self._about | ({"trained": progress} if self.step else {}))
+        about = self._about | ({"trained": progress} if self.step else {})
+        weights = self.layout.named(self.theta)
+        if half:
+            weights = {name: weight.astype(np.float16).astype(np.float32) for name, weight in weights.items()}
+        return self._predictor(self.config, about, weights)
 
     def network(self) -> StreamPredictor:
         """The same predictor without a memory, which shows what the training alone has reached."""
-        return self._predictor(self.layout.config, {})
+        return self._predictor(self.layout.config, {}, self.layout.named(self.theta))
 
-    def _predictor(self, config: Config, about: dict[str, str]) -> StreamPredictor:
-        weights, optimizer = self.layout.named(self.theta), streaming_optimizer(config.hidden)
+    def _predictor(self, config: Config, about: dict[str, str], weights: dict[str, F32]) -> StreamPredictor:
+        optimizer = streaming_optimizer(config.hidden)
         return StreamPredictor.from_weights(weights, self.vocabulary, config, optimizer, about)
 
     def save(self, path: str | os.PathLike[str]) -> None:
