@@ -23,6 +23,7 @@ _MODULES = {
     "TrainingPlan": "tasks.training",
     "Vocabulary": "vocabulary",
     "WatchedLine": "tasks.watch",
+    "StreamPool": "tasks.pool",
     "Watcher": "tasks.watch",
     "compare": "tasks.score",
     "complete": "tasks.complete",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from .tasks.message import MessageCoder as MessageCoder
     from .tasks.message import compress_message as compress_message
     from .tasks.message import decompress_message as decompress_message
+    from .tasks.pool import StreamPool as StreamPool
     from .tasks.score import Score as Score
     from .tasks.score import compare as compare
     from .tasks.score import expert_report as expert_report
@@ -101,6 +103,7 @@ __all__ = [
     "Scores",
     "SessionWatcher",
     "Snapshot",
+    "StreamPool",
     "StreamPredictor",
     "Trace",
     "Trainer",

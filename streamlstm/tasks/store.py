@@ -1,0 +1,185 @@
+"""A store of streams on disk: a table of keys and bytes in one SQLite file.
+
+All changes since the last `commit` belong together: a crash leaves the store as it was then. One process at a time uses
+a store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+Key = str | bytes
+
+VERSION = 1
+"""The version of the tables."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS streams (
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, seconds REAL NOT NULL, n_symbols INTEGER NOT NULL,
+    content BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_time ON streams (seconds);
+"""
+
+
+_PUT = """
+INSERT INTO streams (key, seconds, n_symbols, content) VALUES (?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET seconds = excluded.seconds, n_symbols = excluded.n_symbols, content = excluded.content
+"""
+
+
+class Stored(NamedTuple):
+    """A stream in a store.
+
+    seconds    when it was used last
+    n_symbols  how many symbols it has seen
+    content    the stream itself
+    """
+
+    seconds: float
+    n_symbols: int
+    content: bytes
+
+
+class StreamStore:
+    """Streams by key, in an SQLite file.
+
+    path   of the file, which is created if it does not exist; None for a temporary file that ends with this object
+    model  identifies the model whose streams these are
+
+    Raises OSError if the file cannot be opened or written, or if another process uses it; ValueError if it is not a
+    store, or one of another version or another model.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, model: bytes) -> None:
+        self._path = None if path is None else os.fspath(path)
+        with self._clear_errors():
+            self._base = sqlite3.connect(self._path or "", timeout=0, isolation_level=None, check_same_thread=False)
+            try:
+                self._open(model)
+            except BaseException:
+                self._base.close()
+                raise
+
+    def _open(self, model: bytes) -> None:
+        execute = self._base.execute
+        if self._path is None:
+            execute("PRAGMA journal_mode = MEMORY")
+        else:
+            execute("PRAGMA locking_mode = EXCLUSIVE")
+            execute("PRAGMA journal_mode = WAL")
+            execute("PRAGMA synchronous = FULL")
+        execute("BEGIN IMMEDIATE")
+        is_new = not execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not is_new and not execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
+            raise ValueError(f"{self._path} is an SQLite file, but not a store of streams")
+        for statement in _TABLES.split(";"):
+            execute(statement)
+        if is_new:
+            execute("INSERT INTO about VALUES ('version', ?), ('model', ?)", (VERSION, model))
+        execute("COMMIT")
+        about = dict(execute("SELECT name, value FROM about").fetchall())
+        if about.get("version") != VERSION:
+            raise ValueError(f"{self._path} is a store of version {about.get('version')}; this one reads {VERSION}")
+        if about.get("model") != model:
+            raise ValueError(f"{self._path} has streams of another model; open it with the model that it began with")
+
+    def get(self, key: Key) -> Stored | None:
+        """A stream; None if there is none."""
+        with self._clear_errors():
+            query = "SELECT seconds, n_symbols, content FROM streams WHERE key = ?"
+            row = self._base.execute(query, (_encoded(key),)).fetchone()
+        return None if row is None else Stored(*row)
+
+    def n_symbols(self, key: Key) -> int | None:
+        """How many symbols a stream has seen; None if there is none."""
+        with self._clear_errors():
+            row = self._base.execute("SELECT n_symbols FROM streams WHERE key = ?", (_encoded(key),)).fetchone()
+        return None if row is None else int(row[0])
+
+    def put(self, key: Key, stream: Stored) -> None:
+        """Write a stream."""
+        with self._clear_errors():
+            self._begin()
+            self._base.execute(_PUT, (_encoded(key), *stream))
+
+    def delete(self, key: Key) -> bool:
+        """Delete a stream; returns whether there was one."""
+        with self._clear_errors():
+            self._begin()
+            return self._base.execute("DELETE FROM streams WHERE key = ?", (_encoded(key),)).rowcount > 0
+
+    def __iter__(self) -> Iterator[Key]:
+        with self._clear_errors():
+            for (key,) in self._base.execute("SELECT key FROM streams"):
+                yield _decoded(key)
+
+    def oldest(self) -> Iterator[tuple[Key, float]]:
+        """The keys with the times when they were used last, the oldest first."""
+        with self._clear_errors():
+            for key, seconds in self._base.execute("SELECT key, seconds FROM streams ORDER BY seconds"):
+                yield _decoded(key), seconds
+
+    def __len__(self) -> int:
+        with self._clear_errors():
+            return int(self._base.execute("SELECT count(*) FROM streams").fetchone()[0])
+
+    def commit(self) -> None:
+        """Make all changes since the last commit durable, all or none."""
+        with self._clear_errors():
+            if self._base.in_transaction:
+                self._base.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """Drop all changes since the last commit."""
+        with self._clear_errors():
+            if self._base.in_transaction:
+                self._base.execute("ROLLBACK")
+
+    def clear(self) -> None:
+        """Delete all streams."""
+        with self._clear_errors():
+            self._base.execute("DELETE FROM streams")
+
+    def close(self) -> None:
+        """Drop what was not committed, and let others use the file."""
+        self._base.close()
+
+    def _begin(self) -> None:
+        if self._path is not None and not self._base.in_transaction:
+            self._base.execute("BEGIN IMMEDIATE")
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        """Raise the errors of SQLite as OSError or ValueError, with the path."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            name, path = getattr(error, "sqlite_errorname", ""), self._path or "the temporary store"
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process uses this store", path) from None
+            if name.startswith("SQLITE_FULL"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from None
+            if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
+                raise PermissionError(errno.EACCES, "the store cannot be written", path) from None
+            if name.startswith("SQLITE_CANTOPEN"):
+                message = "the store cannot be opened: its folder is missing or not writable"
+                raise OSError(errno.ENOENT, message, path) from None
+            if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+                raise ValueError(f"{path} is not a store of streams, or it is damaged: {error}") from None
+            raise OSError(errno.EIO, f"the store cannot be used: {error}", path) from None
+
+
+def _encoded(key: Key) -> bytes:
+    """The bytes of a key; those of a text never equal those of bytes."""
+    return b"b" + key if isinstance(key, bytes) else b"s" + key.encode("utf-8", "surrogatepass")
+
+
+def _decoded(key: bytes) -> Key:
+    return key[1:] if key[:1] == b"b" else key[1:].decode("utf-8", "surrogatepass")

@@ -1,0 +1,254 @@
+"""Where the streams of a pool lie: in memory up to a budget, the others on disk."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from ..predictor.parked import ParkedStream
+from .store import Key, Stored, StreamStore
+
+OVERHEAD = 1024
+"""The bytes that Python takes for a stream in memory, about."""
+
+
+class PoolStats(NamedTuple):
+    """What a pool is doing.
+
+    n_streams   all streams
+    n_hot       those in memory
+    hot_bytes   what these take
+    n_loaded    how often a stream was brought back from the disk, since the pool was opened
+    n_evicted   how often one was moved there to make space
+    n_forgotten how many were forgotten because of `max_keys` or `ttl`
+    """
+
+    n_streams: int
+    n_hot: int
+    hot_bytes: int
+    n_loaded: int
+    n_evicted: int
+    n_forgotten: int
+
+
+class Limits(NamedTuple):
+    """What a pool may keep: bytes in memory, streams in all, and seconds without use; None for no limit."""
+
+    memory_budget: int
+    max_keys: int | None
+    ttl: float | None
+
+
+class Codec(Protocol):
+    """Turns a stream into bytes and back."""
+
+    def dump(self, parked: ParkedStream) -> bytes:
+        """The bytes of a stream."""
+
+    def parse(self, content: bytes, name: str) -> ParkedStream:
+        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
+
+    def nbytes(self, parked: ParkedStream) -> int:
+        """How many bytes a stream takes in memory."""
+
+
+@dataclass
+class HotStream:
+    """A stream in memory.
+
+    parked   the stream
+    nbytes   what it takes
+    seconds  when it was used last
+    is_new   whether it has changed since it was written to the disk
+    """
+
+    parked: ParkedStream
+    nbytes: int
+    seconds: float
+    is_new: bool
+
+
+class StreamCache:
+    """The streams of a pool: those used last are in memory, the others in a temporary file until `save`.
+
+    codec    turns streams into bytes and back
+    limits   what may be kept
+    store    what `save` writes to; None if there is none
+    evicted  a temporary store, for streams that have changed since `save`
+    clock    returns the time in seconds
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        limits: Limits,
+        store: StreamStore | None,
+        evicted: StreamStore,
+        clock: Callable[[], float],
+    ) -> None:
+        self._codec, self._limits, self._store, self._evicted, self._clock = codec, limits, store, evicted, clock
+        self._hot: OrderedDict[Key, HotStream] = OrderedDict()  # the one that was used last is at the end
+        self._removed: set[Key] = set()  # streams that are still in the store
+        self._n_streams = 0 if store is None else len(store)
+        self._hot_bytes, self._n_loaded, self._n_evicted, self._n_forgotten = 0, 0, 0, 0
+
+    def __len__(self) -> int:
+        return self._n_streams
+
+    def __contains__(self, key: Key) -> bool:
+        return self.n_symbols(key) is not None
+
+    def __iter__(self) -> Iterator[Key]:
+        yield from list(self._hot)
+        evicted = set(self._evicted)
+        yield from evicted
+        if self._store is not None:
+            others = (key for key in self._store if key not in evicted)
+            yield from (key for key in others if key not in self._hot and key not in self._removed)
+
+    def stats(self) -> PoolStats:
+        """What the pool is doing."""
+        counts = self._n_loaded, self._n_evicted, self._n_forgotten
+        return PoolStats(self._n_streams, len(self._hot), self._hot_bytes, *counts)
+
+    def save(self) -> None:
+        """Write all streams to the store. Raises OSError if it cannot be written; nothing has changed then."""
+        assert self._store is not None
+        self._expire()
+        try:
+            for key in self._removed:
+                self._store.delete(key)
+            for key in self._evicted:
+                stored = self._evicted.get(key)
+                assert stored is not None
+                self._store.put(key, stored)
+            for key, hot in self._hot.items():
+                if hot.is_new:
+                    self._store.put(key, self._stored(hot))
+            self._store.commit()
+        except BaseException:
+            self._store.roll_back()
+            raise
+        self._removed.clear()
+        self._evicted.clear()
+        for hot in self._hot.values():
+            hot.is_new = False
+
+    def load(self, key: Key) -> HotStream | None:
+        """Bring a stream into memory, as the one that was used last; None if there is none."""
+        now, hot = self._clock(), self._hot.get(key)
+        if hot is not None and not self._is_expired(hot.seconds):
+            self._hot.move_to_end(key)
+            hot.seconds, hot.is_new = now, True
+            return hot
+        stored = None if hot is not None else self._stored_of(key)
+        if hot is not None or (stored is not None and self._is_expired(stored.seconds)):
+            self.remove(key)
+            self._n_forgotten += 1
+            stored = None
+        if stored is not None:
+            parked = self._codec.parse(stored.content, f"the stream {key!r} in the store")
+            self._evicted.delete(key)
+            self._n_loaded += 1
+            return self._heat(key, parked)
+        return None
+
+    def n_symbols(self, key: Key) -> int | None:
+        """How many symbols a stream has observed; None if there is none."""
+        if key in self._hot:
+            return self._hot[key].parked.n_symbols
+        n = self._evicted.n_symbols(key)
+        if n is None and self._store is not None and key not in self._removed:
+            n = self._store.n_symbols(key)
+        return n
+
+    def _stored_of(self, key: Key) -> Stored | None:
+        """A stream that is not in memory."""
+        stored = self._evicted.get(key)
+        if stored is None and self._store is not None and key not in self._removed:
+            stored = self._store.get(key)
+        return stored
+
+    def add(self, key: Key, parked: ParkedStream) -> HotStream:
+        """Take in a new stream; others are forgotten if there are too many."""
+        self._n_streams += 1
+        hot = self._heat(key, parked)
+        while self._limits.max_keys is not None and self._n_streams > self._limits.max_keys:
+            self.remove(self._oldest()[0])
+            self._n_forgotten += 1
+        return hot
+
+    def _heat(self, key: Key, parked: ParkedStream) -> HotStream:
+        self._hot[key] = hot = HotStream(parked, 0, self._clock(), True)
+        self.measure(key)
+        return hot
+
+    def measure(self, key: Key) -> None:
+        """Take note of how many bytes a stream takes now, if it is in memory."""
+        hot = self._hot.get(key)
+        if hot is not None:
+            nbytes = self._codec.nbytes(hot.parked) + OVERHEAD
+            self._hot_bytes += nbytes - hot.nbytes
+            hot.nbytes = nbytes
+
+    def remove(self, key: Key) -> None:
+        """Remove a stream, wherever it is."""
+        hot = self._hot.pop(key, None)
+        if hot is not None:
+            self._hot_bytes -= hot.nbytes
+        self._evicted.delete(key)
+        if self._store is not None and self._store.n_symbols(key) is not None:
+            self._removed.add(key)
+        self._n_streams -= 1
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the streams in memory take more than the budget."""
+        return self._hot_bytes > self._limits.memory_budget and len(self._hot) > 1
+
+    def trim(self) -> None:
+        """Move the streams that were used longest ago to the disk, until those in memory fit into the budget."""
+        while self.is_too_large:
+            key, hot = next(iter(self._hot.items()))
+            if hot.is_new:
+                self._evicted.put(key, self._stored(hot))
+            del self._hot[key]
+            self._hot_bytes -= hot.nbytes
+            self._n_evicted += 1
+
+    def _oldest(self) -> tuple[Key, float]:
+        """The stream that was used longest ago, and when."""
+        cold = [next(iter(self._evicted.oldest()), None)]
+        if self._store is not None:
+            cold += [next((pair for pair in self._store.oldest() if self._is_only_stored(pair[0])), None)]
+        found = [pair for pair in cold if pair is not None]
+        if not found:
+            key, hot = next(iter(self._hot.items()))
+            return key, hot.seconds
+        return min(found, key=lambda pair: pair[1])
+
+    def _is_only_stored(self, key: Key) -> bool:
+        return key not in self._hot and key not in self._removed and self._evicted.n_symbols(key) is None
+
+    def _is_expired(self, seconds: float) -> bool:
+        return self._limits.ttl is not None and self._clock() - seconds > self._limits.ttl
+
+    def _expire(self) -> None:
+        """Forget all streams that were not used for too long."""
+        while self._limits.ttl is not None and self._n_streams:
+            key, seconds = self._oldest()
+            if not self._is_expired(seconds):
+                return
+            self.remove(key)
+            self._n_forgotten += 1
+
+    def _stored(self, hot: HotStream) -> Stored:
+        return Stored(hot.seconds, hot.parked.n_symbols, self._codec.dump(hot.parked))
+
+    def close(self) -> None:
+        """End both stores."""
+        self._evicted.close()
+        if self._store is not None:
+            self._store.close()

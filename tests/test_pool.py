@@ -1,0 +1,379 @@
+"""Many streams over one model: each predicts as if it were alone, wherever it lies in between."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from golden import text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlstm import Config, StreamPool, StreamPredictor, Vocabulary
+from streamlstm.memory.parked import FIRST_SLOTS, MIN_SLOTS
+
+SHAPE = Config(hidden=16, layers=1, window=8, memory_bits=12)
+MODES = pytest.mark.parametrize("learn", ["memory", "all", "nothing"])
+
+
+def model(n=300):
+    predictor = StreamPredictor(config=SHAPE)
+    predictor.observe_many(text(n))
+    return predictor
+
+
+MODEL = model()
+
+
+def text_of(key, n=400):
+    """A text for each key, the same every time."""
+    draw = random.Random(key)
+    words = [f"{draw.choice('abcdef')}{draw.randrange(50)}" for _ in range(12)]
+    return "".join(f"{draw.choice(words)} {draw.choice(words)}\n" for _ in range(n))[:n].encode()
+
+
+def alone(learn, key, n=400, **options):
+    """The surprisals of a stream in a pool of its own, which it reads at once."""
+    return StreamPool(MODEL, learn, **options).observe(key, text_of(key, n))
+
+
+# Isolation
+
+
+@MODES
+def test_a_stream_predicts_as_a_fork_of_the_model(learn):
+    fork = MODEL.fork()
+    fork.learn = learn
+    assert np.array_equal(alone(learn, "a", 30), fork.observe_many(text_of("a", 30)))
+
+
+@MODES
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_stream_does_not_depend_on_others_threads_or_evictions(learn, data):
+    keys = ["a", "b", b"a", "c", ""]
+    expected = {key: alone(learn, key) for key in keys}
+    budget = data.draw(st.sampled_from([1, 150_000, 2**30]))
+    pool = StreamPool(MODEL, learn, memory_budget=budget, threads=data.draw(st.sampled_from([1, 3])))
+    done = dict.fromkeys(keys, 0)
+    for _ in range(data.draw(st.integers(1, 25))):
+        chosen = data.draw(st.lists(st.sampled_from(keys), min_size=1, max_size=4, unique=True))
+        parts = {key: text_of(key)[done[key] : done[key] + data.draw(st.integers(0, 40))] for key in chosen}
+        found = pool.observe_many(parts) if len(parts) > 1 else {chosen[0]: pool.observe(chosen[0], parts[chosen[0]])}
+        assert list(found) == chosen
+        for key, bits in found.items():
+            assert np.array_equal(bits, expected[key][done[key] : done[key] + len(parts[key])])
+            done[key] += len(parts[key])
+            assert pool.n_symbols(key) == MODEL.n_symbols + done[key]
+    assert pool.stats().hot_bytes <= budget or pool.stats().n_hot == 1
+
+
+def test_thousands_of_interleavings_of_twenty_streams_give_the_same_bits():
+    draw, keys = random.Random(1), [f"key {n}" for n in range(20)]
+    expected = {key: alone("memory", key, 600) for key in keys}
+    pool, done = StreamPool(MODEL, memory_budget=700_000), dict.fromkeys(keys, 0)
+    for _ in range(3000):
+        key = draw.choice(keys)
+        part = text_of(key, 600)[done[key] : done[key] + draw.randrange(1, 9)]
+        bits = pool.observe(key, part)
+        assert np.array_equal(bits, expected[key][done[key] : done[key] + len(part)])
+        done[key] += len(part)
+    assert pool.stats().n_loaded > 500
+
+
+def test_the_model_may_go_on_meanwhile():
+    predictor = model()
+    pool, expected = StreamPool(predictor), alone("memory", "a")
+    pool.observe("a", text_of("a")[:100])
+    predictor.observe_many(text(500))
+    assert np.array_equal(pool.observe("a", text_of("a")[100:]), expected[100:])
+
+
+def test_a_stream_costs_what_it_has_learned_up_to_a_limit():
+    predictor = StreamPredictor(config=SHAPE)
+    sizes = []
+    for n in (0, 10, 2000, 30000):
+        pool = StreamPool(predictor, max_pages=2048)
+        pool.observe("a", text(n))
+        overlay = pool._lanes[0]._stream.memory._arrays.overlay
+        sizes.append(int(overlay[0]))
+    assert sizes == [FIRST_SLOTS, sizes[1], MIN_SLOTS, 2048]
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+# Asking
+
+
+def test_asking_changes_nothing():
+    pool = StreamPool(MODEL)
+    pool.observe("a", text_of("a")[:30])
+    fork = MODEL.fork()
+    fork.learn = "memory"
+    fork.observe_many(text_of("a")[:30])
+    assert np.array_equal(pool.predict("a"), fork.predict())
+    assert pool.top("a", 3) == fork.top(3)
+    assert "b" not in pool
+    assert len(pool) == 1
+    assert list(pool) == ["a"]
+    assert np.array_equal(pool.observe("a", text_of("a")[30:]), alone("memory", "a")[30:])
+
+
+@MODES
+def test_a_fork_and_a_snapshot_continue_as_the_stream(learn):
+    pool, expected = StreamPool(MODEL, learn), alone(learn, "a")
+    pool.observe("a", text_of("a")[:203])
+    pool.fork("a", "b")
+    content = pool.snapshot("a")
+    assert pool.snapshot("b") == content
+    other = StreamPool(MODEL, learn)
+    other.restore("c", content)
+    for each, key in ((pool, "b"), (pool, "a"), (other, "c")):
+        assert np.array_equal(each.observe(key, text_of("a")[203:]), expected[203:])
+    pool.restore("b", content)  # in place of a stream
+    assert np.array_equal(pool.observe("b", text_of("a")[203:]), expected[203:])
+
+
+def test_a_snapshot_is_small():
+    predictor = StreamPredictor.pretrained()
+    pool = StreamPool(predictor)
+    pool.observe("a", text(100_000))
+    assert len(pool.snapshot("a")) <= 2**20
+
+
+def test_streams_are_forgotten_by_request_by_number_and_by_time():
+    seconds = [0.0]
+    pool = StreamPool(MODEL, max_keys=3, ttl=100, clock=lambda: seconds[0], memory_budget=1)
+    for key in "abcd":
+        seconds[0] += 1
+        pool.observe(key, text_of(key)[:30])
+    assert set(pool) == {"b", "c", "d"}
+    assert len(pool) == 3
+    pool.forget("c")
+    assert set(pool) == {"b", "d"}
+    seconds[0] += 98.5
+    pool.observe("d", "still here")
+    seconds[0] += 1
+    assert np.array_equal(pool.observe("b", text_of("b")[:30]), alone("memory", "b")[:30])  # begun anew
+    assert pool.stats().n_forgotten == 2
+
+
+def test_one_stream_at_a_time():
+    seconds = [0.0]
+    pool = StreamPool(MODEL, max_keys=1, ttl=10, clock=lambda: seconds[0])
+    for key in "abab":
+        assert np.array_equal(pool.observe(key, text_of(key)[:50]), alone("memory", key)[:50])
+        assert list(pool) == [key]
+    seconds[0] = 11
+    assert np.array_equal(pool.observe("b", text_of("b")[:50]), alone("memory", "b")[:50])
+    assert pool.observe_many({key: text_of(key)[:9] for key in "cde"}).keys() == {"c", "d", "e"}
+    assert list(pool) == ["e"]
+    assert 0 < pool.stats().hot_bytes < 200_000
+
+
+# The store
+
+
+@MODES
+def test_a_pool_continues_from_its_store(tmp_path, learn):
+    expected = {key: alone(learn, key) for key in "abc"}
+    with StreamPool(MODEL, learn, tmp_path / "s.db") as pool:
+        pool.observe_many({key: text_of(key)[:150] for key in "abc"})
+        pool.save()
+        pool.observe("a", "this is not saved")
+        pool.forget("b")
+        pool.fork("c", "d")
+    with StreamPool(MODEL, learn, tmp_path / "s.db", memory_budget=1) as pool:
+        assert set(pool) == {"a", "b", "c"}
+        assert len(pool) == 3
+        for key in "abc":
+            assert pool.n_symbols(key) == MODEL.n_symbols + 150
+            assert np.array_equal(pool.observe(key, text_of(key)[150:]), expected[key][150:])
+        pool.forget("b")
+        pool.save()
+    with StreamPool(MODEL, learn, tmp_path / "s.db") as pool:
+        assert set(pool) == {"a", "c"}
+        assert pool.n_symbols("c") == MODEL.n_symbols + 400
+
+
+WRITE = """
+import sys
+sys.path[:0] = sys.argv[3:]
+from test_pool import MODEL, text_of
+from streamlstm import StreamPool
+pool = StreamPool(MODEL, store=sys.argv[1], memory_budget=3_000_000)
+print("ready", flush=True)
+for part in range(int(sys.argv[2]), 100):
+    for n in range(100):
+        key = f"stream {n}"
+        done = pool.n_symbols(key) - MODEL.n_symbols if key in pool else 0
+        pool.observe(key, text_of(key)[done : 4 * part + 4])
+        if n % 37 == 0:
+            pool.save()
+pool.save()
+print("done", flush=True)
+"""
+
+
+def killed_while_writing(tmp_path, n_kills):
+    """Kill a process that writes 100 streams, n times; then check that all of them continue to the same bits."""
+    store, draw = tmp_path / "s.db", random.Random(n_kills)
+    command = [sys.executable, "-c", WRITE, str(store), "0", os.path.dirname(__file__)]
+    for _ in range(n_kills):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(draw.uniform(0, 0.4))
+            process.send_signal(signal.SIGKILL)
+        with StreamPool(MODEL, store=store) as pool:
+            for key in draw.sample(sorted(pool), min(5, len(pool))):
+                done = pool.n_symbols(key) - MODEL.n_symbols
+                assert np.array_equal(pool.observe(key, text_of(key)[done:]), alone("memory", key)[done:])
+
+
+def test_a_killed_process_leaves_the_streams_of_its_last_save(tmp_path):
+    killed_while_writing(tmp_path, 5)
+
+
+@pytest.mark.slow
+def test_a_process_killed_200_times_leaves_the_streams_of_its_last_save(tmp_path):
+    killed_while_writing(tmp_path, 200)
+
+
+# Bad input
+
+
+def test_bad_keys_and_unknown_keys_are_refused():
+    pool = StreamPool(MODEL)
+    for act in (pool.predict, pool.top, pool.forget, pool.n_symbols, pool.snapshot, lambda key: pool.fork(key, "x")):
+        with pytest.raises(KeyError, match="there is no stream 'missing'; `observe` begins one"):
+            act("missing")
+        with pytest.raises(TypeError, match="a key must be str or bytes, not int"):
+            act(7)
+    with pytest.raises(TypeError, match="not NoneType"):
+        pool.observe(None, "text")
+    pool.observe("a", "text")
+    with pytest.raises(ValueError, match="there is a stream 'a' already"):
+        pool.fork("a", "a")
+    with pytest.raises(ValueError, match="has no store"):
+        pool.save()
+    assert list(pool) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"memory_budget": 0}, "memory_budget must be a whole number from 1 on, not 0"),
+        ({"max_pages": 63}, "max_pages must be a whole number from 64 on"),
+        ({"max_keys": 0}, "max_keys"),
+        ({"threads": -1}, "threads"),
+        ({"ttl": 0}, "ttl must be above 0 seconds"),
+        ({"learn": "some"}, "learn must be"),
+    ],
+)
+def test_bad_options_are_refused(options, error):
+    with pytest.raises(ValueError, match=error):
+        StreamPool(MODEL, **options)
+
+
+def test_a_symbol_that_the_vocabulary_lacks_changes_nothing():
+    predictor = StreamPredictor(Vocabulary.from_text("abc\n"), SHAPE)
+    pool = StreamPool(predictor)
+    pool.observe("k", "abc")
+    for act in (lambda: pool.observe("k", "abx"), lambda: pool.observe_many({"k": "a", "new": "x"})):
+        with pytest.raises(ValueError, match="'x'"):
+            act()
+    assert pool.n_symbols("k") == 3
+    assert "new" not in pool
+
+
+def test_stores_that_cannot_be_used_are_refused(tmp_path):
+    path = tmp_path / "s.db"
+    with StreamPool(MODEL, store=path) as pool:
+        pool.observe("a", "abc")
+        pool.save()
+        with pytest.raises(BlockingIOError, match="another process uses this store"):
+            StreamPool(MODEL, store=path)
+    with pytest.raises(ValueError, match="streams of another model"):
+        StreamPool(model(301), store=path)
+    with pytest.raises(ValueError, match="streams of another model"):
+        StreamPool(MODEL, "all", path)
+    base = sqlite3.connect(path)
+    base.execute("UPDATE about SET value = 2 WHERE name = 'version'")
+    base.commit()
+    base.close()
+    with pytest.raises(ValueError, match="a store of version 2; this one reads 1"):
+        StreamPool(MODEL, store=path)
+    (tmp_path / "text").write_text("not a store, but a text that is long enough to be read as one " * 20)
+    with pytest.raises(ValueError, match="is not a store of streams"):
+        StreamPool(MODEL, store=tmp_path / "text")
+    other = sqlite3.connect(tmp_path / "other")
+    other.execute("CREATE TABLE t (x)")
+    other.close()
+    with pytest.raises(ValueError, match="an SQLite file, but not a store"):
+        StreamPool(MODEL, store=tmp_path / "other")
+    with pytest.raises(OSError, match="cannot be opened"):
+        StreamPool(MODEL, store=tmp_path / "missing" / "s.db")
+
+
+@pytest.mark.parametrize("position", [0, 9, 400, -3])
+def test_a_damaged_snapshot_is_refused(position):
+    pool = StreamPool(MODEL)
+    pool.observe("a", text_of("a"))
+    content = bytearray(pool.snapshot("a"))
+    content[position] ^= 1
+    with pytest.raises(ValueError, match="the snapshot"):
+        pool.restore("b", bytes(content))
+    with pytest.raises(ValueError, match="the snapshot"):
+        pool.restore("b", bytes(content[:-1]))
+    with pytest.raises(ValueError, match="of another model"):
+        StreamPool(model(301)).restore("b", pool.snapshot("a"))
+    assert "b" not in pool
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("memory.state", lambda a: a.__setitem__(18, 2**40)),
+        ("memory.pages", lambda a: a.__setitem__(0, -1)),
+        ("memory.pages", lambda a: a.__setitem__(0, a[1])),
+        ("memory.words", lambda a: a.__setitem__((slice(None), 2), 15)),
+        ("memory.uses", lambda a: a.__setitem__(0, 256)),
+        ("memory.places", lambda a: a.__setitem__((0, 1), 2**30)),
+        ("memory.places", lambda a: a.__setitem__((0, 0), 1)),
+        ("memory.units", lambda a: a.__setitem__(0, 60_000)),
+        ("memory.slots", lambda a: a.__setitem__(0, 0)),
+        ("tokens", lambda a: a.__setitem__(0, 300)),
+        ("bits", lambda a: a.__setitem__(0, -1)),
+    ],
+)
+def test_a_snapshot_with_a_number_out_of_range_is_refused(name, change):
+    from streamlstm.checkpoint import dump_checkpoint, parse_checkpoint
+
+    pool = StreamPool(MODEL, "all")
+    pool.observe("a", text_of("a")[:203])
+    arrays, values = parse_checkpoint(pool.snapshot("a"), "it", "crc32")
+    arrays = {key: array.copy() for key, array in arrays.items()}
+    change(arrays[name])
+    with pytest.raises(ValueError, match="the snapshot cannot be used"):
+        pool.restore("b", dump_checkpoint(arrays, values, "crc32"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux")
+def test_a_store_that_cannot_grow_loses_nothing(tmp_path):
+    with StreamPool(MODEL, store=tmp_path / "s.db") as pool:
+        pool.observe("a", text_of("a")[:100])
+        pool.save()
+        pool.observe_many({key: text_of(key)[100 * (key == "a") : 200] for key in "abcdefgh"})
+        pool._streams._store._base.execute("PRAGMA max_page_count = 1")  # as small as it is now: the disk is full
+        with pytest.raises(OSError, match="No space left"):
+            pool.save()
+        pool._streams._store._base.execute("PRAGMA max_page_count = 1000000")
+        for key in "ab":
+            assert np.array_equal(pool.observe(key, text_of(key)[200:300]), alone("memory", key)[200:300])
+        pool.save()
+    with StreamPool(MODEL, store=tmp_path / "s.db") as pool:
+        assert pool.n_symbols("a") == MODEL.n_symbols + 300
