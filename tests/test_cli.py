@@ -837,6 +837,11 @@ def test_train_half_rounds_the_weights_at_the_end_and_learns_the_mixture_with_th
     for name, weight in exact.items():
         assert np.array_equal(rounded[name], weight.astype(np.float16).astype(np.float32))
     assert half.stat().st_size < whole.stat().st_size
+    notes = ["--about", "licence=MIT", "--about", "data=a = b"]
+    assert run("train", text, "-o", tmp_path / "noted", "--half", *notes, *shape).returncode == 0
+    noted = StreamPredictor.load(tmp_path / "noted")
+    assert (noted.about["licence"], noted.about["data"]) == ("MIT", "a = b")
+    assert_refused(run("train", text, "-o", tmp_path / "m", "--about", "licence"), "--about")
     assert run("train", text, "-o", tmp_path / "again", "--model", whole, "--epochs", 0, "--half").returncode == 0
     again = StreamPredictor.load(tmp_path / "again")
     assert again.observe_many(b"to be").tolist() == StreamPredictor.load(half).observe_many(b"to be").tolist()

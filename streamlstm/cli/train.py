@@ -53,6 +53,10 @@ def train(
     mixture_symbols: Annotated[
         int, typer.Option(metavar="N", help="How many symbols to learn those weights from; 0: default weights.")
     ] = 4_000_000,
+    about: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="NAME=TEXT", help="Note this in the model, for `streamlstm info`; repeatable."),
+    ] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Round the weights to float16 at the end: half the size of the file.")
     ] = False,
@@ -123,13 +127,14 @@ def train(
         raise ValueError(f"{state} holds an interrupted run; continue it with --resume, or remove the file")
     if resume and not state.exists():
         raise ValueError(f"there is no {state} to resume; omit --resume to start a new run")
+    told = dict(_told(text) for text in about or [])
     shape = {"hidden": hidden, "layers": layers, "connections": connections, "vocab": vocab}
-    documents, vocabulary, config, weights, about = _start(
+    documents, vocabulary, config, weights, known = _start(
         files, model, {k: v for k, v in shape.items() if v is not None}, seed
     )
     streams = streams_for(sum(map(len, documents))) if batch is None else batch
     plan = TrainingPlan(epochs, streams, window, lr, warmup, clip=clip, pieces=_lengths(pieces), crlf=crlf, seed=seed)
-    trainer = Trainer(documents, vocabulary, config, plan, threads or n_cores(), weights=weights, about=about)
+    trainer = Trainer(documents, vocabulary, config, plan, threads or n_cores(), weights=weights, about=known | told)
     if resume:
         trainer.restore(state)
     texts = read_documents(mixture, vocabulary)[0] if mixture else documents
@@ -145,6 +150,14 @@ def train(
         typer.echo(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; continue with --resume", err=True)
         control.raise_if_interrupted()
     state.unlink(missing_ok=True)
+
+
+def _told(text: str) -> tuple[str, str]:
+    """The name and the text of an --about."""
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise ValueError(f"--about must be a name and a text, for example licence=MIT, not {text!r}")
+    return name, value
 
 
 def _lengths(pieces: str) -> tuple[int, int]:
@@ -177,7 +190,7 @@ def _start(
         )
     n_symbols = len(start.vocabulary)
     weights = widened(start.weights(), Layout(start.config, n_symbols), Layout(config, n_symbols), seed)
-    about = {"started from": start.about.pop("name", model), **start.about}
+    about = {"started from": start.about.pop("name", Path(model).name), **start.about}
     return *read_documents(files, start.vocabulary), config, weights, about
 
 
