@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor
+from streamlstm.kernels.words import word
 from streamlstm.memory import overlay as ov
 from streamlstm.memory.memory import FIRST_SLOTS
 from streamlstm.memory.undo import PAGE
@@ -107,15 +108,13 @@ def test_a_family_of_forks_gives_the_bits_of_predictors_that_share_nothing(data)
 @numba.njit(error_model="numpy", _nrt=False)
 def touched(overlay, array, number):
     """The first word of a page, which is written to."""
-    words, at = ov.writable(overlay, array, 0, number * PAGE)
-    return words[at]
+    return word(ov.writable(overlay, array, 0, number * PAGE), 0)
 
 
 @numba.njit(error_model="numpy", _nrt=False)
 def looked_up(overlay, array, number):
     """The slot of a page and its first word."""
-    words, at = ov.readable(overlay, array, 0, number * PAGE)
-    return ov.slot_of(overlay, number), words[at]
+    return ov.slot_of(overlay, number), word(ov.readable(overlay, array, 0, number * PAGE), 0)
 
 
 @settings(max_examples=50, deadline=None)

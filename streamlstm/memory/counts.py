@@ -17,7 +17,7 @@ A kernel finds a page by where it begins in the table. Of a shared table, the pa
 
 from ..kernels.jit import kernel
 from ..kernels.lanes import prefetch
-from .layout import N_LEARNED
+from ..kernels.words import set_word, word
 from .overlay import n_free, readable, writable
 from .undo import PAGE, log_page
 
@@ -50,192 +50,186 @@ def start_of(table, h):
 
 
 @kernel
-def fetch(memory, h):
+def fetch(table, h):
     """Begin to load the first page of the context h into the CPU's cache."""
-    prefetch(memory.table, start_of(memory.table, combine(h, 0)))
+    prefetch(table, start_of(table, combine(h, 0)))
 
 
 @kernel
-def page_to_read(memory, at):
-    """An array, and where in it the page lies that begins at table[at]."""
-    return readable(memory.overlay, memory.table, 0, at)
+def page_to_read(table, overlay, at):
+    """The address of the page that begins at table[at]."""
+    return readable(overlay, table, 0, at)
 
 
 @kernel
-def page_to_write(memory, at):
+def page_to_write(table, overlay, at):
     """The same, for writing; the next call may end its validity."""
-    return writable(memory.overlay, memory.table, 0, at)
+    return writable(overlay, table, 0, at)
 
 
 @kernel
-def tag_at(memory, at):
+def tag_at(table, overlay, at):
     """The tag of the page that begins at table[at]."""
-    words, page = page_to_read(memory, at)
-    return words[page + TAG]
+    return word(page_to_read(table, overlay, at), TAG)
 
 
 @kernel
-def find(memory, h, page):
+def find(table, overlay, h, number):
     """Where a page of the context h begins, or -1 if the table does not contain it."""
-    h = combine(h, page)
-    at = start_of(memory.table, h)
-    if tag_at(memory, at) == tag_of(h):
+    h = combine(h, number)
+    at = start_of(table, h)
+    if tag_at(table, overlay, at) == tag_of(h):
         return at
     at ^= PAGE
-    return at if tag_at(memory, at) == tag_of(h) else -1
+    return at if tag_at(table, overlay, at) == tag_of(h) else -1
 
 
 @kernel
-def priority_at(memory, at):
+def priority_at(table, overlay, at):
     """The priority of the page that begins at table[at]."""
-    words, page = page_to_read(memory, at)
-    return words[page + PRIORITY]
+    return word(page_to_read(table, overlay, at), PRIORITY)
 
 
 @kernel
-def find_or_create(memory, h, page):
+def find_or_create(table, overlay, h, number):
     """Where a page of the context h begins. A missing page is created empty, in the place of another one."""
-    at = find(memory, h, page)
+    at = find(table, overlay, h, number)
     if at >= 0:
         return at
-    h = combine(h, page)
-    at = start_of(memory.table, h)
+    h = combine(h, number)
+    at = start_of(table, h)
     other = at ^ PAGE
-    if priority_at(memory, other) < priority_at(memory, at):
+    if priority_at(table, overlay, other) < priority_at(table, overlay, at):
         at, other = other, at
-    if priority_at(memory, other) > 0:
-        words, place = page_to_write(memory, other)
-        words[place + PRIORITY] -= 1
-    words, place = page_to_write(memory, at)
-    words[place + TAG] = tag_of(h)
-    words[place + PRIORITY] = 0
-    words[place + HEADER] = 0
+    if priority_at(table, overlay, other) > 0:
+        page = page_to_write(table, overlay, other)
+        set_word(page, PRIORITY, word(page, PRIORITY) - 1)
+    page = page_to_write(table, overlay, at)
+    set_word(page, TAG, tag_of(h))
+    set_word(page, PRIORITY, 0)
+    set_word(page, HEADER, 0)
     return at
 
 
 @kernel
-def n_entries(words, page):
-    """The number of entries of the page that begins at words[page]."""
-    return words[page + HEADER] & 15
+def n_entries(page):
+    """The number of entries of a page."""
+    return word(page, HEADER) & 15
 
 
 @kernel
-def collect(memory, h):
-    """Copy the entries of the context h into the memory's `entries`.
+def collect(table, overlay, h, entries):
+    """Copy the entries of the context h into `entries`.
 
     Returns how many there are, the sum of their counts, and 16 · the latest token + its run, or -1 if there is none.
     """
-    entries = memory.entries
     distinct, total, latest, number = 0, 0, -1, 0
     while True:
-        at = find(memory, h, number)
+        at = find(table, overlay, h, number)
         if at < 0:
             return distinct, total, latest
-        words, page = page_to_read(memory, at)
+        page = page_to_read(table, overlay, at)
         if number == 0:
-            latest = words[page + HEADER] >> 4
-        n = min(n_entries(words, page), entries.size - distinct)
-        for j in range(page + ENTRIES, page + ENTRIES + n):
-            entries[distinct] = words[j]
+            latest = word(page, HEADER) >> 4
+        n = min(n_entries(page), entries.size - distinct)
+        for j in range(ENTRIES, ENTRIES + n):
+            entry = word(page, j)
+            entries[distinct] = entry
             distinct += 1
-            total += words[j] >> 16
+            total += entry >> 16
         if n < MAX_ENTRIES:
             return distinct, total, latest
         number += 1
 
 
 @kernel
-def halve(memory, h):
+def halve(table, overlay, h):
     """Halve the counts of the context h, rounding up, so that old symbols weigh less than recent ones."""
     number = 0
     while True:
-        at = find(memory, h, number)
+        at = find(table, overlay, h, number)
         if at < 0:
             return
-        words, page = page_to_write(memory, at)
-        for j in range(page + ENTRIES, page + ENTRIES + n_entries(words, page)):
-            count = words[j] >> 16
-            words[j] -= (count >> 1) << 16
-        if n_entries(words, page) < MAX_ENTRIES:
+        page = page_to_write(table, overlay, at)
+        for j in range(ENTRIES, ENTRIES + n_entries(page)):
+            entry = word(page, j)
+            set_word(page, j, entry - ((entry >> 17) << 16))
+        if n_entries(page) < MAX_ENTRIES:
             return
         number += 1
 
 
 @kernel
-def set_latest(words, page, token):
-    """Note the latest token of the context whose first page begins at words[page]."""
-    latest = words[page + HEADER] >> 4
+def set_latest(page, token):
+    """Note the latest token of the context whose first page this is."""
+    latest = word(page, HEADER) >> 4
     run = min((latest & 15) + 1, MAX_RUN) if latest >> 4 == token else 1
-    words[page + HEADER] = (token << 8) | (run << 4) | n_entries(words, page)
+    set_word(page, HEADER, (token << 8) | (run << 4) | n_entries(page))
 
 
 @kernel
-def log_context(memory, h):
+def log_context(table, undo, h):
     """Log all pages that `add` may change for the context h: its own, and both places of one that may be created."""
-    undo, table, number = memory.undo, memory.table, 0
+    number = 0
     while True:
-        at = find(memory, h, number)
+        at = find(table, table[:0], h, number)
         if at < 0:
             start = start_of(table, combine(h, number))
             log_page(undo, start // PAGE, table, start)
             log_page(undo, (start ^ PAGE) // PAGE, table, start ^ PAGE)
             return
         log_page(undo, at // PAGE, table, at)
-        if n_entries(table, at) < MAX_ENTRIES - 1:
+        if table[at + HEADER] & 15 < MAX_ENTRIES - 1:
             return
         number += 1
 
 
 @kernel
-def is_admitted(memory, h):
+def is_admitted(table, overlay, h, n_learned):
     """Whether the context h is counted in: not if it is new and the overlay full, except for one in ADMIT_ONE_IN times.
 
     Otherwise each new context would push out another one before that occurs again.
     """
-    if memory.overlay.size == 0 or n_free(memory.overlay) > 0 or find(memory, h, 0) >= 0:
+    if n_free(overlay) > 0 or find(table, overlay, h, 0) >= 0:
         return True
-    return (combine(h, memory.state[N_LEARNED]) >> 20) % ADMIT_ONE_IN == 0
+    return (combine(h, n_learned) >> 20) % ADMIT_ONE_IN == 0
 
 
 @kernel
-def add(memory, h, token, limit):
+def add(table, overlay, h, token, limit):
     """Count a token once in the context h; returns whether it had a count before.
 
-    When its count reaches `limit`, all counts of the context are halved. The pages that change are logged first.
+    When its count reaches `limit`, all counts of the context are halved.
     """
-    if memory.undo.size > 0:
-        log_context(memory, h)
-    if not is_admitted(memory, h):
-        return False
     number = 0
     while True:
-        words, page = page_to_write(memory, find_or_create(memory, h, number))
-        words[page + PRIORITY] = min(words[page + PRIORITY] + 1, MAX_PRIORITY)
-        n = n_entries(words, page)
+        page = page_to_write(table, overlay, find_or_create(table, overlay, h, number))
+        set_word(page, PRIORITY, min(word(page, PRIORITY) + 1, MAX_PRIORITY))
+        n = n_entries(page)
         if number == 0:
-            set_latest(words, page, token)
-        for j in range(page + ENTRIES, page + ENTRIES + n):
-            if words[j] & 0xFFFF == token:
-                words[j] += 65536
-                if words[j] >> 16 >= limit:
-                    halve(memory, h)
+            set_latest(page, token)
+        for j in range(ENTRIES, ENTRIES + n):
+            entry = word(page, j)
+            if entry & 0xFFFF == token:
+                set_word(page, j, entry + 65536)
+                if (entry >> 16) + 1 >= limit:
+                    halve(table, overlay, h)
                 return True
         if n < MAX_ENTRIES:
-            words[page + ENTRIES + n] = 65536 + token
-            words[page + HEADER] += 1
+            set_word(page, ENTRIES + n, 65536 + token)
+            set_word(page, HEADER, word(page, HEADER) + 1)
             if n + 1 == MAX_ENTRIES:
-                next_page = find(memory, h, number + 1)
+                next_page = find(table, overlay, h, number + 1)
                 if next_page >= 0:  # a remnant: this page was replaced and created again since
-                    words, page = page_to_write(memory, next_page)
-                    words[page + HEADER] = 0
+                    set_word(page_to_write(table, overlay, next_page), HEADER, 0)
             return False
         number += 1
 
 
 @kernel
-def n_pages_to_write(memory, h):
+def n_pages_to_write(table, overlay, h):
     """At most how many pages `add` writes to for the context h: its own, and both places of one that may be created."""
     number = 0
-    while find(memory, h, number) >= 0:
+    while find(table, overlay, h, number) >= 0:
         number += 1
     return number + 2

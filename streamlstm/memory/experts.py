@@ -11,7 +11,7 @@ import numpy as np
 from ..kernels.functions import exp, ln
 from ..kernels.jit import kernel
 from ..kernels.lanes import lane_maximum, lane_sum, load, splat, store
-from .counts import MAX_ENTRIES, add, collect, n_pages_to_write
+from .counts import MAX_ENTRIES, add, collect, is_admitted, log_context, n_pages_to_write
 from .layout import (
     BACKOFF,
     BACKOFF_LOGITS,
@@ -115,15 +115,16 @@ def network_entropy(scratch, tape, p, C):
 @kernel
 def set_distributions(memory, V, C):
     """Look up all contexts, and write the distribution and the back-off weight of each."""
+    table, overlay, entries = memory.table, memory.overlay, memory.entries
     weights, state, scratch = memory.weights, memory.state, memory.scratch
     for j in range(0, C, 128):
         store(scratch, distribution_at(0, C) + j, splat(ONE / f32(V), 128))
     for context in range(N_CONTEXTS):
-        distinct, total, latest = collect(memory, state[CONTEXT_HASH + context])
+        distinct, total, latest = collect(table, overlay, state[CONTEXT_HASH + context], entries)
         state[DISTINCT + context], state[TOTAL + context], state[LATEST + context] = distinct, total, latest
         below = distribution_at(max(min(context, N_ORDERS) - 1, 0), C)
         scratch[BACKOFF + context] = backoff_weight(weights, state, context)
-        blend(scratch, context, below, memory.entries, distinct, total, C)
+        blend(scratch, context, below, entries, distinct, total, C)
 
 
 @kernel
@@ -150,17 +151,36 @@ def has_space(memory):
         return True
     n_pages = others
     for context in range(N_CONTEXTS):
-        n_pages += n_pages_to_write(memory, state[CONTEXT_HASH + context])
+        n_pages += n_pages_to_write(memory.table, overlay, state[CONTEXT_HASH + context])
     overlay[IS_FULL] = 1 if n_pages > n_free(overlay) else 0
     return overlay[IS_FULL] == 0
 
 
 @kernel
+def count(memory, h, token, limit):
+    """Count a token in the context h of a memory that logs or is shared; see `counts.add`."""
+    table, overlay = memory.table, memory.overlay
+    if memory.undo.size > 0:
+        log_context(table, memory.undo, h)
+    if overlay.size > 0 and not is_admitted(table, overlay, h, memory.state[N_LEARNED]):
+        return False
+    return add(table, overlay, h, token, limit)
+
+
+@kernel
 def update_counts(memory, token):
     """Count the token: in the orders from 6 down to the first that had counted it before, and in each extra."""
-    state = memory.state
-    for order in range(LONGEST_ORDER, -1, -1):
-        if add(memory, state[CONTEXT_HASH + order], token, ORDER_LIMIT):
-            break
+    table, overlay, state = memory.table, memory.overlay, memory.state
+    is_plain = memory.undo.size == 0 and overlay.size == 0
+    order, is_new = LONGEST_ORDER, True
+    while is_new and order >= 0:
+        h = state[CONTEXT_HASH + order]
+        known = add(table, overlay, h, token, ORDER_LIMIT) if is_plain else count(memory, h, token, ORDER_LIMIT)
+        is_new = not known
+        order -= 1
     for context in range(N_ORDERS, N_CONTEXTS):
-        add(memory, state[CONTEXT_HASH + context], token, EXTRA_LIMIT)
+        h = state[CONTEXT_HASH + context]
+        if is_plain:
+            add(table, overlay, h, token, EXTRA_LIMIT)
+        else:
+            count(memory, h, token, EXTRA_LIMIT)

@@ -11,6 +11,7 @@ a longer one is found: so it is not lost where one symbol was replaced by anothe
 
 from ..kernels.jit import kernel
 from ..kernels.lanes import prefetch
+from ..kernels.words import set_word, word
 from .contexts import recent_token
 from .counts import combine
 from .layout import (
@@ -73,13 +74,15 @@ def learned_token(memory, position):
 @kernel
 def word_at(memory, at):
     """The word history[at]; the page that it lies in may be in the overlay."""
-    words, page = readable(memory.overlay, memory.history, memory.table.size // PAGE, at - at % PAGE)
-    return words[page + at % PAGE]
+    if memory.overlay.size == 0:
+        return memory.history[at]
+    page = readable(memory.overlay, memory.history, memory.table.size // PAGE, at - at % PAGE)
+    return word(page, at % PAGE)
 
 
 @kernel
 def page_to_write(memory, at):
-    """An array, and where in it the page lies that history[at] belongs to; it is logged first."""
+    """The address of the page that history[at] belongs to; it is logged first."""
     first_page = memory.table.size // PAGE
     if memory.undo.size > 0:
         log_page(memory.undo, first_page + at // PAGE, memory.history, at - at % PAGE)
@@ -92,9 +95,8 @@ def append_token(memory, token):
     state, width = memory.state, token_width(memory)
     start = (state[N_LEARNED] & ring_mask(memory)) * width  # in bits
     shift = start % 32
-    words, page = page_to_write(memory, start // 32)
-    at = page + start // 32 % PAGE
-    words[at] = (words[at] & ~(((1 << width) - 1) << shift)) | (token << shift)
+    page, j = page_to_write(memory, start // 32), start // 32 % PAGE
+    set_word(page, j, (word(page, j) & ~(((1 << width) - 1) << shift)) | (token << shift))
     state[N_LEARNED] += 1
 
 
@@ -198,10 +200,9 @@ def note_place(memory, m, end):
         latest = place_at(memory, head, 0)
         overlay[at], overlay[at + 1], overlay[at + 2] = head, end + 1, latest
         return
-    words, page = page_to_write(memory, head)
-    at = page + head % PAGE
-    words[at + 1] = words[at]
-    words[at] = end + 1
+    page, j = page_to_write(memory, head), head % PAGE
+    set_word(page, j + 1, word(page, j))
+    set_word(page, j, end + 1)
 
 
 @kernel

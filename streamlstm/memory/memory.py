@@ -12,7 +12,7 @@ from weakref import ReferenceType, WeakSet, ref
 import numpy as np
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import F32, FILLED, I32, I64, U8, Stream
+from ..kernels.arrays import F32, FILLED, I64, U8, Stream
 from ..kernels.jit import native
 from ..model import aligned_zeros
 from ..vocabulary import Vocabulary
@@ -86,7 +86,6 @@ class CapturedMemory(NamedTuple):
     weights: F32
     state: I64
     scratch: F32
-    overlay: I32
     learning: bool
 
 
@@ -162,13 +161,13 @@ class Memory:
 
     def arrays(self) -> MemoryArrays:
         """The arrays, as the kernels take them to score symbols: if it learns, what they change is its own."""
-        mine = self._unchanged()
-        if not self.learning:
-            return mine
-        if self._log is not None and self._log() is None:  # no one holds the log any more
-            self._arrays, self._log = mine._replace(undo=NO_UNDO), None
-        if self._is_shared != (self._arrays.overlay.size > 0):
-            self._set_overlay()
+        if self._must_write_back:
+            self.finish_restore()
+        if self.learning:
+            if self._log is not None and self._log() is None:  # no one holds the log any more
+                self._arrays, self._log = self._arrays._replace(undo=NO_UNDO), None
+            if (len(self._holders) > 1) != (self._arrays.overlay is not NO_OVERLAY):
+                self._set_overlay()
         return self._arrays
 
     def _unchanged(self) -> MemoryArrays:
@@ -271,8 +270,7 @@ class Memory:
         """What `restored` needs beside the log. Raises ValueError if the log has ended."""
         self._require(log)
         mine = self._unchanged()
-        weights, state, scratch, overlay = mine.weights, mine.state, mine.scratch, mine.overlay
-        return CapturedMemory(weights.copy(), state.copy(), scratch.copy(), overlay.copy(), self.learning)
+        return CapturedMemory(mine.weights.copy(), mine.state.copy(), mine.scratch.copy(), self.learning)
 
     def restored(self, captured: CapturedMemory, log: UndoLog) -> Memory:
         """The memory that takes the place of this one, equal to what it was when the log's epoch began.
@@ -283,7 +281,7 @@ class Memory:
         Raises ValueError if the log has ended.
         """
         self._require(log)
-        copies = {name: getattr(captured, name).copy() for name in ("weights", "state", "scratch", "overlay")}
+        copies = {name: getattr(captured, name).copy() for name in ("weights", "state", "scratch")}
         successor = self._successor(self._arrays._replace(**copies))
         successor.learning, successor._must_write_back = captured.learning, True
         return successor

@@ -383,7 +383,7 @@ def remember(
         set_contexts(state)
         set_heads(memory)
         for context in range(N_CONTEXTS):
-            fetch(memory, state[CONTEXT_HASH + context])
+            fetch(memory.table, state[CONTEXT_HASH + context])
         follow_matches(memory, token, learn)
         mix(memory, tape, layout, (s + 1) * layout[SLOT])
         if marked.size > 0 and may_be_among_best(tape, p + layout[SLOT], V, marked, k):

@@ -31,6 +31,7 @@ import numpy as np
 
 from ..kernels.arrays import I32
 from ..kernels.jit import entry, kernel, native
+from ..kernels.words import address_of
 from .undo import PAGE
 
 N_SLOTS, N_OWN, GROWS_AT, INDEX_MASK, IS_FULL, N_PLACES = range(6)
@@ -127,22 +128,19 @@ def free_slot(overlay, number):
 
 @kernel
 def readable(overlay, array, first, at):
-    """Where to read the page that begins at array[at]: an array, and an index into it.
-
-    first: the number of the array's first page
-    """
+    """The address at which to read the page that begins at array[at]; `first`: the number of the array's first page."""
     if overlay.size > 0:
         slot = slot_of(overlay, first + at // PAGE)
         if slot >= 0:
-            return overlay, (1 + slot) * PAGE
-    return array, at
+            return address_of(overlay, (1 + slot) * PAGE)
+    return address_of(array, at)
 
 
 @kernel
 def writable(overlay, array, first, at):
-    """Where to write to the page that begins at array[at], as `readable`; the next call may end its validity."""
+    """The address at which to write to the page that begins at array[at]; the next call may end its validity."""
     if overlay.size == 0:
-        return array, at
+        return address_of(array, at)
     number = first + at // PAGE
     slot = slot_of(overlay, number)
     if slot < 0:
@@ -154,7 +152,7 @@ def writable(overlay, array, first, at):
             overlay[(1 + slot) * PAGE + j] = array[at + j]
     uses = uses_at(overlay) + slot
     overlay[uses] = min(overlay[uses] + 1, MAX_USES)
-    return overlay, (1 + slot) * PAGE
+    return address_of(overlay, (1 + slot) * PAGE)
 
 
 @kernel
