@@ -157,6 +157,11 @@ class BudgetKeeper:
                 known.n_since += 1
         return Verdict(is_unusual, False, 0)
 
+    def is_repeated(self, kind: str) -> bool:
+        """Whether a kind of line was raised in this period, so that a further line of it would not be."""
+        known = self._kinds.get(kind)
+        return known is not None and self._received - known.raised_at < self.budget.n_alarms
+
     def repeated(self, n: int) -> list[tuple[str, int]]:
         """The n kinds with most lines that were not raised since they were raised last, with the number of lines."""
         pairs = [(kind, state.n_since) for kind, state in self._kinds.items() if state.n_since]
