@@ -18,7 +18,7 @@ from .line_tables import DIGIT, FOUND_SIZE, HEX, KIND_SIZE, LETTER, N_FAMILIAR, 
 N_KINDS, N_SLOTS = 4096, 32768
 """The most kinds of lines, and numbers in them, that are remembered of a stream."""
 
-SAMPLED = 256
+SAMPLED = 512
 """One in so many familiar lines is read in full, so that the model and the scores stay up to date."""
 
 RECENT_READ = 2
@@ -139,15 +139,15 @@ def is_sampled(n: int) -> bool:
 
     The fractional parts of the multiples of the golden ratio are spread evenly.
 
-    >>> [n for n in range(1, 1000) if is_sampled(n)]
-    [233, 377, 610, 987]
+    >>> [n for n in range(1, 2000) if is_sampled(n)]
+    [233, 610, 1220, 1597]
     """
     return n * 0x9E3779B97F4A7C15 % 2**64 < 2**64 // SAMPLED
 
 
 def is_again(n: int) -> bool:
-    """Whether the n-th familiar line of a kind is read in full, because the model has learned since: 4, 8, 16, 32, …"""
-    return n & (n - 1) == 0 and n >= 4
+    """Whether the n-th familiar line of a kind is read in full, as the model has learned since: 4, 16, 64, 256, …"""
+    return n & (n - 1) == 0 and n & 0x5555555555555554 > 0
 
 
 def classify(vocabulary: Vocabulary) -> Tokens:

@@ -1,9 +1,10 @@
 """Tables of the kinds of lines and of the numbers in them, by which a familiar line is recognised: compiled.
 
 The kind of a line is a hash of its words, with the numbers masked. A number is a run of letters and digits that is
-decimal or hexadecimal, without the sign before it. In any other run with digits only the digits are numbers, and the
-letters belong to the kind. Words are separated by white space. Further words that equal the one before them, once
-masked, are only marked as repeated: lists of any length have the same kind.
+decimal or hexadecimal, without the sign before it, or an identifier, in which digits and letters alternate at least
+twice, as in `x2b9z`. In any other run with digits only the digits are numbers, and the letters belong to the kind.
+Words are separated by white space. Further words that equal the one before them, once masked, are only marked as
+repeated: lists of any length have the same kind.
 
 Each number has a slot, which is its place in its word after the two words before it. Repeated words share their slots.
 A slot knows the lengths of its numbers, and the first MAX_VALUES of their values. A line is familiar if its kind was
@@ -47,14 +48,17 @@ FOUND_SIZE = NUMBERS + 3 * MAX_NUMBERS
 FIRST, PRIME = np.int64(-3750763034362895579), np.int64(1099511628211)
 """The constants of the hash FNV-1a of 64 bits."""
 
-NUMBER, REPEATED = -1, -2
-"""What is hashed in place of a number, and of words that are repeated."""
+MIN_IDENTIFIER = 5
+"""The shortest identifier."""
+
+NUMBER, REPEATED, IDENTIFIER = -1, -2, -3
+"""What is hashed in place of a number, of words that are repeated, and of an identifier."""
 
 
 @kernel
 def combined(h, value):
-    """The hash of everything so far and of one more value, which is at least -2, or a hash."""
-    return (h ^ (np.int64(value) + np.int64(3))) * PRIME
+    """The hash of everything so far and of one more value, which is at least -3, or a hash."""
+    return (h ^ (np.int64(value) + np.int64(4))) * PRIME
 
 
 @kernel
@@ -107,38 +111,49 @@ def add_number(found, place, length, h):
 
 
 @kernel
-def take_digits(tokens, start, end, base, found):
-    """Take a number as a part of the word. base: 0 for a decimal one, MAX_LENGTH + 1 for a hexadecimal one."""
+def take_number(tokens, start, end, mark, found):
+    """Take a number or an identifier as a part of the word. mark: what is hashed in its place."""
     h = FIRST
     for at in range(start, end):
         h = combined(h, tokens[at])
-    add_number(found, found[PLACE], base + min(end - start, MAX_LENGTH), h)
+    add_number(found, found[PLACE], min(end - start, MAX_LENGTH), h)
     found[PLACE] += 1
-    found[WORD] = combined(found[WORD], NUMBER)
+    found[WORD] = combined(found[WORD], mark)
 
 
 @kernel
-def take_run(tokens, classes, start, end, found):
-    """Take a run of letters and digits as a part of the word."""
-    n_digits, is_hex = 0, True
-    for at in range(start, end):
-        symbol_class = classes[tokens[at]]
-        n_digits += symbol_class == DIGIT
-        is_prefix = symbol_class == X and at == start + 1 and classes[tokens[start]] == DIGIT and end > start + 2
-        is_hex = is_hex and (symbol_class <= HEX or is_prefix)
-    if n_digits > 0 and is_hex:
-        take_digits(tokens, start, end, 0 if n_digits == end - start else MAX_LENGTH + 1, found)
-        return
+def take_parts(tokens, classes, start, end, found):
+    """Take a run of letters and digits as a part of the word; only its digits are numbers."""
     at = start
     while at < end:
         first = at
         while at < end and classes[tokens[at]] == DIGIT:
             at += 1
         if at > first:
-            take_digits(tokens, first, at, 0, found)
+            take_number(tokens, first, at, NUMBER, found)
         else:
             found[WORD] = combined(found[WORD], tokens[at])
             at += 1
+
+
+@kernel
+def take_run(tokens, classes, start, end, found):
+    """Take a run of letters and digits as a part of the word."""
+    n_digits, n_changes, is_hex = 0, 0, True
+    for at in range(start, end):
+        symbol_class, before = classes[tokens[at]], classes[tokens[max(at - 1, start)]]
+        n_digits += symbol_class == DIGIT
+        n_changes += (symbol_class == DIGIT) != (before == DIGIT)
+        is_prefix = symbol_class == X and at == start + 1 and before == DIGIT and end > start + 2
+        is_hex = is_hex and (symbol_class <= HEX or is_prefix)
+    if n_digits > 0 and is_hex:
+        take_number(tokens, start, end, NUMBER, found)
+        if n_digits < end - start and found[COUNT] <= MAX_NUMBERS:
+            found[NUMBERS + 3 * (found[COUNT] - 1) + 1] += MAX_LENGTH + 1
+    elif n_changes >= 2 and end - start >= MIN_IDENTIFIER:
+        take_number(tokens, start, end, IDENTIFIER, found)
+    else:
+        take_parts(tokens, classes, start, end, found)
 
 
 @kernel
