@@ -62,6 +62,9 @@ STREAMS = {
     "a new level": lambda draw, n: [draw.gauss(0, 1) + 8 * (i > n // 2) for i in range(n)],
     "an old level": lambda draw, n: [draw.gauss(0, 1) + 8 * (i < n // 2) for i in range(n)],
     "bursts": lambda draw, n: [draw.gauss(20, 3) if i % 4000 < 40 else draw.gauss(0, 1) for i in range(n)],
+    "falling": lambda draw, n: [
+        30 * 2 ** (-i / 12e3) + draw.random() if draw.random() < 0.05 else -1 for i in range(n)
+    ],
     "louder at times": lambda draw, n: [draw.gauss(0, 1) * (1 + i // 3000 % 2) for i in range(n)],
 }
 

@@ -103,7 +103,7 @@ def test_a_strange_line_is_flagged_and_calm_ones_are_not():
 
 
 def test_a_score_is_the_mean_of_the_characters_and_z_its_robust_distance():
-    _, lines = watched(CALM[:200])
+    _, lines = watched(CALM[:200], thorough=True)
     reader = fresh()
     bits = [reader.observe_many(line) for line in CALM[:200]]
     np.testing.assert_allclose([line.bits_per_char for line in lines], [b.mean(dtype=np.float64) for b in bits])
@@ -187,7 +187,7 @@ def test_only_a_line_that_was_read_as_undoable_can_be_undone():
 
 
 def test_learn_flagged_learns_from_flagged_lines_too():
-    watcher, _ = watched(CALM[:300], learn_flagged=True)
+    watcher, _ = watched(CALM[:300], learn_flagged=True, thorough=True)
     assert watcher.observe(STRANGE).flagged
     reader = fresh()
     reader.observe_many(b"".join([*CALM[:300], STRANGE]))
@@ -443,7 +443,7 @@ def test_any_model_can_be_watched_with(tmp_path):
 
 
 def test_what_a_watcher_saves_is_a_model(tmp_path):
-    watcher, _ = watched(CALM[:200])
+    watcher, _ = watched(CALM[:200], thorough=True)
     watcher.save(tmp_path / "m")
     reader = fresh()
     reader.observe_many(b"".join(CALM[:200]))
@@ -529,14 +529,14 @@ def test_the_flagged_line_is_printed_with_its_number_as_it_came(log):
     assert line.endswith(STRANGE.decode().strip())
     assert set(marks) == {" ", "^"}
     assert len(marks) <= len(line)
-    assert re.fullmatch(rb"401 lines, 1 flagged, [\d,]+ lines/s\n", result.stderr)
+    assert re.fullmatch(rb"401 lines, 1 flagged, [\d,]+ familiar, [\d,]+ lines/s\n", result.stderr)
 
 
 def test_jsonl_has_the_fields_and_all_prints_every_line(log):
     found = objects(run("watch", log, *FRESH, "--all", "--format", "jsonl").stdout)
     assert list(found[0]) == [
         "version", "line", "text", "time", "score", "bits_per_char", "probability", "flagged", "raised", "seen_before",
-        "spans", "kind", "key", "session", "path", "rotation", "offset", "lag_lines", "lag_seconds",
+        "spans", "kind", "read", "key", "session", "path", "rotation", "offset", "lag_lines", "lag_seconds",
     ]  # fmt: skip
     assert [record["line"] for record in found] == list(range(1, 402))
     assert [record["text"] + "\n" for record in found] == log.read_text().splitlines(keepends=True)

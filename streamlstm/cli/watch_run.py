@@ -219,12 +219,13 @@ class WatchRun:
             self.outputs.alerts.close()
 
     def summary(self) -> str:
-        """The number of lines, of flagged lines and of lines per second, since the start."""
+        """The number of lines, of flagged and familiar ones, and of lines per second, since the start."""
         counts = Counts(*(now - before for now, before in zip(self.watcher.counts, self._before, strict=True)))
         parts = [f"{counts.lines:,} lines", *self._sessions(), f"{counts.flagged:,} flagged"]
         if counts.flagged != counts.raised:
             parts += [f"{counts.raised:,} raised", f"{counts.repeated:,} of a kind raised before"]
             parts += [f"{counts.held:,} over the budget"] if counts.held else []
+        parts += [f"{counts.familiar:,} familiar"] if counts.familiar else []
         rate = counts.lines / max(time.monotonic() - self._started, 1e-9)
         parts.append(f"{rate:,.0f} lines/s")
         if self._lag is not None and self._lag.seconds >= 1:

@@ -32,7 +32,7 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
     lag  how far reading is behind; None if it is not known
 
     >>> print(format_json(WatchedLine("door é\x9b", 2.5, 0.1, False, [], "", []), Event("door", number=7, offset=9)), end="")
-    {"version": 1, "line": 7, "text": "door é\u009b", "time": "", "score": 0.1, "bits_per_char": 2.5, "probability": null, "flagged": false, "raised": false, "seen_before": 0, "spans": [], "kind": "door é\u009b", "key": "", "session": null, "path": "-", "rotation": 0, "offset": 9, "lag_lines": null, "lag_seconds": null}
+    {"version": 1, "line": 7, "text": "door é\u009b", "time": "", "score": 0.1, "bits_per_char": 2.5, "probability": null, "flagged": false, "raised": false, "seen_before": 0, "spans": [], "kind": "door é\u009b", "read": "full", "key": "", "session": null, "path": "-", "rotation": 0, "offset": 9, "lag_lines": null, "lag_seconds": null}
     """  # noqa: E501
     record = {
         "version": SCHEMA,
@@ -47,6 +47,7 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
         "seen_before": line.n_before,
         "spans": line.spans,
         "kind": line.kind,
+        "read": "familiar" if line.is_familiar else "full",
         "key": line.key,
         "session": None,
         "path": event.path,

@@ -53,6 +53,8 @@ class Baseline:
         self.n_scores = n_scores
         self.mean_length = mean_length
         self._max_recent = max_recent
+        self._center: tuple[float, float] | None = None  # what `median_and_mad` returned; None after a change
+        self._mad = 0  # in steps, when it was asked last
         if self._sorted and self._sorted[-1] > self.MAX_STEP:
             raise ValueError(f"a score must be at most {self.MAX_STEP} steps, not {self._sorted[-1]}")
         if not len(self.recent) <= n_scores:
@@ -67,6 +69,7 @@ class Baseline:
     def add(self, score: float, length: int) -> None:
         """Add the score of a line in bits per character, and its length in characters."""
         step = min(int(score * self.STEPS), self.MAX_STEP)
+        self._center = None
         self.recent.append(step)
         insort(self._sorted, step)
         self.n_scores += 1
@@ -79,13 +82,23 @@ class Baseline:
 
         Raises ValueError if there are no scores.
         """
-        if not self.recent:
-            raise ValueError("a baseline without scores has no median")
-        rank = (len(self.recent) + 1) // 2
-        median = self._sorted[rank - 1]
-        distances = range(self.MAX_STEP + 1)
-        mad = bisect_left(distances, rank, key=lambda distance: self._within(median, distance))
-        return median / self.STEPS, mad / self.STEPS
+        if self._center is None:
+            if not self.recent:
+                raise ValueError("a baseline without scores has no median")
+            rank = (len(self.recent) + 1) // 2
+            median = self._sorted[rank - 1]
+            mad = self._mad = self._distance_of(median, rank)
+            self._center = median / self.STEPS, mad / self.STEPS
+        return self._center
+
+    def _distance_of(self, median: int, rank: int) -> int:
+        """The least distance from the median within which there are `rank` scores. Often it is what it was before."""
+        mad, distances = self._mad, range(self.MAX_STEP + 1)
+        if self._within(median, mad) < rank:
+            return bisect_left(distances, rank, lo=mad + 1, key=lambda distance: self._within(median, distance))
+        if mad == 0 or self._within(median, mad - 1) < rank:
+            return mad
+        return bisect_left(distances, rank, hi=mad - 1, key=lambda distance: self._within(median, distance))
 
     def compare(self, score: float, length: int) -> tuple[float, float]:
         """The median of the recent scores, and the z of a new score; the score itself and 0 if it is the first."""

@@ -7,6 +7,8 @@ A budget of N alarms per period, which is a number of lines or a time, is spent 
   line, times the square of twice the part to which the account is filled. So the account is half full when the rate is
   as wanted, and the threshold rises and falls with what was spent. Lines that could not have been raised count as
   lines without a score, so that the fraction is one of alarms.
+- When scores fall for good, the recent lines still have high ones. So the fraction grows while an alarm is overdue: it
+  about doubles with each further alarm that the account receives, and each alarm divides the growth by 1.25.
 - As long as the recent lines are too few for one alarm, the threshold is START_THRESHOLD while the account is a quarter
   full or more, and else the largest score so far.
 - A kind of line is raised once per period. Further lines of it are counted, and the next record of the kind tells
@@ -17,6 +19,7 @@ Everything that decides is saved, and nothing depends on a clock, unless the cal
 
 from __future__ import annotations
 
+import math
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -35,6 +38,9 @@ MIN_WINDOW = 1_000
 
 WINDOW_ALARMS = 2
 """The window is at least as long as this many alarms should take."""
+
+GROWING, SHRINKING, MAX_GROWTH = 0.7, 1.25, 64.0
+"""How fast the fraction grows while an alarm is overdue, what an alarm divides the growth by, and the most growth."""
 
 RATE_LINES = 1_000
 """The time between two lines is averaged over about this many lines."""
@@ -115,7 +121,8 @@ class BudgetKeeper:
         self.budget, self._floor = budget, floor
         self._capacity = max(2 * budget.n_alarms, 4.0)
         self._account = self._capacity / 2
-        self._received = 0.0  # by the account, in all
+        self._received, self._raised_at = 0.0, 0.0  # by the account, in all, and until the last alarm
+        self._growth = 1.0  # of the fraction, because alarms are overdue
         self._rate = budget.n_alarms / budget.lines if budget.lines else 0.0  # received per line
         self._n_rates = 0
         self._time: float | None = None
@@ -145,6 +152,7 @@ class BudgetKeeper:
         n_before = known.n_since if known else 0
         if is_raised:
             self._account -= 1
+            self._raised_at, self._growth = self._received, max(self._growth / SHRINKING, 1.0)
             self._remember(kind)
             self.n_raised += 1
             return Verdict(True, True, n_before)
@@ -156,6 +164,11 @@ class BudgetKeeper:
             if known:
                 known.n_since += 1
         return Verdict(is_unusual, False, 0)
+
+    def is_repeated(self, kind: str) -> bool:
+        """Whether a kind of line was raised in this period, so that a further line of it would not be."""
+        known = self._kinds.get(kind)
+        return known is not None and self._received - known.raised_at < self.budget.n_alarms
 
     def repeated(self, n: int) -> list[tuple[str, int]]:
         """The n kinds with most lines that were not raised since they were raised last, with the number of lines."""
@@ -180,6 +193,8 @@ class BudgetKeeper:
             self._rate += (amount - self._rate) / self._n_rates
         self._account = min(self._account + amount, self._capacity)
         self._received += amount
+        if self._received - self._raised_at > 1:
+            self._growth = min(self._growth * (1 + GROWING * amount), MAX_GROWTH)
         if self._rate > 0:
             self._scores.window = max(MIN_WINDOW, int(min(WINDOW_ALARMS / self._rate, 1e12)))
 
@@ -188,7 +203,7 @@ class BudgetKeeper:
         n_lines = self._scores.n_lines
         if self._rate * n_lines < 1 and 4 * self._account >= self._capacity:
             return bin_of(START_THRESHOLD)
-        fraction = min(self._rate * (2 * self._account / self._capacity) ** 2, 0.5)
+        fraction = min(self._rate * (2 * self._account / self._capacity) ** 2 * self._growth, 0.5)
         return self._scores.bin_exceeded_by(int(fraction * n_lines))
 
     def describe(self) -> dict[str, Any]:
@@ -196,7 +211,8 @@ class BudgetKeeper:
         kinds = [[kind, state.raised_at, state.n_since] for kind, state in self._kinds.items()]
         account = [self._account, self._received, self._rate, self._n_rates, self._time]
         counts = [self.n_raised, self.n_repeated, self.n_held]
-        return {"account": account, "counts": counts, "kinds": kinds, "scores": self._scores.describe()}
+        described = {"account": account, "counts": counts, "kinds": kinds, "scores": self._scores.describe()}
+        return {**described, "overdue": [self._raised_at, self._growth]}
 
     def restore(self, described: dict[str, Any]) -> None:
         """Continue from what `describe` returned. With another budget, only the scores and the kinds are taken over.
@@ -208,7 +224,11 @@ class BudgetKeeper:
         kinds = OrderedDict((str(kind), _Kind(float(at), int(n))) for kind, at, n in described["kinds"])
         n_raised, n_repeated, n_held = map(int, described["counts"])
         scores = RecentScores(self._scores.window, described["scores"])
+        raised_at, growth = map(float, described.get("overdue", (received, 1.0)))
+        if not all(map(math.isfinite, (*values, raised_at, growth))):
+            raise ValueError(f"an account must be of finite numbers, not {[*values, raised_at, growth]}")
         self._account, self._received = min(max(values[0], 0.0), self._capacity), values[1]
+        self._raised_at, self._growth = raised_at, min(max(growth, 1.0), MAX_GROWTH)
         if self.budget.seconds is not None:
             self._rate, self._n_rates, self._time = values[2], int(values[3]), None if time is None else float(time)
         self._kinds, self._scores = kinds, scores

@@ -9,10 +9,14 @@ from typing import Any
 from ..checkpoint import Arrays
 from ..predictor import StreamPredictor
 from .baseline import Baseline, BaselinesByAge
+from .familiar import FamiliarLines
 from .line_reader import LineReader
 
 MAX_DROPPED_KEYS = 5_000
 """The number of keys whose baselines are kept after their model was dropped."""
+
+FAMILIAR = "familiar."
+"""What the names of the arrays of familiar lines begin with in a checkpoint, after the prefix of their stream."""
 
 BURST_LINES = 3
 """If this many more lines were flagged than were not, flagged lines are learned from."""
@@ -53,9 +57,13 @@ class History:
 
 @dataclass
 class LineStream:
-    """The lines of one key: the model that reads them, and their scores."""
+    """The lines of one key: the model that reads them, their scores, and which lines are familiar.
+
+    familiar  None if all lines are to be read in full
+    """
 
     reader: LineReader
+    familiar: FamiliarLines | None = None
     baseline: Baseline = field(default_factory=Baseline)
     history: History = field(default_factory=History)
 
@@ -78,10 +86,12 @@ class LineStreams:
 
     predictor  of the stream of all lines or, if `keyed`, what the model of each key begins as a fork of
     keyed      whether each key has a model of its own
+    thorough   whether all lines are to be read in full
     """
 
-    def __init__(self, predictor: StreamPredictor, keyed: bool, max_keys: int) -> None:
+    def __init__(self, predictor: StreamPredictor, keyed: bool, max_keys: int, thorough: bool = True) -> None:
         self.keyed = keyed
+        self._thorough = thorough
         self._predictor, self._max_keys = predictor, max_keys
         self._streams: OrderedDict[str, LineStream] = OrderedDict()
         self._dropped: OrderedDict[str, History] = OrderedDict()
@@ -98,8 +108,12 @@ class LineStreams:
         if len(self._streams) == self._max_keys:
             self._drop(key, notes)
         predictor = self._predictor.fork() if self.keyed else self._predictor
-        stream = self._streams[key] = LineStream(LineReader(predictor), history=self._dropped.pop(key, History()))
+        history = self._dropped.pop(key, History())
+        stream = self._streams[key] = LineStream(LineReader(predictor), self._new_familiar(), history=history)
         return stream
+
+    def _new_familiar(self) -> FamiliarLines | None:
+        return None if self._thorough else FamiliarLines(self._predictor.vocabulary)
 
     def _drop(self, new_key: str, notes: list[str]) -> None:
         key, stream = self._streams.popitem(last=False)
@@ -129,6 +143,8 @@ class LineStreams:
             if self.keyed:
                 own, streams[-1]["predictor"] = stream.reader.predictor.to_checkpoint()
                 arrays |= {_prefix(index) + name: array for name, array in own.items()}
+            if stream.familiar is not None:
+                streams[-1]["familiar"] = stream.familiar.describe(arrays, _prefix(index) + FAMILIAR)
         dropped = [history.describe(key) for key, history in self._dropped.items()]
         return {"keyed": self.keyed, "streams": streams, "dropped": dropped}
 
@@ -137,7 +153,7 @@ class LineStreams:
 
         Raises ValueError, TypeError, KeyError, AttributeError or OverflowError for an inconsistent description.
         """
-        found = LineStreams(self._predictor, self.keyed, self._max_keys)
+        found = LineStreams(self._predictor, self.keyed, self._max_keys, self._thorough)
         dropped = {str(values["key"]): History.from_description(values) for values in saved.get("dropped", ())}
         first = max(len(saved["streams"]) - self._max_keys, 0)
         for index, values in enumerate(saved["streams"]):
@@ -148,10 +164,14 @@ class LineStreams:
             predictor = self._predictor
             if self.keyed:
                 prefix = _prefix(index)
-                own = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+                names = [name for name in arrays if name.startswith(prefix) and not name.startswith(prefix + FAMILIAR)]
+                own = {name.removeprefix(prefix): arrays[name] for name in names}
                 predictor = StreamPredictor.from_checkpoint(own, values["predictor"])
                 predictor.learning = self._predictor.learning
-            found._streams[key] = LineStream(LineReader(predictor), Baseline(**values["baseline"]), history)
+            familiar = self._new_familiar()
+            if familiar is not None and "familiar" in values:
+                familiar.restore(values["familiar"], arrays, _prefix(index) + FAMILIAR)
+            found._streams[key] = LineStream(LineReader(predictor), familiar, Baseline(**values["baseline"]), history)
         for key, history in dropped.items():
             found._keep_history(key, history)
         return found

@@ -85,7 +85,7 @@ class SurprisingKinds(Generic[Place]):
     """
 
     def __init__(self, predictor: StreamPredictor, *, warmup: int = WARMUP, thorough: bool = False) -> None:
-        self._watcher, self._warmup, self._thorough = Watcher(predictor), warmup, thorough
+        self._watcher, self._warmup, self._thorough = Watcher(predictor, thorough=True), warmup, thorough
         self._kinds: dict[str, _Kind[Place]] = {}
         self.n_lines, self.n_read = 0, 0
 

@@ -20,6 +20,10 @@ With a key there is a model per key, and the least recently used one is dropped 
 comes back gets a new model, which gives higher scores until it has learned. So its first lines, as many as the warm-up,
 are compared with those that earlier models of the key read at about the same age; the baselines for that are kept.
 
+A line is read in full, by the model, unless it is familiar: everything in it was read in full before (`familiar`). Then
+its score is that of such lines, and the model neither reads it nor learns from it. But it is read in full if it would
+then be flagged, or no longer be flagged, and one in some hundred is read in full anyway.
+
 With a budget of alarms (`budget`) the threshold follows the z of recent lines, and a kind of line is raised once per
 period: further lines of it are flagged, but not raised.
 """
@@ -36,9 +40,11 @@ import numpy as np
 
 from ..checkpoint import check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
+from ..vocabulary import Tokens
+from .baseline import Baseline
 from .budget import Budget, BudgetKeeper, Verdict
 from .kinds import kind_of
-from .line_streams import LineStreams, is_power_of_2
+from .line_streams import LineStream, LineStreams, is_power_of_2
 from .recent_scores import RecentScores
 from .spans import SPAN_MARGIN, surprising_spans
 from .units import F64, byte_widths, code_points, readable
@@ -72,6 +78,7 @@ class WatchedLine:
     raised         whether it is an alarm: it is flagged and, with a budget, the budget allows it
     n_before       for an alarm, how many lines of its kind were flagged but not raised since the last alarm of its kind
     probability    for a flagged line, the fraction of recent lines with a z about as high or higher, itself included
+    is_familiar    whether the line was not read in full, because everything in it was read before; it has no spans
     """
 
     text: str
@@ -84,6 +91,7 @@ class WatchedLine:
     raised: bool = False
     n_before: int = 0
     probability: float | None = None
+    is_familiar: bool = False
 
     @property
     def kind(self) -> str:
@@ -99,6 +107,7 @@ class Counts(NamedTuple):
     raised             alarms
     repeated           unusual lines that were not raised because their kind was raised in this period
     held               unusual lines that were not raised because the budget was spent
+    familiar           lines that were not read in full, because everything in them was read before
     """
 
     lines: int = 0
@@ -107,6 +116,7 @@ class Counts(NamedTuple):
     raised: int = 0
     repeated: int = 0
     held: int = 0
+    familiar: int = 0
 
 
 class Watcher:
@@ -123,6 +133,7 @@ class Watcher:
     learn_flagged  also learn from flagged lines
     alarms         a budget, for example "5/hour" or "10/10000" (lines): raise about as many lines, those with the
                    largest z, and each kind of line once per period. `threshold` is then the least z, 0 by default.
+    thorough       read every line in full; by default familiar lines are not
 
     position       JSON-able; saved and restored with the watcher. A caller keeps there where its input stands.
 
@@ -147,6 +158,7 @@ class Watcher:
         max_keys: int = MAX_KEYS,
         learn_flagged: bool = False,
         alarms: str | Budget | None = None,
+        thorough: bool = False,
     ) -> None:
         if threshold is None:
             threshold = THRESHOLD if alarms is None else 0.0
@@ -164,7 +176,7 @@ class Watcher:
         self._keeper = None if budget is None else BudgetKeeper(budget, floor=threshold)
         self._threshold, self._warmup, self._learn_flagged = threshold, warmup, learn_flagged
         self._predictor = predictor
-        self._streams = LineStreams(predictor, keyed or key_regex is not None, max_keys)
+        self._streams = LineStreams(predictor, keyed or key_regex is not None, max_keys, thorough)
         self._scores = RecentScores(RECENT_LINES)
         self._counts, self._n_truncated = Counts(), 0
         self.position: Any = None
@@ -214,34 +226,59 @@ class Watcher:
         stream = self._streams.of(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
         is_warm = baseline.n_scores >= self._warmup
-        bits = stream.reader.read(tokens, undoable=is_warm and not self._learn_flagged)
-        score = float(bits.sum()) / max(len(text), 1)
+        score = self._familiar_score(stream, baseline, tokens, text) if is_warm else None
+        is_familiar = score is not None
+        bits = np.zeros(0)
+        if score is None:
+            bits = stream.reader.read(tokens, undoable=is_warm and not self._learn_flagged)
+            score = float(bits.sum()) / max(len(text), 1)
         median, z = baseline.compare(score, len(text))
         verdict = self._judge(z, text, seconds) if is_warm else Verdict(False, False, 0)
-        if verdict.is_unusual and not self._learn_flagged and not stream.history.is_burst:
+        is_learned = not verdict.is_unusual or self._learn_flagged or stream.history.is_burst
+        if not is_learned and not is_familiar:
             stream.reader.undo()
-        else:
+        if is_learned:
             stream.add_score(score, len(text), self._warmup)
+        if stream.familiar is not None and not is_familiar:
+            stream.familiar.learn(tokens, score, flagged=not is_learned)
         stream.history.count(verdict.is_unusual)
-        self._count(verdict, len(text))
-        spans = self._spans(text, bits, median) if verdict.is_unusual else []
+        self._count(verdict, len(text), is_familiar)
+        spans = self._spans(text, bits, median) if verdict.is_unusual and not is_familiar else []
         if is_warm:
             self._scores.add(z)
         probability = self._scores.count_from(z) / self._scores.n_lines if verdict.is_unusual else None
         text = text.removesuffix("\n")
         unusual, raised, n_before = verdict
-        return WatchedLine(text, score, z, unusual, spans, key, notes, raised, n_before, probability)
+        return WatchedLine(text, score, z, unusual, spans, key, notes, raised, n_before, probability, is_familiar)
+
+    def _familiar_score(self, stream: LineStream, baseline: Baseline, tokens: Tokens, text: str) -> float | None:
+        """The score of a familiar line; None for a line that is to be read in full.
+
+        A usual line that would be flagged is read in full, because it may have become usual since; likewise a flagged
+        one that would not be. But if the budget does not raise it anyway, it need not be read.
+        """
+        familiar = None if stream.familiar is None else stream.familiar.find(tokens)
+        if familiar is None:
+            return None
+        z = baseline.compare(familiar.score, len(text))[1]
+        is_unusual = z > self._threshold and z > self.threshold
+        if is_unusual == familiar.was_flagged and not (is_unusual and stream.history.is_burst):
+            return familiar.score
+        if is_unusual and self._keeper is not None and self._keeper.is_repeated(kind_of(text.removesuffix("\n"))):
+            return familiar.score
+        return None
 
     def _judge(self, z: float, text: str, seconds: float | None) -> Verdict:
         if self._keeper is None:
             return Verdict(z > self._threshold, z > self._threshold, 0)
         return self._keeper.judge(z, kind_of(text.removesuffix("\n")), seconds)
 
-    def _count(self, verdict: Verdict, n_characters: int) -> None:
-        lines, characters, flagged, raised, *_ = self._counts
+    def _count(self, verdict: Verdict, n_characters: int, is_familiar: bool) -> None:
+        lines, characters, flagged, raised, _, _, familiar = self._counts
         others = (0, 0) if self._keeper is None else (self._keeper.n_repeated, self._keeper.n_held)
         unusual, is_raised, _ = verdict
-        self._counts = Counts(lines + 1, characters + n_characters, flagged + unusual, raised + is_raised, *others)
+        lines, characters, familiar = lines + 1, characters + n_characters, familiar + is_familiar
+        self._counts = Counts(lines, characters, flagged + unusual, raised + is_raised, *others, familiar)
 
     def _note_truncated(self, notes: list[str]) -> None:
         self._n_truncated += 1

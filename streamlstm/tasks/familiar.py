@@ -1,0 +1,157 @@
+"""Familiar lines: those of which everything was read before, so that they need not be read in full again."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checkpoint import Arrays
+from ..kernels.arrays import F64, I64
+from ..kernels.jit import native
+from ..vocabulary import Tokens, Vocabulary
+from . import line_tables
+from .line_tables import DIGIT, FOUND_SIZE, HEX, KIND_SIZE, LETTER, N_FAMILIAR, N_READ, OTHER, SIGN, SLOT_SIZE, SPACE, X
+
+N_KINDS, N_SLOTS = 4096, 32768
+"""The most kinds of lines, and numbers in them, that are remembered of a stream."""
+
+SAMPLED = 512
+"""One in so many familiar lines is read in full, so that the model and the scores stay up to date."""
+
+RECENT_READ = 2
+"""The score of a kind is a moving mean of those of its lines; the latest weighs 1 / RECENT_READ."""
+
+N_FLAGGED_KINDS, N_FLAGGED_SLOTS = 1024, 8192
+"""The same for flagged lines."""
+
+_CLASSES = {
+    SPACE: " \t\n\r",
+    SIGN: "+-",
+    DIGIT: string.digits,
+    HEX: "abcdefABCDEF",
+    X: "xX",
+    LETTER: "ghijklmnopqrstuvwyzGHIJKLMNOPQRSTUVWYZ",
+}
+
+
+class Familiar(NamedTuple):
+    """What is known of a familiar line.
+
+    score        about the mean of those of its kind that were read in full
+    was_flagged  whether these were flagged
+    """
+
+    score: float
+    was_flagged: bool
+
+
+class FamiliarLines:
+    """The kinds of lines of a stream that were read in full, and the numbers in them; see `line_tables`.
+
+    Flagged lines have tables of their own, so that what is strange does not become usual.
+
+    vocabulary  of the tokens
+
+    Memory is bounded: what was not seen for longest is forgotten.
+
+    >>> vocabulary = Vocabulary.bytes()
+    >>> familiar = FamiliarLines(vocabulary)
+    >>> for n in range(100, 120):
+    ...     familiar.learn(vocabulary.encode(f"job {n} done\\n"), score=0.5, flagged=False)
+    >>> familiar.find(vocabulary.encode("job 789 done\\n")), familiar.find(vocabulary.encode("job 7 done\\n"))
+    (Familiar(score=0.5, was_flagged=False), None)
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._classes = classify(vocabulary)
+        self._found = np.zeros(FOUND_SIZE, dtype=np.int64)
+        self._usual, self._flagged = _Tables.empty(N_KINDS, N_SLOTS), _Tables.empty(N_FLAGGED_KINDS, N_FLAGGED_SLOTS)
+        self._look, self._learn = native(line_tables.look), native(line_tables.learn)
+        self._n_lines = 0
+
+    def find(self, tokens: Tokens) -> Familiar | None:
+        """What is known of a line if it is familiar; None if it is to be read in full."""
+        self._n_lines += 1
+        for tables in (self._usual, self._flagged):
+            row = self._look(tokens, self._classes, self._found, tables.kinds, tables.slots, self._n_lines)
+            if row >= 0:
+                is_due = is_sampled(self._n_lines) or is_again(int(tables.kinds[row * KIND_SIZE + N_FAMILIAR]))
+                return None if is_due else Familiar(float(tables.scores[row]), tables is self._flagged)
+        return None
+
+    def learn(self, tokens: Tokens, score: float, flagged: bool) -> None:
+        """Take a line that was read in full, with its score."""
+        self._n_lines += 1
+        kinds, slots, scores = self._flagged if flagged else self._usual
+        row = self._learn(tokens, self._classes, self._found, kinds, slots, self._n_lines)
+        n_read = int(kinds[row * KIND_SIZE + N_READ])
+        scores[row] = score if n_read == 1 else scores[row] + (score - scores[row]) / min(n_read, RECENT_READ)
+
+    def describe(self, arrays: Arrays, prefix: str) -> dict[str, Any]:
+        """The JSON-able state, for `restore`; the tables are added to `arrays`, with a prefix to their names."""
+        for name, table, size in self._tables():
+            rows = table.reshape(-1, size)
+            used = np.flatnonzero(rows.any(axis=1))
+            arrays[prefix + name], arrays[f"{prefix}{name}.rows"] = rows[used], used
+        return {"lines": self._n_lines}
+
+    def restore(self, described: dict[str, Any], arrays: Arrays, prefix: str) -> None:
+        """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
+        n_lines = described["lines"]
+        if isinstance(n_lines, bool) or not isinstance(n_lines, int) or not 0 <= n_lines < 2**62:
+            raise ValueError(f"the number of lines must be a whole number from 0 on, not {n_lines!r}")
+        for name, table, size in self._tables():
+            rows, used = arrays[prefix + name], arrays[f"{prefix}{name}.rows"]
+            if rows.shape != (len(used), size) or rows.dtype != table.dtype or used.dtype != np.int64:
+                raise ValueError(f"{prefix}{name} has the shape {rows.shape}, and not that of a table of lines")
+            if len(used) and not 0 <= used.min() <= used.max() < len(table) // size:
+                raise ValueError(f"{prefix}{name}.rows are not rows of a table of lines")
+            table.reshape(-1, size)[:] = 0
+            table.reshape(-1, size)[used] = rows
+        self._n_lines = n_lines
+
+    def _tables(self) -> Iterator[tuple[str, Any, int]]:
+        """Each table with its name and the size of its rows."""
+        for name, tables in (("usual", self._usual), ("flagged", self._flagged)):
+            yield f"{name}.kinds", tables.kinds, KIND_SIZE
+            yield f"{name}.slots", tables.slots, SLOT_SIZE
+            yield f"{name}.scores", tables.scores, 1
+
+
+class _Tables(NamedTuple):
+    """The tables of `line_tables`."""
+
+    kinds: I64
+    slots: I64
+    scores: F64
+
+    @classmethod
+    def empty(cls, n_kinds: int, n_slots: int) -> _Tables:
+        kinds, slots = (np.zeros(n, dtype=np.int64) for n in (n_kinds * KIND_SIZE, n_slots * SLOT_SIZE))
+        return cls(kinds, slots, np.zeros(n_kinds))
+
+
+def is_sampled(n: int) -> bool:
+    """Whether the n-th line is read in full although it is familiar: one in SAMPLED, in no period.
+
+    The fractional parts of the multiples of the golden ratio are spread evenly.
+
+    >>> [n for n in range(1, 2000) if is_sampled(n)]
+    [233, 610, 1220, 1597]
+    """
+    return n * 0x9E3779B97F4A7C15 % 2**64 < 2**64 // SAMPLED
+
+
+def is_again(n: int) -> bool:
+    """Whether the n-th familiar line of a kind is read in full, as the model has learned since: 4, 16, 64, 256, …"""
+    return n & (n - 1) == 0 and n & 0x5555555555555554 > 0
+
+
+def classify(vocabulary: Vocabulary) -> Tokens:
+    """int32 [V]: the class of each symbol; see `line_tables`. What is not ASCII is a letter."""
+    codes = range(256) if vocabulary.characters is None else map(ord, vocabulary.characters)
+    class_of = {ord(character): number for number, characters in _CLASSES.items() for character in characters}
+    return np.array([class_of.get(code, LETTER if code >= 128 else OTHER) for code in codes], dtype=np.int32)
