@@ -334,7 +334,7 @@ class StreamPredictor:
         >>> predictor = StreamPredictor.pretrained()
         >>> with predictor.assisted():
         ...     round(sum(predictor.observe(letter) for letter in "It was the best of times"))
-        79
+        37
         """
         return self._stream.assisted()
 
