@@ -190,7 +190,8 @@ def _start(
         )
     n_symbols = len(start.vocabulary)
     weights = widened(start.weights(), Layout(start.config, n_symbols), Layout(config, n_symbols), seed)
-    about = {"started from": start.about.pop("name", Path(model).name), **start.about}
+    name = start.about.pop("name", Path(model).name)
+    about = {**start.about, "started from": name}
     return *read_documents(files, start.vocabulary), config, weights, about
 
 
