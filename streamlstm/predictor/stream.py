@@ -158,8 +158,8 @@ class TokenStream:
         """The same parts, with the tokens of an unfinished window on the tape and the next distribution computed."""
         theta, stream = parts.weights.theta, parts.tape.stream
         stream.tokens[: len(tokens)] = tokens
-        self._forward(theta, stream, 0, 0, 1)  # the distribution of the state
         if len(tokens):
+            self._forward(theta, stream, 0, 0, 1)  # the distribution of the state
             self._forward(theta, stream, 0, len(tokens), 1)
         stream.bits[: len(tokens)] = bits
         stream.position[FILLED] = len(tokens)
