@@ -141,7 +141,11 @@ class StreamMemory(Memory):
         if not len(numbers) == len(pages) == len(uses) <= n_slots or len(units) != len(weights):
             raise ValueError(saved.INCONSISTENT)
         is_valid = saved.are_own(mine, state, numbers, pages, pairs) and saved.is_within(uses, 0, MAX_USES)
-        if not is_valid or not saved.are_distinct(units, len(self._units)) or not n_slots >= 1 or grows_at < -1:
+        if not is_valid or not saved.are_distinct(units, len(self._units)) or n_slots < 1 or grows_at < -1:
+            raise ValueError(saved.OUT_OF_RANGE)
+        merged = self._shared_weights.copy()
+        merged.reshape(-1, UNIT)[units] = weights
+        if not saved.are_weights(merged[: len(mine.weights)], len(mine.entries)):
             raise ValueError(saved.OUT_OF_RANGE)
         overlay = filled(new_overlay(n_slots, grows_at, _n_places(n_slots)), Parts(numbers, pages, uses), pairs)
         return ParkedMemory(state.copy(), overlay, units, weights)

@@ -77,7 +77,7 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
         and is_within(heads[0], 0, len(all_heads) - 1)
         and is_within(heads[1], 0, ring_size)
         and _is_state(state, n_symbols, ring_size)
-        and _are_weights(weights, n_symbols)
+        and are_weights(weights, n_symbols)
     ):
         raise ValueError(OUT_OF_RANGE)
     memory.table.reshape(-1, PAGE)[numbers] = pages
@@ -115,12 +115,12 @@ def load_first_weights(memory: MemoryArrays, weights: F32) -> None:
         raise ValueError(OTHER_TYPES)
     if weights.shape != memory.weights.shape:
         raise ValueError(OTHER_SHAPE)
-    if not _are_weights(weights, len(memory.entries)):
+    if not are_weights(weights, len(memory.entries)):
         raise ValueError(OUT_OF_RANGE)
     memory.weights[:] = weights
 
 
-def _are_weights(weights: F32, n_symbols: int) -> bool:
+def are_weights(weights: F32, n_symbols: int) -> bool:
     """Whether these can be weights: a row of adjustments was used at least 0 times."""
     return bool(weights[layout.uses_at(n_symbols) :].min() >= 0)
 
