@@ -7,7 +7,7 @@ becomes a random one. `--megabytes 0` reads the logs as they are. `--options` ar
 about 50 times slower. `watch` runs as a command of its own. Its start, and the first lines, which it reads in full, are
 part of the time. `--keep FOLDER` keeps the repeated logs. Without LOG a small made-up one is read.
 
-"in full" is the share of the lines that the model has read; see `streamlstm.tasks.familiar`. Lines and bytes per second
+"in full" is the share of the lines that the model has read; see `streamlstm.watch.familiar`. Lines and bytes per second
 are per second of CPU time, on one core.
 """
 

@@ -15,16 +15,16 @@ _MODULES = {
     "SGD": "optim",
     "Score": "tasks.score",
     "Scores": "tasks.units",
-    "SessionWatcher": "tasks.sessions",
+    "SessionWatcher": "watch.sessions",
     "Snapshot": "tasks.snapshot",
     "StreamPredictor": "predictor",
     "Trace": "predictor",
     "Trainer": "tasks.training",
     "TrainingPlan": "tasks.training",
     "Vocabulary": "vocabulary",
-    "WatchedLine": "tasks.watch",
-    "StreamPool": "tasks.pool",
-    "Watcher": "tasks.watch",
+    "WatchedLine": "watch.watcher",
+    "StreamPool": "streams.pool",
+    "Watcher": "watch.watcher",
     "compare": "tasks.score",
     "complete": "tasks.complete",
     "compress": "tasks.compress",
@@ -41,7 +41,7 @@ _MODULES = {
     "score": "tasks.score",
     "score_by": "tasks.score",
     "score_many": "tasks.score",
-    "surprising": "tasks.surprising",
+    "surprising": "watch.surprising",
     "top_characters": "tasks.characters",
     "trace_characters": "tasks.characters",
     "verify": "tasks.verify",
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .predictor import Trace as Trace
     from .render.picture import picture as picture
     from .render.records import format_scores as format_scores
+    from .streams.pool import StreamPool as StreamPool
     from .tasks.beam import Candidate as Candidate
     from .tasks.characters import top_characters as top_characters
     from .tasks.characters import trace_characters as trace_characters
@@ -72,24 +73,23 @@ if TYPE_CHECKING:
     from .tasks.message import MessageCoder as MessageCoder
     from .tasks.message import compress_message as compress_message
     from .tasks.message import decompress_message as decompress_message
-    from .tasks.pool import StreamPool as StreamPool
     from .tasks.score import Score as Score
     from .tasks.score import compare as compare
     from .tasks.score import expert_report as expert_report
     from .tasks.score import score as score
     from .tasks.score import score_by as score_by
     from .tasks.score import score_many as score_many
-    from .tasks.sessions import SessionWatcher as SessionWatcher
     from .tasks.snapshot import Snapshot as Snapshot
-    from .tasks.surprising import surprising as surprising
     from .tasks.training import Trainer as Trainer
     from .tasks.training import TrainingPlan as TrainingPlan
     from .tasks.units import Scores as Scores
     from .tasks.verify import verify as verify
     from .tasks.warmup import warmup as warmup
-    from .tasks.watch import WatchedLine as WatchedLine
-    from .tasks.watch import Watcher as Watcher
     from .vocabulary import Vocabulary as Vocabulary
+    from .watch.sessions import SessionWatcher as SessionWatcher
+    from .watch.surprising import surprising as surprising
+    from .watch.watcher import WatchedLine as WatchedLine
+    from .watch.watcher import Watcher as Watcher
 
 __all__ = [
     "SGD",

@@ -11,9 +11,9 @@ from test_watch import CALM, FRESH, STRANGE, fresh, watched
 
 from streamlstm import Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint
-from streamlstm.tasks import familiar
-from streamlstm.tasks.familiar import SAMPLED, FamiliarLines
-from streamlstm.tasks.line_tables import MAX_NUMBERS, MAX_VALUES, MIN_READ
+from streamlstm.kernels.line_tables import MAX_NUMBERS, MAX_VALUES, MIN_READ
+from streamlstm.watch import familiar
+from streamlstm.watch.familiar import SAMPLED, FamiliarLines
 
 BYTES = Vocabulary.bytes()
 

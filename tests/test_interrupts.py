@@ -12,7 +12,7 @@ from golden import text
 from nets import random_predictor
 
 from streamlstm import Config, RMSprop, Vocabulary
-from streamlstm.tasks.line_reader import LineReader
+from streamlstm.watch.line_reader import LineReader
 
 CONFIG = Config(hidden=24, layers=2, window=8, memory_bits=10)
 OPTIMIZER = RMSprop(skip_below=6.0, repetition=4.0, pull_back=0.01)

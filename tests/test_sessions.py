@@ -14,11 +14,11 @@ from test_watch_run import FRESH, JSONL, records, wait_for
 
 from streamlstm import Config, SessionWatcher, StreamPredictor
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
-from streamlstm.tasks.event_numbers import MAX_SHAPES, EventNumbers, level_of
-from streamlstm.tasks.event_order import EventOrder
-from streamlstm.tasks.exact_bits import STEPS, bits_of
-from streamlstm.tasks.kinds import event_type_of
-from streamlstm.tasks.open_sessions import MAX_NEW, MAX_ORDERED
+from streamlstm.watch.event_numbers import MAX_SHAPES, EventNumbers, level_of
+from streamlstm.watch.event_order import EventOrder
+from streamlstm.watch.exact_bits import STEPS, bits_of
+from streamlstm.watch.kinds import event_type_of
+from streamlstm.watch.open_sessions import MAX_NEW, MAX_ORDERED
 
 REGEX = r"req-\d+"
 PARTS = ["accepted from 10.0.0.{}", "reads /var/data/{}", "reads /var/data/{}", "replies after {} ms", "closed"]
@@ -186,7 +186,7 @@ def test_a_clock_that_jumps_back_ends_nothing():
 
 
 def test_memory_is_bounded(monkeypatch):
-    import streamlstm.tasks.event_types as types
+    import streamlstm.watch.event_types as types
 
     monkeypatch.setattr(types, "MAX_TYPES", 50)
     monkeypatch.setattr(types, "MAX_UNKNOWN", 40)
@@ -215,8 +215,8 @@ def test_memory_is_bounded(monkeypatch):
 
 
 def test_halving_keeps_what_is_usual(monkeypatch):
-    import streamlstm.tasks.event_numbers as event_numbers
-    import streamlstm.tasks.event_order as event_order
+    import streamlstm.watch.event_numbers as event_numbers
+    import streamlstm.watch.event_order as event_order
 
     monkeypatch.setattr(event_numbers, "SESSIONS", 64)
     monkeypatch.setattr(event_order, "SESSIONS", 64)

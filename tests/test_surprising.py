@@ -9,7 +9,7 @@ from test_cli import objects
 from test_watch_run import FRESH, JSONL
 
 from streamlstm import Config, StreamPredictor, surprising
-from streamlstm.tasks.surprising import MAX_KINDS, READ_LINES, SurprisingKinds
+from streamlstm.watch.surprising import MAX_KINDS, READ_LINES, SurprisingKinds
 
 
 def predictor():
@@ -68,7 +68,7 @@ def test_a_short_text_has_a_short_warmup():
 
 
 def test_memory_is_bounded(monkeypatch):
-    import streamlstm.tasks.surprising as module
+    import streamlstm.watch.surprising as module
 
     monkeypatch.setattr(module, "MAX_KINDS", 20)
     kinds = SurprisingKinds(predictor(), warmup=5)

@@ -22,12 +22,12 @@ from streamlstm import Config, StreamPredictor, Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.logs.event import Event
 from streamlstm.render.lines import LinePrinter, StatusLine, format_json, format_line
-from streamlstm.tasks import line_streams
-from streamlstm.tasks.baseline import MAX_RECENT, MIN_RECENT, Baseline
-from streamlstm.tasks.line_reader import LineReader
-from streamlstm.tasks.line_streams import BURST_LINES
-from streamlstm.tasks.spans import surprising_spans
-from streamlstm.tasks.watch import MAX_LINE_BYTES, WatchedLine
+from streamlstm.watch import line_streams
+from streamlstm.watch.baseline import MAX_RECENT, MIN_RECENT, Baseline
+from streamlstm.watch.line_reader import LineReader
+from streamlstm.watch.line_streams import BURST_LINES
+from streamlstm.watch.spans import surprising_spans
+from streamlstm.watch.watcher import MAX_LINE_BYTES, WatchedLine
 
 SMALL = Config(hidden=32, layers=1, window=8, memory_bits=10)
 FRESH = ["--hidden", "32", "--layers", "1", "--window", "8", "--memory-bits", "10"]

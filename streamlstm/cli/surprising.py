@@ -89,7 +89,7 @@ def _with_rotated(files: list[str]) -> Iterator[str]:
 
 def _take(model: ModelOptions, source: "Source", paths: list[str], thorough: bool) -> Any:
     """All lines of the source."""
-    from ..tasks.surprising import WARMUP_FRACTION, SurprisingKinds, take_first
+    from ..watch.surprising import WARMUP_FRACTION, SurprisingKinds, take_first
 
     first, rest = take_first(_events(source, paths))
     kinds: SurprisingKinds[Event] = SurprisingKinds(

@@ -205,8 +205,8 @@ class _Targets:
 def _watcher(model: ModelOptions, options: dict[str, Any], saved: Path | None) -> "AnyWatcher":
     """The watcher, with what the model or, if it exists, the file of --save knows."""
     from ..checkpoint import read_checkpoint
-    from ..tasks.sessions import SessionWatcher
-    from ..tasks.watch import Watcher
+    from ..watch.sessions import SessionWatcher
+    from ..watch.watcher import Watcher
 
     if saved is not None and saved.exists():
         model = ModelOptions(model=os.path.join(".", saved), learn=model.learn, freeze=model.freeze)
@@ -259,7 +259,7 @@ def _outputs(
     from ..logs.output import OutputFile
     from ..render.lines import LinePrinter, StatusLine
     from ..render.session_lines import SessionPrinter
-    from ..tasks.sessions import SessionWatcher
+    from ..watch.sessions import SessionWatcher
     from .watch_run import Outputs, part_of
 
     with StatusLine(sys.stderr) as status, ExitStack() as stack:

@@ -19,8 +19,8 @@ from ..logs.source import Source
 from ..render.escape import terminal_text
 from ..render.lines import LinePrinter, StatusLine, format_json
 from ..render.session_lines import SessionPrinter, format_session_json
-from ..tasks.sessions import EndedSession, SessionWatcher
-from ..tasks.watch import Counts, WatchedLine, Watcher
+from ..watch.sessions import EndedSession, SessionWatcher
+from ..watch.watcher import Counts, WatchedLine, Watcher
 
 TICK_SECONDS = 1.0
 """How often the lag is measured."""

@@ -16,7 +16,7 @@ from typing import Any
 from .. import __version__
 from ..predictor import StreamPredictor
 from ..tasks.score import score_by
-from ..tasks.surprising import SurprisingLine
+from ..watch.surprising import SurprisingLine
 from .extras import missing_extra
 from .roots import AllowedFolders
 from .surprising import Position, read_tail, surprising_lines

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..model import Config
 from ..predictor import StreamPredictor
-from ..tasks.baseline import Baseline
 from ..tasks.score import check_choice
+from ..watch.baseline import Baseline
 from .extras import missing_extra
 
 try:

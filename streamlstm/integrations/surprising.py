@@ -6,8 +6,8 @@ import re
 from typing import BinaryIO, NamedTuple
 
 from ..predictor import StreamPredictor
-from ..tasks.surprising import WARMUP_FRACTION, SurprisingKinds, SurprisingLine
-from ..tasks.watch import WARMUP
+from ..watch.surprising import WARMUP_FRACTION, SurprisingKinds, SurprisingLine
+from ..watch.watcher import WARMUP
 
 BLOCK = 1 << 20
 

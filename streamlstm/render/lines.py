@@ -10,7 +10,7 @@ from typing import Any, Protocol, TextIO
 
 from ..logs.event import Event
 from ..logs.lag import Lag
-from ..tasks.watch import WatchedLine
+from ..watch.watcher import WatchedLine
 from .escape import display_width, printable_json, terminal_text
 
 FORMATS = ("text", "jsonl")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..logs.event import Event
 from ..logs.lag import Lag
-from ..tasks.sessions import EndedSession
+from ..watch.sessions import EndedSession
 from .escape import printable_json, terminal_text
 from .lines import FORMATS, SCHEMA, BinaryOutput, StatusLine
 

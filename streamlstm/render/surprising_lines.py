@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ..logs.event import Event
-from ..tasks.surprising import SurprisingLine
+from ..watch.surprising import SurprisingLine
 from .escape import printable_json, terminal_text
 from .lines import HEADER as LINE_HEADER
 from .lines import SCHEMA, format_line

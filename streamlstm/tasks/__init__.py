@@ -1,1 +1,1 @@
-"""What people do with a predictor: score, generate, compress, watch, train."""
+"""What people do with a predictor: score, generate, complete, compress, train."""

@@ -29,9 +29,9 @@ def warmup(report: Callable[[CompiledKernel], object] | None = None) -> list[Com
     >>> "forward" in [kernel.name for kernel in warmup()]
     True
     """
-    from ..kernels import descent, gradient, network, ranks  # noqa: F401  they register their entries
+    from ..kernels import descent, gradient, line_tables, network, ranks  # noqa: F401  they register their entries
     from ..memory import mixture  # noqa: F401
-    from . import coder, line_tables  # noqa: F401
+    from . import coder  # noqa: F401
 
     kernels = []
     for entry in jit.ENTRIES:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..predictor import StreamPredictor
+from ..tasks.units import readable
 from ..vocabulary import Tokens
-from .units import readable
 
 MAX_TYPES = 1024
 """Further event types are never known."""

@@ -40,6 +40,7 @@ import numpy as np
 
 from ..checkpoint import check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
+from ..tasks.units import F64, byte_widths, code_points, readable
 from ..vocabulary import Tokens
 from .baseline import Baseline
 from .budget import Budget, BudgetKeeper, Verdict
@@ -47,7 +48,6 @@ from .kinds import kind_of
 from .line_streams import LineStream, LineStreams, is_power_of_2
 from .recent_scores import RecentScores
 from .spans import SPAN_MARGIN, surprising_spans
-from .units import F64, byte_widths, code_points, readable
 
 THRESHOLD = 7.0
 WARMUP = 100

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..predictor import StreamPredictor
+from ..tasks.snapshot import Snapshot
+from ..tasks.units import F64
 from ..vocabulary import Tokens
-from .snapshot import Snapshot
-from .units import F64
 
 MAX_LAG = 32
 """The most lines that a snapshot is behind."""

@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ..predictor import StreamPredictor
 from .kinds import kind_of
-from .watch import WARMUP, WatchedLine, Watcher
+from .watcher import WARMUP, WatchedLine, Watcher
 
 USUAL_LINES = 100
 READ_LINES = 128

@@ -9,11 +9,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..checkpoint import Arrays
+from ..kernels import line_tables
 from ..kernels.arrays import F64, I64
 from ..kernels.jit import native
+from ..kernels.line_tables import (
+    DIGIT,
+    FOUND_SIZE,
+    HEX,
+    KIND_SIZE,
+    LETTER,
+    N_FAMILIAR,
+    N_READ,
+    OTHER,
+    SIGN,
+    SLOT_SIZE,
+    SPACE,
+    X,
+)
 from ..vocabulary import Tokens, Vocabulary
-from . import line_tables
-from .line_tables import DIGIT, FOUND_SIZE, HEX, KIND_SIZE, LETTER, N_FAMILIAR, N_READ, OTHER, SIGN, SLOT_SIZE, SPACE, X
 
 N_KINDS, N_SLOTS = 4096, 32768
 """The most kinds of lines, and numbers in them, that are remembered of a stream."""

@@ -31,7 +31,7 @@ from .kinds import event_type_of
 from .line_streams import BURST_LINES
 from .open_sessions import OpenSession, OpenSessions
 from .recent_scores import RecentScores, lower_edge
-from .watch import MAX_KEY_LENGTH, MAX_LINE_BYTES, RECENT_LINES, THRESHOLD, WARMUP, Counts
+from .watcher import MAX_KEY_LENGTH, MAX_LINE_BYTES, RECENT_LINES, THRESHOLD, WARMUP, Counts
 
 IDLE_SECONDS = 300.0
 MAX_OPEN = 10_000

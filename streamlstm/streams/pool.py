@@ -20,10 +20,10 @@ from ..checkpoint import dump_checkpoint, parse_checkpoint
 from ..kernels.arrays import F32
 from ..kernels.cores import n_cores
 from ..predictor import Learn, StreamPredictor
+from ..tasks.compress import identity
 from ..vocabulary import Symbols, Tokens
-from .compress import identity
+from .cache import HotStream, Limits, PoolStats, StreamCache
 from .store import Key, StreamStore
-from .stream_cache import HotStream, Limits, PoolStats, StreamCache
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -1,0 +1,1 @@
+"""Many streams over one model, in memory and in a file."""

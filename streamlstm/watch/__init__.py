@@ -1,0 +1,1 @@
+"""Lines of a log as they arrive: which are unusual, and why."""
