@@ -16,7 +16,7 @@ README = PACKAGE.parent / "README.md"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 INITS = [path for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE]
-LEAVES = {"vocabulary", "checkpoint", "kernels"}
+LEAVES = {"vocabulary", "checkpoint", "kernels", "reference"}
 """These import no other part of the package."""
 ALWAYS_PUBLIC = {"_replace", "_fields", "_asdict", "_make", "_repr_html_", "_exit"}
 """Names of NamedTuple, of notebooks and of `os`: public, though they begin with an underscore."""

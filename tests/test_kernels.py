@@ -229,8 +229,10 @@ def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_lea
                 "correct1": 1 / (1 - powers[0]),
                 "correct2": 1 / (1 - powers[1]),
                 "pull": optimizer.pull_after(n_steps - 1),
+                "scale": 1 / window,
+                "clip": optimizer.clip,
             }
-            twin.descend(gradient, slots, hyper, 1 / window, optimizer.clip)
+            twin.descend(optimizer.name, gradient, slots, hyper)
         bits.append(predictor.observe_many(np.array([token]))[0])
         assert bits[-1] == -arithmetic.log2(twin.p[token : token + 1])[0]
         twin.step(token)

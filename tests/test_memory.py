@@ -70,7 +70,7 @@ def test_the_mixture_has_the_bits_of_the_twin(characters, bits):
     vocabulary = Vocabulary(characters)
     predictor = StreamPredictor(vocabulary, Config(hidden=16, layers=1, window=8, memory_bits=bits))
     weights, columns = saved_memory(predictor)["weights"], columns_of(predictor)
-    twin = ReferenceMemory(weights, classify(vocabulary), 2**bits, columns)
+    twin = ReferenceMemory(weights, characters, 2**bits, columns)
     for token in vocabulary.encode(symbols):
         expected = twin.predict(network_distribution(predictor))[: len(vocabulary)]
         assert np.array_equal(predictor.predict(), expected)

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..memory.counts import HASH_FACTOR, HASH_MASK
-
 Array = npt.NDArray[Any]
 f32 = np.float32
 
@@ -22,6 +20,7 @@ TANH_NUMERATOR = (-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735
                   1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03)
 # fmt: on
 TANH_DENOMINATOR = 1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03
+HASH_FACTOR = 0x1F83D9ABFB41BD6B
 
 
 def add_product(y: Array, x: Array, W: Array) -> Array:
@@ -128,6 +127,6 @@ def ln(x: Array) -> Array:
 def combine(h: int, *numbers: int) -> int:
     """The hash of a context extended by some numbers."""
     for x in numbers:
-        h = ((h ^ (x + 1)) * HASH_FACTOR) & HASH_MASK
+        h = ((h ^ (x + 1)) * HASH_FACTOR) % 2**62
         h ^= h >> 29
     return h

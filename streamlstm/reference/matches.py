@@ -3,9 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..memory import matches as m
-from ..memory.contexts import FAMILY
 from .arithmetic import combine
+
+RING_PER_PAGE = 4
+MIN_LENGTHS = 16, 6
+"""How many of the last symbols must equal those before a new match, for each match."""
+MAX_CHECKED, MAX_MISSES = 32, 8
+SYMBOLS_FAMILY, MATCH_FAMILY = 2**40, 9 * 2**40
+"""What the hashes of the last symbols begin with, and those of the places where they occurred."""
 
 Last = Callable[[int], int]
 """The token that many symbols ago; -1 before the beginning."""
@@ -29,7 +34,7 @@ class Match:
             self.length = 0 if is_wrong else self.length + 1
             self.recoveries += self.misses == 2**15 and not is_wrong
             self.misses = (self.misses * 2 + is_wrong) % 2**16
-            if self.misses.bit_count() > m.MAX_MISSES or self.position == end:
+            if self.misses.bit_count() > MAX_MISSES or self.position == end:
                 self.position = -1
 
     def is_short(self, min_length: int) -> bool:
@@ -51,30 +56,35 @@ class Match:
 
 
 class Matches:
-    """A ring of the last tokens, where in it the last symbols occurred, and the matches found there."""
+    """A ring of the last tokens that were learned, where in it the last symbols occurred, and the matches found there.
+
+    heads  the last two places of the symbols with a certain hash, the later one first
+    """
 
     def __init__(self, n_pages: int) -> None:
-        self.ring, self.n_learned, self.n_heads = [0] * (m.RING_PER_PAGE * n_pages), 0, n_pages // 2
+        self.ring, self.n_learned, self.n_heads = [0] * (RING_PER_PAGE * n_pages), 0, n_pages // 2
         self.heads: dict[int, list[int]] = {}
-        self.matches = [Match() for _ in m.MIN_LENGTHS]
+        self.matches = [Match() for _ in MIN_LENGTHS]
 
-    def follow(self, token: int, last: Last) -> None:
-        """Append a token: each match continues, or another one is found."""
-        self.ring[self.n_learned % len(self.ring)] = token
-        self.n_learned += 1
+    def follow(self, token: int, last: Last, learn: bool) -> None:
+        """Take a token, and append it if it is learned: each match continues, or another one is found."""
+        if learn:
+            self.ring[self.n_learned % len(self.ring)] = token
+            self.n_learned += 1
         end = self.n_learned % len(self.ring)
         for match in self.matches:
             match.follow(token, len(self.ring), end)
-        for number, min_length in enumerate(m.MIN_LENGTHS):
-            last_symbols = combine(FAMILY, *map(last, range(1, min_length + 1)))
-            head = (combine(m.MATCH_FAMILY + number, last_symbols) >> 31) % self.n_heads
+        for number, min_length in enumerate(MIN_LENGTHS):
+            last_symbols = combine(SYMBOLS_FAMILY, *map(last, range(1, min_length + 1)))
+            head = (combine(MATCH_FAMILY + number, last_symbols) >> 31) % self.n_heads
             places = self.heads.get(head, [])
             if self.matches[number].is_short(min_length):
                 self.promote(number, min_length)
             match = self.matches[number]
             if match.is_short(min_length):
                 self.find(match, min_length, [place for place in places if place != end], last)
-            self.heads[head] = [end, *places][:2]
+            if learn:
+                self.heads[head] = [end, *places][:2]
             match.token = self.ring[match.position] if match.position >= 0 else -1
 
     def promote(self, number: int, min_length: int) -> None:
@@ -87,7 +97,7 @@ class Matches:
         """Move a match to the first of the places where enough of the last symbols occurred and no other match is."""
         for place in places:
             length = 0
-            while length < m.MAX_CHECKED and self.ring[(place - 1 - length) % len(self.ring)] == last(length + 1):
+            while length < MAX_CHECKED and self.ring[(place - 1 - length) % len(self.ring)] == last(length + 1):
                 length += 1
             if length >= min_length and all(place != other.position for other in self.matches):
                 match.position, match.length, match.misses, match.recoveries = place, length, 0, 0

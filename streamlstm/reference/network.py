@@ -13,7 +13,10 @@ import numpy as np
 
 from .arithmetic import Array, add_product, dot, exp, in_order, reciprocal_root, sigmoid, tanh, tree
 
-HYPER = ("lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2", "epsilon", "correct1", "correct2", "pull")
+HYPER = [
+    *["lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2"],
+    *["epsilon", "correct1", "correct2", "pull", "scale", "clip"],
+]
 Weights = dict[tuple[str, int], Array]
 """Matrices and biases by name and layer: ("recurrent", 0), …"""
 
@@ -32,16 +35,19 @@ class Reference:
             shapes |= {("recurrent", l): (H, G), ("bias", l): (G,)}
         shapes |= {("output", l): (H, C) for l in layers_read} | {("output bias", 0): (C,)}
         shapes |= {("table", l): (V + 1, G) for l in (range(L) if skip else [0])}
-        parts = np.split(theta, np.cumsum([np.prod(shape) for shape in shapes.values()])[:-1])
-        self.weights: Weights = {
-            name: part.reshape(shapes[name]).astype(dtype) for name, part in zip(shapes, parts, strict=True)
-        }
-        self.first = {name: weight.copy() for name, weight in self.weights.items()}
-        self.V, self.L, self.dtype = V, L, dtype
+        self.shapes, self.V, self.L, self.dtype = shapes, V, L, dtype
+        self.weights, self.first = self.parts_of(theta), self.parts_of(theta)
         self.h: Array = np.zeros((L, H), dtype)
         self.c: Array = np.zeros((L, H), dtype)
         self.tape: list[tuple[Any, ...]] = []
+        self.read: list[int] = []
         self.p = self.distribution()
+
+    def parts_of(self, flat: Array) -> Weights:
+        """Copies of the parts of an array that is laid out as theta."""
+        parts = np.split(flat, np.cumsum([np.prod(shape) for shape in self.shapes.values()])[:-1])
+        named = zip(self.shapes.items(), parts, strict=True)
+        return {name: part.reshape(shape).astype(self.dtype) for (name, shape), part in named}
 
     def step(self, token: int) -> None:
         """Read a symbol: z = table[token] + W_below·h_below + W_recurrent·h + bias; then the gates, c, h and p."""
@@ -108,39 +114,40 @@ class Reference:
                 grad["table", l] = np.zeros_like(w["table", l])
                 for t in T:
                     grad["table", l][tokens[t]] += dz[t]
-        self.tape = []
+        self.tape, self.read = [], sorted(set(tokens))
         return {name: grad[name] for name in w}
 
-    def descend(self, grad: Weights, slots: list[Weights], hyper: dict[str, float], scale: float, clip: float) -> None:
-        """One step of SGD (β₂ = 0), RMSprop (β₁ = 0) or Adam down the gradient scale·grad, clipped to the norm `clip`.
+    def descend(self, rule: str, grad: Weights, slots: list[Weights], hyper: dict[str, float]) -> None:
+        """One step of SGD, RMSprop or Adam down the gradient scale·grad, clipped to the norm `clip`.
 
         slots  the means m and v of the gradient and of its square, updated
         hyper  the values that `HYPER` names; correct1 and correct2 are the bias corrections 1 / (1 - βᵏ)
 
-        Each weight also goes back a part `pull` of the distance that it had to its first value. Rows of tables without
-        a gradient, and their slots, do not change.
+        Each weight also goes back a part `pull` of the distance that it had to its first value. The rows of tables of
+        symbols that were not read in the window, and their slots, do not change.
         """
+        lr, lr_candidate, lr_output, l2, b1, b2, epsilon, c1, c2, pull, scale, clip = (
+            self.dtype(hyper[key]) for key in HYPER
+        )
         dense = [name for name in grad if name[0] != "table"]
         layers, output = ([grad[name].ravel() for name in dense if ("output" in name[0]) is on] for on in (False, True))
-        rows = [row for name in grad if name[0] == "table" for row in grad[name] if row.any()]
+        rows = [grad[name][v] for name in grad if name[0] == "table" for v in self.read]
         parts = (np.concatenate(layers), np.concatenate(output), *rows)
-        to, one = self.dtype, self.dtype(1)
-        norm = to(scale) * np.sqrt(in_order([tree(in_order((part * part).reshape(-1, 128))) for part in parts]))
-        scale = to(scale) * (to(clip) / norm) if norm > clip else to(scale)
-        lr, lr_candidate, lr_output, l2, b1, b2, epsilon, c1, c2, pull = (to(hyper[key]) for key in HYPER)
+        norm = scale * np.sqrt(in_order([tree(in_order((part * part).reshape(-1, 128))) for part in parts]))
+        scale, one = scale * (clip / norm) if norm > clip else scale, self.dtype(1)
         for name, w in self.weights.items():
             rate = np.full(w.shape[-1], lr_output if "output" in name[0] else lr)
             if "output" not in name[0]:
                 rate.reshape(4, -1)[2] = lr_candidate
-            used = grad[name].any(axis=1) if name[0] == "table" else slice(None)
+            used = self.read if name[0] == "table" else slice(None)
             g = grad[name][used] * scale + l2 * w[used]
             m, v = slots[0][name], slots[1][name]
-            m[used] = b1 * m[used] + ((one - b1) * g if b2 else g)
+            m[used] = b1 * m[used] + ((one - b1) * g if rule == "adam" else g)
             v[used] = b2 * v[used] + (one - b2) * (g * g)
             x = v[used] * c2
-            if b2 and b1:
+            if rule == "adam":
                 step = rate * (m[used] * c1) / (np.sqrt(x) + epsilon)
-            elif b2:
+            elif rule == "rmsprop":
                 step = rate * g * reciprocal_root(x + epsilon * epsilon)
             else:
                 step = rate * m[used]
