@@ -20,8 +20,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-FORMAT = 1
+FORMAT = 2
 """The version of the format; it increases when a new version writes what an older one would misread."""
+OLDEST = 2
+"""The oldest that is read: that of version 1.0."""
 
 LEFTOVER_SECONDS = 60.0
 """A temporary file that was written to within this time may still be in use."""
@@ -44,7 +46,7 @@ def dump_checkpoint(arrays: Arrays, values: dict[str, Any], checksum: Checksum =
     """The content of a checkpoint file; with "crc32" as checksum it is written and checked in a fifth of the time."""
     values = {"format": FORMAT, **values}
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    metadata = json.dumps({**values, checksum: _digest(contiguous, values, checksum)}, sort_keys=True)
+    metadata = json.dumps({**values, checksum: digest(contiguous, values, checksum)}, sort_keys=True)
     return save(contiguous, {"streamlstm": metadata})
 
 
@@ -141,7 +143,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
     """The arrays and values of a checkpoint file.
 
     Raises OSError if the file cannot be read, and ValueError with one line for a file that is truncated, corrupt, not
-    written by streamlstm, or written by a newer version, and for a number that is not finite.
+    written by streamlstm, or written by a newer version or one before 1.0, and for a number that is not finite.
     """
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path} is a directory, not a model")
@@ -165,9 +167,11 @@ def parse_checkpoint(content: bytes, name: str, checksum: Checksum = "sha256") -
         expected, version = values.pop(checksum), values["format"]
         if not isinstance(version, int) or version < 1:
             raise ValueError("not the version of a format")
-        is_intact = expected == _digest(arrays, values, checksum)
+        is_intact = expected == digest(arrays, values, checksum)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError(f"{name} is a safetensors file, but streamlstm did not write it") from None
+    if version < OLDEST:
+        raise ValueError(f"{name} was written before version 1.0; streamlstm 0.1 or 0.2, whichever wrote it, reads it")
     if version > FORMAT:
         raise ValueError(f"{name} was written by a newer streamlstm; this one reads formats up to {FORMAT}")
     if not is_intact:
@@ -183,7 +187,7 @@ def _check_finite(path: str | os.PathLike[str], arrays: Arrays) -> None:
             raise ValueError(f"{path} is not a usable model: {name!r} holds a number that is not finite")
 
 
-def _digest(arrays: Arrays, values: dict[str, Any], checksum: Checksum) -> str:
+def digest(arrays: Arrays, values: dict[str, Any], checksum: Checksum = "sha256") -> str:
     """SHA-256 or CRC-32 of all arrays and values, as a hexadecimal number."""
     parts: list[Any] = [json.dumps(values, sort_keys=True).encode()]
     for name in sorted(arrays):

@@ -1,6 +1,7 @@
 """Print, as JSON, hashes of what many networks predict and of their weights after learning.
 
-`tests/golden.json` holds the hashes of the first version. They must not change, on any CPU.
+`tests/golden.json` holds the hashes of the first version. They must not change, on any CPU. Their digest is
+ARITHMETIC in `streamlstm.tasks.compress`, so that whatever changes one of them changes the identity of each model.
     python tests/golden.py > tests/golden.json
 """
 
@@ -34,6 +35,15 @@ def digest(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()[:16]
 
 
+def saved_memory(predictor: StreamPredictor) -> list[np.ndarray]:
+    return [array for name, array in sorted(predictor.to_checkpoint()[0].items()) if name.startswith("memory.")]
+
+
+def arithmetic(hashes: dict[str, str]) -> str:
+    """What ARITHMETIC must be with these hashes."""
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def golden() -> dict[str, str]:
     hashes, symbols = {}, text(N_SYMBOLS)
     for connections in ("skip", "stacked"):
@@ -53,8 +63,14 @@ def golden() -> dict[str, str]:
     ):
         predictor = StreamPredictor(vocabulary, Config(24, 2, 10, memory_bits=bits))
         surprisals = predictor.observe_many(symbols)
-        arrays = [array for name, array in sorted(predictor.to_checkpoint()[0].items()) if name.startswith("memory.")]
-        hashes[f"memory {len(vocabulary)} {bits}"] = digest(surprisals, predictor.predict(), *arrays)
+        hashes[f"memory {len(vocabulary)} {bits}"] = digest(surprisals, predictor.predict(), *saved_memory(predictor))
+    for learn in ("all", "memory", "nothing"):
+        adaptive = RMSprop(pull_back=0.05, repetition=4.0)
+        predictor = StreamPredictor(None, Config(24, 2, 10, memory_bits=12), adaptive)
+        predictor.observe_many(symbols[:1003])
+        predictor.learn = learn
+        surprisals = predictor.observe_many(symbols[1003:])
+        hashes[f"then learns {learn}"] = digest(surprisals, predictor.predict(), *saved_memory(predictor))
     tokens = np.frombuffer(symbols, dtype=np.uint8)
     config = Config(24, 2, 10, memory=False)
     trainer = Trainer(tokens, Vocabulary.bytes(), config, TrainingPlan(epochs=5, batch=12, window=20, warmup=5), 2)

@@ -1,6 +1,6 @@
 """Compression loses nothing, on any machine, and says in one line what is wrong with a container.
 
-python tests/test_compress.py known      writes the known answers anew (after ARITHMETIC was raised)
+python tests/test_compress.py known      writes the known answers anew (after ARITHMETIC has changed)
 python tests/test_compress.py fuzz N     tries N damaged containers, and tells the figures
 """
 
@@ -239,23 +239,16 @@ def test_the_identity_is_that_of_all_that_a_predictor_goes_on_from(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("small", "53a202d3cfee9a0f204f727967a50c83"), ("large", "3cd49542b600f5cf0f56cacb4538b039")]
+    ("name", "expected"), [("small", "f8a47d871c12677c4978015f7b725968"), ("large", "31e6e74bd927e92f454c81312f6da529")]
 )
 def test_the_identity_of_a_bundled_model_is_what_archives_of_it_say(name, expected):
     assert identity(StreamPredictor.pretrained(name)).hex() == expected
 
 
 def test_another_arithmetic_is_another_identity(monkeypatch):
-    predictors = [tiny(optimizer=optimizer) for optimizer in (SGD(), Adam())]
-    frozen = tiny(optimizer=Adam())
-    frozen.learning = False
-    before = [identity(predictor) for predictor in (*predictors, frozen)]
-    monkeypatch.setattr(module, "ARITHMETIC", module.ARITHMETIC + 1)
-    raised = [identity(predictor) for predictor in (*predictors, frozen)]
-    assert not set(before) & set(raised)
-    monkeypatch.setitem(module.ARITHMETIC_OF_RULE, "adam", 7)
-    of_rule = [identity(predictor) for predictor in (*predictors, frozen)]
-    assert [a == b for a, b in zip(of_rule, raised, strict=True)] == [True, False, True]
+    before = identity(tiny())
+    monkeypatch.setattr(module, "ARITHMETIC", "0123456789abcdef")
+    assert identity(tiny()) != before
 
 
 def test_a_model_of_characters_is_refused():
@@ -304,7 +297,8 @@ def test_each_kind_of_bad_container_has_its_own_line():
     damaged[HEAD + 50] ^= 4
     cases = {
         "not a container": b"PK\x03\x04" + packed[4:],
-        "format 9": packed[:4] + b"\x09" + packed[5:],
+        "format 9 of a newer": packed[:4] + b"\x09" + packed[5:],
+        "before version 1.0; streamlstm 0.1 or 0.2": packed[:4] + b"\x01" + packed[5:],
         "its header": packed[:9] + b"\x00" + packed[10:],
         "frame 1,": bytes(damaged),
         "other bytes follow": packed + b"\n",

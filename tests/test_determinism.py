@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from golden import golden
+from golden import arithmetic, golden
 from on_this_cpu import archive
 
 from streamlstm import warmup
+from streamlstm.tasks.compress import ARITHMETIC
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "golden.json").read_text())
@@ -48,6 +49,10 @@ def assert_the_same_bits(tmp_path, **environment):
 
 def test_this_cpu_gives_the_golden_bits():
     assert golden() == EXPECTED
+
+
+def test_the_identity_of_the_arithmetic_is_that_of_the_golden_bits():
+    assert arithmetic(EXPECTED) == ARITHMETIC
 
 
 @pytest.mark.slow

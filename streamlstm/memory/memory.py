@@ -319,11 +319,14 @@ class Memory:
     def to_arrays(self, *, whole: bool) -> Arrays:
         """The arrays of a checkpoint; of the table only the pages in use.
 
-        whole  whether to include what a memory that has seen nothing has by default
+        whole  as equal memories have them: with what a memory that has seen nothing has by default, and with zeros for
+               the part of the state that is computed anew
         """
         mine = self._unchanged()
         arrays = saved.to_arrays(_merged(mine) if mine.overlay.size > 0 else mine)
-        if whole or not self.is_new:
+        if whole:
+            return arrays | {"memory.state": saved.without_computed(mine.state)}
+        if not self.is_new:
             return arrays
         return {} if self._is_default else {"memory.weights": arrays["memory.weights"]}
 

@@ -51,6 +51,13 @@ def to_arrays(memory: MemoryArrays) -> Arrays:
     }
 
 
+def without_computed(state: I64) -> I64:
+    """A copy of the state with zeros for what is computed anew from the rest before it is used."""
+    state = state.copy()
+    state[layout.MATCH_BUCKET : layout.SURPRISALS] = 0
+    return state
+
+
 def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
     """Write the arrays of a checkpoint to a new memory. Raises ValueError, with nothing changed, if they do not fit.
 

@@ -68,7 +68,7 @@ class Lane:
             raise ValueError(f"an unfinished window must have up to {self._window} tokens")
         if len(tokens) and not 0 <= tokens.min() <= tokens.max() < layout.n_symbols:
             raise ValueError(f"a token must be below {layout.n_symbols}")
-        bits = saved.bits_of(tokens, layout.n_symbols, arrays)
+        bits = saved.bits_of(tokens, arrays)
         memory: ParkedMemory | None = None
         if isinstance(self._stream.memory, StreamMemory):
             memory = self._stream.memory.from_arrays(arrays)

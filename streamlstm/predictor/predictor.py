@@ -368,7 +368,7 @@ class StreamPredictor:
         """The arrays by name and the JSON-able values of a checkpoint.
 
         half   round the weights to float16
-        whole  include a memory that has not seen anything yet, which a checkpoint omits
+        whole  as equal predictors have them: with a memory that has seen nothing, without what a memory computes anew
         """
         return saved.to_checkpoint(self._stream, self._vocabulary, self.about, half=half, whole=whole)
 
@@ -385,7 +385,7 @@ class StreamPredictor:
         if stream.memory is not None:
             stream.memory.load_arrays(arrays)
         state, tokens = saved.state_of(stream.layout, arrays), saved.tokens_of(parsed, arrays)
-        bits = saved.bits_of(tokens, len(parsed.vocabulary), arrays)
+        bits = saved.bits_of(tokens, arrays)
         stream.start_from(state, tokens, bits, parsed.n_symbols, parsed.learn)
         return predictor
 

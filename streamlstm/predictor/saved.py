@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32
-from ..kernels.descent import FIRST_SUMS
 from ..model import Config, Layout, aligned_zeros
 from ..optim import PROGRESS, Optimizer, optimizer_from
 from ..vocabulary import Tokens, Vocabulary
@@ -78,21 +77,19 @@ def from_checkpoint(values: dict[str, Any]) -> Parsed:
 
 
 def _learn_of(values: dict[str, Any]) -> Learn:
-    """What learns. Version 0.1 saved whether all or nothing does."""
-    learn = values["learn"] if "learn" in values else values["learning"]
-    modes: dict[Any, Learn] = {True: "all", False: "nothing", "all": "all", "memory": "memory", "nothing": "nothing"}
-    if not isinstance(learn, bool | str) or learn not in modes:
+    learn = values["learn"]
+    if learn not in get_args(Learn):
         raise ValueError(f"learn must be 'all', 'memory' or 'nothing', not {learn!r}")
     if learn == "memory" and not values["config"].get("memory", True):
         raise ValueError("learn is 'memory', but there is none")
-    return modes[learn]
+    return cast(Learn, learn)
 
 
 def load_optimizer(weights: Weights, layout: Layout, arrays: Arrays, values: dict[str, Any]) -> None:
     """Take over the progress and the slots of an optimizer, and the weights that it pulls back to."""
     optimizer = weights.optimizer
     described = values["optimizer"]
-    optimizer.load_state(described["n_steps"], described["powers"], described.get("surprisals", FIRST_SUMS))
+    optimizer.load_state(described["n_steps"], described["powers"], described["surprisals"])
     for index in range(optimizer.optimizer.n_slots if optimizer.n_steps else 0):
         prefix = f"optimizer.{index}."
         optimizer.set_slot(index, layout.flat(_without_prefix(arrays, prefix)))
@@ -126,12 +123,9 @@ def tokens_of(parsed: Parsed, arrays: Arrays) -> Tokens:
     return tokens
 
 
-def bits_of(tokens: Tokens, n_tokens: int, arrays: Arrays) -> F32:
-    """The surprisals of the tokens of the unfinished window.
-
-    Version 0.1 did not save them. Then they count as those of a uniform distribution, so that the window is learned.
-    """
-    bits = arrays.get("bits", np.full(len(tokens), n_tokens.bit_length(), dtype=np.float32))
+def bits_of(tokens: Tokens, arrays: Arrays) -> F32:
+    """The surprisals of the tokens of the unfinished window."""
+    bits: F32 = arrays["bits"]
     if bits.shape != tokens.shape or bits.dtype != np.float32 or not (bits >= 0).all():
         raise ValueError(f"bits must be {len(tokens)} surprisals in float32, not {bits.dtype} {list(bits.shape)}")
     return bits
