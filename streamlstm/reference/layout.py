@@ -28,7 +28,7 @@ STATE = {
     **dict.fromkeys(("field", "field_text", "field_shape", "class_history"), 1),
     **dict.fromkeys(("depth", "last_bracket", "tag_name", "in_closing_tag", "is_markup"), 1),
     **dict.fromkeys(("position", "length", "misses", "recoveries", "token"), N_MATCHES),
-    "not read": 2 * N_MATCHES + 5 * N_CONTEXTS + 9,  # computed anew for each symbol
+    "computed": 2 * N_MATCHES + 5 * N_CONTEXTS + 9,  # anew for each symbol
     "surprisals": 1,
     "fields_above": N_FIELDS,
     "open": 2 * (1 + N_OPEN),
@@ -87,3 +87,10 @@ def first_state() -> Array:
     for name in ("position", "token", "recent"):
         parts[name][:] = -1
     return np.concatenate(list(parts.values()))
+
+
+def without_computed(state: Array) -> Array:
+    """A copy of `memory.state` with zeros for what is computed anew."""
+    first = 1 + list(STATE).index("computed")
+    begin, end = (sum(list(STATE.values())[:n]) for n in (first - 1, first))
+    return np.concatenate([state[:begin], np.zeros(end - begin, np.int64), state[end:]])

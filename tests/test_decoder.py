@@ -1,0 +1,64 @@
+"""The second decoder: archives are read in plain NumPy, by nothing that the compiled code has written."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from compat_files import DATA, FOLDER, FRAMES
+
+from streamlstm.predictor.bundled import bundled_model
+from streamlstm.reference.decoder import decompress
+from streamlstm.reference.message import decompress_message
+
+ALONE = """
+import sys
+from pathlib import Path
+from streamlstm.reference.decoder import decompress
+archive, model = (Path(name).read_bytes() for name in sys.argv[1:])
+sys.stdout.buffer.write(decompress(archive, model))
+names = [name for name in sys.modules if name.split(".")[0] in ("streamlstm", "numba", "llvmlite", "safetensors")]
+print(*[name for name in names if not name.startswith("streamlstm.reference")], file=sys.stderr)
+"""
+
+
+def test_an_archive_is_decoded_without_the_rest_of_the_package():
+    files = [str(FOLDER / name) for name in ("memory.slz", "memory.safetensors")]
+    result = subprocess.run([sys.executable, "-c", ALONE, *files], capture_output=True)
+    assert (result.stdout, result.stderr) == (DATA, b"streamlstm\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("network", "network"),
+        ("counts", "counts"),
+        ("frames", "network"),
+        pytest.param("small", None, marks=pytest.mark.slow),
+    ],
+)
+def test_archives_of_all_kinds_of_models_are_decoded(name, model):
+    path = FOLDER / f"{model}.safetensors" if model else bundled_model(name)
+    data = decompress((FOLDER / f"{name}.slz").read_bytes(), path.read_bytes())
+    assert data == (FRAMES if name == "frames" else DATA)
+    assert len(data) >= 300
+
+
+@pytest.mark.parametrize("at", [30, 60, 100, 180])
+def test_what_is_damaged_is_refused(at):
+    archive = bytearray((FOLDER / "network.slz").read_bytes())
+    archive[at] ^= 1
+    with pytest.raises(ValueError, match="damaged"):
+        decompress(bytes(archive), (FOLDER / "network.safetensors").read_bytes())
+
+
+def test_an_archive_of_another_model_is_refused():
+    with pytest.raises(ValueError, match="another model"):
+        decompress((FOLDER / "network.slz").read_bytes(), (FOLDER / "counts.safetensors").read_bytes())
+
+
+def test_messages_are_decoded():
+    model = bundled_model("small").read_bytes()
+    messages = json.loads((FOLDER / "expected.json").read_text("utf-8"))["messages"]
+    for content, message in messages.items():
+        assert decompress_message(bytes.fromhex(message), model).decode() == content
