@@ -2,14 +2,15 @@
 
     python tests/compat_files.py
 
-writes them to `tests/compat/1.0`, with `expected.json`: what must come of them. They are those of the version that
-`expected.json` names. Once that is 1.0.0, they must not be written again: a change that needs it breaks a promise.
-`tests/compat/before` has files of 0.1 and of a development version of 0.2, which are refused.
+writes them to a folder of `tests/compat` that is named after the version, with `expected.json`: what must come of them.
+The files of a release are not written again: a change that needs it breaks a promise. Until version 1.0, the folder 1.0
+has those of the development version. `tests/compat/before` has files of 0.1 and of a development version of 0.2.
 """
 
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from golden import text
@@ -18,7 +19,9 @@ import streamlstm
 from streamlstm import SGD, Adam, Config, MessageCoder, RMSprop, StreamPool, StreamPredictor, Vocabulary, compress
 from streamlstm.tasks import compress as module
 
-FOLDER = Path(__file__).parent / "compat" / "1.0"
+ALL = Path(__file__).parent / "compat"
+VERSION = max("1.0", ".".join(streamlstm.__version__.split(".")[:2]))
+FOLDER = ALL / VERSION
 RECORDS = b"name,\tage\nAnn, 17 (Rome)\nBob, 41 [Paris]\n" * 3 + b'</x><a><b c="d e">{f(x[1], "y)z")}</b> 1 < 2</a>)\n'
 PAST = text(703) + RECORDS * 2
 """What the models have read."""
@@ -27,6 +30,7 @@ DATA = (Path(__file__).parent / "samples" / "lighthouse.txt").read_bytes()[:300]
 NOISE = bytes(n * n % 251 for n in range(200))
 FRAMES, FRAME_CODE = DATA[:200] + NOISE + DATA[200:], 60
 """What an archive with several frames holds, coded and raw ones, and how long their code is at least."""
+BUNDLED = "large", "small"
 TEXTS = ["", "a", "See you at ten.", "Größe: 5 µm – naïve façade, 日本語 🙂", '{"id": 1, "name": "x"}\n', "ab" * 40]
 
 
@@ -64,8 +68,16 @@ def pool_of(model: StreamPredictor) -> StreamPool:
     return StreamPool(model, learn="all")
 
 
+def expected_of(folder: Path) -> dict[str, Any]:
+    """What must come of the files in a folder."""
+    found: dict[str, Any] = json.loads((folder / "expected.json").read_text("utf-8"))
+    return found
+
+
 def write() -> None:
-    """Write all files."""
+    """Write all files, unless they are there and those of a release."""
+    if (FOLDER / "expected.json").exists() and expected_of(FOLDER)["written by"].startswith(VERSION):
+        raise SystemExit(f"{FOLDER} has the files of a release, which must be read for ever")
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in FOLDER.iterdir():
         old.unlink()
@@ -74,7 +86,8 @@ def write() -> None:
         predictor.save(FOLDER / f"{name}.safetensors")
         if predictor.vocabulary.characters is None:
             (FOLDER / f"{name}.slz").write_bytes(compress(DATA, predictor))
-    (FOLDER / "small.slz").write_bytes(compress(DATA, StreamPredictor.pretrained("small")))
+    for name in BUNDLED:
+        (FOLDER / f"{name}.slz").write_bytes(compress(DATA, StreamPredictor.pretrained(name)))
     module.FRAME_CODE = FRAME_CODE
     (FOLDER / "frames.slz").write_bytes(compress(FRAMES, found["network"]))
     with pool_of(found["memory"]) as pool:

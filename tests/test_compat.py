@@ -1,55 +1,63 @@
 """Every 1.x reads what an earlier 1.x wrote, archives to the byte and models to the bit; what is older is refused.
 
-python tests/compat_files.py writes the files, as long as they are not those of a release.
+python tests/compat_files.py writes the files of a version.
 """
 
 import hashlib
-import json
 import re
+from pathlib import Path
 
 import pytest
 from commands import run
-from compat_files import DATA, FOLDER, FRAMES, continued, pool_of
+from compat_files import ALL, BUNDLED, DATA, FOLDER, FRAMES, continued, expected_of, pool_of
 
 from streamlstm import MessageCoder, StreamPredictor, decompress
 from streamlstm.tasks.compress import ARITHMETIC
 
-EXPECTED = json.loads((FOLDER / "expected.json").read_text("utf-8"))
-BEFORE = FOLDER.parent / "before"
+BEFORE = ALL / "before"
+RELEASES = sorted(path.parent for path in ALL.glob("*/expected.json"))
 
 
-def model(name: str) -> StreamPredictor:
-    return StreamPredictor.load(FOLDER / f"{name}.safetensors")
+def model(folder: Path, name: str) -> StreamPredictor:
+    return StreamPredictor.load(folder / f"{name}.safetensors")
 
 
-@pytest.mark.parametrize("name", EXPECTED["models"])
-def test_a_model_goes_on_to_the_last_bit(name):
-    assert continued(model(name)) == EXPECTED["models"][name]
+def test_there_are_files_of_this_version():
+    assert FOLDER in RELEASES
 
 
-def test_archives_are_read_to_the_byte():
-    archives = sorted(path.stem for path in FOLDER.glob("*.slz"))
-    assert archives == ["counts", "frames", "memory", "network", "small"]
-    for name in archives:
-        reader = StreamPredictor.pretrained(name) if name == "small" else model("network" if name == "frames" else name)
-        assert decompress((FOLDER / f"{name}.slz").read_bytes(), reader) == (FRAMES if name == "frames" else DATA), name
+@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("name", ["counts", "letters", "memory", "network"])
+def test_a_model_goes_on_to_the_last_bit(folder, name):
+    assert continued(model(folder, name)) == expected_of(folder)["models"][name]
 
 
-def test_messages_are_read_to_the_byte():
+@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("name", ["counts", "frames", "memory", "network", *BUNDLED])
+def test_an_archive_is_read_to_the_byte(folder, name):
+    of = {"frames": "network"}.get(name, name)
+    reader = StreamPredictor.pretrained(name) if name in BUNDLED else model(folder, of)
+    assert decompress((folder / f"{name}.slz").read_bytes(), reader) == (FRAMES if name == "frames" else DATA)
+
+
+@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
+def test_messages_are_read_to_the_byte(folder):
     coder = MessageCoder()
-    for content, message in EXPECTED["messages"].items():
+    for content, message in expected_of(folder)["messages"].items():
         assert coder.decompress(bytes.fromhex(message)).decode() == content
 
 
-def test_a_stream_is_restored_from_a_snapshot_and_goes_on_to_the_last_bit():
-    with pool_of(model("memory")) as pool:
-        pool.restore("again", (FOLDER / "memory.snapshot").read_bytes())
+@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
+def test_a_stream_is_restored_from_a_snapshot_and_goes_on_to_the_last_bit(folder):
+    with pool_of(model(folder, "memory")) as pool:
+        pool.restore("again", (folder / "memory.snapshot").read_bytes())
         bits = pool.observe("again", DATA)
-    assert hashlib.sha256(bits.tobytes()).hexdigest() == EXPECTED["snapshot"]
+    assert hashlib.sha256(bits.tobytes()).hexdigest() == expected_of(folder)["snapshot"]
 
 
-def test_the_arithmetic_is_that_of_the_files():
-    assert EXPECTED["arithmetic"] == ARITHMETIC
+@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
+def test_the_arithmetic_is_that_of_the_files(folder):
+    assert expected_of(folder)["arithmetic"] == ARITHMETIC
 
 
 WHO_READS_IT = r"before version 1\.0; streamlstm 0\.1 or 0\.2, whichever wrote it, reads it"
@@ -69,5 +77,8 @@ def test_models_and_archives_of_0_x_are_refused_with_one_line_that_says_who_read
 
 
 def test_a_snapshot_of_0_x_is_refused_with_one_line_that_says_who_reads_it():
-    with pool_of(model("memory")) as pool, pytest.raises(ValueError, match=rf"^the snapshot was .*{WHO_READS_IT}$"):
+    with (
+        pool_of(model(FOLDER, "memory")) as pool,
+        pytest.raises(ValueError, match=rf"^the snapshot was .*{WHO_READS_IT}$"),
+    ):
         pool.restore("key", (BEFORE / "0.2.snapshot").read_bytes())

@@ -1,11 +1,10 @@
 """The second decoder: archives are read in plain NumPy, by nothing that the compiled code has written."""
 
-import json
 import subprocess
 import sys
 
 import pytest
-from compat_files import DATA, FOLDER, FRAMES
+from compat_files import DATA, FOLDER, FRAMES, expected_of
 
 from streamlstm.predictor.bundled import bundled_model
 from streamlstm.reference.decoder import decompress
@@ -35,6 +34,7 @@ def test_an_archive_is_decoded_without_the_rest_of_the_package():
         ("counts", "counts"),
         ("frames", "network"),
         pytest.param("small", None, marks=pytest.mark.slow),
+        pytest.param("large", None, marks=pytest.mark.slow),
     ],
 )
 def test_archives_of_all_kinds_of_models_are_decoded(name, model):
@@ -59,6 +59,5 @@ def test_an_archive_of_another_model_is_refused():
 
 def test_messages_are_decoded():
     model = bundled_model("small").read_bytes()
-    messages = json.loads((FOLDER / "expected.json").read_text("utf-8"))["messages"]
-    for content, message in messages.items():
+    for content, message in expected_of(FOLDER)["messages"].items():
         assert decompress_message(bytes.fromhex(message), model).decode() == content
