@@ -5,10 +5,14 @@ import sys
 
 import pytest
 from compat_files import DATA, FOLDER, FRAMES, expected_of
+from nets import random_predictor
 
+from streamlstm import Config, Vocabulary
 from streamlstm.predictor.bundled import bundled_model
+from streamlstm.reference import model as model_file
 from streamlstm.reference.decoder import decompress
 from streamlstm.reference.message import decompress_message
+from streamlstm.tasks.compress import identity
 
 ALONE = """
 import sys
@@ -55,6 +59,15 @@ def test_what_is_damaged_is_refused(at):
 def test_an_archive_of_another_model_is_refused():
     with pytest.raises(ValueError, match="another model"):
         decompress((FOLDER / "network.slz").read_bytes(), (FOLDER / "counts.safetensors").read_bytes())
+
+
+@pytest.mark.parametrize("n_symbols", [0, 3])
+def test_a_model_has_the_identity_that_archives_of_it_name(tmp_path, n_symbols):
+    predictor = random_predictor(Config(hidden=3, layers=1, memory_bits=10), Vocabulary.bytes(), memory=True)
+    predictor.observe_many(DATA[:n_symbols])
+    predictor.save(tmp_path / "model")
+    content = (tmp_path / "model").read_bytes()
+    assert model_file.identity(model_file.read_model(content)) == identity(predictor)
 
 
 def test_messages_are_decoded():

@@ -1,5 +1,7 @@
 """Where each part lies in the arrays `memory.weights` and `memory.state` of a checkpoint."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .arithmetic import Array
@@ -37,42 +39,49 @@ STATE = {
 """The parts of `memory.state`, and their lengths."""
 
 
-def weight_shapes(V: int) -> dict[str, tuple[int, ...]]:
-    """The parts of `memory.weights`; each begins at a multiple of 16."""
-    n_rows = FIRST_ROW["symbol"] + 1 + V
-    return {
-        "backoff_logits": (N_ORDERS, 60),
-        "padding": (12,),
-        "expert_weights": (N_EXPERTS, 168),
-        "match_weights": (N_MATCHES, 3, 2 * N_STRENGTHS),
-        "latest_weights": (N_CONTEXTS - 1, 96),
-        "curvature": (N_EXPERTS, N_EXPERTS),
-        "inverse": (N_EXPERTS, N_EXPERTS),
-        "adjustments": (n_rows, N_EXPERTS),
-        "n_uses": (n_rows,),
-    }
+class MemoryWeights(NamedTuple):
+    """The parts of `memory.weights`, in its order."""
+
+    backoff_logits: Array
+    padding: Array
+    expert_weights: Array
+    match_weights: Array
+    latest_weights: Array
+    curvature: Array
+    inverse: Array
+    adjustments: Array
+    n_uses: Array
 
 
-def weights_of(flat: Array, V: int) -> dict[str, Array]:
+def weight_shapes(V: int) -> list[tuple[int, ...]]:
+    """The shapes of the parts; each begins at a multiple of 16."""
+    n_rows, matrix = FIRST_ROW["symbol"] + 1 + V, (N_EXPERTS, N_EXPERTS)
+    return [
+        *[(N_ORDERS, 60), (12,), (N_EXPERTS, 168), (N_MATCHES, 3, 2 * N_STRENGTHS), (N_CONTEXTS - 1, 96)],
+        *[matrix, matrix, (n_rows, N_EXPERTS), (n_rows,)],
+    ]
+
+
+def weights_of(flat: Array, V: int) -> MemoryWeights:
     """Copies of the parts of `memory.weights`."""
     shapes = weight_shapes(V)
-    parts = np.split(flat.copy(), np.cumsum([np.prod(shape) for shape in shapes.values()])[:-1])
-    return {name: part.reshape(shapes[name]) for name, part in zip(shapes, parts, strict=True)}
+    parts = np.split(flat.copy(), np.cumsum([np.prod(shape) for shape in shapes])[:-1])
+    return MemoryWeights(*(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)))
 
 
 def first_weights(V: int) -> Array:
     """The `memory.weights` of a checkpoint that has none: beside a trained network."""
-    weights = {name: np.zeros(shape, np.float32) for name, shape in weight_shapes(V).items()}
-    weights["expert_weights"][LONGEST_ORDER - 1 :] = 0.03
-    weights["expert_weights"][LONGEST_ORDER - 1] = 0.15
-    weights["expert_weights"][-1] = 0.6
-    by_strength = weights["match_weights"].reshape(N_MATCHES, 3, 16, 8, 2)
+    weights = MemoryWeights(*(np.zeros(shape, np.float32) for shape in weight_shapes(V)))
+    weights.expert_weights[LONGEST_ORDER - 1 :] = 0.03
+    weights.expert_weights[LONGEST_ORDER - 1] = 0.15
+    weights.expert_weights[-1] = 0.6
+    by_strength = weights.match_weights.reshape(N_MATCHES, 3, 16, 8, 2)
     by_strength[..., 0], by_strength[..., 1] = 0.5, 3
     for length, weight in enumerate((0.2, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.2, 0.3, 0.5, 0.6, 1, 1.3, 1.6, 2, 2)):
         by_strength[:, :, length, 0] = weight
-    np.fill_diagonal(weights["curvature"], 1)
-    np.fill_diagonal(weights["inverse"], 1 / 3)
-    return np.concatenate([weight.ravel() for weight in weights.values()])
+    np.fill_diagonal(weights.curvature, 1)
+    np.fill_diagonal(weights.inverse, 1 / 3)
+    return np.concatenate([weight.ravel() for weight in weights])
 
 
 def state_of(flat: Array) -> dict[str, list[int]]:

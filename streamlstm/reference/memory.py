@@ -105,12 +105,12 @@ class ReferenceMemory:
     def __init__(self, weights: Array, characters: str | None, n_pages: int, C: int) -> None:
         kinds = kinds_of(characters)
         self.V, self.C, self.counts, self.text = len(kinds), C, Counts(n_pages), Text(kinds, n_pages)
-        self.parts = at.weights_of(weights, self.V)
+        self.w = at.weights_of(weights, self.V)
         self.surprisals = 0  # how surprising the last four symbols were, in four steps each
 
     def weights(self) -> Array:
         """What has been learned, as the memory's array."""
-        return np.concatenate([part.ravel() for part in self.parts.values()])
+        return np.concatenate([part.ravel() for part in self.w])
 
     def predict(self, network: Array) -> Array:
         """The mixture's distribution [C], from the network's [C]: the same as long as nothing was learned."""
@@ -123,12 +123,12 @@ class ReferenceMemory:
             return self.p
         z = np.zeros(self.C, f32)
         for k in self.active():
-            added = [self.parts["adjustments"][row, k] for row in self.rows]
-            z = z + self.logs[k] * in_order([self.parts["expert_weights"][k, self.buckets[k]], *added])
+            added = [self.w.adjustments[row, k] for row in self.rows]
+            z = z + self.logs[k] * in_order([self.w.expert_weights[k, self.buckets[k]], *added])
         for bucket, token in self.matches:
-            z[token] += self.parts["match_weights"][bucket]
+            z[token] += self.w.match_weights[bucket]
         for place, token in self.latest:
-            z[token] += self.parts["latest_weights"][place]
+            z[token] += self.w.latest_weights[place]
         powers = exp(z - z[: self.V].max())
         powers[self.V :] = 0
         self.p = powers / tree(in_order(powers.reshape(-1, 128)))
@@ -157,7 +157,7 @@ class ReferenceMemory:
                 x = distinct * DISCOUNT / total
                 backoff = min(x, MAX_BACKOFF)
                 if k < N_ORDERS:
-                    odds = exp(-self.parts["backoff_logits"][k, [count_bucket(entries)]])[0]
+                    odds = exp(-self.w.backoff_logits[k, [count_bucket(entries)]])[0]
                     backoff = x / (x + (ONE - x) * odds)
                 P = below * backoff
                 scale = (ONE - backoff) / (total - distinct * DISCOUNT)
@@ -234,9 +234,9 @@ class ReferenceMemory:
         """One step of all that the mixture learns, up ln p(token)."""
         self.update_weights(token)
         for bucket, expected in self.matches:
-            self.parts["match_weights"][bucket] += MATCH_RATE * (f32(expected == token) - self.p[expected])
+            self.w.match_weights[bucket] += MATCH_RATE * (f32(expected == token) - self.p[expected])
         for place, latest in self.latest:
-            self.parts["latest_weights"][place] += LATEST_RATE * (f32(latest == token) - self.p[latest])
+            self.w.latest_weights[place] += LATEST_RATE * (f32(latest == token) - self.p[latest])
         self.update_backoff(token)
 
     def update_weights(self, token: int) -> None:
@@ -244,17 +244,17 @@ class ReferenceMemory:
         g, active = np.zeros(N_EXPERTS, f32), self.active()
         for k in active:
             g[k] = self.logs[k][token] - tree(in_order((self.p * self.logs[k]).reshape(-1, 128)))
-        self.parts["curvature"] += (g * g[:, None] - self.parts["curvature"]) * CURVATURE_RATE
-        step = in_order([self.parts["inverse"][k] * g[k] for k in range(N_EXPERTS)])
+        self.w.curvature[:] += (g * g[:, None] - self.w.curvature) * CURVATURE_RATE
+        step = in_order([self.w.inverse[k] * g[k] for k in range(N_EXPERTS)])
         if self.text.history.n_learned % NEWTON_EVERY == 0:
-            self.parts["inverse"][:] = inverted(self.parts["curvature"])
+            self.w.inverse[:] = inverted(self.w.curvature)
         for k in active:
-            self.parts["expert_weights"][k, self.buckets[k]] += step[k] * MIXING_RATE
+            self.w.expert_weights[k, self.buckets[k]] += step[k] * MIXING_RATE
         for row in self.rows:
-            n_uses = self.parts["n_uses"][row]
+            n_uses = self.w.n_uses[row]
             rate = MIXING_RATE * (ROW_BASE + ROW_BOOST / (ONE + n_uses / ROW_HALF_LIFE))
-            self.parts["adjustments"][row, active] += (step * rate)[active]
-            self.parts["n_uses"][row] += ONE
+            self.w.adjustments[row, active] += (step * rate)[active]
+            self.w.n_uses[row] += ONE
 
     def update_backoff(self, token: int) -> None:
         """A gradient step of the back-off logits, up the log-likelihood of the token under order 6."""
@@ -264,7 +264,7 @@ class ReferenceMemory:
                 slope = slope * self.backoff[order]
                 below = self.P[order - 1][token] if order else ONE / f32(self.V)
                 g = min(max(slope * (below - self.P[order][token]), -MAX_SLOPE), MAX_SLOPE)
-                self.parts["backoff_logits"][order, count_bucket(self.known[order])] += BACKOFF_RATE * g
+                self.w.backoff_logits[order, count_bucket(self.known[order])] += BACKOFF_RATE * g
 
 
 def count_bucket(entries: list[tuple[int, int]]) -> int:
