@@ -7,7 +7,7 @@ import pytest
 from compat_files import DATA, FOLDER, FRAMES, expected_of
 from nets import random_predictor
 
-from streamlstm import Config, Vocabulary
+from streamlstm import SGD, Config, StreamPredictor, Vocabulary, compress
 from streamlstm.predictor.bundled import bundled_model
 from streamlstm.reference import model as model_file
 from streamlstm.reference.decoder import decompress
@@ -46,6 +46,14 @@ def test_archives_of_all_kinds_of_models_are_decoded(name, model):
     data = decompress((FOLDER / f"{name}.slz").read_bytes(), path.read_bytes())
     assert data == (FRAMES if name == "frames" else DATA)
     assert len(data) >= 300
+
+
+def test_a_fresh_network_whose_first_gradients_are_zero_is_decoded(tmp_path):
+    predictor = StreamPredictor(None, Config(3, 1, 5, memory_bits=10), SGD(l2=0.01))
+    predictor.save(tmp_path / "model")
+    archive = compress(DATA[:120] * 3, predictor)
+    assert archive[25] == 1  # coded
+    assert decompress(archive, (tmp_path / "model").read_bytes()) == DATA[:120] * 3
 
 
 @pytest.mark.parametrize("at", [30, 60, 100, 180])
