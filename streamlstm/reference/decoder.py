@@ -1,6 +1,6 @@
-"""A second decoder of archives, in plain NumPy: slow, and written from the pages on file formats alone.
+"""A second decoder of archives, in plain NumPy: slow, and nothing but what the pages on file formats say.
 
-It proves that these pages say enough. It imports nothing of the rest of the package.
+It imports nothing of the rest of the package.
 """
 
 import hashlib
