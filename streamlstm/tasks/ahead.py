@@ -3,7 +3,7 @@
     python -m streamlstm.tasks.ahead                      # all levels
     python -m streamlstm.tasks.ahead x86-64-v3
 
-It needs a C compiler, as a linker only: `cc`, and `aarch64-linux-gnu-gcc` for aarch64. A level takes a minute. The same
+It needs the GNU linker: `ld`, and `aarch64-linux-gnu-ld` for aarch64. A level takes a minute. The same
 sources and the same numba and llvmlite give the same bytes. Numba compiles each entry as it does for the CPU that it
 runs on, but for the level; then a function is put around each entry that takes and returns Python objects.
 """
@@ -34,14 +34,14 @@ class Level(NamedTuple):
     cpu       LLVM's name of the CPU
     code      the CPU that numba compiles for, which must be one of its own family
     features  what `kernels.lanes` must be told about that CPU
-    linker    a C compiler
+    linker    the command that links for the system
     """
 
     triple: str
     cpu: str
     code: str
     features: str = ""
-    linker: str = "cc"
+    linker: str = "ld"
 
 
 _X86, _AVX512 = "x86_64-unknown-linux-gnu", "+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
@@ -50,11 +50,16 @@ LEVELS = {
     "x86-64-v4": Level(_X86, "x86-64-v4", "x86-64-v4", _AVX512),
     "x86-64-v3": Level(_X86, "x86-64-v3", "x86-64-v3"),
     "x86-64-v2": Level(_X86, "x86-64-v2", "x86-64-v2"),
-    "aarch64": Level("aarch64-unknown-linux-gnu", "generic", "x86-64-v2", "", "aarch64-linux-gnu-gcc"),
+    "aarch64": Level("aarch64-unknown-linux-gnu", "generic", "x86-64-v2", "", "aarch64-linux-gnu-ld"),
 }
 
-_ELSEWHERE = {"aarch64": {"@llvm.x86.sse2.pause()": "@llvm.aarch64.hint(i32 1)"}}
-"""Instructions that have another name in another family of CPUs; nothing else in LLVM's code depends on it."""
+_ELSEWHERE = {
+    "aarch64": {
+        "declare void @llvm.x86.sse2.pause()": "declare void @llvm.aarch64.hint(i32)",
+        "call void @llvm.x86.sse2.pause()": "call void @llvm.aarch64.hint(i32 1)",
+    }
+}
+"""What LLVM's code of numba must have in another family of CPUs; nothing else in it depends on the CPU."""
 
 _I1, _I8, _I32, _I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
 _OBJECT, _DOUBLE, _VOID = _I8.as_pointer(), ir.DoubleType(), ir.VoidType()
@@ -151,7 +156,7 @@ def write_library(name: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         unlinked, linked = Path(temporary) / "kernels.o", Path(temporary) / "kernels.so"
         unlinked.write_bytes(machine.emit_object(module))
-        flags = ["-shared", "-nostdlib", "-Wl,--build-id=none,--strip-all,-z,noexecstack"]
+        flags = ["-shared", "--build-id=none", "--strip-all", "-z", "noexecstack"]
         subprocess.run([level.linker, *flags, "-o", linked, unlinked], check=True)
         folder.mkdir(exist_ok=True)
         shutil.copy(linked, folder / f".{name}.so")
