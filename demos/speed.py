@@ -54,7 +54,8 @@ from streamlstm import Adam, Config, StreamPredictor, Vocabulary
 from streamlstm.cli.app import app
 from streamlstm.kernels import network
 from streamlstm.kernels.arrays import F32
-from streamlstm.kernels.jit import kernel
+from streamlstm.kernels.compiler import kernel
+from streamlstm.kernels.jit import plain
 from streamlstm.kernels.lanes import lane_sum, load
 from streamlstm.model import Layout, aligned_zeros
 from streamlstm.predictor.tape import FROZEN_WINDOW, Tape
@@ -297,7 +298,7 @@ def assisted(stack: ExitStack, predictor: StreamPredictor) -> StreamPredictor:
     return predictor
 
 
-forward = kernel(network.forward.py_func)
+forward = kernel(plain(network.forward))
 
 
 @numba.njit(error_model="numpy", nogil=True)

@@ -16,7 +16,7 @@ from golden import golden, text
 from streamlstm import Config, StreamPredictor
 from streamlstm.kernels import jit
 from streamlstm.tasks.compress import compress, decompress
-from streamlstm.tasks.warmup import warmup
+from streamlstm.tasks.warmup import entries, warmup
 
 
 def archive(packed: bytes) -> dict[str, str]:
@@ -42,11 +42,12 @@ def forbidden(code: str) -> list[str]:
 
 if __name__ == "__main__":
     warmup()
-    assembly = {entry.py_func.__name__: entry.inspect_asm(entry.signatures[0]) for entry in jit.ENTRIES}
+    assembly = {entry.py_func.__name__: entry.inspect_asm(entry.signatures[0]) for entry in entries()}
     result = {
         "golden": golden(),
         "archive": archive(Path(sys.argv[1]).read_bytes()),
         "forbidden": {name: forbidden(code) for name, code in assembly.items()},
-        "shortest assembly": min(map(len, assembly.values())),
+        "shortest assembly": min(map(len, assembly.values()), default=0),
+        "library": jit.LIBRARY and jit.LIBRARY.path.name,
     }
     print(json.dumps(result))

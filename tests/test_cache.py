@@ -167,10 +167,10 @@ def copied_package(tmp_path):
 
 
 def test_an_edited_source_is_noticed(tmp_path, filled):
-    lanes = copied_package(tmp_path) / "kernels" / "lanes.py"
-    text = lanes.read_text()
+    arrays = copied_package(tmp_path) / "kernels" / "arrays.py"
+    text = arrays.read_text()
     assert "np.float32(0.0), np.float32(1.0)" in text
-    lanes.write_text(text.replace("np.float32(0.0), np.float32(1.0)", "np.float32(0.0), np.float32(1.5)"))
+    arrays.write_text(text.replace("np.float32(0.0), np.float32(1.0)", "np.float32(0.0), np.float32(1.5)"))
     bits, folder, _ = finish(start(filled[0], cwd=tmp_path, script=filled[3], PYTHONPATH=str(tmp_path)))
     assert bits != filled[2]
     assert folder != filled[1]

@@ -35,7 +35,7 @@ def assert_the_same_bits(tmp_path, **environment):
     """Compile everything in a new process with a new cache; hashes and archive are as here, the code is clean."""
     run = subprocess.run(
         [sys.executable, str(HERE / "on_this_cpu.py"), str(ARCHIVE)],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **environment},
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "STREAMLSTM_JIT": "1", **environment},
         stdout=subprocess.PIPE,
         check=True,
     )

@@ -12,10 +12,12 @@ def warmup() -> None:
     Prints each kernel, whether it was compiled or loaded from the cache, and how long that took; then the folder of
     the cache. Without this, each command compiles the kernels that it needs when it first runs.
 
+    A package that was installed from a wheel has the kernels of most CPUs: then there is nothing to compile.
+
     \b
       streamlstm warmup
     """
-    from ..kernels.cache import cache_folder
+    from ..kernels.jit import LIBRARY
     from ..tasks.warmup import CompiledKernel
     from ..tasks.warmup import warmup as compile_all
 
@@ -23,5 +25,10 @@ def warmup() -> None:
         typer.echo(f"{kernel.name:<20} {'loaded' if kernel.is_loaded else 'compiled':<9} {kernel.seconds:6.2f} s")
 
     compile_all(show)
+    if LIBRARY is not None:
+        typer.echo(f"compiled kernels of the package: {LIBRARY.path}")
+        return
+    from ..kernels.cache import cache_folder
+
     folder = cache_folder() or "none, because no folder is writable; every start compiles the kernels again"
     typer.echo(f"cache: {folder}")

@@ -14,6 +14,8 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+
 FILLED, BASE, PENDING, POSITION = range(4)
 """Indices in `Stream.position`, and its length."""
 

@@ -31,6 +31,9 @@ from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.runtime import rtsys
 
+from . import precompiled
+from .precompiled import PACKAGE, kernel_sources
+
 NOTICE = "compiling kernels once for this CPU, about 12 s…"
 NO_CACHE_NOTICE = "compiling kernels for this CPU; no cache folder is writable (see streamlstm warmup)"
 WAITING_NOTICE = "waiting for another process that compiles the kernels…"
@@ -40,8 +43,6 @@ suspended."""
 DAYS_KEPT = 30
 """How long the kernels of another version are kept after their last use."""
 
-_PACKAGE = Path(__file__).parents[1]
-_DEFINES_KERNELS = re.compile(rb"^@(entry|kernel|inlined|intrinsic)\b", re.MULTILINE)
 _log = logging.getLogger("streamlstm")
 
 
@@ -50,17 +51,16 @@ def digest_of(package: Path) -> str:
     digest = hashlib.sha256()
     for part in (numba.__version__, llvmlite.__version__, sys.version, str(config.OPT)):
         digest.update(part.encode())
-    for source in sorted(package.rglob("*.py")):
-        text, name = source.read_bytes(), source.relative_to(package)
-        if name.parts[0] in ("kernels", "memory") or _DEFINES_KERNELS.search(text):
-            digest.update(name.as_posix().encode() + b"\0" + text)
+    sources = kernel_sources(package)
+    names = [source.relative_to(package).as_posix() for source in sources]
+    digest.update("\n".join([precompiled.digest_of(sources), *names]).encode())
     return digest.hexdigest()[:16]
 
 
 @cache
 def cache_folder() -> Path | None:
     """The first candidate folder that can be used, created if it is missing; None if there is none."""
-    digest = digest_of(_PACKAGE)
+    digest = digest_of(PACKAGE)
     for parents in _candidates():
         with suppress(OSError):
             folder = parents[-1] / digest

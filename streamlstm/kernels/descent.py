@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import BASE, F32, F64, FILLED, PENDING, Gradient, Stream
-from .atomics import acquire, exchange, pause, release
+from .arrays import BASE, F32, F64, FILLED, ONE, PENDING, ZERO, Gradient, Stream
 from .gradient import flow_back, has
+from .intrinsics import acquire, exchange, lane_sum, load, pause, reciprocal_root_guess, release, root, splat, store
 from .jit import entry, kernel
-from .lanes import ONE, ZERO, lane_sum, load, reciprocal_root_guess, root, splat, store
 from .network import RECORD, SLOT, copy_slot, flow, layer_of, shape_of
 from .second_core import (
     ASSISTANT,

@@ -2,18 +2,9 @@
 
 import numpy as np
 
+from .arrays import ONE, ZERO
+from .intrinsics import bits_float, exponent, float_bits, mantissa, maximum, minimum, times_power_of_two
 from .jit import kernel
-from .lanes import (
-    ONE,
-    ZERO,
-    bits_float,
-    exponent,
-    float_bits,
-    mantissa,
-    maximum,
-    minimum,
-    times_power_of_two,
-)
 
 f32 = np.float32
 

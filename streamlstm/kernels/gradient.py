@@ -4,10 +4,10 @@ Truncated backpropagation through time (Williams & Peng 1990; Graves 2013). Arra
 and as there the order of every sum is written down.
 """
 
-from .arrays import F32, PENDING, Gradient, Matrix, Stream, Vectors
+from .arrays import F32, ONE, PENDING, Gradient, Matrix, Stream, Vectors
 from .functions import tanh
+from .intrinsics import load, store
 from .jit import entry, inlined, kernel
-from .lanes import ONE, load, store
 from .network import COLUMNS, RECORD, SLOT, VOCABULARY, Cell, copy_slot, layer_of, shape_of
 from .products import add_row, add_transposed_product, clear, outer_products, sum_vectors
 from .second_core import BACKWARD, CALLER, WHOLE, barrier, call, finish, share

@@ -10,13 +10,10 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
-
-ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 _I32 = ir.IntType(32)
 

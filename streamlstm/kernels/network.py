@@ -36,10 +36,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import F32, FILLED, Columns, Matrix, Stream, Vectors
+from .arrays import F32, FILLED, ZERO, Columns, Matrix, Stream, Vectors
 from .functions import exp, log2, sigmoid, tanh
+from .intrinsics import lane_maximum, lane_sum, load, maximum, store
 from .jit import entry, inlined, kernel
-from .lanes import ZERO, lane_maximum, lane_sum, load, maximum, store
 from .products import add_product, clear, copy_row, copy_sum
 from .second_core import FORWARD, WHOLE, barrier, call, finish, share
 

@@ -4,8 +4,9 @@
 fixed.
 """
 
+from .arrays import ZERO
+from .intrinsics import WIDE, load, load_tile, repeat, row_sums, splat, spread, store, store_tile
 from .jit import inlined, kernel
-from .lanes import WIDE, ZERO, load, load_tile, repeat, row_sums, splat, spread, store, store_tile
 
 SUMS = 16 if WIDE else 4
 """How many times 16 sums stay in registers. Each sum has the same order for any number."""

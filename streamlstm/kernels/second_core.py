@@ -28,8 +28,8 @@ from weakref import WeakSet
 import numpy as np
 
 from .arrays import F32, I64, Gradient, Stream
-from .atomics import acquire, exchange, release, yield_core
 from .cores import n_cores
+from .intrinsics import acquire, exchange, release, yield_core
 from .jit import kernel, native
 
 MIN_WEIGHTS = 80_000

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from .arrays import F32, F64, PENDING, Stream
+from .arrays import F32, F64, PENDING, ZERO, Stream
 from .descent import BITS, DECAY, NETWORK_BITS, begin_window
 from .functions import log2
 from .jit import entry
-from .lanes import ZERO
 from .network import RECORD
 
 f32 = np.float32

@@ -15,9 +15,8 @@ A kernel finds a page by where it begins in the table. Of a shared table, the pa
 `page_to_read` and `page_to_write`.
 """
 
+from ..kernels.intrinsics import prefetch, set_word, word
 from ..kernels.jit import kernel
-from ..kernels.lanes import prefetch
-from ..kernels.words import set_word, word
 from .overlay import n_free, readable, writable
 from .undo import PAGE, log_page
 

@@ -9,8 +9,8 @@ Where `weights`, `state` and `scratch` hold what is used here: see `layout`.
 import numpy as np
 
 from ..kernels.functions import exp, ln
+from ..kernels.intrinsics import lane_maximum, lane_sum, load, splat, store
 from ..kernels.jit import kernel
-from ..kernels.lanes import lane_maximum, lane_sum, load, splat, store
 from .counts import MAX_ENTRIES, add, collect, is_admitted, log_context, n_pages_to_write
 from .layout import (
     BACKOFF,

@@ -9,9 +9,8 @@ A match keeps following the text after it was wrong, until it was wrong more tha
 a longer one is found: so it is not lost where one symbol was replaced by another.
 """
 
+from ..kernels.intrinsics import prefetch, set_word, word
 from ..kernels.jit import kernel
-from ..kernels.lanes import prefetch
-from ..kernels.words import set_word, word
 from .contexts import recent_token
 from .counts import combine
 from .layout import (

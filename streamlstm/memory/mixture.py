@@ -17,8 +17,8 @@ import numpy as np
 
 from ..kernels.arrays import F32, FILLED, U8, Stream
 from ..kernels.functions import log2
+from ..kernels.intrinsics import lane_sum, load, splat, store
 from ..kernels.jit import entry, kernel
-from ..kernels.lanes import lane_sum, load, splat, store
 from ..kernels.network import COLUMNS, PREDICTION, SLOT, VOCABULARY, softmax
 from ..kernels.ranks import may_be_among_best
 from .arrays import MemoryArrays

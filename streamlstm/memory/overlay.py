@@ -30,8 +30,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..kernels.arrays import I32
-from ..kernels.jit import entry, kernel, native
-from ..kernels.words import address_of
+from ..kernels.intrinsics import address_of
+from ..kernels.jit import entry, kernel, native, plain
 from .undo import PAGE
 
 N_SLOTS, N_OWN, GROWS_AT, INDEX_MASK, IS_FULL, N_PLACES = range(6)
@@ -220,7 +220,7 @@ def filled(overlay: I32, own: Parts, pairs: I32) -> I32:
         new[:] = old
     native(fill_index)(overlay)
     pairs = pairs[pairs[:, 0] > 0]
-    places(overlay)[hashed.py_func(pairs[:, 0].astype(np.int64)) & (overlay.item(N_PLACES) - 1)] = pairs
+    places(overlay)[plain(hashed)(pairs[:, 0].astype(np.int64)) & (overlay.item(N_PLACES) - 1)] = pairs
     return overlay
 
 

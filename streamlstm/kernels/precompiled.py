@@ -1,0 +1,156 @@
+"""Kernels in machine code that comes with the package, so that neither numba nor a compiler is needed.
+
+`ahead` compiles all entries into one shared library for each level of CPU. The function of an entry takes its arguments
+from Python and returns its result by the stable part of Python's C interface, and releases the global interpreter lock.
+It finds the data and the length of an array as a C extension does, at fixed places in the array object. All versions of
+CPython and NumPy have them there, except a free-threaded Python, and `_finds_arrays` checks it. So one library serves
+all versions of Python.
+
+A library is used if it was compiled from the sources beside it, for a CPU like this one. If there is none, or
+STREAMLSTM_JIT=1 is set, numba compiles the kernels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PACKAGE = Path(__file__).parents[1]
+FOLDER = PACKAGE / "compiled"
+
+DATA, LENGTHS, ITEMS = 16, 32, 24
+"""Where an array object holds the addresses of its data and of its lengths, and where a tuple holds its items."""
+
+SOURCES = "streamlstm_sources"
+"""The symbol of a library with the digest of its sources and their names, a line each; ends with a zero byte."""
+
+_DEFINES_KERNELS = re.compile(rb"^@(entry|kernel|inlined|intrinsic)\b", re.MULTILINE)
+
+LEVELS = {
+    "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
+    "x86-64-v3": "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave",
+    "x86-64-v2": "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3",
+    "aarch64": "asimd fp",
+}
+"""The levels of CPU, best first: the names in /proc/cpuinfo of what each has beyond the next one."""
+
+_FASTCALL = 0x80  # METH_FASTCALL: a function of (self, array of arguments, their number)
+
+
+class _Method(ctypes.Structure):
+    """Python's PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+class Library:
+    """The machine code of all entries.
+
+    Raises OSError if the file cannot be loaded, ValueError if it is no library or was compiled from other sources.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._library = ctypes.CDLL(str(path))
+        digest, *names = (
+            ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(self._library, SOURCES))).decode().split("\n")
+        )
+        if digest != digest_of(PACKAGE / name for name in names):
+            raise ValueError(f"{path} was compiled from other sources")
+        self._methods: list[_Method] = []  # a function refers to its method as long as it lives
+
+    def function(self, entry: Any) -> Any:
+        """The machine code of an entry, as a builtin function."""
+        symbol = symbol_of(entry)
+        address = ctypes.cast(getattr(self._library, symbol), ctypes.c_void_p).value
+        method = _Method(entry.__name__.encode(), address, _FASTCALL, None)
+        self._methods.append(method)
+        new = ctypes.pythonapi.PyCFunction_NewEx
+        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+        return new(ctypes.addressof(method), None, None)
+
+
+def symbol_of(entry: Any) -> str:
+    """The name of an entry in a library, from that of its module: `streamlstm_kernels_network_forward`."""
+    return f"{entry.__module__}.{entry.__name__}".replace(".", "_")
+
+
+def kernel_sources(package: Path) -> list[Path]:
+    """The source files of a package that machine code is made from, in alphabetical order."""
+    return [
+        source
+        for source in sorted(package.rglob("*.py"))
+        if source.relative_to(package).parts[0] in ("kernels", "memory") or _DEFINES_KERNELS.search(source.read_bytes())
+    ]
+
+
+def digest_of(sources: Iterable[Path]) -> str:
+    """A SHA-256 over source files, in hexadecimal digits. Raises OSError if one cannot be read."""
+    digest = hashlib.sha256()
+    for source in sources:
+        text = source.read_bytes()
+        digest.update(b"%d\n%b" % (len(text), text))
+    return digest.hexdigest()
+
+
+def library() -> Library | None:
+    """The library of the best level that this CPU has; None if there is none that can be used."""
+    if os.environ.get("STREAMLSTM_JIT") == "1" or not sys.platform.startswith("linux") or not _finds_arrays():
+        return None
+    for level in levels():
+        with suppress(OSError, ValueError, AttributeError):
+            return Library(FOLDER / f"{level}.so")
+    return None
+
+
+def levels() -> list[str]:
+    """The levels that this CPU has, best first."""
+    words = _cpu_flags()
+    found: list[str] = []
+    family = {"x86_64": "x86-64", "aarch64": "aarch64"}.get(platform.machine(), "")
+    for level in reversed(LEVELS):
+        if family and level.startswith(family):
+            if not words.issuperset(LEVELS[level].split()):
+                break
+            found.insert(0, level)
+    return found
+
+
+def _cpu_flags() -> set[str]:
+    with suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        for line in file:
+            name, _, words = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return set(words.split())
+    return set()
+
+
+def _finds_arrays() -> bool:
+    """Whether the data and length of arrays, and the items of tuples, are where the libraries look for them."""
+    array = np.zeros(3, dtype=np.float32)
+    group = (array, None)
+
+    def word(address: int) -> int:
+        return ctypes.c_size_t.from_address(address).value
+
+    return (
+        sys.implementation.name == "cpython"
+        and word(id(array) + DATA) == array.__array_interface__["data"][0]
+        and word(id(group) + ITEMS) == id(array)
+        and word(word(id(array) + LENGTHS)) == len(array)
+    )
