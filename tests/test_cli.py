@@ -715,6 +715,14 @@ def test_a_model_that_is_missing_is_no_fault_of_the_input_of_decompress():
     assert message.startswith("streamlstm: there is neither a file nor a bundled model named 'none-such'")
 
 
+def test_a_dash_as_output_is_stdout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    packed = run("compress", *TINY, "-o", "-", stdin=TEXT).stdout
+    assert packed == run("compress", *TINY, stdin=TEXT).stdout
+    assert run("decompress", *TINY, "-o", "-", stdin=packed).stdout == TEXT
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_text_vocabulary_for_a_stream_of_several_files_is_refused_up_front(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)

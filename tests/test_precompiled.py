@@ -71,7 +71,7 @@ def test_the_libraries_give_the_golden_bits(package, tmp_path, level):
 def test_a_library_needs_no_numba(package):
     (package / "text").write_bytes(b"what one library says, each of them says\n" * 30)
     packed = run(package, "-c", WITHOUT_NUMBA, "compress", "text", "-o", "-")
-    assert len(packed) < 200
+    assert 10 < len(packed) < 200
     (package / "packed").write_bytes(packed)
     assert run(package, "-c", WITHOUT_NUMBA, "decompress", "packed", "-o", "-") == (package / "text").read_bytes()
     assert b"compiled kernels of the package" in run(package, "-c", WITHOUT_NUMBA, "warmup")

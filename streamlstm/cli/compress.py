@@ -14,8 +14,14 @@ from .options import Input, ModelOptions
 if TYPE_CHECKING:
     from ..render.progress import Bar
 
+
+def _none_for_stdout(output: Path | None) -> Path | None:
+    return None if output == Path("-") else output
+
+
 OutputFile = Annotated[
-    Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="The file to write. [stdout]")
+    Optional[Path],
+    typer.Option("--output", "-o", metavar="FILE", help="The file to write. [stdout]", callback=_none_for_stdout),
 ]
 Message = Annotated[
     bool, typer.Option("--message", help="Without a container, for 64 kB at most, always with the bundled model small.")
