@@ -1,37 +1,57 @@
 """What happens without an extra: one line says which, and `import streamlstm` needs none."""
 
+import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from commands import run
 
-EXTRAS = {"torch": "torch", "river": "river", "sklearn": "sklearn", "lm_eval": "lm-eval", "mcp": "mcp"}
+PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+
+EXTRAS = [
+    ("torch", "torch", "torch"),
+    ("river", "river", "river"),
+    ("quix", "quixstreams", "quix"),
+    ("sklearn", "sklearn", "sklearn"),
+    ("lm_eval", "lm_eval", "lm-eval"),
+    ("mcp", "mcp", "mcp"),
+]
+"""A module of the integrations, the library that it needs, and the extra that brings it."""
+LIBRARIES = [library for _, library, _ in EXTRAS]
 
 
-@pytest.mark.parametrize(("module", "extra"), EXTRAS.items())
-def test_a_module_without_its_extra_names_it_in_one_line(module, extra, monkeypatch):
+@pytest.mark.parametrize(("module", "library", "extra"), EXTRAS)
+def test_a_module_without_its_extra_names_it_in_one_line(module, library, extra, monkeypatch):
     monkeypatch.delitem(sys.modules, f"streamlstm.integrations.{module}", raising=False)
-    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ModuleNotFoundError) as error:
         import_module(f"streamlstm.integrations.{module}")
-    assert str(error.value) == f"{module} is not installed; install it with: pip install 'streamlstm[{extra}]'"
+    assert str(error.value) == f"{library} is not installed; install it with: pip install 'streamlstm[{extra}]'"
+
+
+def test_every_extra_of_a_tool_is_in_the_one_that_collects_them():
+    project = PROJECT.read_text()
+    collected = re.search(r'^integrations = \["streamlstm\[(.*)\]"\]', project, re.M)[1].split(",")
+    assert collected == [extra for *_, extra in EXTRAS]
+    assert set(collected) <= set(re.findall(r"^([a-z-]+) = \[", project, re.M))
 
 
 def test_the_others_need_no_extra():
     code = f"""
 import sys
-sys.modules.update(dict.fromkeys({list(EXTRAS)}))
-from streamlstm.integrations import extras, minicons, regions, roots, surprising
+sys.modules.update(dict.fromkeys({LIBRARIES}))
+from streamlstm.integrations import extras, minicons, records, regions, roots, surprising
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_importing_the_package_and_its_commands_imports_no_integration():
-    names = [*EXTRAS, "streamlstm.integrations"]
+    names = [*LIBRARIES, "streamlstm.integrations"]
     code = f"import sys, streamlstm, streamlstm.cli; sys.exit(any(name in sys.modules for name in {names}))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -101,30 +101,35 @@ def test_the_model_is_registered_by_its_name():
     assert get_model("streamlstm") is StreamLM
 
 
+NUMBERS = {"output_type": "multiple_choice", "doc_to_choice": "{{choices}}", "doc_to_target": "gold"}
+ROLLING = {"output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{text}}three."}
+ROLLING |= {"metric_list": [{"metric": "bits_per_byte"}]}
+GENERATED = {"output_type": "generate_until", "doc_to_target": "three", "metric_list": [{"metric": "exact_match"}]}
+GENERATED |= {"generation_kwargs": {"until": ["."], "max_gen_toks": 20}}
+TASKS = {"numbers": NUMBERS, "rolling": ROLLING, "generated": GENERATED}
+
+
 @pytest.mark.slow
-def test_the_harness_evaluates_a_task_without_network(predictor, tmp_path):
+def test_the_harness_evaluates_tasks_of_each_kind_without_network(predictor, tmp_path):
     model, folder, cache = tmp_path / "model.safetensors", tmp_path / "tasks", tmp_path / "cache"
     predictor.save(model)
     folder.mkdir()
     rows = [{"text": "one two ", "choices": ["three", "tree"], "gold": 0} for _ in range(4)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = {
-        "task": "numbers",
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(folder / "rows.jsonl")}},
-        "test_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "{{text}}",
-        "doc_to_choice": "{{choices}}",
-        "doc_to_target": "gold",
-        "target_delimiter": "",
-    }
-    (folder / "numbers.yaml").write_text(json.dumps(task))  # JSON is YAML
-    command = [sys.executable, "-m", "streamlstm.integrations.lm_eval", "--model", "streamlstm", "--tasks", "numbers"]
-    command += ["--model_args", f"pretrained={model}", "--include_path", str(folder)]
+    data = {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(folder / "rows.jsonl")}}}
+    data |= {"test_split": "test", "doc_to_text": "{{text}}", "target_delimiter": ""}
+    for name, task in TASKS.items():
+        (folder / f"{name}.yaml").write_text(json.dumps({"task": name, **data, **task}))  # JSON is YAML
+    command = [sys.executable, "-m", "streamlstm.integrations.lm_eval", "--model", "streamlstm"]
+    command += ["--model_args", f"pretrained={model}", "--include_path", str(folder), "--tasks", ",".join(TASKS)]
     command += ["--output_path", str(tmp_path / "out")]
     offline = {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     result = subprocess.run(command, env={**os.environ, **offline}, capture_output=True, encoding="utf-8", timeout=600)
     assert result.returncode == 0, result.stderr
     (report,) = (tmp_path / "out").rglob("results_*.json")
-    assert json.loads(report.read_text())["results"]["numbers"]["acc,none"] == 1.0
+    results = json.loads(report.read_text())["results"]
+    text = "one two three."
+    assert results["numbers"]["acc,none"] == 1.0
+    bits = float(score_many(predictor, [text])[0]) / len(text)
+    assert results["rolling"]["bits_per_byte,none"] == pytest.approx(bits, rel=1e-5)
+    assert results["generated"]["exact_match,none"] == 1.0

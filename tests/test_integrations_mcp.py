@@ -7,6 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
+from threading import Event, Thread
 
 import pytest
 from extras import library
@@ -65,6 +68,13 @@ def test_nothing_else_is_read(folders):
     allowed = AllowedFolders([logs])
     outside = ["../secret/b.log", secret / "b.log", "file-link.log", "folder-link/b.log", logs, ".", "", "\0"]
     outside += ["/etc/passwd", folders / "logs-too" / "c.log", "../missing.log", "folder-link/missing.log"]
+    outside += [f"/proc/self/root{secret}/b.log", f"/proc/self/cwd/../../../../../..{secret}/b.log", "/dev/stdin"]
+    outside += [
+        f"{logs}/../secret/b.log",
+        f"{logs}//../secret/b.log",
+        "below/../../secret/b.log",
+        "\ud800",
+    ]
     for path in outside:
         with pytest.raises(PermissionError, match="is not below a folder that may be read"):
             allowed.open(str(path))
@@ -87,6 +97,38 @@ def test_a_link_that_appears_after_the_check_is_refused(folders, monkeypatch):
     monkeypatch.setattr("os.path.realpath", lambda path: os.path.abspath(path))  # as if it had not been there
     with pytest.raises(OSError, match="symbolic links"):
         allowed.open("below/a.log")
+
+
+def swap(path, target, is_ended):
+    """Let a path be a folder and a link to another one by turns."""
+    aside = path.with_name(path.name + "-aside")
+    while not is_ended.is_set():
+        path.rename(aside)
+        path.symlink_to(target)
+        path.unlink()
+        aside.rename(path)
+
+
+@pytest.mark.parametrize("swapped", ["logs/below", "logs"])
+def test_a_folder_that_is_swapped_for_a_link_while_files_are_opened_leads_nowhere(folders, swapped):
+    allowed, is_ended = AllowedFolders([folders / "logs"]), Event()
+    target = folders / swapped.replace("logs", "secret")
+    swapping = Thread(target=swap, args=(folders / swapped, target, is_ended))
+    swapping.start()
+    found: Counter = Counter()
+    deadline = time.monotonic() + 60
+    try:
+        while found.total() < 3000 or (not found[PermissionError] and time.monotonic() < deadline):
+            try:
+                found[read(allowed, "below/a.log")] += 1
+            except OSError as error:
+                found[type(error)] += 1
+    finally:
+        is_ended.set()
+        swapping.join()
+    assert found["logs"]
+    assert found[PermissionError]  # the link was met before the file was opened
+    assert not found["secret"]
 
 
 def test_what_is_not_a_folder_is_refused(folders):

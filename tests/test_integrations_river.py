@@ -12,7 +12,8 @@ from streamlstm import Config, StreamPredictor
 river = library("river")
 from river import checks, compose, linear_model, metrics, preprocessing  # noqa: E402
 
-from streamlstm.integrations.river import StreamAnomaly, Surprisal, text_of  # noqa: E402
+from streamlstm.integrations.records import text_of  # noqa: E402
+from streamlstm.integrations.river import StreamAnomaly, Surprisal  # noqa: E402
 
 
 def predictor(memory=False):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import library
 from safetensors.numpy import load_file
 
 from streamlstm import SGD, Config, StreamPredictor, Vocabulary
@@ -43,14 +44,14 @@ def test_the_stored_results_of_pytorch_are_reproduced(shape):
 
 @pytest.mark.parametrize("shape", [*SHAPES, (32, 2, 27, 32)], ids=str)
 def test_the_results_of_the_installed_pytorch_are_reproduced(shape):
-    pytest.importorskip("torch")
+    library("torch")
     from torch_answers import answers
 
     check(answers(*shape), *shape)
 
 
 def test_the_weights_of_a_torch_lstm_are_accepted_as_they_are():
-    torch = pytest.importorskip("torch")
+    torch = library("torch")
     torch.manual_seed(0)
     lstm, linear = torch.nn.LSTM(7, 5, 2), torch.nn.Linear(5, 7)
     weights = {**lstm.state_dict(), "weight_out": linear.weight.detach(), "bias_out": linear.bias.detach()}

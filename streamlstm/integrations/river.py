@@ -6,7 +6,7 @@ it (`on`), or all features in the order of their names. Scoring changes nothing,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..predictor import StreamPredictor
 from ..tasks.score import check_choice
 from ..watch.baseline import Baseline
 from .extras import missing_extra
+from .records import Record, features, prefixed, text_of
 
 try:
     from river import base
@@ -23,9 +24,6 @@ except ModuleNotFoundError as error:
     raise missing_extra(error, "river") from None
 
 UNITS = ("z", "bits")
-
-Record = Mapping[Any, Any] | str
-"""What River streams: a dict of features, or the text itself."""
 
 
 class StreamAnomaly(base.AnomalyDetector):
@@ -91,9 +89,7 @@ class Surprisal(base.Transformer):
         """The features of a record; its newline counts as one of its characters."""
         text = text_of(x, self.on)
         bits = self._reader.fork(learning=False).observe_many(text)
-        total = float(bits.sum(dtype=np.float64))
-        features = {"bits": total, "bits_per_character": total / len(text), "max_bits": float(bits.max())}
-        return features if self.on is None else {f"{self.on}_{name}": value for name, value in features.items()}
+        return prefixed(features(bits, len(text)), self.on)
 
     def learn_one(self, x: Record) -> None:
         """Read a record, and learn from it."""
@@ -102,19 +98,6 @@ class Surprisal(base.Transformer):
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
         yield {"predictor": _small_predictor()}
-
-
-def text_of(record: Record, on: str | None) -> str:
-    r"""What is read of a record: a line of text.
-
-    >>> text_of({"b": 1.5, "a": "x"}, None), text_of({"b": 1.5, "a": "x"}, "a"), text_of({}, "a")
-    ('a=x b=1.5\n', 'x\n', '\n')
-    """
-    if isinstance(record, str):
-        return record + "\n"
-    if on is not None:
-        return f"{record.get(on, '')}\n"
-    return " ".join(f"{name}={record[name]}" for name in sorted(record, key=str)) + "\n"
 
 
 def _reader(predictor: StreamPredictor | None) -> StreamPredictor:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+SEARCH = getattr(os, "O_PATH", os.O_RDONLY)
+"""Opens a folder to look up names in it; on Linux this needs no permission to list them."""
+
 
 class AllowedFolders:
     """Opens regular files below some folders, for reading, and nothing else.
@@ -15,8 +18,8 @@ class AllowedFolders:
     folders  existing folders, at least one
 
     Symbolic links are resolved first: one that leads out of the folders is refused. The file is then opened part by
-    part from its folder on, without following links, so that a link that appears meanwhile is refused too. What is
-    outside is refused with the same message whether it exists or not. Raises ValueError for what is not a folder.
+    part from / on, without following links, so that a link that appears meanwhile is refused too. What is outside is
+    refused with the same message whether it exists or not. Raises ValueError for what is not a folder.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -45,20 +48,14 @@ class AllowedFolders:
         Raises PermissionError for a path that leads elsewhere, and OSError for one that is not a readable regular file.
         """
         outside = PermissionError(f"{path} is not below a folder that may be read")
-        if "\0" in path:
+        if not _is_path(path):
             raise outside
         candidates = [Path(os.path.realpath(root / path)) for root in self._roots]
-        inside = [
-            (root, candidate)
-            for candidate in candidates
-            for root in self._roots
-            if candidate.is_relative_to(root) and candidate != root
-        ]
+        inside = [file for file in candidates if any(root in file.parents for root in self._roots)]
         if not inside:
             raise outside
-        root, file = next(((root, file) for root, file in inside if file.is_file()), inside[0])
         try:
-            descriptor = _open_below(root, file.relative_to(root).parts)
+            descriptor = _open(next((file for file in inside if file.is_file()), inside[0]))
         except OSError as error:
             raise type(error)(f"{path} cannot be read: {error.strerror}") from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -67,14 +64,22 @@ class AllowedFolders:
         return os.fdopen(descriptor, "rb")
 
 
-def _open_below(root: Path, parts: tuple[str, ...]) -> int:
-    """A descriptor of the file, none of whose parts is a symbolic link; a FIFO does not block."""
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+def _is_path(path: str) -> bool:
+    """Whether the system can be asked for it."""
     try:
-        for part in parts[:-1]:
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def _open(file: Path) -> int:
+    """A descriptor of a file with an absolute path, none of whose parts is a symbolic link; a FIFO does not block."""
+    folder = os.open(file.anchor, SEARCH | os.O_DIRECTORY)
+    try:
+        for part in file.parts[1:-1]:
+            below = os.open(part, SEARCH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = below
-        return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        return os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     finally:
         os.close(folder)

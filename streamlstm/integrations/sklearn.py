@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..kernels.arrays import F32
 from ..predictor import StreamPredictor
 from ..tasks.units import F64
 from .extras import missing_extra
+from .records import FEATURES, features
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin
@@ -19,8 +21,6 @@ try:
     from sklearn.utils.validation import check_is_fitted
 except ModuleNotFoundError as error:
     raise missing_extra(error, "sklearn") from None
-
-FEATURES = ("bits", "bits_per_character", "max_bits")
 
 
 class SurprisalTransformer(TransformerMixin, BaseEstimator):
@@ -60,22 +60,23 @@ class SurprisalTransformer(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Iterable[str | bytes]) -> F64:
         """The features of each text, float64 [n, 3]."""
-        rows = [[bits.sum(), bits.sum() / max(n, 1), bits.max(initial=0.0)] for bits, n in self._surprisals(X)]
+        rows = [list(features(bits, n).values()) for bits, n in self._surprisals(X)]
         return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
 
     def score_samples(self, X: Iterable[str | bytes]) -> F64:
         """The natural log-likelihood of each text, float64 [n]; the higher, the more usual."""
-        return np.array([-math.log(2) * bits.sum() for bits, _ in self._surprisals(X)], dtype=np.float64)
+        totals = [features(bits, n)["bits"] for bits, n in self._surprisals(X)]
+        return -math.log(2) * np.array(totals, dtype=np.float64)
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """The names of the features."""
         return np.array(FEATURES, dtype=object)
 
-    def _surprisals(self, X: Iterable[str | bytes]) -> list[tuple[F64, int]]:
+    def _surprisals(self, X: Iterable[str | bytes]) -> list[tuple[F32, int]]:
         """The surprisal of each symbol of each text, and how many characters the text has."""
         check_is_fitted(self)
         texts = [text + self.end for text in _texts(X)]
-        return [(self.predictor_.fork().observe_many(text).astype(np.float64), len(text)) for text in texts]
+        return [(self.predictor_.fork().observe_many(text), len(text)) for text in texts]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

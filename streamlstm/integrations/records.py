@@ -1,0 +1,52 @@
+"""Records of a stream, as River and Kafka users have them: the text of a record, and its surprisal as features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..kernels.arrays import F32
+
+Record = Mapping[Any, Any] | str | bytes
+"""A dict of features, or the text itself."""
+
+FEATURES = ("bits", "bits_per_character", "max_bits")
+
+
+def text_of(record: Record, on: str | None) -> str:
+    r"""What is read of a record: a line of text.
+
+    on  the feature that holds the text; None: all features in the order of their names, or the record is the text
+
+    >>> text_of({"b": 1.5, "a": "x"}, None), text_of({"b": 1.5, "a": "x"}, "a"), text_of({}, "a"), text_of(b"x", None)
+    ('a=x b=1.5\n', 'x\n', '\n', 'x\n')
+    """
+    if isinstance(record, bytes):
+        return record.decode("utf-8", "surrogateescape") + "\n"
+    if isinstance(record, str):
+        return record + "\n"
+    if on is not None:
+        return f"{record.get(on, '')}\n"
+    return " ".join(f"{name}={record[name]}" for name in sorted(record, key=str)) + "\n"
+
+
+def features(bits: F32, n_characters: int) -> dict[str, float]:
+    """The surprisal of a text in total, per character, and of its most surprising symbol.
+
+    >>> features(np.array([1.0, 3.0], dtype=np.float32), 2)
+    {'bits': 4.0, 'bits_per_character': 2.0, 'max_bits': 3.0}
+    """
+    total = float(bits.sum(dtype=np.float64))
+    values = total, total / max(n_characters, 1), float(bits.max(initial=0.0))
+    return dict(zip(FEATURES, values, strict=True))
+
+
+def prefixed(values: dict[str, float], on: str | None) -> dict[str, float]:
+    """The features with the name of the one that they describe before theirs.
+
+    >>> prefixed({"bits": 4.0}, "line"), prefixed({"bits": 4.0}, None)
+    ({'line_bits': 4.0}, {'bits': 4.0})
+    """
+    return values if on is None else {f"{on}_{name}": value for name, value in values.items()}
