@@ -2,17 +2,18 @@
 
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from commands import run
 from test_cli import objects
-from test_watch import CALM, FRESH, STRANGE, fresh, watched
+from test_watch import CALM, FRESH, SMALL, STRANGE, fresh, watched
 
 from streamlstm import Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint
 from streamlstm.kernels.line_tables import MAX_NUMBERS, MAX_VALUES, MIN_READ
-from streamlstm.watch import familiar
+from streamlstm.watch import familiar, line_streams
 from streamlstm.watch.familiar import SAMPLED, FamiliarLines
 
 BYTES = Vocabulary.bytes()
@@ -26,9 +27,7 @@ def tables(*lines, vocabulary=BYTES, flagged=False):
 
 
 def knows(known, line, vocabulary=BYTES):
-    """Whether a line is familiar; a line that is due to be read again is asked for a second time."""
-    tokens = vocabulary.encode(line + "\n")
-    return known.find(tokens) is not None or known.find(tokens) is not None
+    return known.find(vocabulary.encode(line + "\n")) is not None
 
 
 def jobs(template, n=20, seed=0):
@@ -155,7 +154,7 @@ def test_the_score_is_that_of_the_lines_that_were_read():
 def test_familiar_lines_are_read_in_full_now_and_then():
     known = tables(*["door open"] * MIN_READ)
     n = 100 * SAMPLED
-    read = [known.find(BYTES.encode("door open\n")) is None for _ in range(n)]
+    read = [known.find(BYTES.encode("door open\n")).is_due for _ in range(n)]
     assert n / SAMPLED < sum(read) < 1.3 * n / SAMPLED
     assert sum(read[:64]) == 3
 
@@ -182,6 +181,46 @@ def test_a_changed_word_or_number_is_read_in_full_and_found():
         seen = watcher.observe(line)
         assert not seen.is_familiar
         assert seen.z > 0.5
+
+
+def test_a_line_with_anything_new_comes_before_familiar_lines_of_higher_scores():
+    rng = random.Random(3)
+    lines = [line for usual in CALM[:400] for line in (usual, b"token %012x\n" % rng.randrange(16**12))]
+    changed = b"12:40 jab 3 done in 103 ms\n"
+    (watcher, seen), (thorough, read) = watched(lines), watched(lines, thorough=True)
+    tokens = [n for n, line in enumerate(seen) if n >= 600 and line.is_familiar and "token" in line.text]
+    assert len(tokens) > 80
+    assert np.median([seen[n].z for n in tokens]) < watcher.observe(changed).z
+    assert np.median([read[n].z for n in tokens]) > thorough.observe(changed).z
+
+
+def test_a_long_line_with_a_new_word_has_a_positive_z_though_the_rest_of_it_was_expected():
+    rng, long_line = random.Random(3), b"-" * 80 + b" end\n"
+    lines = [b"token %06x\n" % rng.getrandbits(24) if n % 3 else long_line for n in range(360)]
+    (watcher, seen), (thorough, _) = watched(lines), watched(lines, thorough=True)
+    changed = long_line.replace(b"end", b"and")
+    assert thorough.observe(changed).z < 0 < watcher.observe(changed).z
+    assert seen[-3].is_familiar
+    assert seen[-3].z < 0
+
+
+@pytest.mark.parametrize(
+    ("config", "thorough", "learn"),
+    [(SMALL, False, "memory"), (SMALL, True, "all"), (replace(SMALL, memory=False), False, "all")],
+)
+def test_after_enough_lines_only_the_memory_learns_if_there_is_one(monkeypatch, config, thorough, learn):
+    monkeypatch.setattr(line_streams, "NETWORK_LINES", 200)
+    predictor = fresh(config)
+    watcher = Watcher(predictor, thorough=thorough)
+    for line in CALM[:200]:
+        watcher.observe(line)
+    assert predictor.learn == "all"
+    before = predictor.weights()
+    for line in CALM[200:400]:
+        watcher.observe(line)
+    assert predictor.learn == learn
+    after = predictor.weights()
+    assert all(np.array_equal(before[name], after[name]) for name in before) == (learn == "memory")
 
 
 def test_a_kind_that_is_flagged_now_and_then_becomes_familiar_and_stays_flagged():
@@ -214,11 +253,18 @@ def test_a_repeated_kind_is_not_read_again_while_the_budget_does_not_raise_it():
     assert sum(line.is_familiar for line in odd) > len(odd) / 2
 
 
+@pytest.mark.parametrize("network_lines", [60, 2000])
+@pytest.mark.parametrize("learn", ["all", "memory"])
 @pytest.mark.parametrize("key", [None, r"job (\d)"])
-def test_save_and_load_continues_with_the_same_lines_to_the_last_bit(tmp_path, key):
+def test_save_and_load_continues_with_the_same_lines_to_the_last_bit(tmp_path, monkeypatch, key, learn, network_lines):
+    monkeypatch.setattr(line_streams, "NETWORK_LINES", network_lines)
+    predictor = fresh()
+    predictor.learn = learn
     options = {"key_regex": key, "warmup": 30}
     lines = [*CALM, *[STRANGE, *CALM[:9]] * 20]
-    watcher, _ = watched(lines[:777], **options)
+    watcher = Watcher(predictor, **options)
+    for line in lines[:777]:
+        watcher.observe(line)
     watcher.save(tmp_path / "m")
     loaded = Watcher.load(tmp_path / "m", **options)
     for line in lines[777:]:

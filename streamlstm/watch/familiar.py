@@ -32,7 +32,7 @@ N_KINDS, N_SLOTS = 4096, 32768
 """The most kinds of lines, and numbers in them, that are remembered of a stream."""
 
 SAMPLED = 512
-"""One in so many familiar lines is read in full, so that the model and the scores stay up to date."""
+"""One in so many familiar lines is read in full."""
 
 RECENT_READ = 2
 """The score of a kind is a moving mean of those of its lines; the latest weighs 1 / RECENT_READ."""
@@ -55,10 +55,12 @@ class Familiar(NamedTuple):
 
     score        about the mean of those of its kind that were read in full
     was_flagged  whether these were flagged
+    is_due       whether it is to be read in full all the same, so that the model and the scores stay up to date
     """
 
     score: float
     was_flagged: bool
+    is_due: bool = False
 
 
 class FamiliarLines:
@@ -75,7 +77,7 @@ class FamiliarLines:
     >>> for n in range(100, 120):
     ...     familiar.learn(vocabulary.encode(f"job {n} done\\n"), score=0.5, flagged=False)
     >>> familiar.find(vocabulary.encode("job 789 done\\n")), familiar.find(vocabulary.encode("job 7 done\\n"))
-    (Familiar(score=0.5, was_flagged=False), None)
+    (Familiar(score=0.5, was_flagged=False, is_due=False), None)
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -86,13 +88,13 @@ class FamiliarLines:
         self._n_lines = 0
 
     def find(self, tokens: Tokens) -> Familiar | None:
-        """What is known of a line if it is familiar; None if it is to be read in full."""
+        """What is known of a line if it is familiar; None if anything in it is new."""
         self._n_lines += 1
         for tables in (self._usual, self._flagged):
             row = self._look(tokens, self._classes, self._found, tables.kinds, tables.slots, self._n_lines)
             if row >= 0:
                 is_due = is_sampled(self._n_lines) or is_again(int(tables.kinds[row * KIND_SIZE + N_FAMILIAR]))
-                return None if is_due else Familiar(float(tables.scores[row]), tables is self._flagged)
+                return Familiar(float(tables.scores[row]), tables is self._flagged, is_due)
         return None
 
     def learn(self, tokens: Tokens, score: float, flagged: bool) -> None:

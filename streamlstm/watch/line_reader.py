@@ -40,6 +40,13 @@ class LineReader:
         self._undo: _Undo | None = None
         self._n_kept = 0  # lines since the last one that was undone
 
+    def freeze_network(self) -> None:
+        """Let only the memory learn from now on, which takes half the time; do nothing if that is not possible."""
+        if self.predictor.learn == "all" and self.predictor.config.memory:
+            self.finish_undo()
+            self._undo = None
+            self.predictor.learn = "memory"
+
     def read(self, tokens: Tokens, undoable: bool) -> F64:
         """Observe a line. Returns the surprisals of its tokens in bits, float64 [n].
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..checkpoint import Arrays
 from ..predictor import StreamPredictor
+from ..tasks.units import F64
+from ..vocabulary import Tokens
 from .baseline import Baseline, BaselinesByAge
 from .familiar import FamiliarLines
 from .line_reader import LineReader
@@ -17,6 +19,9 @@ MAX_DROPPED_KEYS = 5_000
 
 FAMILIAR = "familiar."
 """What the names of the arrays of familiar lines begin with in a checkpoint, after the prefix of their stream."""
+
+NETWORK_LINES = 2_000
+"""From so many scores of a stream on, only the memory of its model learns, unless all lines are read in full."""
 
 BURST_LINES = 3
 """If this many more lines were flagged than were not, flagged lines are learned from."""
@@ -66,6 +71,12 @@ class LineStream:
     familiar: FamiliarLines | None = None
     baseline: Baseline = field(default_factory=Baseline)
     history: History = field(default_factory=History)
+
+    def read(self, tokens: Tokens, undoable: bool) -> F64:
+        """Read a line in full; see `LineReader.read`."""
+        if self.familiar is not None and self.baseline.n_scores >= NETWORK_LINES:
+            self.reader.freeze_network()
+        return self.reader.read(tokens, undoable)
 
     def reference(self, warmup: int) -> Baseline:
         """The baseline that the next line is compared with."""
@@ -167,7 +178,8 @@ class LineStreams:
                 names = [name for name in arrays if name.startswith(prefix) and not name.startswith(prefix + FAMILIAR)]
                 own = {name.removeprefix(prefix): arrays[name] for name in names}
                 predictor = StreamPredictor.from_checkpoint(own, values["predictor"])
-                predictor.learning = self._predictor.learning
+                if (predictor.learn, self._predictor.learn) != ("memory", "all"):  # see NETWORK_LINES
+                    predictor.learn = self._predictor.learn
             familiar = self._new_familiar()
             if familiar is not None and "familiar" in values:
                 familiar.restore(values["familiar"], arrays, _prefix(index) + FAMILIAR)

@@ -22,7 +22,10 @@ are compared with those that earlier models of the key read at about the same ag
 
 A line is read in full, by the model, unless it is familiar: everything in it was read in full before (`familiar`). Then
 its score is that of such lines, and the model neither reads it nor learns from it. But it is read in full if it would
-then be flagged, or no longer be flagged, and one in some hundred is read in full anyway.
+then be flagged, or no longer be flagged, and one in some hundred is read in full anyway. Of two lines with the same
+score, the one with something new in it is more unusual. So the z of a familiar line, read in full or not, counts less,
+and that of any other line is positive. On five training logs in which one token of 1 % of the lines was replaced, this
+raises the AUC by up to 0.02.
 
 With a budget of alarms (`budget`) the threshold follows the z of recent lines, and a kind of line is raised once per
 period: further lines of it are flagged, but not raised.
@@ -41,9 +44,9 @@ import numpy as np
 from ..checkpoint import check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
 from ..tasks.units import F64, byte_widths, code_points, readable
-from ..vocabulary import Tokens
 from .baseline import Baseline
 from .budget import Budget, BudgetKeeper, Verdict
+from .familiar import Familiar
 from .kinds import kind_of
 from .line_streams import LineStream, LineStreams, is_power_of_2
 from .recent_scores import RecentScores
@@ -58,6 +61,9 @@ MAX_LINE_BYTES = 16384
 
 MAX_KEY_LENGTH = 256
 """Of a longer key at most this many characters count."""
+
+FAMILIAR_WEIGHT = 0.25
+"""What a positive z of a familiar line that is usual is multiplied by; see `_adjusted`."""
 
 RECENT_LINES = 10_000
 """The probability of a score is estimated from at least this many recent lines, once there are so many."""
@@ -133,7 +139,8 @@ class Watcher:
     learn_flagged  also learn from flagged lines
     alarms         a budget, for example "5/hour" or "10/10000" (lines): raise about as many lines, those with the
                    largest z, and each kind of line once per period. `threshold` is then the least z, 0 by default.
-    thorough       read every line in full; by default familiar lines are not
+    thorough       read every line in full, and let the network learn from all of them; by default familiar lines are
+                   not read in full, and after 2,000 lines only the memory learns
 
     position       JSON-able; saved and restored with the watcher. A caller keeps there where its input stands.
 
@@ -226,13 +233,15 @@ class Watcher:
         stream = self._streams.of(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
         is_warm = baseline.n_scores >= self._warmup
-        score = self._familiar_score(stream, baseline, tokens, text) if is_warm else None
-        is_familiar = score is not None
-        bits = np.zeros(0)
-        if score is None:
-            bits = stream.reader.read(tokens, undoable=is_warm and not self._learn_flagged)
+        familiar = stream.familiar.find(tokens) if is_warm and stream.familiar is not None else None
+        is_familiar = familiar is not None and self._is_as_before(familiar, stream, baseline, text)
+        if familiar is not None and is_familiar:
+            score, bits = familiar.score, np.zeros(0)
+        else:
+            bits = stream.read(tokens, undoable=is_warm and not self._learn_flagged)
             score = float(bits.sum()) / max(len(text), 1)
         median, z = baseline.compare(score, len(text))
+        z = _adjusted(z, familiar) if is_warm and stream.familiar is not None else z
         verdict = self._judge(z, text, seconds) if is_warm else Verdict(False, False, 0)
         is_learned = not verdict.is_unusual or self._learn_flagged or stream.history.is_burst
         if not is_learned and not is_familiar:
@@ -251,22 +260,20 @@ class Watcher:
         unusual, raised, n_before = verdict
         return WatchedLine(text, score, z, unusual, spans, key, notes, raised, n_before, probability, is_familiar)
 
-    def _familiar_score(self, stream: LineStream, baseline: Baseline, tokens: Tokens, text: str) -> float | None:
-        """The score of a familiar line; None for a line that is to be read in full.
+    def _is_as_before(self, familiar: Familiar, stream: LineStream, baseline: Baseline, text: str) -> bool:
+        """Whether a familiar line need not be read in full.
 
         A usual line that would be flagged is read in full, because it may have become usual since; likewise a flagged
         one that would not be. But if the budget does not raise it anyway, it need not be read.
         """
-        familiar = None if stream.familiar is None else stream.familiar.find(tokens)
-        if familiar is None:
-            return None
-        z = baseline.compare(familiar.score, len(text))[1]
+        if familiar.is_due:
+            return False
+        z = _adjusted(baseline.compare(familiar.score, len(text))[1], familiar)
         is_unusual = z > self._threshold and z > self.threshold
         if is_unusual == familiar.was_flagged and not (is_unusual and stream.history.is_burst):
-            return familiar.score
-        if is_unusual and self._keeper is not None and self._keeper.is_repeated(kind_of(text.removesuffix("\n"))):
-            return familiar.score
-        return None
+            return True
+        keeper = self._keeper
+        return is_unusual and keeper is not None and keeper.is_repeated(kind_of(text.removesuffix("\n")))
 
     def _judge(self, z: float, text: str, seconds: float | None) -> Verdict:
         if self._keeper is None:
@@ -351,3 +358,14 @@ class Watcher:
             raise ValueError(f"{path} has a model per key; give the regular expression of the key (key_regex) again")
         self._streams, self._scores, self._counts, self._n_truncated = streams, scores, counts, n_truncated
         self.position = saved.get("position")
+
+
+def _adjusted(z: float, familiar: Familiar | None) -> float:
+    """The z of a line by what is known of it, so that lines with something new come before familiar ones.
+
+    A positive z of a familiar line that is usual counts FAMILIAR_WEIGHT. That of any other line is positive: what would
+    be below 1 becomes e^(z - 1), which continues z smoothly.
+    """
+    if familiar is not None and not familiar.was_flagged:
+        return z * FAMILIAR_WEIGHT if z > 0 else z
+    return z if z >= 1 else math.exp(max(z, -100.0) - 1)
