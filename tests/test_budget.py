@@ -101,6 +101,15 @@ def test_a_clock_that_jumps_does_not_spend_the_budget():
     assert n_raised <= 8000 / 3600 * 5 + 16 * 5 + 10
 
 
+@pytest.mark.parametrize("ahead", [60, 7200, 40_000])
+def test_lines_of_two_time_zones_do_not_spend_the_budget(ahead):
+    draw, keeper, n_raised = random.Random(3), BudgetKeeper(Budget.parse("5/hour")), 0
+    for index in range(8000):
+        time = index * 1.0 + ahead * (index % 2)
+        n_raised += keeper.judge(draw.gauss(0, 1), f"kind {index}", time).is_raised
+    assert 5 <= n_raised <= 8000 / 3600 * 5 + 10
+
+
 def test_a_kind_is_raised_once_per_period_and_then_counted():
     draw, keeper, found = random.Random(4), BudgetKeeper(Budget.parse("10/1000")), []
     for index in range(4000):

@@ -1,12 +1,15 @@
 """`watch` in production: real files and pipes, rotation, kill -9, budgets, commands, metrics and exit codes."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -127,6 +130,29 @@ def test_a_live_stack_trace_is_told_when_nothing_follows_it():
         process.stdin.close()
         process.stdout.read()
         process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("journal.gz", '{"__REALTIME_TIMESTAMP": "1764150000000000", "SYSLOG_IDENTIFIER": "sshd", "MESSAGE": "job N"}'),
+        ("docker.xz", '{"log": "job N\\n", "stream": "stdout", "time": "2026-11-26T10:00:00Z"}'),
+        ("cri.bz2", "2026-11-26T10:00:00.123456789Z stdout F job N"),
+        ("logfmt.zst", 'time=2026-11-26T10:00:00Z level=info msg="job N"'),
+    ],
+)
+def test_structured_lines_in_compressed_files_are_recognised(tmp_path, name, line):
+    if name.endswith("zst"):
+        compress = pytest.importorskip("zstandard").compress
+    else:
+        compress = {"gz": gzip, "xz": lzma, "bz2": bz2}[name.partition(".")[2]].compress
+    data = "".join(line.replace("N", str(n % 7)) + "\n" for n in range(40)).encode()
+    (tmp_path / name).write_bytes(compress(data))
+    found = objects(run("watch", tmp_path / name, *FRESH, *JSONL, "--all").stdout)
+    assert len(found) == 40
+    assert {record["text"].removeprefix("sshd: ") for record in found} == {f"job {n}" for n in range(7)}
+    assert all(record["time"] for record in found)
+    assert found[-1]["offset"] == len(data)
 
 
 # Budgets
@@ -260,11 +286,32 @@ def test_follow_survives_rotation_by_itself(tmp_path):
     assert "was truncated" in errors
 
 
-def test_follow_waits_for_a_file_and_for_the_right_to_read_it(tmp_path):
+def test_follow_waits_for_a_file(tmp_path):
     log = tmp_path / "app.log"
     with start("watch", "--follow", log, *FRESH, *JSONL, "--all") as process:
         assert b"No such file" in next_line_of(process.stderr)
         log.write_text("one\n")
+        assert json.loads(next_line(process))["text"] == "one"
+        stop(process)
+
+
+def test_a_file_that_may_not_be_read_is_told_and_waited_for(tmp_path):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("root may read every file, unless it gives up its capabilities as Linux has them")
+    log = tmp_path / "app.log"
+    log.write_text("one\n")
+    log.chmod(0)
+    no_capabilities = (
+        "import ctypes; ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522), (ctypes.c_uint32 * 6)())"
+    )
+    with start("watch", log, *FRESH, before=no_capabilities) as process:
+        errors = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
+    assert "Permission denied" in errors
+    with start("watch", "--follow", log, *FRESH, *JSONL, "--all", before=no_capabilities) as process:
+        assert b"Permission denied" in next_line_of(process.stderr)
+        log.chmod(0o644)
         assert json.loads(next_line(process))["text"] == "one"
         stop(process)
 
@@ -317,6 +364,19 @@ def test_nul_bytes_are_survived_and_those_at_the_beginning_of_a_line_skipped():
     (record,) = objects(result.stdout)
     assert (record["text"], record["offset"]) == ("a\0b", 100_004)
     assert b"skipped 100,000 NUL bytes" in result.stderr
+
+
+@pytest.mark.parametrize("options", [["--alarms", "5/hour"], ["--session-regex", r"job \d"]])
+def test_a_clock_that_jumps_is_told_and_survived(options):
+    stamps = ["2026-11-26 10:00:00"] * 150 + ["2099-01-01 00:00:00", "2026-11-26 10:00:05"] * 50
+    lines = [f"{stamp} job {n % 7} done\n" for n, stamp in enumerate(stamps)]
+    result = run("watch", *FRESH, *options, stdin="".join(lines).encode())
+    assert result.returncode == 0
+    told = [line for line in result.stderr.decode().splitlines() if "time went back" in line]
+    assert len(told) == 6
+    assert told[0].endswith(" s, to 2026-11-26 10:00:05")
+    assert told[5].endswith("such lines so far: 32")
+    assert result.stderr.splitlines()[-1].startswith(b"250 lines")
 
 
 def test_lines_that_are_not_in_the_format_are_told_and_taken_as_text():

@@ -19,6 +19,7 @@ from ..logs.source import Source
 from ..render.escape import terminal_text
 from ..render.lines import LinePrinter, StatusLine, format_json
 from ..render.session_lines import SessionPrinter, format_session_json
+from ..watch.line_streams import is_power_of_2
 from ..watch.sessions import EndedSession, SessionWatcher
 from ..watch.watcher import Counts, WatchedLine, Watcher
 
@@ -27,6 +28,9 @@ TICK_SECONDS = 1.0
 
 METRICS_SECONDS = 5.0
 """How often the file of --metrics is written."""
+
+BACK_SECONDS = 60.0
+"""If a time stamp is so much before that of the line before, it is told, where time matters."""
 
 BEHIND_SECONDS = 10.0
 """From this lag on it is told, and again each time it has doubled."""
@@ -72,7 +76,7 @@ class WatchRun:
         self._started = self._ticked = time.monotonic()
         self._measured, self._written = self._started, 0.0
         self._told_lag, self._told_busy = BEHIND_SECONDS / 2, BEHIND_SECONDS / 2
-        self._n_invalid, self._saved = 0, 0.0
+        self._n_invalid, self._n_back, self._saved = 0, 0, 0.0
         self._saved_state: Any = None
         budget = self.watcher.budget
         self._has_sessions = isinstance(self.watcher, SessionWatcher)
@@ -111,7 +115,12 @@ class WatchRun:
 
     def _seconds(self, event: Event, now: float) -> float | None:
         """The time of an event; if no event has had a time stamp, that of the clock."""
-        seconds = event.seconds
+        seconds, before = event.seconds, self._event.seconds
+        if seconds is not None and before is not None and before - seconds > BACK_SECONDS:
+            self._n_back += 1
+            if is_power_of_2(self._n_back):
+                count = f"; such lines so far: {self._n_back:,}" if self._n_back > 1 else ""
+                self._note(f"time went back by {before - seconds:,.0f} s, to {event.time}{count}")
         self._is_dated = self._is_dated or seconds is not None
         return seconds if self._is_dated else now
 

@@ -58,7 +58,7 @@ class Source:
         self._waited = time.monotonic()  # when a pipe had nothing to read
         if follow:
             for path in paths:
-                if path == "-" or (os.path.exists(path) and (not _is_regular(path) or compression_of(path))):
+                if path == "-" or (os.path.exists(path) and (not _is_regular(path) or _is_compressed(path))):
                     raise ValueError(f"{path} cannot be followed; only files can that are not compressed")
             self._inputs = [self._opened(path) for path in paths]  # now, so that a first `describe` knows the files
 
@@ -247,6 +247,14 @@ class _Input:
     def describe(self) -> dict[str, Any]:
         """The JSON-able description of how far the log was used."""
         return {**self.assembler.describe(), "place": self.file.place(self.assembler.offset).describe()}
+
+
+def _is_compressed(path: str) -> bool:
+    """Whether a file is compressed; one that cannot be read now may be readable later, and is not."""
+    try:
+        return bool(compression_of(path))
+    except OSError:
+        return False
 
 
 def _is_regular(path: str) -> bool:

@@ -46,7 +46,11 @@ RATE_LINES = 1_000
 """The time between two lines is averaged over about this many lines."""
 
 MAX_GAP_SECONDS = 3_600.0
-"""A longer time between two lines counts as this long, and a negative one as none: clocks jump."""
+"""A longer time between two lines counts as this long, because clocks jump."""
+
+MAX_BACK_SECONDS = 86_400.0
+"""Time passes from the latest time so far. An earlier one, as of another time zone, counts as none, unless it is this
+much earlier: then the latest one was wrong, and time passes from there."""
 
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 
@@ -185,10 +189,7 @@ class BudgetKeeper:
         """Add to the account what the budget gives for one line."""
         amount = self._rate
         if self.budget.seconds is not None:
-            gap = 0.0 if seconds is None or self._time is None else seconds - self._time
-            gap = min(max(gap, 0.0), MAX_GAP_SECONDS)
-            self._time = self._time if seconds is None else seconds
-            amount = self.budget.n_alarms * gap / self.budget.seconds
+            amount = self.budget.n_alarms * self._passed(seconds) / self.budget.seconds
             self._n_rates = min(self._n_rates + 1, RATE_LINES)
             self._rate += (amount - self._rate) / self._n_rates
         self._account = min(self._account + amount, self._capacity)
@@ -197,6 +198,14 @@ class BudgetKeeper:
             self._growth = min(self._growth * (1 + GROWING * amount), MAX_GROWTH)
         if self._rate > 0:
             self._scores.window = max(MIN_WINDOW, int(min(WINDOW_ALARMS / self._rate, 1e12)))
+
+    def _passed(self, seconds: float | None) -> float:
+        """The time that has passed since the line before, in seconds."""
+        latest = self._time
+        if seconds is None or (latest is not None and latest - MAX_BACK_SECONDS <= seconds < latest):
+            return 0.0
+        self._time = seconds
+        return 0.0 if latest is None else min(max(seconds - latest, 0.0), MAX_GAP_SECONDS)
 
     def _edge(self) -> int:
         """The lowest bin whose lines are unusual."""
