@@ -21,7 +21,9 @@ FAMILIAR = "familiar."
 """What the names of the arrays of familiar lines begin with in a checkpoint, after the prefix of their stream."""
 
 NETWORK_LINES = 2_000
-"""From so many scores of a stream on, only the memory of its model learns, unless all lines are read in full."""
+"""From so many scores of a stream on, only the memory of its model learns, unless all lines are read in full. A line
+that is read in full then takes half the time, for 1.5 % more bits. If this began after 500 lines, the AUC of replaced
+tokens would be 0.01 lower on three training logs."""
 
 BURST_LINES = 3
 """If this many more lines were flagged than were not, flagged lines are learned from."""

@@ -75,7 +75,8 @@ class WatchedLine:
     text           the line without its newline; a byte that is not valid UTF-8 appears as Python's `surrogateescape`
                    decodes it
     bits_per_char  the mean surprisal of its characters, its newline included
-    z              robust standard deviations above the median of recent lines; 0 for the first line
+    z              robust standard deviations above the median of recent lines, adjusted by what is known of the line
+                   unless all lines are read in full; 0 for the first line
     flagged        whether the line is unusual: its z exceeds the threshold, and the warm-up is over
     spans          for a flagged line, its surprising parts as (start, end) in characters of `text`
     key            the key of the line; "" if it has none
