@@ -156,7 +156,7 @@ def test_familiar_lines_are_read_in_full_now_and_then():
     n = 100 * SAMPLED
     read = [known.find(BYTES.encode("door open\n")).is_due for _ in range(n)]
     assert n / SAMPLED < sum(read) < 1.3 * n / SAMPLED
-    assert sum(read[:64]) == 3
+    assert sum(read[:64]) == 2
 
 
 # In a watcher
@@ -216,8 +216,8 @@ def test_after_enough_lines_only_the_memory_learns_if_there_is_one(monkeypatch, 
         watcher.observe(line)
     assert predictor.learn == "all"
     before = predictor.weights()
-    for line in CALM[200:400]:
-        watcher.observe(line)
+    for line in CALM[200:240]:
+        watcher.observe(line.replace(b"done", b"over"))
     assert predictor.learn == learn
     after = predictor.weights()
     assert all(np.array_equal(before[name], after[name]) for name in before) == (learn == "memory")

@@ -161,8 +161,8 @@ def is_sampled(n: int) -> bool:
 
 
 def is_again(n: int) -> bool:
-    """Whether the n-th familiar line of a kind is read in full, as the model has learned since: 4, 16, 64, 256, …"""
-    return n & (n - 1) == 0 and n & 0x5555555555555554 > 0
+    """Whether the n-th familiar line of a kind is read in full, as the model has learned since: 4, 64, 1024, …"""
+    return n & (n - 1) == 0 and n & 0x4444444444444444 > 0
 
 
 def classify(vocabulary: Vocabulary) -> Tokens:
