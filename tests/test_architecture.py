@@ -20,8 +20,8 @@ LEAVES = {"vocabulary", "checkpoint", "kernels", "reference"}
 """These import no other part of the package."""
 ALWAYS_PUBLIC = {"_replace", "_fields", "_asdict", "_make", "_repr_html_", "_exit"}
 """Names of NamedTuple, of notebooks and of `os`: public, though they begin with an underscore."""
-NUMBAS = {"_cache", "_impl", "_load_overload", "_locator_classes"}
-"""Attributes of numba that the kernel cache uses."""
+NUMBAS = {"_cache", "_impl", "_load_overload", "_locator_classes", "_final_module", "_getvalue"}
+"""Attributes of numba that the kernel cache and the compilation ahead of time use."""
 
 
 def name_of(path):
