@@ -344,7 +344,8 @@ def test_a_damaged_snapshot_is_refused(position):
         ("memory.uses", lambda a: a.__setitem__(0, 256)),
         ("memory.places", lambda a: a.__setitem__((0, 1), 2**30)),
         ("memory.places", lambda a: a.__setitem__((0, 0), 1)),
-        ("memory.units", lambda a: a.__setitem__(0, 60_000)),
+        ("memory.marks", lambda a: a.__setitem__(-1, -1)),  # beyond the array
+        ("memory.marks", lambda a: a.__setitem__(0, a[0] ^ 1)),
         ("memory.weights", lambda a: a.__setitem__(-1, -1)),  # numbers of uses
         ("memory.slots", lambda a: a.__setitem__(0, 0)),
         ("tokens", lambda a: a.__setitem__(0, 300)),

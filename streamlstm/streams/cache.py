@@ -62,12 +62,14 @@ class HotStream:
     nbytes   what it takes
     seconds  when it was used last
     is_new   whether it has changed since it was written to the disk
+    in_use   whether it is being read for: then it stays in memory
     """
 
     parked: ParkedStream
     nbytes: int
     seconds: float
     is_new: bool
+    in_use: bool = False
 
 
 class StreamCache:
@@ -203,20 +205,24 @@ class StreamCache:
             self._removed.add(key)
         self._n_streams -= 1
 
-    @property
-    def is_too_large(self) -> bool:
-        """Whether the streams in memory take more than the budget."""
-        return self._hot_bytes > self._limits.memory_budget and len(self._hot) > 1
-
     def trim(self) -> None:
-        """Move the streams that were used longest ago to the disk, until those in memory fit into the budget."""
-        while self.is_too_large:
-            key, hot = next(iter(self._hot.items()))
-            if hot.is_new:
-                self._evicted.put(key, self._stored(hot))
-            del self._hot[key]
-            self._hot_bytes -= hot.nbytes
-            self._n_evicted += 1
+        """Move the streams that were used longest ago to the disk, until those in memory fit into the budget.
+
+        One stream stays, and those in use.
+        """
+        while self._hot_bytes > self._limits.memory_budget and len(self._hot) > 1:
+            key = next((key for key, hot in self._hot.items() if not hot.in_use), None)
+            if key is None:
+                return
+            self._evict(key, self._hot[key])
+
+    def _evict(self, key: Key, hot: HotStream) -> None:
+        """Move a stream to the disk."""
+        if hot.is_new:
+            self._evicted.put(key, self._stored(hot))
+        del self._hot[key]
+        self._hot_bytes -= hot.nbytes
+        self._n_evicted += 1
 
     def _oldest(self) -> tuple[Key, float]:
         """The stream that was used longest ago, and when."""

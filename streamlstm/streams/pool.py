@@ -10,8 +10,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,9 +36,6 @@ MEMORY_BUDGET = 2**30
 
 MAX_PAGES = 8192
 """The most pages of 64 bytes in which a stream keeps counts, by default."""
-
-STREAMS_PER_THREAD = 16
-"""How many streams a thread reads before the pool looks at its budget again."""
 
 
 class StreamPool:
@@ -99,6 +96,7 @@ class StreamPool:
         self._lanes = [model.lane(max_pages)]
         self._first = self._lanes[0].park()
         self._lanes[0].resume(self._first.copy())
+        self._executor, self._lock = ThreadPoolExecutor(self._threads), Lock()
         self._active: HotStream | None = None  # the stream that the first lane has
         self._active_key: Key = ""
         kept = None if store is None else StreamStore(store, self._identity)
@@ -116,7 +114,7 @@ class StreamPool:
         tokens = self._model.vocabulary.encode(text)
         self._activate(key, create=True)
         bits = self._lanes[0].read(tokens)
-        self._trim()
+        self._streams.trim()
         return bits
 
     def observe_many(self, texts: Mapping[Key, Symbols]) -> dict[Key, F32]:
@@ -125,34 +123,38 @@ class StreamPool:
         Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
         waiting = deque((_checked(key), self._model.vocabulary.encode(text)) for key, text in texts.items())
-        found: dict[Key, F32] = {}
-        while len(self._lanes) < min(self._threads, len(waiting)):
+        n_lanes = min(self._threads, len(waiting))
+        while len(self._lanes) < n_lanes:
             self._lanes.append(self._model.lane(self._max_pages))
         self._park()
-        with ThreadPoolExecutor(len(self._lanes)) as executor:
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(len(waiting), STREAMS_PER_THREAD * len(self._lanes)))]
-                work = deque((self._load(key, create=True), key, tokens) for key, tokens in batch)
-                for part in executor.map(self._read_all, self._lanes, [work] * len(self._lanes)):
-                    found |= part
-                for key, _ in batch:
-                    self._streams.measure(key)
-                self._trim()
+        found: dict[Key, F32] = {}
+        readers = [self._executor.submit(self._read_waiting, lane, waiting, found) for lane in self._lanes[:n_lanes]]
+        try:
+            for reader in readers:
+                reader.result()
+        finally:
+            with self._lock:
+                waiting.clear()  # after an error the other threads stop soon
+            wait(readers)
         return {key: found[key] for key in texts}
 
-    @staticmethod
-    def _read_all(lane: Lane, work: deque[tuple[HotStream, Key, Tokens]]) -> dict[Key, F32]:
-        """Let the streams of a batch observe their tokens until none is left; in a thread of its own."""
-        found = {}
-        with suppress(IndexError):
-            while True:
-                hot, key, tokens = work.popleft()
-                lane.resume(hot.parked)
-                try:
-                    found[key] = lane.read(tokens)
-                finally:
-                    hot.parked = lane.park()
-        return found
+    def _read_waiting(self, lane: Lane, waiting: deque[tuple[Key, Tokens]], found: dict[Key, F32]) -> None:
+        """Let one stream after another observe its tokens until none is waiting; in a thread of its own."""
+        while True:
+            with self._lock:
+                if not waiting:
+                    return
+                key, tokens = waiting.popleft()
+                hot = self._load(key, create=True)
+                hot.in_use = True
+            lane.resume(hot.parked)
+            try:
+                found[key] = lane.read(tokens)
+            finally:
+                hot.parked, hot.in_use = lane.park(), False
+            with self._lock:
+                self._streams.measure(key)
+                self._streams.trim()
 
     def predict(self, key: Key) -> F32:
         """The distribution of the next symbol of a stream, float32 [V]. Raises KeyError for an unknown key."""
@@ -175,7 +177,7 @@ class StreamPool:
         hot = self._load(key)
         self._park()
         self._streams.add(new_key, hot.parked.copy())
-        self._trim()
+        self._streams.trim()
 
     def forget(self, key: Key) -> None:
         """Remove a stream, from the store too once `save` is called. Raises KeyError for an unknown key."""
@@ -206,7 +208,7 @@ class StreamPool:
         if key in self:
             self._remove(key)
         self._streams.add(key, parked)
-        self._trim()
+        self._streams.trim()
 
     def __contains__(self, key: object) -> bool:
         return _checked(key) in self._streams
@@ -236,6 +238,7 @@ class StreamPool:
 
     def close(self) -> None:
         """End the pool. What has changed since `save` is lost."""
+        self._executor.shutdown()
         self._streams.close()
 
     def __enter__(self) -> Self:
@@ -257,12 +260,12 @@ class StreamPool:
         if hot is not self._active:
             self._park()
             self._lanes[0].resume(hot.parked)
-            self._active, self._active_key = hot, key
+            hot.in_use, self._active, self._active_key = True, hot, key
 
     def _park(self) -> None:
         """Take the stream out of the first lane."""
         if self._active is not None:
-            self._active.parked = self._lanes[0].park()
+            self._active.parked, self._active.in_use = self._lanes[0].park(), False
             self._streams.measure(self._active_key)
             self._active = None
 
@@ -274,12 +277,6 @@ class StreamPool:
                 raise _unknown(key)
             hot = self._streams.add(key, self._first.copy())
         return hot
-
-    def _trim(self) -> None:
-        """Move streams to the disk if those in memory take too much."""
-        if self._streams.is_too_large:
-            self._park()
-            self._streams.trim()
 
     # Bytes
 
