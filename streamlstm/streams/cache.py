@@ -139,7 +139,12 @@ class StreamCache:
             hot.is_new = False
 
     def load(self, key: Key) -> HotStream | None:
-        """Bring a stream into memory, as the one that was used last; None if there is none."""
+        """Bring a stream into memory, as the one that was used last; None if there is none.
+
+        Before, others give way if those in memory exceed the budget. Raises OSError, with nothing changed, if the disk
+        is full.
+        """
+        self._trim()
         now, hot = self._clock(), self._hot.get(key)
         if hot is not None and not self._is_expired(hot.seconds):
             self._hot.move_to_end(key)
@@ -174,7 +179,8 @@ class StreamCache:
         return stored
 
     def add(self, key: Key, parked: ParkedStream) -> HotStream:
-        """Take in a new stream; others are forgotten if there are too many."""
+        """Take in a new stream; others give way as in `load`, and are forgotten if there are too many."""
+        self._trim()
         self._n_streams += 1
         hot = self._heat(key, parked)
         while self._limits.max_keys is not None and self._n_streams > self._limits.max_keys:
@@ -205,7 +211,7 @@ class StreamCache:
             self._removed.add(key)
         self._n_streams -= 1
 
-    def trim(self) -> None:
+    def _trim(self) -> None:
         """Move the streams that were used longest ago to the disk, until those in memory fit into the budget.
 
         One stream stays, and those in use.

@@ -109,18 +109,18 @@ class StreamPool:
     def observe(self, key: Key, text: Symbols) -> F32:
         """Let a stream observe symbols; returns their surprisals in bits. A key that is not known begins a stream.
 
-        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        Raises, with nothing changed: ValueError for a symbol that the vocabulary does not have, OSError if streams have
+        to give way and the disk is full.
         """
         tokens = self._model.vocabulary.encode(text)
         self._activate(key, create=True)
-        bits = self._lanes[0].read(tokens)
-        self._streams.trim()
-        return bits
+        return self._lanes[0].read(tokens)
 
     def observe_many(self, texts: Mapping[Key, Symbols]) -> dict[Key, F32]:
         """Let each stream observe its text, several at a time; the same bits as one after the other.
 
-        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have; OSError if streams have
+        to give way and the disk is full: then some have observed their text, see `n_symbols`.
         """
         waiting = deque((_checked(key), self._model.vocabulary.encode(text)) for key, text in texts.items())
         n_lanes = min(self._threads, len(waiting))
@@ -154,7 +154,6 @@ class StreamPool:
                 hot.parked, hot.in_use = lane.park(), False
             with self._lock:
                 self._streams.measure(key)
-                self._streams.trim()
 
     def predict(self, key: Key) -> F32:
         """The distribution of the next symbol of a stream, float32 [V]. Raises KeyError for an unknown key."""
@@ -177,7 +176,6 @@ class StreamPool:
         hot = self._load(key)
         self._park()
         self._streams.add(new_key, hot.parked.copy())
-        self._streams.trim()
 
     def forget(self, key: Key) -> None:
         """Remove a stream, from the store too once `save` is called. Raises KeyError for an unknown key."""
@@ -208,7 +206,6 @@ class StreamPool:
         if key in self:
             self._remove(key)
         self._streams.add(key, parked)
-        self._streams.trim()
 
     def __contains__(self, key: object) -> bool:
         return _checked(key) in self._streams
