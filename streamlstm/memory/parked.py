@@ -103,8 +103,17 @@ class StreamMemory(Memory):
         self._weights.apply(parked.delta)
         self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
 
-    def from_arrays(self, arrays: Arrays) -> ParkedMemory:
-        """The memory of a snapshot. Raises KeyError or ValueError if it does not fit.
+    def from_arrays(self, arrays: Arrays, *, trusted: bool = False) -> ParkedMemory:
+        """The memory of a snapshot. Raises KeyError or ValueError if it does not fit, unless it can be trusted."""
+        if not trusted:
+            self._check(arrays)
+        n_slots, grows_at = (int(number) for number in arrays["memory.slots"])
+        own = Parts(arrays["memory.pages"], arrays["memory.words"], arrays["memory.uses"])
+        overlay = filled(new_overlay(n_slots, grows_at, _n_places(n_slots)), own, arrays["memory.places"])
+        return ParkedMemory(arrays["memory.state"].copy(), overlay, _delta_of(arrays))
+
+    def _check(self, arrays: Arrays) -> None:
+        """Raise KeyError or ValueError for arrays that are not those of a memory over the shared one.
 
         Kernels use what is stored as indices, without bounds checks: so every number that is one is checked here.
         """
@@ -122,22 +131,21 @@ class StreamMemory(Memory):
         for name, like in expected.items():
             if arrays[name].dtype != like.dtype or arrays[name].shape[1:] != like.shape[1:]:
                 raise ValueError(saved.OTHER_TYPES)
-        state, slots, numbers, pages, uses, pairs, marks, weights = (arrays[name] for name in expected)
-        n_slots, grows_at = (int(number) for number in slots)
-        if state.shape != mine.state.shape or slots.shape != (2,) or n_slots > self._max_slots:
+        state, slots, numbers, pages, uses, pairs = (arrays[name] for name in list(expected)[:6])
+        if state.shape != mine.state.shape or slots.shape != (2,) or slots[0] > self._max_slots:
             raise ValueError(saved.OTHER_SHAPE)
-        if not len(numbers) == len(pages) == len(uses) <= n_slots:
+        delta = _delta_of(arrays)
+        if not len(numbers) == len(pages) == len(uses) <= slots[0] or not self._weights.is_valid(delta):
             raise ValueError(saved.INCONSISTENT)
         is_valid = saved.are_own(mine, state, numbers, pages, pairs) and saved.is_within(uses, 0, MAX_USES)
-        if not is_valid or n_slots < 1 or grows_at < -1:
+        is_valid = is_valid and saved.are_weights(self._weights.with_delta(delta), len(mine.entries))
+        if not is_valid or slots[0] < 1 or slots[1] < -1:
             raise ValueError(saved.OUT_OF_RANGE)
-        delta = Delta(marks, weights.view(np.int32))
-        if not self._weights.is_valid(delta):
-            raise ValueError(saved.INCONSISTENT)
-        if not saved.are_weights(self._weights.with_delta(delta), len(mine.entries)):
-            raise ValueError(saved.OUT_OF_RANGE)
-        overlay = filled(new_overlay(n_slots, grows_at, _n_places(n_slots)), Parts(numbers, pages, uses), pairs)
-        return ParkedMemory(state.copy(), overlay, delta)
+
+
+def _delta_of(arrays: Arrays) -> Delta:
+    """The delta of the weights in a snapshot."""
+    return Delta(arrays["memory.marks"], arrays["memory.weights"].view(np.int32))
 
 
 def _n_places(n_slots: int) -> int:

@@ -47,8 +47,11 @@ class Codec(Protocol):
     def dump(self, parked: ParkedStream) -> bytes:
         """The bytes of a stream."""
 
-    def parse(self, content: bytes, name: str) -> ParkedStream:
-        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
+    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> ParkedStream:
+        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid.
+
+        trusted  whether this process has written them where no other can: then not every number is checked
+        """
 
     def nbytes(self, parked: ParkedStream) -> int:
         """How many bytes a stream takes in memory."""
@@ -78,7 +81,7 @@ class StreamCache:
     codec    turns streams into bytes and back
     limits   what may be kept
     store    what `save` writes to; None if there is none
-    evicted  a temporary store, for streams that have changed since `save`
+    evicted  a temporary store, for streams that have changed since `save`; what it has of streams in memory is outdated
     clock    returns the time in seconds
     """
 
@@ -104,7 +107,7 @@ class StreamCache:
 
     def __iter__(self) -> Iterator[Key]:
         yield from list(self._hot)
-        evicted = set(self._evicted)
+        evicted = {key for key in self._evicted if key not in self._hot}
         yield from evicted
         if self._store is not None:
             others = (key for key in self._store if key not in evicted)
@@ -123,9 +126,9 @@ class StreamCache:
             for key in self._removed:
                 self._store.delete(key)
             for key in self._evicted:
-                stored = self._evicted.get(key)
-                assert stored is not None
-                self._store.put(key, stored)
+                stored = None if key in self._hot else self._evicted.get(key)
+                if stored is not None:
+                    self._store.put(key, stored)
             for key, hot in self._hot.items():
                 if hot.is_new:
                     self._store.put(key, self._stored(hot))
@@ -150,17 +153,19 @@ class StreamCache:
             self._hot.move_to_end(key)
             hot.seconds, hot.is_new = now, True
             return hot
-        stored = None if hot is not None else self._stored_of(key)
+        stored = None if hot is not None else self._evicted.get(key)
+        is_evicted = stored is not None
+        if hot is None and stored is None and self._store is not None and key not in self._removed:
+            stored = self._store.get(key)
         if hot is not None or (stored is not None and self._is_expired(stored.seconds)):
             self.remove(key)
             self._n_forgotten += 1
             stored = None
-        if stored is not None:
-            parked = self._codec.parse(stored.content, f"the stream {key!r} in the store")
-            self._evicted.delete(key)
-            self._n_loaded += 1
-            return self._heat(key, parked)
-        return None
+        if stored is None:
+            return None
+        parked = self._codec.parse(stored.content, f"the stream {key!r} in the store", trusted=is_evicted)
+        self._n_loaded += 1
+        return self._heat(key, parked)
 
     def n_symbols(self, key: Key) -> int | None:
         """How many symbols a stream has observed; None if there is none."""
@@ -170,13 +175,6 @@ class StreamCache:
         if n is None and self._store is not None and key not in self._removed:
             n = self._store.n_symbols(key)
         return n
-
-    def _stored_of(self, key: Key) -> Stored | None:
-        """A stream that is not in memory."""
-        stored = self._evicted.get(key)
-        if stored is None and self._store is not None and key not in self._removed:
-            stored = self._store.get(key)
-        return stored
 
     def add(self, key: Key, parked: ParkedStream) -> HotStream:
         """Take in a new stream; others give way as in `load`, and are forgotten if there are too many."""
@@ -232,7 +230,7 @@ class StreamCache:
 
     def _oldest(self) -> tuple[Key, float]:
         """The stream that was used longest ago, and when."""
-        cold = [next(iter(self._evicted.oldest()), None)]
+        cold = [self._oldest_evicted()]
         if self._store is not None:
             cold += [next((pair for pair in self._store.oldest() if self._is_only_stored(pair[0])), None)]
         found = [pair for pair in cold if pair is not None]
@@ -240,6 +238,18 @@ class StreamCache:
             key, hot = next(iter(self._hot.items()))
             return key, hot.seconds
         return min(found, key=lambda pair: pair[1])
+
+    def _oldest_evicted(self) -> tuple[Key, float] | None:
+        """The same of those evicted; what is outdated before it is deleted, so that it is passed over once only."""
+        outdated, found = [], None
+        for key, seconds in self._evicted.oldest():
+            if key not in self._hot:
+                found = key, seconds
+                break
+            outdated.append(key)
+        for key in outdated:
+            self._evicted.delete(key)
+        return found
 
     def _is_only_stored(self, key: Key) -> bool:
         return key not in self._hot and key not in self._removed and self._evicted.n_symbols(key) is None
