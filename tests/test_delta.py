@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlstm.memory.delta import ROW, DeltaArray
+from streamlstm.memory.delta import PART, ROW, DeltaArray
 
 FLOATS = st.floats(width=32)
 
@@ -18,6 +18,13 @@ def bases_and_changes(draw):
     return base, draw(st.lists(change, min_size=1, max_size=4))
 
 
+def write(array, change):
+    """Write to an array, as kernels do."""
+    for index, value in change.items():
+        array.values[index] = value
+        array.written[index // PART] = 1
+
+
 @given(bases_and_changes(), st.data())
 def test_an_array_takes_the_values_of_one_delta_after_another(case, data):
     base, changes = case
@@ -26,15 +33,14 @@ def test_an_array_takes_the_values_of_one_delta_after_another(case, data):
     for change in changes:
         array.apply(first)
         assert array.values.tobytes() == base.tobytes()
-        for index, value in change.items():
-            array.values[index] = value
+        write(array, change)
         expected.append(array.values.tobytes())
         deltas.append(array.delta())
     for at in data.draw(st.lists(st.integers(0, len(changes) - 1), max_size=6)):
         array.apply(deltas[at])
         assert array.values.tobytes() == array.with_delta(deltas[at]).tobytes() == expected[at]
         if data.draw(st.booleans()):
-            array.values[:] = 7
+            write(array, dict.fromkeys(range(len(base)), 7))
         else:
             assert array.delta().marks.tobytes() == deltas[at].marks.tobytes()
 
@@ -43,8 +49,7 @@ def test_an_array_takes_the_values_of_one_delta_after_another(case, data):
 def test_a_delta_has_the_words_that_differ_and_no_others(case):
     base, changes = case
     array = DeltaArray(base)
-    for index, value in changes[0].items():
-        array.values[index] = value
+    write(array, changes[0])
     marks, words = array.delta()
     differs = array.values.view(np.int32) != base.view(np.int32)
     assert np.unpackbits(marks.view(np.uint8), bitorder="little")[: len(base)].tolist() == differs.tolist()
@@ -54,7 +59,7 @@ def test_a_delta_has_the_words_that_differ_and_no_others(case):
 
 def test_a_delta_that_does_not_fit_is_recognized():
     array = DeltaArray(np.zeros(40, dtype=np.float32))
-    array.values[[3, 39]] = 1
+    write(array, {3: 1, 39: 1})
     marks, words = delta = array.delta()
     assert array.is_valid(delta)
     assert not array.is_valid(delta._replace(words=words[:1]))

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPool, StreamPredictor, Vocabulary
+from streamlstm.memory.delta import PART
 from streamlstm.memory.parked import FIRST_SLOTS, MIN_SLOTS
 
 SHAPE = Config(hidden=16, layers=1, window=8, memory_bits=12)
@@ -107,6 +108,18 @@ def test_a_stream_costs_what_it_has_learned_up_to_a_limit():
         sizes.append(int(overlay[0]))
     assert sizes == [FIRST_SLOTS, sizes[1], MIN_SLOTS, 2048]
     assert sizes[0] < sizes[1] < sizes[2]
+
+
+@pytest.mark.parametrize("name", ["prose", "code", "many"])
+def test_no_weight_of_a_stream_changes_unmarked(name):
+    lines = [f"if x[{n % 7}] == ({n}, 'a{n}'): # <b>{chr(200 + n % 50)}</b>\n" for n in range(40)]
+    pool = StreamPool(MODEL)
+    pool.observe("before", text_of("before"))
+    pool.observe("a", {"prose": text(1000), "code": "".join(lines), "many": bytes(range(256)) * 3}[name])
+    weights = pool._lanes[0]._stream.memory._weights
+    differs = weights.values.view(np.int32) != weights._base[: len(weights.values)]
+    assert not differs[~np.repeat(weights.written, PART)[: len(differs)].astype(bool)].any()
+    assert differs.any()
 
 
 # Asking

@@ -74,7 +74,7 @@ class StreamMemory(Memory):
         self._first_n_learned = int(mine.state[layout.N_LEARNED])
         n_slots = min(FIRST_SLOTS, max_slots)
         overlay = new_overlay(n_slots, self._grows_at(n_slots), _n_places(n_slots))
-        self._arrays = mine._replace(weights=self._weights.values, overlay=overlay)
+        self._arrays = mine._replace(weights=self._weights.values, written=self._weights.written, overlay=overlay)
 
     def _grows_at(self, n_slots: int) -> int:
         """When an overlay of so many pages may grow; see `overlay`."""
