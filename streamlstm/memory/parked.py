@@ -37,7 +37,7 @@ class ParkedMemory(NamedTuple):
     @property
     def nbytes(self) -> int:
         """The number of bytes of all arrays."""
-        return self.state.nbytes + self.overlay.nbytes + self.delta.marks.nbytes + self.delta.words.nbytes
+        return sum(array.nbytes for array in (self.state, self.overlay, *self.delta))
 
     def copy(self) -> ParkedMemory:
         """An independent copy."""
@@ -131,7 +131,7 @@ class StreamMemory(Memory):
         for name, like in expected.items():
             if arrays[name].dtype != like.dtype or arrays[name].shape[1:] != like.shape[1:]:
                 raise ValueError(saved.OTHER_TYPES)
-        state, slots, numbers, pages, uses, pairs = (arrays[name] for name in list(expected)[:6])
+        state, slots, numbers, pages, uses, pairs, *_ = (arrays[name] for name in expected)
         if state.shape != mine.state.shape or slots.shape != (2,) or slots[0] > self._max_slots:
             raise ValueError(saved.OTHER_SHAPE)
         delta = _delta_of(arrays)
