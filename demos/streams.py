@@ -1,6 +1,7 @@
 """Many streams over one model: speed, bytes per stream, and the time that one line takes.
 
     python demos/streams.py [FILE …] [--streams 1 10 100] [--bytes 2000] [--budget MB] [--threads N]
+    python demos/streams.py [FILE …] --streams 1000 --stored 1000000 [--folder FOLDER]
 
 Each stream reads `--bytes` of the files, a part of its own, line by line in turn: each line of the first stream is
 followed by one of the second. Streams that exceed the budget lie on the disk in between. With more than one thread, the
@@ -9,11 +10,16 @@ next lines of all streams are read together. Without FILE, the lines are made up
 The columns: streams; bytes per second, and the same ÷ that of the first row; bytes that a stream takes in memory; how
 often one was brought back from the disk; the median and the 99th percentile of the time for a line, in ms; the most
 memory that was resident, in MB.
+
+With --stored, a store in FOLDER has so many streams more, each of which has read one symbol (a million take 14 GB). It
+is opened, read for as above, saved, and opened again; then the streams are brought back one by one.
 """
 
 import argparse
 import random
 import resource
+import sqlite3
+import tempfile
 import time
 from pathlib import Path
 
@@ -39,6 +45,11 @@ def part_of(text: bytes, key: int, n_bytes: int) -> list[bytes]:
     return text[start : start + n_bytes].splitlines(keepends=True)
 
 
+def lines_of(text: bytes, n_streams: int, n_bytes: int) -> list[list[bytes]]:
+    """The lines of each stream: parts of the text, or made up without one."""
+    return [part_of(text, key, n_bytes) if text else made_up(key, n_bytes) for key in range(n_streams)]
+
+
 def measured(pool: StreamPool, lines: list[list[bytes]], threads: int) -> tuple[float, list[float]]:
     """Bytes per second, and the seconds that each line took."""
     seconds, n_bytes = [], 0
@@ -57,6 +68,45 @@ def measured(pool: StreamPool, lines: list[list[bytes]], threads: int) -> tuple[
     return n_bytes / sum(seconds), seconds
 
 
+def fill(path: Path, model: StreamPredictor, n: int) -> None:
+    """Write a store of n streams that have read one symbol: copies of the first one."""
+    with StreamPool(model, store=path) as pool:
+        pool.observe("idle 0", "\n")
+        pool.save()
+    base = sqlite3.connect(path)
+    base.execute("PRAGMA journal_mode = OFF")
+    base.execute("PRAGMA cache_size = -200000")
+    base.execute(
+        "INSERT INTO streams (key, seconds, n_symbols, content)"
+        " WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?)"
+        " SELECT CAST('sidle ' || n AS BLOB), ?, ?, ? FROM numbers",
+        (n, *base.execute("SELECT seconds, n_symbols, content FROM streams").fetchone()),
+    )
+    base.commit()
+    base.close()
+
+
+def measure_store(path: Path, model: StreamPredictor, lines: list[list[bytes]], budget: int) -> None:
+    """Print how long it takes to open a store with many streams, and to bring those back that have read the lines."""
+    for is_first in (True, False):
+        start = time.perf_counter()
+        with StreamPool(model, store=path, memory_budget=budget) as pool:
+            seconds = time.perf_counter() - start
+            print(f"{len(pool):,} streams, {path.stat().st_size / 1e9:.1f} GB, opened in {seconds:.2f} s", flush=True)
+            if is_first:
+                speed, _ = measured(pool, lines, 1)
+                print(f"{len(lines):,} streams read {speed:,.0f} bytes/s")
+                pool.save()
+                continue
+            times = []
+            for key in random.Random(0).sample(range(len(lines)), len(lines)):
+                start = time.perf_counter()
+                pool.predict(str(key))
+                times.append(time.perf_counter() - start)
+            p50, p99 = np.percentile(times, [50, 99]) * 1000
+            print(f"a stream brought back in {p50:.2f} ms (median), {p99:.2f} ms (99th percentile)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path)
@@ -66,13 +116,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--learn", default="memory", choices=["all", "memory", "nothing"])
     parser.add_argument("--model", default="small")
+    parser.add_argument("--stored", type=int, default=0, help="measure a store with so many streams more")
+    parser.add_argument("--folder", type=Path, help="where to write that store, which is deleted at the end")
     options = parser.parse_args()
     text = b"".join(path.read_bytes() for path in options.files)
-    model, first = StreamPredictor.pretrained(options.model), 0.0
+    model, first, budget = StreamPredictor.pretrained(options.model), 0.0, int(options.budget * 1e6)
+    if options.stored:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            path = Path(folder) / "streams.db"
+            fill(path, model, options.stored)
+            for n in options.streams:
+                measure_store(path, model, lines_of(text, n, options.bytes), budget)
+        return
     print("  streams   bytes/s   ÷ one  bytes each   loaded  p50 ms  p99 ms  peak MB")
     for n in options.streams:
-        lines = [part_of(text, key, options.bytes) if text else made_up(key, options.bytes) for key in range(n)]
-        budget = int(options.budget * 1e6)
+        lines = lines_of(text, n, options.bytes)
         with StreamPool(model, options.learn, memory_budget=budget, threads=options.threads) as pool:
             speed, seconds = measured(pool, lines, options.threads)
             stats = pool.stats()

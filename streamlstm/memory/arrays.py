@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..kernels.arrays import F32, I32, I64
+from ..kernels.arrays import F32, I32, I64, U8
 
 
 class MemoryArrays(NamedTuple):
@@ -13,6 +13,7 @@ class MemoryArrays(NamedTuple):
     undo          int32    what these two contained before they changed, see `undo`; empty if nothing is logged
     overlay       int32    what has changed in these two while they are shared, see `overlay`; empty if they are not
     weights       float32  what the mixture learns, see `layout`
+    written       uint8    which parts of the weights were written to, see `writes`; empty if nobody asks
     state         int64    the position in the text, see `layout`
     scratch       float32  distributions and intermediate results, see `layout`
     entries       int32    [V]: space for the counts of one context
@@ -24,6 +25,7 @@ class MemoryArrays(NamedTuple):
     undo: I32
     overlay: I32
     weights: F32
+    written: U8
     state: I64
     scratch: F32
     entries: I32

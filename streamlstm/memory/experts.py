@@ -19,6 +19,8 @@ from .layout import (
     COUNT_BUCKETS,
     DISTINCT,
     LATEST,
+    LATEST_BUCKETS,
+    LATEST_WEIGHTS,
     LONGEST_ORDER,
     N_CONTEXTS,
     N_LEARNED,
@@ -27,6 +29,7 @@ from .layout import (
     NETWORK,
     TOTAL,
     distribution_at,
+    latest_run,
     logarithms_at,
 )
 from .overlay import IS_FULL, may_grow, n_free
@@ -64,6 +67,13 @@ def count_bucket(distinct, total):
 def backoff_logit_at(state, order):
     """Where the number lies in `weights` that is added to the logit of an order's back-off weight."""
     return BACKOFF_LOGITS + order * COUNT_BUCKETS + count_bucket(state[DISTINCT + order], state[TOTAL + order])
+
+
+@kernel
+def latest_weight_at(state, context):
+    """Where the weight of a context's latest token lies: by its run, and by how many tokens followed the context."""
+    bucket = latest_run(state, context) * 6 + bit_length(state[DISTINCT + context], 5)
+    return LATEST_WEIGHTS + (context - 1) * LATEST_BUCKETS + bucket
 
 
 @kernel

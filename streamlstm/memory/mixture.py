@@ -29,6 +29,7 @@ from .experts import (
     bit_length,
     count_bucket,
     has_space,
+    latest_weight_at,
     network_entropy,
     set_distributions,
     store_logarithms,
@@ -54,8 +55,6 @@ from .layout import (
     INVERSE_CURVATURE,
     KNOWN_ROWS,
     LATEST,
-    LATEST_BUCKETS,
-    LATEST_WEIGHTS,
     LINE_START,
     LONGEST_ORDER,
     MATCH_BUCKET,
@@ -86,12 +85,12 @@ from .layout import (
     active_row_at,
     distribution_at,
     expert_weight_at,
-    latest_run,
     latest_token,
     logarithms_at,
     n_uses_at,
 )
 from .matches import follow_matches, is_robust, match_distance, set_heads, strength
+from .writes import mark_writes
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
@@ -149,13 +148,6 @@ def set_match_buckets(memory, longest, is_certain):
             is_expected = longest > 0 and latest_token(state, longest) == token
             row = 1 + strength(state, m) * 2 + (1 if is_expected else 0)
     state[ACTIVE_ROWS + 8] = MATCH_ROWS + row
-
-
-@kernel
-def latest_weight_at(state, context):
-    """Where the weight of a context's latest token lies: by its run, and by how many tokens followed the context."""
-    bucket = latest_run(state, context) * 6 + bit_length(state[DISTINCT + context], 5)
-    return LATEST_WEIGHTS + (context - 1) * LATEST_BUCKETS + bucket
 
 
 @kernel
@@ -375,6 +367,7 @@ def remember(
             write_report(memory, report, 2 * N_EXPERTS * (s - first), token, C)
         if learn:
             if state[N_LEARNED] > 0:
+                mark_writes(memory)
                 update_weights(memory, tape, p, token, C)
                 update_token_weights(weights, state, tape, p, token)
                 update_backoff(memory, token, V, C)

@@ -59,8 +59,11 @@ class Lane:
         """The arrays by name and the JSON-able values of a snapshot."""
         return parked.to_arrays(self._stream.layout, self._model_weights)
 
-    def from_arrays(self, arrays: Arrays, values: dict[str, Any]) -> ParkedStream:
-        """The stream of a snapshot. Raises KeyError, TypeError or ValueError if it does not fit."""
+    def from_arrays(self, arrays: Arrays, values: dict[str, Any], *, trusted: bool = False) -> ParkedStream:
+        """The stream of a snapshot. Raises KeyError, TypeError or ValueError if it does not fit.
+
+        trusted  whether it can only be what `to_arrays` returned: then the memory, which is large, is not checked
+        """
         layout, tokens, n_symbols = self._stream.layout, arrays["tokens"], values["n_symbols"]
         if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not len(tokens) <= n_symbols < 2**62:
             raise ValueError(f"n_symbols must be a whole number from {len(tokens)} on, not {n_symbols!r}")
@@ -71,7 +74,7 @@ class Lane:
         bits = saved.bits_of(tokens, arrays)
         memory: ParkedMemory | None = None
         if isinstance(self._stream.memory, StreamMemory):
-            memory = self._stream.memory.from_arrays(arrays)
+            memory = self._stream.memory.from_arrays(arrays, trusted=trusted)
         weights = self._weights_of(arrays, values)
         return ParkedStream(weights, Window(saved.state_of(layout, arrays), tokens, bits), n_symbols, memory)
 

@@ -30,7 +30,7 @@ from ..vocabulary import Tokens
 from .captured import Captured
 from .parked import ParkedStream, Window
 from .sources import TokenSource
-from .tape import FROZEN_WINDOW, Tape, start_state
+from .tape import FROZEN_WINDOW, LANE_WINDOW, Tape, start_state
 from .trace import Step
 from .weights import Learner, Weights
 
@@ -177,7 +177,7 @@ class TokenStream:
         lane = self.fork(self.learn)
         parts = lane._parts
         memory = None if parts.memory is None else StreamMemory(parts.memory, max_slots)
-        tape = parts.tape if parts.tape.learning else lane._new_tape(False, FROZEN_WINDOW)
+        tape = parts.tape if parts.tape.learning else lane._new_tape(False, LANE_WINDOW)
         lane._parts = lane._refreshed(_Parts(parts.weights, tape, memory))
         return lane
 

@@ -13,6 +13,9 @@ from ..model import Layout, aligned_empty, aligned_zeros
 FROZEN_WINDOW = 32
 """How many symbols fill the tape of a predictor that does not learn; a block of them shares one reading of theta."""
 
+LANE_WINDOW = 128
+"""The same for a lane, which begins a window with each text: most lines are one block, and 5 to 15 % faster for it."""
+
 
 def start_state(layout: Layout, theta: F32) -> F32:
     """The state in which streams begin: after the begin-of-stream symbol, or zero if the weights do not know it.

@@ -47,8 +47,11 @@ class Codec(Protocol):
     def dump(self, parked: ParkedStream) -> bytes:
         """The bytes of a stream."""
 
-    def parse(self, content: bytes, name: str) -> ParkedStream:
-        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
+    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> ParkedStream:
+        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid.
+
+        trusted  whether this process has written them where no other can: then not every number is checked
+        """
 
     def nbytes(self, parked: ParkedStream) -> int:
         """How many bytes a stream takes in memory."""
@@ -62,12 +65,14 @@ class HotStream:
     nbytes   what it takes
     seconds  when it was used last
     is_new   whether it has changed since it was written to the disk
+    in_use   whether it is being read for: then it stays in memory
     """
 
     parked: ParkedStream
     nbytes: int
     seconds: float
     is_new: bool
+    in_use: bool = False
 
 
 class StreamCache:
@@ -76,7 +81,7 @@ class StreamCache:
     codec    turns streams into bytes and back
     limits   what may be kept
     store    what `save` writes to; None if there is none
-    evicted  a temporary store, for streams that have changed since `save`
+    evicted  a temporary store, for streams that have changed since `save`; what it has of streams in memory is outdated
     clock    returns the time in seconds
     """
 
@@ -102,7 +107,7 @@ class StreamCache:
 
     def __iter__(self) -> Iterator[Key]:
         yield from list(self._hot)
-        evicted = set(self._evicted)
+        evicted = {key for key in self._evicted if key not in self._hot}
         yield from evicted
         if self._store is not None:
             others = (key for key in self._store if key not in evicted)
@@ -121,9 +126,9 @@ class StreamCache:
             for key in self._removed:
                 self._store.delete(key)
             for key in self._evicted:
-                stored = self._evicted.get(key)
-                assert stored is not None
-                self._store.put(key, stored)
+                stored = None if key in self._hot else self._evicted.get(key)
+                if stored is not None:
+                    self._store.put(key, stored)
             for key, hot in self._hot.items():
                 if hot.is_new:
                     self._store.put(key, self._stored(hot))
@@ -137,23 +142,30 @@ class StreamCache:
             hot.is_new = False
 
     def load(self, key: Key) -> HotStream | None:
-        """Bring a stream into memory, as the one that was used last; None if there is none."""
+        """Bring a stream into memory, as the one that was used last; None if there is none.
+
+        Before, others give way if those in memory exceed the budget. Raises OSError, with nothing changed, if the disk
+        is full.
+        """
+        self._trim()
         now, hot = self._clock(), self._hot.get(key)
         if hot is not None and not self._is_expired(hot.seconds):
             self._hot.move_to_end(key)
             hot.seconds, hot.is_new = now, True
             return hot
-        stored = None if hot is not None else self._stored_of(key)
+        stored = None if hot is not None else self._evicted.get(key)
+        is_evicted = stored is not None
+        if hot is None and stored is None and self._store is not None and key not in self._removed:
+            stored = self._store.get(key)
         if hot is not None or (stored is not None and self._is_expired(stored.seconds)):
             self.remove(key)
             self._n_forgotten += 1
             stored = None
-        if stored is not None:
-            parked = self._codec.parse(stored.content, f"the stream {key!r} in the store")
-            self._evicted.delete(key)
-            self._n_loaded += 1
-            return self._heat(key, parked)
-        return None
+        if stored is None:
+            return None
+        parked = self._codec.parse(stored.content, f"the stream {key!r} in the store", trusted=is_evicted)
+        self._n_loaded += 1
+        return self._heat(key, parked)
 
     def n_symbols(self, key: Key) -> int | None:
         """How many symbols a stream has observed; None if there is none."""
@@ -164,15 +176,9 @@ class StreamCache:
             n = self._store.n_symbols(key)
         return n
 
-    def _stored_of(self, key: Key) -> Stored | None:
-        """A stream that is not in memory."""
-        stored = self._evicted.get(key)
-        if stored is None and self._store is not None and key not in self._removed:
-            stored = self._store.get(key)
-        return stored
-
     def add(self, key: Key, parked: ParkedStream) -> HotStream:
-        """Take in a new stream; others are forgotten if there are too many."""
+        """Take in a new stream; others give way as in `load`, and are forgotten if there are too many."""
+        self._trim()
         self._n_streams += 1
         hot = self._heat(key, parked)
         while self._limits.max_keys is not None and self._n_streams > self._limits.max_keys:
@@ -203,24 +209,28 @@ class StreamCache:
             self._removed.add(key)
         self._n_streams -= 1
 
-    @property
-    def is_too_large(self) -> bool:
-        """Whether the streams in memory take more than the budget."""
-        return self._hot_bytes > self._limits.memory_budget and len(self._hot) > 1
+    def _trim(self) -> None:
+        """Move the streams that were used longest ago to the disk, until those in memory fit into the budget.
 
-    def trim(self) -> None:
-        """Move the streams that were used longest ago to the disk, until those in memory fit into the budget."""
-        while self.is_too_large:
-            key, hot = next(iter(self._hot.items()))
-            if hot.is_new:
-                self._evicted.put(key, self._stored(hot))
-            del self._hot[key]
-            self._hot_bytes -= hot.nbytes
-            self._n_evicted += 1
+        One stream stays, and those in use.
+        """
+        while self._hot_bytes > self._limits.memory_budget and len(self._hot) > 1:
+            key = next((key for key, hot in self._hot.items() if not hot.in_use), None)
+            if key is None:
+                return
+            self._evict(key, self._hot[key])
+
+    def _evict(self, key: Key, hot: HotStream) -> None:
+        """Move a stream to the disk."""
+        if hot.is_new:
+            self._evicted.put(key, self._stored(hot))
+        del self._hot[key]
+        self._hot_bytes -= hot.nbytes
+        self._n_evicted += 1
 
     def _oldest(self) -> tuple[Key, float]:
         """The stream that was used longest ago, and when."""
-        cold = [next(iter(self._evicted.oldest()), None)]
+        cold = [self._oldest_evicted()]
         if self._store is not None:
             cold += [next((pair for pair in self._store.oldest() if self._is_only_stored(pair[0])), None)]
         found = [pair for pair in cold if pair is not None]
@@ -228,6 +238,18 @@ class StreamCache:
             key, hot = next(iter(self._hot.items()))
             return key, hot.seconds
         return min(found, key=lambda pair: pair[1])
+
+    def _oldest_evicted(self) -> tuple[Key, float] | None:
+        """The same of those evicted; what is outdated before it is deleted, so that it is passed over once only."""
+        outdated, found = [], None
+        for key, seconds in self._evicted.oldest():
+            if key not in self._hot:
+                found = key, seconds
+                break
+            outdated.append(key)
+        for key in outdated:
+            self._evicted.delete(key)
+        return found
 
     def _is_only_stored(self, key: Key) -> bool:
         return key not in self._hot and key not in self._removed and self._evicted.n_symbols(key) is None

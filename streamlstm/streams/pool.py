@@ -10,8 +10,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,9 +36,6 @@ MEMORY_BUDGET = 2**30
 
 MAX_PAGES = 8192
 """The most pages of 64 bytes in which a stream keeps counts, by default."""
-
-STREAMS_PER_THREAD = 16
-"""How many streams a thread reads before the pool looks at its budget again."""
 
 
 class StreamPool:
@@ -99,6 +96,7 @@ class StreamPool:
         self._lanes = [model.lane(max_pages)]
         self._first = self._lanes[0].park()
         self._lanes[0].resume(self._first.copy())
+        self._executor, self._lock = ThreadPoolExecutor(self._threads), Lock()
         self._active: HotStream | None = None  # the stream that the first lane has
         self._active_key: Key = ""
         kept = None if store is None else StreamStore(store, self._identity)
@@ -111,48 +109,51 @@ class StreamPool:
     def observe(self, key: Key, text: Symbols) -> F32:
         """Let a stream observe symbols; returns their surprisals in bits. A key that is not known begins a stream.
 
-        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        Raises, with nothing changed: ValueError for a symbol that the vocabulary does not have, OSError if streams have
+        to give way and the disk is full.
         """
         tokens = self._model.vocabulary.encode(text)
         self._activate(key, create=True)
-        bits = self._lanes[0].read(tokens)
-        self._trim()
-        return bits
+        return self._lanes[0].read(tokens)
 
     def observe_many(self, texts: Mapping[Key, Symbols]) -> dict[Key, F32]:
         """Let each stream observe its text, several at a time; the same bits as one after the other.
 
-        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have; OSError if streams have
+        to give way and the disk is full: then some have observed their text, see `n_symbols`.
         """
         waiting = deque((_checked(key), self._model.vocabulary.encode(text)) for key, text in texts.items())
-        found: dict[Key, F32] = {}
-        while len(self._lanes) < min(self._threads, len(waiting)):
+        n_lanes = min(self._threads, len(waiting))
+        while len(self._lanes) < n_lanes:
             self._lanes.append(self._model.lane(self._max_pages))
         self._park()
-        with ThreadPoolExecutor(len(self._lanes)) as executor:
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(len(waiting), STREAMS_PER_THREAD * len(self._lanes)))]
-                work = deque((self._load(key, create=True), key, tokens) for key, tokens in batch)
-                for part in executor.map(self._read_all, self._lanes, [work] * len(self._lanes)):
-                    found |= part
-                for key, _ in batch:
-                    self._streams.measure(key)
-                self._trim()
+        found: dict[Key, F32] = {}
+        readers = [self._executor.submit(self._read_waiting, lane, waiting, found) for lane in self._lanes[:n_lanes]]
+        try:
+            for reader in readers:
+                reader.result()
+        finally:
+            with self._lock:
+                waiting.clear()  # after an error the other threads stop soon
+            wait(readers)
         return {key: found[key] for key in texts}
 
-    @staticmethod
-    def _read_all(lane: Lane, work: deque[tuple[HotStream, Key, Tokens]]) -> dict[Key, F32]:
-        """Let the streams of a batch observe their tokens until none is left; in a thread of its own."""
-        found = {}
-        with suppress(IndexError):
-            while True:
-                hot, key, tokens = work.popleft()
-                lane.resume(hot.parked)
-                try:
-                    found[key] = lane.read(tokens)
-                finally:
-                    hot.parked = lane.park()
-        return found
+    def _read_waiting(self, lane: Lane, waiting: deque[tuple[Key, Tokens]], found: dict[Key, F32]) -> None:
+        """Let one stream after another observe its tokens until none is waiting; in a thread of its own."""
+        while True:
+            with self._lock:
+                if not waiting:
+                    return
+                key, tokens = waiting.popleft()
+                hot = self._load(key, create=True)
+                hot.in_use = True
+            lane.resume(hot.parked)
+            try:
+                found[key] = lane.read(tokens)
+            finally:
+                hot.parked, hot.in_use = lane.park(), False
+            with self._lock:
+                self._streams.measure(key)
 
     def predict(self, key: Key) -> F32:
         """The distribution of the next symbol of a stream, float32 [V]. Raises KeyError for an unknown key."""
@@ -175,7 +176,6 @@ class StreamPool:
         hot = self._load(key)
         self._park()
         self._streams.add(new_key, hot.parked.copy())
-        self._trim()
 
     def forget(self, key: Key) -> None:
         """Remove a stream, from the store too once `save` is called. Raises KeyError for an unknown key."""
@@ -206,7 +206,6 @@ class StreamPool:
         if key in self:
             self._remove(key)
         self._streams.add(key, parked)
-        self._trim()
 
     def __contains__(self, key: object) -> bool:
         return _checked(key) in self._streams
@@ -236,6 +235,7 @@ class StreamPool:
 
     def close(self) -> None:
         """End the pool. What has changed since `save` is lost."""
+        self._executor.shutdown()
         self._streams.close()
 
     def __enter__(self) -> Self:
@@ -257,12 +257,12 @@ class StreamPool:
         if hot is not self._active:
             self._park()
             self._lanes[0].resume(hot.parked)
-            self._active, self._active_key = hot, key
+            hot.in_use, self._active, self._active_key = True, hot, key
 
     def _park(self) -> None:
         """Take the stream out of the first lane."""
         if self._active is not None:
-            self._active.parked = self._lanes[0].park()
+            self._active.parked, self._active.in_use = self._lanes[0].park(), False
             self._streams.measure(self._active_key)
             self._active = None
 
@@ -275,12 +275,6 @@ class StreamPool:
             hot = self._streams.add(key, self._first.copy())
         return hot
 
-    def _trim(self) -> None:
-        """Move streams to the disk if those in memory take too much."""
-        if self._streams.is_too_large:
-            self._park()
-            self._streams.trim()
-
     # Bytes
 
     def nbytes(self, parked: ParkedStream) -> int:
@@ -292,13 +286,13 @@ class StreamPool:
         arrays, values = self._lanes[0].to_arrays(parked)
         return dump_checkpoint(arrays, values | {"model": self._identity.hex()}, "crc32")
 
-    def parse(self, content: bytes, name: str) -> ParkedStream:
+    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> ParkedStream:
         """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
-        arrays, values = parse_checkpoint(content, name, "crc32")
+        arrays, values = parse_checkpoint(content, name, "crc32", trusted=trusted)
         if values.get("model") != self._identity.hex():
             raise ValueError(f"{name} is of another model, or of a pool with other options")
         try:
-            return self._lanes[0].from_arrays(arrays, values)
+            return self._lanes[0].from_arrays(arrays, values, trusted=trusted)
         except (KeyError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{name} cannot be used: {what}") from None

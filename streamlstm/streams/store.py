@@ -18,20 +18,24 @@ Key = str | bytes
 VERSION = 1
 """The version of the tables."""
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS streams (
-    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, seconds REAL NOT NULL, n_symbols INTEGER NOT NULL,
-    content BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS by_time ON streams (seconds);
-"""
+_TABLES = (
+    "CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE streams (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, seconds REAL NOT NULL,"
+    " n_symbols INTEGER NOT NULL, content BLOB NOT NULL)",
+    "CREATE INDEX by_time ON streams (seconds)",
+    "CREATE TABLE size (n_streams INTEGER NOT NULL)",
+    "CREATE TRIGGER inserted AFTER INSERT ON streams BEGIN UPDATE size SET n_streams = n_streams + 1; END",
+    "CREATE TRIGGER deleted AFTER DELETE ON streams BEGIN UPDATE size SET n_streams = n_streams - 1; END",
+)
+"""The triggers count the streams: to count a million of them at each opening would take seconds."""
 
 
 _PUT = """
 INSERT INTO streams (key, seconds, n_symbols, content) VALUES (?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET seconds = excluded.seconds, n_symbols = excluded.n_symbols, content = excluded.content
 """
+
+CANNOT_WRITE = "the store cannot be written"
 
 
 class Stored(NamedTuple):
@@ -59,6 +63,8 @@ class StreamStore:
 
     def __init__(self, path: str | os.PathLike[str] | None, model: bytes) -> None:
         self._path = None if path is None else os.fspath(path)
+        if self._path is not None and os.path.exists(self._path) and not _may_write(self._path):
+            raise PermissionError(errno.EACCES, CANNOT_WRITE, self._path)
         with self._clear_errors():
             self._base = sqlite3.connect(self._path or "", timeout=0, isolation_level=None, check_same_thread=False)
             try:
@@ -79,9 +85,10 @@ class StreamStore:
         is_new = not execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if not is_new and not execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
             raise ValueError(f"{self._path} is an SQLite file, but not a store of streams")
-        for statement in _TABLES.split(";"):
-            execute(statement)
         if is_new:
+            for statement in _TABLES:
+                execute(statement)
+            execute("INSERT INTO size VALUES (0)")
             execute("INSERT INTO about VALUES ('version', ?), ('model', ?)", (VERSION, model))
         execute("COMMIT")
         about = dict(execute("SELECT name, value FROM about").fetchall())
@@ -128,7 +135,7 @@ class StreamStore:
 
     def __len__(self) -> int:
         with self._clear_errors():
-            return int(self._base.execute("SELECT count(*) FROM streams").fetchone()[0])
+            return int(self._base.execute("SELECT n_streams FROM size").fetchone()[0])
 
     def commit(self) -> None:
         """Make all changes since the last commit durable, all or none."""
@@ -167,13 +174,18 @@ class StreamStore:
             if name.startswith("SQLITE_FULL"):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from None
             if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
-                raise PermissionError(errno.EACCES, "the store cannot be written", path) from None
+                raise PermissionError(errno.EACCES, CANNOT_WRITE, path) from None
             if name.startswith("SQLITE_CANTOPEN"):
                 message = "the store cannot be opened: its folder is missing or not writable"
                 raise OSError(errno.ENOENT, message, path) from None
             if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
                 raise ValueError(f"{path} is not a store of streams, or it is damaged: {error}") from None
             raise OSError(errno.EIO, f"the store cannot be used: {error}", path) from None
+
+
+def _may_write(path: str) -> bool:
+    """Whether this process may write to a file. It is not opened: closing it would end the locks of another store."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _encoded(key: Key) -> bytes:
