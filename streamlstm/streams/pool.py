@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..predictor.lane import Lane
     from ..predictor.parked import ParkedStream
 
-MEMORY_BUDGET = 2**30
+MEMORY_BUDGET = 10**9
 """How many bytes of streams are kept in memory by default."""
 
 MAX_PAGES = 8192
@@ -99,7 +99,7 @@ class StreamPool:
         self._lanes = [model.lane(max_pages)]
         self._first = self._lanes[0].park()
         self._lanes[0].resume(self._first.copy())
-        self._active: HotStream | None = None  # the stream that the first lane has
+        self._active: HotStream[ParkedStream] | None = None  # the stream that the first lane has
         self._active_key: Key = ""
         kept = None if store is None else StreamStore(store, self._identity)
         limits = Limits(memory_budget, max_keys, ttl)
@@ -141,7 +141,7 @@ class StreamPool:
         return {key: found[key] for key in texts}
 
     @staticmethod
-    def _read_all(lane: Lane, work: deque[tuple[HotStream, Key, Tokens]]) -> dict[Key, F32]:
+    def _read_all(lane: Lane, work: deque[tuple[HotStream[ParkedStream], Key, Tokens]]) -> dict[Key, F32]:
         """Let the streams of a batch observe their tokens until none is left; in a thread of its own."""
         found = {}
         with suppress(IndexError):
@@ -266,7 +266,7 @@ class StreamPool:
             self._streams.measure(self._active_key)
             self._active = None
 
-    def _load(self, key: Key, create: bool = False) -> HotStream:
+    def _load(self, key: Key, create: bool = False) -> HotStream[ParkedStream]:
         """A stream, brought into memory. Raises KeyError unless it may be created."""
         hot = self._streams.load(_checked(key))
         if hot is None:
