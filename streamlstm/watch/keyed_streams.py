@@ -188,10 +188,10 @@ class KeyedStreams:
             return found, saved
         if saved["learn"] != self._options[0]:
             raise ValueError(f"its keys were saved with learn={saved['learn']!r}; continue with the same")
-        found._store = store_of(path, saved)
-        store = StreamStore(found._store, self._identity)
+        beside = store_of(path, saved)
+        store = StreamStore(beside, self._identity)
         try:
-            state = parse_checkpoint(store.state, f"the state in {found._store}", "crc32")[1]
+            state = parse_checkpoint(store.state, f"the state in {beside}", "crc32")[1]
             for values in state["dropped"]:
                 found._keep_history(str(values["key"]), History.from_description(values))
             found._n_lines = int(state["n_lines"])
@@ -201,7 +201,7 @@ class KeyedStreams:
         except BaseException:
             store.close()
             raise
-        found._file = Path(path).resolve()
+        found._file, found._store = Path(path).resolve(), beside
         found._written = _identified(found._file)
         return found, state
 

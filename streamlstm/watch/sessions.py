@@ -15,7 +15,6 @@ and enough sessions were seen before. Flagged sessions are not learned from, unl
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +26,12 @@ from .budget import Budget, Verdict
 from .event_numbers import EventNumbers
 from .event_order import EventOrder
 from .event_types import EventTypes
+from .key_pattern import MAX_KEY_LENGTH, KeyPattern
 from .kinds import event_type_of
 from .line_stream import BURST_LINES
 from .open_sessions import OpenSession, OpenSessions
 from .recent_scores import RecentScores, lower_edge
-from .watcher import MAX_KEY_LENGTH, MAX_LINE_BYTES, RECENT_LINES, WARMUP, Counts
+from .watcher import MAX_LINE_BYTES, RECENT_LINES, WARMUP, Counts
 
 IDLE_SECONDS = 300.0
 MAX_OPEN = 10_000
@@ -121,10 +121,7 @@ class SessionWatcher(AlarmWatcher):
         for name, value, least in (("max_open", max_open, 1), ("warmup", warmup, 0)):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}")
-        try:
-            self._regex = None if session_regex is None else re.compile(session_regex)
-        except re.error as error:
-            raise ValueError(f"{session_regex!r} is not a valid regular expression: {error}") from None
+        self._pattern = KeyPattern(session_regex)
         self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor
         self._open = OpenSessions(idle_seconds, max_open)
@@ -164,7 +161,7 @@ class SessionWatcher(AlarmWatcher):
         for lines in sessions:
             session = OpenSession()
             for line in map(_text_of, lines):
-                self._add(session, self._type_of(line, self._session_of(line)))
+                self._add(session, self._type_of(line, self._pattern.key_of(line)))
             self._scores.add(self._scored("", session).score)
             self._learn(session)
             self._is_fitted = True
@@ -173,7 +170,7 @@ class SessionWatcher(AlarmWatcher):
         """The surprisal of a whole session, a list of lines, in bits. Changes nothing."""
         opened = OpenSession()
         for line in map(_text_of, session):
-            event_type = self._type_of(line, self._session_of(line))
+            event_type = self._type_of(line, self._pattern.key_of(line))
             symbol = self._types.symbols.get(event_type)
             if symbol is None:
                 opened.add_new(event_type, self._types.foreseen_bits(event_type))
@@ -192,7 +189,7 @@ class SessionWatcher(AlarmWatcher):
         Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
         line = _text_of(line)
-        name = self._session_of(line) if session is None else session[:MAX_KEY_LENGTH]
+        name = self._pattern.key_of(line) if session is None else session[:MAX_KEY_LENGTH]
         event_type = self._type_of(line, name)
         symbol = self._types.symbols.get(event_type)
         bits = self._types.bits(event_type) if name and symbol is None else 0.0
@@ -220,12 +217,6 @@ class SessionWatcher(AlarmWatcher):
     def finish(self) -> list[EndedSession]:
         """End all open sessions, at the end of the input."""
         return self._end(self._open.all_ended(), None)
-
-    def _session_of(self, line: str) -> str:
-        match = self._regex.search(line) if self._regex else None
-        if match is None:
-            return ""
-        return ((match[1] if match.re.groups else match[0]) or "")[:MAX_KEY_LENGTH]
 
     def _type_of(self, line: str, session: str) -> str:
         return event_type_of(line.replace(session, "#") if session else line)

@@ -32,7 +32,6 @@ period: further lines of it are flagged, but not raised.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,6 +45,7 @@ from ..vocabulary import Tokens
 from .alarm_watcher import AlarmWatcher
 from .baseline import Baseline
 from .budget import Budget, Verdict
+from .key_pattern import MAX_KEY_LENGTH, KeyPattern
 from .keyed_streams import KeyedStreams, is_power_of_2
 from .kinds import kind_of
 from .line_stream import LineStream
@@ -61,9 +61,6 @@ MAX_KEYS = 10_000
 
 MAX_LINE_BYTES = 16384
 """Longer lines are truncated; container runtimes split their records at the same size."""
-
-MAX_KEY_LENGTH = 256
-"""Of a longer key at most this many characters count."""
 
 RECENT_LINES = 10_000
 """The probability of a score is estimated from at least this many recent lines, once there are so many."""
@@ -179,10 +176,7 @@ class Watcher(AlarmWatcher):
         ):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}")
-        try:
-            self._key_regex = None if key_regex is None else re.compile(key_regex)
-        except re.error as error:
-            raise ValueError(f"{key_regex!r} is not a valid regular expression: {error}") from None
+        self._pattern = KeyPattern(key_regex)
         self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor
         self._streams: SingleStream | KeyedStreams
@@ -223,7 +217,7 @@ class Watcher(AlarmWatcher):
         tokens = self._predictor.vocabulary.encode(readable(text, self._predictor.vocabulary))
         if is_truncated:
             self._note_truncated(notes)
-        key = self._key_of(text) if key is None else key[:MAX_KEY_LENGTH]
+        key = self._pattern.key_of(text) if key is None else key[:MAX_KEY_LENGTH]
         stream = self._streams.of(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
         is_warm = baseline.n_scores >= self._warmup
@@ -286,12 +280,6 @@ class Watcher(AlarmWatcher):
                 f"line {self._counts.lines + 1:,} has more than {MAX_LINE_BYTES:,} bytes and was truncated{count}"
             )
 
-    def _key_of(self, text: str) -> str:
-        match = self._key_regex.search(text) if self._key_regex else None
-        if match is None:
-            return ""
-        return ((match[1] if match.re.groups else match[0]) or "")[:MAX_KEY_LENGTH]
-
     def _spans(self, text: str, bits: F64, median: float) -> list[tuple[int, int]]:
         """The surprising parts of a line, in characters; its newline is never one of them."""
         if self._predictor.vocabulary.characters is None and len(bits) != len(text):
@@ -349,6 +337,8 @@ class Watcher(AlarmWatcher):
             raise ValueError(f"{path} is not a usable model: its watched lines are inconsistent: {error!r}") from None
         if not is_match and not streams.keyed:
             raise ValueError(f"{path} has a model per key; give the regular expression of the key (key_regex) again")
+        if streams is not self._streams:
+            self._streams.close()
         self._streams, self._scores, self._counts, self._n_truncated = streams, scores, counts, n_truncated
         self.position = saved.get("position")
 
