@@ -285,21 +285,6 @@ def test_what_a_watcher_of_keys_saves_is_the_model_of_a_new_key(tmp_path):
     assert np.array_equal(StreamPredictor.load(tmp_path / "m").predict(), adapted().predict())
 
 
-def test_of_a_file_of_version_0_1_the_histories_are_kept(tmp_path):
-    predictor = adapted()
-    old = Watcher(predictor, warmup=20)
-    all_of(old, CALM[300:340])
-    arrays, values = predictor.to_checkpoint()
-    described = old._streams._lines.history.describe()
-    own = {f"stream.0.{name}": array for name, array in arrays.items()}
-    streams = [{"key": "host-1", **described, "baseline": {}, "predictor": values}]
-    write_checkpoint(tmp_path / "m", {**arrays, **own}, {**values, "watch": {"keyed": True, "streams": streams}})
-    watcher = Watcher.load(tmp_path / "m", key_regex=KEY, warmup=20)
-    assert watcher._streams._dropped["host-1"].describe() == described
-    assert not watcher.observe(b"host-1 a\n").flagged
-    assert not watcher._streams._dropped
-
-
 def saved(path, **options):
     watcher = of_keys(**options)
     all_of(watcher, in_turn(5))

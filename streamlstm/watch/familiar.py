@@ -11,7 +11,7 @@ import numpy as np
 from ..checkpoint import Arrays
 from ..kernels import line_tables
 from ..kernels.arrays import F64, I64
-from ..kernels.jit import native
+from ..kernels.jit import native, plain
 from ..kernels.line_tables import (
     DIGIT,
     FOUND_SIZE,
@@ -189,7 +189,7 @@ def _moved(table: I64, larger: I64, size: int) -> tuple[I64, I64]:
     """Copy the rows in use to an empty table that is as large or larger; returns which they are, and where they lie."""
     rows = table.reshape(-1, size)
     used = np.flatnonzero(rows[:, KEY])
-    first = line_tables.bucket.py_func(larger, size, rows[used, KEY])
+    first = plain(line_tables.bucket)(larger, size, rows[used, KEY])
     order = np.argsort(first, kind="stable")
     used, first = used[order], first[order]
     places = first + np.arange(len(first)) - np.searchsorted(first, first)

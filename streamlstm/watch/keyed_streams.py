@@ -23,7 +23,7 @@ from ..tasks.compress import identity
 from ..tasks.units import F64
 from ..vocabulary import Tokens
 from .familiar import FamiliarLines
-from .key_file import STORE, delete_store, new_store, store_of, write_model
+from .key_file import delete_store, new_store, store_of, write_model
 from .key_stream import KeyStream, KeyStreamCodec
 from .line_stream import History, LineStream
 
@@ -176,16 +176,12 @@ class KeyedStreams:
     def restored(
         self, path: str | os.PathLike[str], saved: dict[str, Any], arrays: Arrays
     ) -> tuple[KeyedStreams, dict[str, Any]]:
-        """The streams that `save` wrote, and the state of the watcher; of a file of version 0.1 only the histories.
+        """The streams that `save` wrote, and the state of the watcher.
 
         Raises OSError if the store cannot be opened, ValueError, TypeError, KeyError or AttributeError if something
         does not fit.
         """
         found = KeyedStreams(self._predictor, *self._options)
-        if STORE not in saved:
-            for values in [*saved.get("dropped", ()), *saved["streams"]]:
-                found._keep_history(str(values["key"]), History.from_description(values))
-            return found, saved
         if saved["learn"] != self._options[0]:
             raise ValueError(f"its keys were saved with learn={saved['learn']!r}; continue with the same")
         beside = store_of(path, saved)
