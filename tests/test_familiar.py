@@ -133,8 +133,7 @@ def test_a_vocabulary_of_characters_has_the_same_classes():
 
 
 def test_what_was_not_seen_for_longest_is_forgotten_and_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(familiar, "N_KINDS", 8)
-    monkeypatch.setattr(familiar, "N_SLOTS", 8)
+    monkeypatch.setattr(familiar, "LARGEST", (8, 8))
     known = tables(*["first"] * MIN_READ)
     for n in range(8):
         assert knows(known, "first") == (n < 8)
@@ -143,6 +142,39 @@ def test_what_was_not_seen_for_longest_is_forgotten_and_memory_is_bounded(monkey
     for n in range(8):
         known.learn(BYTES.encode("c" * (n + 1) + "\n"), 1.0, False)
     assert not knows(known, "first")
+
+
+def test_tables_that_grow_know_the_same_lines_as_large_ones_from_the_first_to_the_last():
+    large, draw = FamiliarLines(BYTES), random.Random(3)
+    growing, sizes = large.new(), []
+    for n in range(3000):
+        line = BYTES.encode(
+            f"{draw.choice('abcd')}{draw.randrange(n + 1) % 97:x}z at {draw.randrange(99)} of {n % 50}\n"
+        )
+        found = growing.find(line)
+        assert found == large.find(line)
+        if found is None:
+            for known in (large, growing):
+                known.learn(line, 1.0, flagged=n % 9 == 0)
+        sizes.append(growing.nbytes)
+    assert sizes[0] < 20_000
+    assert sizes[-1] > 4 * sizes[0]
+    assert growing.nbytes < large.nbytes
+
+
+def test_tables_that_have_grown_are_restored():
+    known = FamiliarLines(BYTES).new()
+    for n in range(200):
+        known.learn(BYTES.encode(f"{n:x}x{n % 20} job {n}\n"), 1.0, False)
+    arrays = {}
+    described = known.describe(arrays, "")
+    again = FamiliarLines(BYTES).new()
+    again.restore(described, arrays, "")
+    assert again.nbytes == known.nbytes > FamiliarLines(BYTES).new().nbytes
+    assert again.find(BYTES.encode("5x5 job 5\n")) == known.find(BYTES.encode("5x5 job 5\n"))
+    for sizes in ([[7, 64], [16, 64]], [[16, 64]], [[16, 2**40], [16, 64]], [["16", 64], [16, 64]], 5):
+        with pytest.raises((ValueError, TypeError)):
+            again.restore({**described, "sizes": sizes}, arrays, "")
 
 
 def test_the_score_is_that_of_the_lines_that_were_read():
@@ -214,13 +246,11 @@ def test_a_repeated_kind_is_not_read_again_while_the_budget_does_not_raise_it():
     assert sum(line.is_familiar for line in odd) > len(odd) / 2
 
 
-@pytest.mark.parametrize("key", [None, r"job (\d)"])
-def test_save_and_load_continues_with_the_same_lines_to_the_last_bit(tmp_path, key):
-    options = {"key_regex": key, "warmup": 30}
+def test_save_and_load_continues_with_the_same_lines_to_the_last_bit(tmp_path):
     lines = [*CALM, *[STRANGE, *CALM[:9]] * 20]
-    watcher, _ = watched(lines[:777], **options)
+    watcher, _ = watched(lines[:777], warmup=30)
     watcher.save(tmp_path / "m")
-    loaded = Watcher.load(tmp_path / "m", **options)
+    loaded = Watcher.load(tmp_path / "m", warmup=30)
     for line in lines[777:]:
         assert watcher.observe(line) == loaded.observe(line)
     assert watcher.counts.familiar > 200
