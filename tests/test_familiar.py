@@ -13,7 +13,7 @@ from test_watch import CALM, FRESH, SMALL, STRANGE, fresh, watched
 from streamlstm import Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint
 from streamlstm.kernels.line_tables import MAX_NUMBERS, MAX_VALUES, MIN_READ
-from streamlstm.watch import familiar, line_streams
+from streamlstm.watch import familiar, single_stream
 from streamlstm.watch.familiar import SAMPLED, FamiliarLines
 
 BYTES = Vocabulary.bytes()
@@ -132,8 +132,7 @@ def test_a_vocabulary_of_characters_has_the_same_classes():
 
 
 def test_what_was_not_seen_for_longest_is_forgotten_and_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(familiar, "N_KINDS", 8)
-    monkeypatch.setattr(familiar, "N_SLOTS", 8)
+    monkeypatch.setattr(familiar, "LARGEST", (8, 8))
     known = tables(*["first"] * MIN_READ)
     for n in range(8):
         assert knows(known, "first") == (n < 8)
@@ -142,6 +141,39 @@ def test_what_was_not_seen_for_longest_is_forgotten_and_memory_is_bounded(monkey
     for n in range(8):
         known.learn(BYTES.encode("c" * (n + 1) + "\n"), 1.0, False)
     assert not knows(known, "first")
+
+
+def test_tables_that_grow_know_the_same_lines_as_large_ones_from_the_first_to_the_last():
+    large, draw = FamiliarLines(BYTES), random.Random(3)
+    growing, sizes = large.new(), []
+    for n in range(3000):
+        line = BYTES.encode(
+            f"{draw.choice('abcd')}{draw.randrange(n + 1) % 97:x}z at {draw.randrange(99)} of {n % 50}\n"
+        )
+        found = growing.find(line)
+        assert found == large.find(line)
+        if found is None:
+            for known in (large, growing):
+                known.learn(line, 1.0, flagged=n % 9 == 0)
+        sizes.append(growing.nbytes)
+    assert sizes[0] < 20_000
+    assert sizes[-1] > 4 * sizes[0]
+    assert growing.nbytes < large.nbytes
+
+
+def test_tables_that_have_grown_are_restored():
+    known = FamiliarLines(BYTES).new()
+    for n in range(200):
+        known.learn(BYTES.encode(f"{n:x}x{n % 20} job {n}\n"), 1.0, False)
+    arrays = {}
+    described = known.describe(arrays, "")
+    again = FamiliarLines(BYTES).new()
+    again.restore(described, arrays, "")
+    assert again.nbytes == known.nbytes > FamiliarLines(BYTES).new().nbytes
+    assert again.find(BYTES.encode("5x5 job 5\n")) == known.find(BYTES.encode("5x5 job 5\n"))
+    for sizes in ([[7, 64], [16, 64]], [[16, 64]], [[16, 2**40], [16, 64]], [["16", 64], [16, 64]], 5):
+        with pytest.raises((ValueError, TypeError)):
+            again.restore({**described, "sizes": sizes}, arrays, "")
 
 
 def test_the_score_is_that_of_the_lines_that_were_read():
@@ -209,7 +241,7 @@ def test_a_long_line_with_a_new_word_has_a_positive_z_though_the_rest_of_it_was_
     [(SMALL, False, "memory"), (SMALL, True, "all"), (replace(SMALL, memory=False), False, "all")],
 )
 def test_after_enough_lines_only_the_memory_learns_if_there_is_one(monkeypatch, config, thorough, learn):
-    monkeypatch.setattr(line_streams, "NETWORK_LINES", 200)
+    monkeypatch.setattr(single_stream, "NETWORK_LINES", 200)
     predictor = fresh(config)
     watcher = Watcher(predictor, thorough=thorough)
     for line in CALM[:200]:
@@ -255,18 +287,16 @@ def test_a_repeated_kind_is_not_read_again_while_the_budget_does_not_raise_it():
 
 @pytest.mark.parametrize("network_lines", [60, 2000])
 @pytest.mark.parametrize("learn", ["all", "memory"])
-@pytest.mark.parametrize("key", [None, r"job (\d)"])
-def test_save_and_load_continues_with_the_same_lines_to_the_last_bit(tmp_path, monkeypatch, key, learn, network_lines):
-    monkeypatch.setattr(line_streams, "NETWORK_LINES", network_lines)
+def test_save_and_load_continues_with_the_same_lines_to_the_last_bit(tmp_path, monkeypatch, learn, network_lines):
+    monkeypatch.setattr(single_stream, "NETWORK_LINES", network_lines)
     predictor = fresh()
     predictor.learn = learn
-    options = {"key_regex": key, "warmup": 30}
     lines = [*CALM, *[STRANGE, *CALM[:9]] * 20]
-    watcher = Watcher(predictor, **options)
+    watcher = Watcher(predictor, warmup=30)
     for line in lines[:777]:
         watcher.observe(line)
     watcher.save(tmp_path / "m")
-    loaded = Watcher.load(tmp_path / "m", **options)
+    loaded = Watcher.load(tmp_path / "m", warmup=30)
     for line in lines[777:]:
         assert watcher.observe(line) == loaded.observe(line)
     assert watcher.counts.familiar > 200

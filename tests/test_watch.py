@@ -22,10 +22,10 @@ from streamlstm import Config, StreamPredictor, Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.logs.event import Event
 from streamlstm.render.lines import LinePrinter, StatusLine, format_json, format_line
-from streamlstm.watch import line_streams
+from streamlstm.watch import single_stream
 from streamlstm.watch.baseline import MAX_RECENT, MIN_RECENT, Baseline
 from streamlstm.watch.line_reader import LineReader
-from streamlstm.watch.line_streams import BURST_LINES
+from streamlstm.watch.line_stream import BURST_LINES
 from streamlstm.watch.spans import surprising_spans
 from streamlstm.watch.watcher import MAX_LINE_BYTES, WatchedLine
 
@@ -162,7 +162,7 @@ def scores(watcher, lines):
 
 @pytest.mark.parametrize(("learning", "network_lines"), [(True, 2000), (True, 250), (False, 2000)])
 def test_predictions_are_the_same_as_if_a_flagged_line_had_never_been_read(monkeypatch, learning, network_lines):
-    monkeypatch.setattr(line_streams, "NETWORK_LINES", network_lines)
+    monkeypatch.setattr(single_stream, "NETWORK_LINES", network_lines)
     predictor = fresh()
     predictor.observe_many(b"".join(CALM[:100]))
     predictor.learning = learning
@@ -216,78 +216,9 @@ def test_a_frozen_model_learns_nothing():
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-# A model per key
-
-
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
 def test_a_line_may_be_any_kind_of_bytes(kind):
     assert watched(map(kind, CALM[:9]))[1] == watched(CALM[:9])[1]
-
-
-def test_each_key_has_a_model_of_its_own():
-    other = [b"host-b disk %d at 71 %% of /var\n" % (n % 3) for n in range(300)]
-    mixed = [line for n in range(300) for line in (b"host-a " + CALM[n], other[n])]
-    _, together = watched(mixed, key_regex=r"^(host-\w)")
-    for alone, found in ((mixed[::2], together[::2]), (mixed[1::2], together[1::2])):
-        _, lines = watched(alone)
-        assert [line.bits_per_char for line in lines] == [line.bits_per_char for line in found]
-    assert {line.key for line in together} == {"host-a", "host-b"}
-
-
-def test_the_least_recently_used_model_is_dropped_with_a_note_and_its_key_starts_anew():
-    _, lines = watched([b"a 1\n", b"b 1\n", b"a 1\n", b"c 1\n", b"b 1\n"], key_regex="^.", max_keys=2)
-    assert [note for line in lines for note in line.notes] == [
-        f"dropped the model of key {old!r} to make one for {new!r}: max_keys is 2 ({n} dropped so far); "
-        "a new model misses more until it has read enough lines"
-        for old, new, n in (("b", "c", 1), ("a", "b", 2))
-    ]
-    assert lines[4].bits_per_char == lines[1].bits_per_char
-
-
-def test_lines_without_a_key_have_a_model_too():
-    _, lines = watched([b"[x] 1\n", b"none\n", b"[y] 1\n"], key_regex=r"\[(\w)\]|\[\]")
-    assert [line.key for line in lines] == ["x", "", "y"]
-
-
-def in_turn(n, n_keys=3):
-    return [b"host-%d " % key + CALM[number] for number in range(n) for key in range(n_keys)]
-
-
-def adapted():
-    predictor = fresh()
-    predictor.observe_many(b"".join(CALM[:300]))
-    return predictor
-
-
-def test_a_strange_line_is_flagged_though_there_are_more_keys_than_models():
-    watcher = Watcher(adapted(), key_regex=r"^host-\d", max_keys=2, warmup=30)
-    assert not any(watcher.observe(line).flagged for line in in_turn(35))
-    assert all(watcher.observe(b"host-%d " % key + STRANGE).flagged for key in (0, 1, 2))
-    assert not any(watcher.observe(line).flagged for line in in_turn(10))
-
-
-def test_a_key_that_comes_back_is_compared_with_what_its_earlier_models_read_at_the_same_age():
-    watcher = Watcher(adapted(), key_regex=r"^host-\d", max_keys=1, warmup=40)
-    lines = [watcher.observe(b"host-%d " % (at // 100 % 2) + CALM[at]) for at in range(600)]
-    assert lines[-100].bits_per_char > lines[-1].bits_per_char + 2
-    assert not any(line.flagged for line in lines)
-    for line in CALM[:20]:
-        watcher.observe(b"host-0 " + line)
-    assert watcher.observe(b"host-0 " + STRANGE).flagged
-
-
-def test_what_is_kept_of_dropped_keys_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(line_streams, "MAX_DROPPED_KEYS", 5)
-    watcher, _ = watched([b"%d\n" % n for n in range(20)], key_regex=".*", max_keys=1)
-    watcher.save(tmp_path / "m")
-    assert [values["key"] for values in read_checkpoint(tmp_path / "m")[1]["watch"]["dropped"]] == [
-        str(n) for n in range(14, 19)
-    ]
-
-
-def test_a_long_key_is_truncated():
-    line = Watcher(fresh(), key_regex=".*").observe(b"x" * 1000 + b"\n")
-    assert line.key == "x" * 256
 
 
 # What comes in
@@ -351,50 +282,24 @@ def test_an_invalid_option_is_refused_with_its_name(options, words):
 # Saving
 
 
-@pytest.mark.parametrize("key", [None, r"job (\d)"])
-def test_save_and_load_continues_to_the_last_bit(tmp_path, key):
+def test_save_and_load_continues_to_the_last_bit(tmp_path):
     stream = [*CALM[:250], STRANGE, *CALM[250:300]]
-    _, expected = watched([*stream, STRANGE, *CALM[300:420]], key_regex=key, warmup=20)
-    first, _ = watched(stream, key_regex=key, warmup=20)
+    _, expected = watched([*stream, STRANGE, *CALM[300:420]], warmup=20)
+    first, _ = watched(stream, warmup=20)
     first.save(tmp_path / "m")
-    second = Watcher.load(tmp_path / "m", key_regex=key, warmup=20)
+    second = Watcher.load(tmp_path / "m", warmup=20)
     assert [second.observe(line) for line in [STRANGE, *CALM[300:420]]] == expected[len(stream) :]
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_save_and_load_keeps_what_is_known_of_dropped_keys(tmp_path):
-    options = {"key_regex": r"^host-\d", "max_keys": 2, "warmup": 30}
-    stream = in_turn(60)
-    _, expected = watched([*stream, *in_turn(10)], **options)
-    first, _ = watched(stream, **options)
-    first.save(tmp_path / "m")
-    second = Watcher.load(tmp_path / "m", **options)
-    found = [second.observe(line) for line in in_turn(10)]
-    assert [line.z for line in found] == [line.z for line in expected[len(stream) :]]
-    assert all(line.z for line in found)
-
-
-def test_fewer_models_are_loaded_than_were_saved_if_max_keys_is_less(tmp_path):
-    options = {"key_regex": r"^host-\d", "warmup": 30}
-    first, _ = watched(in_turn(40), **options)
-    first.save(tmp_path / "m")
-    second = Watcher.load(tmp_path / "m", max_keys=1, **options)
-    expected, found = ([w.observe(line) for line in in_turn(1)[::-1]] for w in (first, second))
-    assert found[0] == expected[0]
-    assert [len(line.notes) for line in found] == [0, 1, 1]
-    assert found[1].bits_per_char > expected[1].bits_per_char
-
-
-@pytest.mark.parametrize("key", [None, r"job (\d)"])
-def test_a_file_of_version_0_1_is_continued(tmp_path, key):
-    first, _ = watched(CALM[:150], key_regex=key)
+def test_a_file_of_version_0_1_is_continued(tmp_path):
+    first, _ = watched(CALM[:150])
     first.save(tmp_path / "new")
     arrays, values = read_checkpoint(tmp_path / "new")
-    del values["watch"]["dropped"]
     for stream in values["watch"]["streams"]:
         del stream["early"]
     write_checkpoint(tmp_path / "old", arrays, values)
-    found, expected = (Watcher.load(tmp_path / name, key_regex=key) for name in ("old", "new"))
+    found, expected = (Watcher.load(tmp_path / name) for name in ("old", "new"))
     lines = [*CALM[150:200], STRANGE, *CALM[200:220]]
     assert [found.observe(line) for line in lines] == [expected.observe(line) for line in lines]
 
@@ -412,10 +317,7 @@ def damage(path, change):
         lambda watch: watch.pop("streams"),
         lambda watch: watch.update(streams=7),
         lambda watch: watch.update(streams=[7]),
-        lambda watch: watch.update(dropped=[{}]),
-        lambda watch: watch["streams"][0].pop("key"),
         lambda watch: watch["streams"][0].pop("baseline"),
-        lambda watch: watch["streams"][0].pop("predictor"),
         lambda watch: watch["streams"][0].update(alarms=-1),
         lambda watch: watch["streams"][0].update(alarms=[]),
         lambda watch: watch["streams"][0].update(early=[7]),
@@ -424,14 +326,12 @@ def damage(path, change):
         lambda watch: watch["streams"][0]["baseline"].update(recent="abc"),
         lambda watch: watch["streams"][0]["baseline"].update(n_scores=None),
         lambda watch: watch["streams"][0]["baseline"].update(other=1),
-        lambda watch: watch["streams"][0]["predictor"].pop("config"),
-        lambda watch: watch["streams"][0]["predictor"]["config"].update(hidden=9),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_line_and_changes_nothing(tmp_path, change):
-    watched(CALM[:10], key_regex=r"job (\d)")[0].save(tmp_path / "m")
+    watched(CALM[:10])[0].save(tmp_path / "m")
     damage(tmp_path / "m", change)
-    watcher = Watcher(StreamPredictor.load(tmp_path / "m"), key_regex=r"job (\d)")
+    watcher = Watcher(StreamPredictor.load(tmp_path / "m"))
     before = repr(watcher)
     with pytest.raises(ValueError, match=r"^[^\n]*m is not a usable model: [^\n]*$"):
         watcher.restore(tmp_path / "m")
@@ -563,11 +463,6 @@ def test_jsonl_has_the_key_as_a_field():
     lines = b"".join(b"host-%d up\n" % (n % 3) for n in range(9))
     found = objects(run("watch", *FRESH, "--all", "--format", "jsonl", "--key-regex", r"host-(\d)", stdin=lines).stdout)
     assert [record["key"] for record in found] == ["0", "1", "2"] * 3
-
-
-def test_a_note_on_stderr_says_that_a_model_was_dropped():
-    result = run("watch", *FRESH, "--key-regex", "^.", "--max-keys", 1, stdin=b"a\nb\n")
-    assert result.stderr.startswith(b"streamlstm: dropped the model of key 'a' to make one for 'b'")
 
 
 def test_binary_junk_and_mixed_encodings_are_printed_unaltered(log):
@@ -734,7 +629,7 @@ def test_on_a_terminal_no_line_is_printed_behind_the_status(format):
         (["--context", "-1"], ["--context", "-1"]),
         (["--format", "tsv"], ["--format", "tsv", "jsonl"]),
         (["--key-regex", "("], ["'('", "regular expression"]),
-        (["--max-keys", "0"], ["max_keys", "0"]),
+        (["--key-regex", "^.", "--max-keys", "0"], ["max_keys", "0"]),
         (["--warmup", "-1"], ["warmup", "-1"]),
         (["--alarms", "5/year"], ["5/year", "10/10000"]),
         (["--alarms", "9/10"], ["9/10", "one alarm in two lines"]),

@@ -1,5 +1,6 @@
 """The options that select the model, the same for every command that reads a stream."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +127,14 @@ def is_saved(model: str) -> bool:
 
     bundled = (PRETRAINED / f"{model}.safetensors").exists()
     return "." in model or "/" in model or (Path(model).exists() and not bundled)
+
+
+def size_of(option: str, text: str) -> int:
+    """The bytes of a size like `300MB` or `1.5GiB`. Raises ValueError with the name of the option."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", text, re.IGNORECASE)
+    if match is None or not float(match[1]) or (match[3] and not match[2]):
+        raise ValueError(f"{option} is a size like 300MB, 1GB or 1.5GiB, not {text!r}")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
 
 
 def check_files(files: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from .command import command, leave, saving
-from .options import ModelOptions, check_files, is_saved
+from .options import ModelOptions, check_files, is_saved, size_of
 
 if TYPE_CHECKING:
     from ..tasks.signals import Interruptible
@@ -73,8 +73,9 @@ def watch(
         Optional[str],
         _option("REGEX", "Keep a separate model for each distinct match of REGEX (or of its first group)."),
     ] = None,
-    max_keys: Annotated[
-        Optional[int], _option("N", "Keep at most N models; each that learns takes about 90 MB. [8]")
+    max_keys: Annotated[Optional[int], _option("N", "Keep at most N models, on the disk if need be. [10000]")] = None,
+    memory_budget: Annotated[
+        Optional[str], _option("SIZE", "Keep models of up to SIZE in memory, for example 300MB. [1GB]")
     ] = None,
     session_regex: Annotated[
         Optional[str],
@@ -104,9 +105,12 @@ def watch(
     recent lines, with the surprising part marked. Time stamps at the beginning of a line are printed, but not scored.
     Lines are truncated after 16,384 bytes, with a note on stderr. The model does not learn from flagged lines, unless
     many of them come in a burst. A familiar line, whose words and numbers are all known, is not read again, but gets
-    the score of such lines, which is about 50 times as fast (--thorough reads it). With --key-regex or --key-field, the
-    least recently used model is dropped when there are too many; its key starts again with a new model, and a new model
-    misses more until it has read enough lines.
+    the score of such lines, which is about 50 times as fast (--thorough reads it).
+
+    With --key-regex or --key-field each key has a model. It learns counts only, which takes about 100 kB per key
+    (--learn all: megabytes). The models used last are in memory, the others on the disk: with --save in a store beside
+    FILE, which belongs to it, else in a temporary file. If there are more than --max-keys, the least recently used
+    model is dropped; its key starts again with a new one, which misses more until it has read enough lines.
 
     Watch a growing log, about five alarms an hour, and continue after a restart or a crash:
 
@@ -117,7 +121,7 @@ def watch(
     Other inputs: the journal, containers, compressed files, stack traces as one event each:
 
     \b
-      journalctl -f -o json | streamlstm watch --key-field _SYSTEMD_UNIT
+      journalctl -f -o json | streamlstm watch --key-field _SYSTEMD_UNIT --memory-budget 300MB
       streamlstm watch --follow /var/log/containers/*.log --input-format cri
       streamlstm watch app.log.2.gz app.log.1 app.log --alarms 10/10000 --context 2
       streamlstm watch app.log --multiline '^\\d{4}-'
@@ -147,8 +151,11 @@ def watch(
     parsing = Parsing(input_format, Fields(tuple(field or ()), key_field), multiline, score_times)
     given: dict[str, Any] = {"threshold": threshold, "max_keys": max_keys, "warmup": warmup, "alarms": alarms}
     given |= {"key_regex": key_regex, "keyed": bool(key_field) or None, "learn_flagged": learn_flagged}
+    given |= {"memory_budget": None if memory_budget is None else size_of("--memory-budget", memory_budget)}
+    given |= {"learn": model.learn if key_regex is not None or key_field else None}
     given |= {"thorough": thorough or None, "session_regex": session_regex, "idle_seconds": session_idle}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    _check_keys(options)
     _check_sessions(options, context)
     targets = _Targets(output, metrics, metrics_port, exec, save, save_every)
     targets.check(files or ["-"], resume)
@@ -162,13 +169,22 @@ def watch(
         leave(RAISED)
 
 
+def _check_keys(options: dict[str, Any]) -> None:
+    """Raise ValueError for options that limit keys where there are none."""
+    limits = {"max_keys": "--max-keys", "memory_budget": "--memory-budget"}
+    wrong = [option for name, option in limits.items() if name in options]
+    if wrong and not {"key_regex", "keyed", "session_regex"} & options.keys():
+        raise ValueError(f"{wrong[0]} is for separate models; give --key-regex or --key-field")
+
+
 def _check_sessions(options: dict[str, Any], context: int) -> None:
     """Raise ValueError for options that do not go together."""
     if "session_regex" not in options:
         if "idle_seconds" in options:
             raise ValueError("--session-idle is for sessions; give their --session-regex")
         return
-    of_lines = {"key_regex": "--key-regex", "keyed": "--key-field", "max_keys": "--max-keys", "thorough": "--thorough"}
+    of_lines = {"key_regex": "--key-regex", "keyed": "--key-field", "max_keys": "--max-keys"}
+    of_lines |= {"memory_budget": "--memory-budget", "thorough": "--thorough"}
     wrong = [option for name, option in of_lines.items() if name in options] + ["--context"] * (context > 0)
     if wrong:
         raise ValueError(f"{wrong[0]} is for lines; it cannot be used with --session-regex")
@@ -226,9 +242,12 @@ def _run(watcher: "AnyWatcher", targets: _Targets, read: dict[str, Any], shown: 
     """Watch until the end or a signal. Returns whether anything was raised."""
     from ..logs.source import Source
     from ..tasks.signals import Interruptible
+    from ..watch.watcher import Watcher
     from .watch_run import WatchRun, part_of
 
     with Interruptible() as control, ExitStack() as stack:
+        if isinstance(watcher, Watcher):
+            stack.callback(watcher.close)
         source = Source(**read, control=control, described=part_of(watcher.position, "source"))
         outputs = stack.enter_context(_outputs(watcher, targets, len(read["paths"]) > 1, shown, control))
         run = WatchRun(watcher, source, outputs)

@@ -1,14 +1,24 @@
-"""Where the streams of a pool lie: in memory up to a budget, the others on disk."""
+"""Where the streams of a pool or a watcher lie: in memory up to a budget, the others on disk."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from ..predictor.parked import ParkedStream
 from .store import Key, Stored, StreamStore
+
+
+class Parked(Protocol):
+    """A stream that is not in use."""
+
+    @property
+    def n_symbols(self) -> int:
+        """How many symbols it has seen."""
+
+
+S = TypeVar("S", bound=Parked)
 
 OVERHEAD = 1024
 """The bytes that Python takes for a stream in memory, about."""
@@ -41,24 +51,24 @@ class Limits(NamedTuple):
     ttl: float | None
 
 
-class Codec(Protocol):
+class Codec(Protocol[S]):
     """Turns a stream into bytes and back."""
 
-    def dump(self, parked: ParkedStream) -> bytes:
+    def dump(self, parked: S) -> bytes:
         """The bytes of a stream."""
 
-    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> ParkedStream:
+    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> S:
         """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid.
 
         trusted  whether this process has written them where no other can: then not every number is checked
         """
 
-    def nbytes(self, parked: ParkedStream) -> int:
+    def nbytes(self, parked: S) -> int:
         """How many bytes a stream takes in memory."""
 
 
 @dataclass
-class HotStream:
+class HotStream(Generic[S]):
     """A stream in memory.
 
     parked   the stream
@@ -68,14 +78,14 @@ class HotStream:
     in_use   whether it is being read for: then it stays in memory
     """
 
-    parked: ParkedStream
+    parked: S
     nbytes: int
     seconds: float
     is_new: bool
     in_use: bool = False
 
 
-class StreamCache:
+class StreamCache(Generic[S]):
     """The streams of a pool: those used last are in memory, the others in a temporary file until `save`.
 
     codec    turns streams into bytes and back
@@ -87,14 +97,14 @@ class StreamCache:
 
     def __init__(
         self,
-        codec: Codec,
+        codec: Codec[S],
         limits: Limits,
         store: StreamStore | None,
         evicted: StreamStore,
         clock: Callable[[], float],
     ) -> None:
         self._codec, self._limits, self._store, self._evicted, self._clock = codec, limits, store, evicted, clock
-        self._hot: OrderedDict[Key, HotStream] = OrderedDict()  # the one that was used last is at the end
+        self._hot: OrderedDict[Key, HotStream[S]] = OrderedDict()  # the one that was used last is at the end
         self._removed: set[Key] = set()  # streams that are still in the store
         self._n_streams = 0 if store is None else len(store)
         self._hot_bytes, self._n_loaded, self._n_evicted, self._n_forgotten = 0, 0, 0, 0
@@ -118,30 +128,58 @@ class StreamCache:
         counts = self._n_loaded, self._n_evicted, self._n_forgotten
         return PoolStats(self._n_streams, len(self._hot), self._hot_bytes, *counts)
 
-    def save(self) -> None:
-        """Write all streams to the store. Raises OSError if it cannot be written; nothing has changed then."""
+    def save(self, state: bytes | None = None) -> None:
+        """Write all that has changed to the store. Raises OSError if it cannot be written; nothing has changed then.
+
+        state  what the caller keeps beside the streams, see `StreamStore.state`
+        """
         assert self._store is not None
         self._expire()
+        self._write(self._store, self._removed, self._changed(), state)
+
+    def move_to(self, store: StreamStore, state: bytes | None = None) -> None:
+        """Write all streams to another store, which is empty and takes the place of the present one; as `save`."""
+        self._expire()
+        self._write(store, (), ((key, self._content_of(key)) for key in self), state)
+        if self._store is not None:
+            self._store.close()
+        self._store = store
+
+    def _changed(self) -> Iterator[tuple[Key, Stored]]:
+        """The streams that have changed since they were written to the store."""
+        for key in self._evicted:
+            if key not in self._hot:
+                yield key, self._content_of(key)
+        for key, hot in self._hot.items():
+            if hot.is_new:
+                yield key, self._stored(hot)
+
+    def _content_of(self, key: Key) -> Stored:
+        """A stream that there is, as it is stored."""
+        stored = self._stored(self._hot[key]) if key in self._hot else self._stored_of(key)[0]
+        assert stored is not None
+        return stored
+
+    def _write(
+        self, store: StreamStore, removed: Iterable[Key], streams: Iterable[tuple[Key, Stored]], state: bytes | None
+    ) -> None:
         try:
-            for key in self._removed:
-                self._store.delete(key)
-            for key in self._evicted:
-                stored = None if key in self._hot else self._evicted.get(key)
-                if stored is not None:
-                    self._store.put(key, stored)
-            for key, hot in self._hot.items():
-                if hot.is_new:
-                    self._store.put(key, self._stored(hot))
-            self._store.commit()
+            for key in removed:
+                store.delete(key)
+            for key, stored in streams:
+                store.put(key, stored)
+            if state is not None:
+                store.put_state(state)
+            store.commit()
         except BaseException:
-            self._store.roll_back()
+            store.roll_back()
             raise
         self._removed.clear()
         self._evicted.clear()
         for hot in self._hot.values():
             hot.is_new = False
 
-    def load(self, key: Key) -> HotStream | None:
+    def load(self, key: Key) -> HotStream[S] | None:
         """Bring a stream into memory, as the one that was used last; None if there is none.
 
         Before, others give way if those in memory exceed the budget. Raises OSError, with nothing changed, if the disk
@@ -153,10 +191,7 @@ class StreamCache:
             self._hot.move_to_end(key)
             hot.seconds, hot.is_new = now, True
             return hot
-        stored = None if hot is not None else self._evicted.get(key)
-        is_evicted = stored is not None
-        if hot is None and stored is None and self._store is not None and key not in self._removed:
-            stored = self._store.get(key)
+        stored, is_evicted = (None, False) if hot is not None else self._stored_of(key)
         if hot is not None or (stored is not None and self._is_expired(stored.seconds)):
             self.remove(key)
             self._n_forgotten += 1
@@ -176,17 +211,26 @@ class StreamCache:
             n = self._store.n_symbols(key)
         return n
 
-    def add(self, key: Key, parked: ParkedStream) -> HotStream:
+    def _stored_of(self, key: Key) -> tuple[Stored | None, bool]:
+        """A stream that is not in memory, and whether it was evicted."""
+        stored = self._evicted.get(key)
+        if stored is not None:
+            return stored, True
+        if self._store is not None and key not in self._removed:
+            stored = self._store.get(key)
+        return stored, False
+
+    def add(self, key: Key, parked: S) -> HotStream[S]:
         """Take in a new stream; others give way as in `load`, and are forgotten if there are too many."""
         self._trim()
         self._n_streams += 1
         hot = self._heat(key, parked)
         while self._limits.max_keys is not None and self._n_streams > self._limits.max_keys:
-            self.remove(self._oldest()[0])
+            self.remove(self.oldest()[0])
             self._n_forgotten += 1
         return hot
 
-    def _heat(self, key: Key, parked: ParkedStream) -> HotStream:
+    def _heat(self, key: Key, parked: S) -> HotStream[S]:
         self._hot[key] = hot = HotStream(parked, 0, self._clock(), True)
         self.measure(key)
         return hot
@@ -220,7 +264,7 @@ class StreamCache:
                 return
             self._evict(key, self._hot[key])
 
-    def _evict(self, key: Key, hot: HotStream) -> None:
+    def _evict(self, key: Key, hot: HotStream[S]) -> None:
         """Move a stream to the disk."""
         if hot.is_new:
             self._evicted.put(key, self._stored(hot))
@@ -228,7 +272,7 @@ class StreamCache:
         self._hot_bytes -= hot.nbytes
         self._n_evicted += 1
 
-    def _oldest(self) -> tuple[Key, float]:
+    def oldest(self) -> tuple[Key, float]:
         """The stream that was used longest ago, and when."""
         cold = [self._oldest_evicted()]
         if self._store is not None:
@@ -260,13 +304,13 @@ class StreamCache:
     def _expire(self) -> None:
         """Forget all streams that were not used for too long."""
         while self._limits.ttl is not None and self._n_streams:
-            key, seconds = self._oldest()
+            key, seconds = self.oldest()
             if not self._is_expired(seconds):
                 return
             self.remove(key)
             self._n_forgotten += 1
 
-    def _stored(self, hot: HotStream) -> Stored:
+    def _stored(self, hot: HotStream[S]) -> Stored:
         return Stored(hot.seconds, hot.parked.n_symbols, self._codec.dump(hot.parked))
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..predictor.lane import Lane
     from ..predictor.parked import ParkedStream
 
-MEMORY_BUDGET = 2**30
+MEMORY_BUDGET = 10**9
 """How many bytes of streams are kept in memory by default."""
 
 MAX_PAGES = 8192
@@ -97,7 +97,7 @@ class StreamPool:
         self._first = self._lanes[0].park()
         self._lanes[0].resume(self._first.copy())
         self._executor, self._lock = ThreadPoolExecutor(self._threads), Lock()
-        self._active: HotStream | None = None  # the stream that the first lane has
+        self._active: HotStream[ParkedStream] | None = None  # the stream that the first lane has
         self._active_key: Key = ""
         kept = None if store is None else StreamStore(store, self._identity)
         limits = Limits(memory_budget, max_keys, ttl)
@@ -266,7 +266,7 @@ class StreamPool:
             self._streams.measure(self._active_key)
             self._active = None
 
-    def _load(self, key: Key, create: bool = False) -> HotStream:
+    def _load(self, key: Key, create: bool = False) -> HotStream[ParkedStream]:
         """A stream, brought into memory. Raises KeyError unless it may be created."""
         hot = self._streams.load(_checked(key))
         if hot is None:

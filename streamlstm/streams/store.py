@@ -122,6 +122,19 @@ class StreamStore:
             self._begin()
             return self._base.execute("DELETE FROM streams WHERE key = ?", (_encoded(key),)).rowcount > 0
 
+    @property
+    def state(self) -> bytes:
+        """What the caller keeps beside the streams; changes to it are committed with those to the streams."""
+        with self._clear_errors():
+            row = self._base.execute("SELECT value FROM about WHERE name = 'state'").fetchone()
+        return b"" if row is None else bytes(row[0])
+
+    def put_state(self, state: bytes) -> None:
+        """Replace `state`."""
+        with self._clear_errors():
+            self._begin()
+            self._base.execute("INSERT OR REPLACE INTO about VALUES ('state', ?)", (state,))
+
     def __iter__(self) -> Iterator[Key]:
         with self._clear_errors():
             for (key,) in self._base.execute("SELECT key FROM streams"):

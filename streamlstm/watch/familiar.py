@@ -11,11 +11,12 @@ import numpy as np
 from ..checkpoint import Arrays
 from ..kernels import line_tables
 from ..kernels.arrays import F64, I64
-from ..kernels.jit import native
+from ..kernels.jit import native, plain
 from ..kernels.line_tables import (
     DIGIT,
     FOUND_SIZE,
     HEX,
+    KEY,
     KIND_SIZE,
     LETTER,
     N_FAMILIAR,
@@ -24,12 +25,19 @@ from ..kernels.line_tables import (
     SIGN,
     SLOT_SIZE,
     SPACE,
+    WAYS,
     X,
 )
 from ..vocabulary import Tokens, Vocabulary
 
-N_KINDS, N_SLOTS = 4096, 32768
+LARGEST = 4096, 32768
 """The most kinds of lines, and numbers in them, that are remembered of a stream."""
+
+LARGEST_FLAGGED = 1024, 8192
+"""The same for flagged lines."""
+
+FIRST = 16, 64
+"""For how many kinds and numbers tables that grow begin; they double when they are half full."""
 
 SAMPLED = 1024
 """One in so many familiar lines is read in full."""
@@ -37,8 +45,8 @@ SAMPLED = 1024
 RECENT_READ = 2
 """The score of a kind is a moving mean of those of its lines; the latest weighs 1 / RECENT_READ."""
 
-N_FLAGGED_KINDS, N_FLAGGED_SLOTS = 1024, 8192
-"""The same for flagged lines."""
+POSSIBLE_SIZES = [WAYS << shift for shift in range(13)]
+"""The numbers of rows that a table may have."""
 
 _CLASSES = {
     SPACE: " \t\n\r",
@@ -83,9 +91,21 @@ class FamiliarLines:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._classes = classify(vocabulary)
         self._found = np.zeros(FOUND_SIZE, dtype=np.int64)
-        self._usual, self._flagged = _Tables.empty(N_KINDS, N_SLOTS), _Tables.empty(N_FLAGGED_KINDS, N_FLAGGED_SLOTS)
         self._look, self._learn = native(line_tables.look), native(line_tables.learn)
+        self._usual, self._flagged = _Tables.empty(*LARGEST), _Tables.empty(*LARGEST_FLAGGED)
         self._n_lines = 0
+
+    def new(self) -> FamiliarLines:
+        """Those of another stream, with tables that grow. It shares the buffers of this one: one thread uses both."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._usual, twin._flagged, twin._n_lines = _Tables.empty(*FIRST), _Tables.empty(*FIRST), 0
+        return twin
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its tables take."""
+        return sum(table.nbytes for tables in (self._usual, self._flagged) for table in tables)
 
     def find(self, tokens: Tokens) -> Familiar | None:
         """What is known of a line if it is familiar; None if anything in it is new."""
@@ -100,40 +120,40 @@ class FamiliarLines:
     def learn(self, tokens: Tokens, score: float, flagged: bool) -> None:
         """Take a line that was read in full, with its score."""
         self._n_lines += 1
-        kinds, slots, scores = self._flagged if flagged else self._usual
+        tables, largest = (self._flagged, LARGEST_FLAGGED) if flagged else (self._usual, LARGEST)
+        kinds, slots, scores = tables
         row = self._learn(tokens, self._classes, self._found, kinds, slots, self._n_lines)
         n_read = int(kinds[row * KIND_SIZE + N_READ])
         scores[row] = score if n_read == 1 else scores[row] + (score - scores[row]) / min(n_read, RECENT_READ)
+        if tables.sizes != largest:
+            tables = tables.grown(largest)
+            self._usual, self._flagged = (self._usual, tables) if flagged else (tables, self._flagged)
 
     def describe(self, arrays: Arrays, prefix: str) -> dict[str, Any]:
         """The JSON-able state, for `restore`; the tables are added to `arrays`, with a prefix to their names."""
-        for name, table, size in self._tables():
+        for name, table, size in _named(self._usual, self._flagged):
             rows = table.reshape(-1, size)
             used = np.flatnonzero(rows.any(axis=1))
             arrays[prefix + name], arrays[f"{prefix}{name}.rows"] = rows[used], used
-        return {"lines": self._n_lines}
+        return {"lines": self._n_lines, "sizes": [self._usual.sizes, self._flagged.sizes]}
 
     def restore(self, described: dict[str, Any], arrays: Arrays, prefix: str) -> None:
         """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
         n_lines = described["lines"]
         if isinstance(n_lines, bool) or not isinstance(n_lines, int) or not 0 <= n_lines < 2**62:
             raise ValueError(f"the number of lines must be a whole number from 0 on, not {n_lines!r}")
-        for name, table, size in self._tables():
+        sizes = described.get("sizes", (LARGEST, LARGEST_FLAGGED))
+        if any(n not in POSSIBLE_SIZES for each in sizes for n in each):
+            raise ValueError(f"the tables of lines must have 8, 16, … or {max(LARGEST)} rows, not {sizes!r}")
+        usual, flagged = (_Tables.empty(*each) for each in sizes)
+        for name, table, size in _named(usual, flagged):
             rows, used = arrays[prefix + name], arrays[f"{prefix}{name}.rows"]
             if rows.shape != (len(used), size) or rows.dtype != table.dtype or used.dtype != np.int64:
                 raise ValueError(f"{prefix}{name} has the shape {rows.shape}, and not that of a table of lines")
             if len(used) and not 0 <= used.min() <= used.max() < len(table) // size:
                 raise ValueError(f"{prefix}{name}.rows are not rows of a table of lines")
-            table.reshape(-1, size)[:] = 0
             table.reshape(-1, size)[used] = rows
-        self._n_lines = n_lines
-
-    def _tables(self) -> Iterator[tuple[str, Any, int]]:
-        """Each table with its name and the size of its rows."""
-        for name, tables in (("usual", self._usual), ("flagged", self._flagged)):
-            yield f"{name}.kinds", tables.kinds, KIND_SIZE
-            yield f"{name}.slots", tables.slots, SLOT_SIZE
-            yield f"{name}.scores", tables.scores, 1
+        self._usual, self._flagged, self._n_lines = usual, flagged, n_lines
 
 
 class _Tables(NamedTuple):
@@ -147,6 +167,44 @@ class _Tables(NamedTuple):
     def empty(cls, n_kinds: int, n_slots: int) -> _Tables:
         kinds, slots = (np.zeros(n, dtype=np.int64) for n in (n_kinds * KIND_SIZE, n_slots * SLOT_SIZE))
         return cls(kinds, slots, np.zeros(n_kinds))
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """For how many kinds and slots there is space."""
+        return len(self.scores), len(self.slots) // SLOT_SIZE
+
+    def grown(self, largest: tuple[int, int]) -> _Tables:
+        """Tables with twice the space, as far as these are half full and not the largest; else these."""
+        used = np.count_nonzero(self.kinds[KEY::KIND_SIZE]), np.count_nonzero(self.slots[KEY::SLOT_SIZE])
+        limits = zip(used, self.sizes, largest, strict=True)
+        sizes = [2 * size if 2 * n >= size and size < limit else size for n, size, limit in limits]
+        if tuple(sizes) == self.sizes:
+            return self
+        larger = _Tables.empty(*sizes)
+        old, new = _moved(self.kinds, larger.kinds, KIND_SIZE)
+        larger.scores[new] = self.scores[old]
+        _moved(self.slots, larger.slots, SLOT_SIZE)
+        return larger
+
+
+def _moved(table: I64, larger: I64, size: int) -> tuple[I64, I64]:
+    """Copy the rows in use to an empty table that is as large or larger; returns which they are, and where they lie."""
+    rows = table.reshape(-1, size)
+    used = np.flatnonzero(rows[:, KEY])
+    first = plain(line_tables.bucket)(larger, size, rows[used, KEY])
+    order = np.argsort(first, kind="stable")
+    used, first = used[order], first[order]
+    places = first + np.arange(len(first)) - np.searchsorted(first, first)
+    larger.reshape(-1, size)[places] = rows[used]
+    return used, places
+
+
+def _named(usual: _Tables, flagged: _Tables) -> Iterator[tuple[str, Any, int]]:
+    """Each table with its name and the size of its rows."""
+    for name, tables in (("usual", usual), ("flagged", flagged)):
+        yield f"{name}.kinds", tables.kinds, KIND_SIZE
+        yield f"{name}.slots", tables.slots, SLOT_SIZE
+        yield f"{name}.scores", tables.scores, 1
 
 
 def is_sampled(n: int) -> bool:

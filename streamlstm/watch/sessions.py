@@ -14,24 +14,24 @@ and enough sessions were seen before. Flagged sessions are not learned from, unl
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..checkpoint import check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
-from .budget import Budget, BudgetKeeper, Verdict
+from .alarm_watcher import AlarmWatcher
+from .budget import Budget, Verdict
 from .event_numbers import EventNumbers
 from .event_order import EventOrder
 from .event_types import EventTypes
+from .key_pattern import MAX_KEY_LENGTH, KeyPattern
 from .kinds import event_type_of
-from .line_streams import BURST_LINES
+from .line_stream import BURST_LINES
 from .open_sessions import OpenSession, OpenSessions
 from .recent_scores import RecentScores, lower_edge
-from .watcher import MAX_KEY_LENGTH, MAX_LINE_BYTES, RECENT_LINES, THRESHOLD, WARMUP, Counts
+from .watcher import MAX_LINE_BYTES, RECENT_LINES, WARMUP, Counts
 
 IDLE_SECONDS = 300.0
 MAX_OPEN = 10_000
@@ -74,7 +74,7 @@ class EndedSession:
     probability: float | None = None
 
 
-class SessionWatcher:
+class SessionWatcher(AlarmWatcher):
     """Score sessions, and flag those that are unusual compared with recent ones.
 
     predictor      used and modified by the watcher
@@ -115,22 +115,14 @@ class SessionWatcher:
         learn_flagged: bool = False,
         alarms: str | Budget | None = None,
     ) -> None:
-        if threshold is None:
-            threshold = THRESHOLD if alarms is None else 0.0
-        if not math.isfinite(threshold):
-            raise ValueError(f"threshold must be a finite number, not {threshold}")
+        super().__init__(threshold, alarms)
         if not idle_seconds > 0:
             raise ValueError(f"idle_seconds must be more than 0, not {idle_seconds}")
         for name, value, least in (("max_open", max_open, 1), ("warmup", warmup, 0)):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}")
-        try:
-            self._regex = None if session_regex is None else re.compile(session_regex)
-        except re.error as error:
-            raise ValueError(f"{session_regex!r} is not a valid regular expression: {error}") from None
-        budget = Budget.parse(alarms) if isinstance(alarms, str) else alarms
-        self._keeper = None if budget is None else BudgetKeeper(budget, floor=threshold)
-        self._threshold, self._warmup, self._learn_flagged = threshold, warmup, learn_flagged
+        self._pattern = KeyPattern(session_regex)
+        self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor
         self._open = OpenSessions(idle_seconds, max_open)
         self._types = EventTypes(predictor)
@@ -164,26 +156,12 @@ class SessionWatcher:
         """The number of lines that belong to no session; they are not scored."""
         return self._n_outside
 
-    @property
-    def budget(self) -> Budget | None:
-        """The budget of alarms; None if there is none."""
-        return None if self._keeper is None else self._keeper.budget
-
-    @property
-    def threshold(self) -> float:
-        """What the z of a session must exceed to be flagged; with a budget, the value of the moment."""
-        return self._threshold if self._keeper is None else self._keeper.threshold
-
-    def repeated(self, n: int = 5) -> list[tuple[str, int]]:
-        """With a budget, the n reasons for which most sessions were not raised since the last alarm, and how many."""
-        return [] if self._keeper is None else self._keeper.repeated(n)
-
     def fit(self, sessions: Iterable[Sequence[str | bytes]]) -> None:
         """Learn from whole sessions, lists of lines, that are known to be usual; the warm-up is then over."""
         for lines in sessions:
             session = OpenSession()
             for line in map(_text_of, lines):
-                self._add(session, self._type_of(line, self._session_of(line)))
+                self._add(session, self._type_of(line, self._pattern.key_of(line)))
             self._scores.add(self._scored("", session).score)
             self._learn(session)
             self._is_fitted = True
@@ -192,7 +170,7 @@ class SessionWatcher:
         """The surprisal of a whole session, a list of lines, in bits. Changes nothing."""
         opened = OpenSession()
         for line in map(_text_of, session):
-            event_type = self._type_of(line, self._session_of(line))
+            event_type = self._type_of(line, self._pattern.key_of(line))
             symbol = self._types.symbols.get(event_type)
             if symbol is None:
                 opened.add_new(event_type, self._types.foreseen_bits(event_type))
@@ -211,7 +189,7 @@ class SessionWatcher:
         Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
         """
         line = _text_of(line)
-        name = self._session_of(line) if session is None else session[:MAX_KEY_LENGTH]
+        name = self._pattern.key_of(line) if session is None else session[:MAX_KEY_LENGTH]
         event_type = self._type_of(line, name)
         symbol = self._types.symbols.get(event_type)
         bits = self._types.bits(event_type) if name and symbol is None else 0.0
@@ -240,12 +218,6 @@ class SessionWatcher:
         """End all open sessions, at the end of the input."""
         return self._end(self._open.all_ended(), None)
 
-    def _session_of(self, line: str) -> str:
-        match = self._regex.search(line) if self._regex else None
-        if match is None:
-            return ""
-        return ((match[1] if match.re.groups else match[0]) or "")[:MAX_KEY_LENGTH]
-
     def _type_of(self, line: str, session: str) -> str:
         return event_type_of(line.replace(session, "#") if session else line)
 
@@ -263,11 +235,7 @@ class SessionWatcher:
         found = self._scored(name, session)
         is_warm = self._is_fitted or self._n_sessions >= self._warmup
         z = self._z(found.score)
-        verdict = Verdict(False, False, 0)
-        if is_warm and self._keeper is not None:
-            verdict = self._keeper.judge(z, (found.reasons or [""])[0], seconds)
-        elif is_warm:
-            verdict = Verdict(z > self._threshold, z > self._threshold, 0)
+        verdict = self._judge(z, (found.reasons or [""])[0], seconds) if is_warm else Verdict(False, False, 0)
         unusual, raised, n_before = verdict
         if not unusual or self._learn_flagged or self._excess >= BURST_LINES:
             self._learn(session)

@@ -16,9 +16,10 @@ The watcher does not learn from a flagged line: its predictions are the same as 
 If recently BURST_LINES more lines were flagged than were not, the stream has changed: the watcher then learns from
 flagged lines too, until lines pass again. Otherwise a burst of a new kind of line would be flagged for ever.
 
-With a key there is a model per key, and the least recently used one is dropped when there are too many. A key that
-comes back gets a new model, which gives higher scores until it has learned. So its first lines, as many as the warm-up,
-are compared with those that earlier models of the key read at about the same age; the baselines for that are kept.
+With a key there is a model per key (`keyed_streams`), and the least recently used one is dropped when there are too
+many. A key that comes back gets a new model, which gives higher scores until it has learned. So its first lines, as
+many as the warm-up, are compared with those that earlier models of the key read at about the same age; the baselines
+for that are kept.
 
 A line is read in full, by the model, unless it is familiar: everything in it was read in full before (`familiar`). Then
 its score is that of such lines, and the model neither reads it nor learns from it. But it is read in full if it would
@@ -35,31 +36,34 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..checkpoint import check_target, read_checkpoint, write_checkpoint
-from ..predictor import StreamPredictor
+from ..checkpoint import check_target, read_checkpoint
+from ..predictor import Learn, StreamPredictor
+from ..streams.pool import MEMORY_BUDGET
 from ..tasks.units import F64, byte_widths, code_points, readable
-from .budget import Budget, BudgetKeeper, Verdict
+from .alarm_watcher import AlarmWatcher
+from .budget import Budget, Verdict
 from .familiar import Familiar
+from .key_pattern import MAX_KEY_LENGTH, KeyPattern
+from .keyed_streams import KeyedStreams, is_power_of_2
 from .kinds import kind_of
-from .line_streams import LineStream, LineStreams, is_power_of_2
+from .line_stream import LineStream
 from .recent_scores import RecentScores
+from .single_stream import SingleStream
 from .spans import SPAN_MARGIN, surprising_spans
 
-THRESHOLD = 7.0
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 WARMUP = 100
-MAX_KEYS = 8
+MAX_KEYS = 10_000
 
 MAX_LINE_BYTES = 16384
 """Longer lines are truncated; container runtimes split their records at the same size."""
-
-MAX_KEY_LENGTH = 256
-"""Of a longer key at most this many characters count."""
 
 FAMILIAR_WEIGHT = 0.25
 """What a positive z of a familiar line that is usual is multiplied by; see `_adjusted`."""
@@ -125,7 +129,7 @@ class Counts(NamedTuple):
     familiar: int = 0
 
 
-class Watcher:
+class Watcher(AlarmWatcher):
     """Read a stream line by line, and flag lines that are unusual compared with recent ones.
 
     predictor      used and modified by the watcher
@@ -134,8 +138,11 @@ class Watcher:
     key_regex      keep a separate model per match of this regular expression (per match of its first group, if it has
                    one); each begins as a fork of the predictor. Default: one model for all lines.
     keyed          keep a separate model per key that is passed to `observe`; implied by key_regex
-    max_keys       the number of models to keep; the least recently used is dropped. Each takes about 90 MB if it
-                   learns, with a predictor of the default size.
+    max_keys       the most models; the least recently used is dropped, and only the baselines of its key are kept
+    memory_budget  bytes of models to keep in memory, about. The others lie on the disk: in a temporary file, and once
+                   `save` was called beside the file that it writes
+    learn          what learns, as the attribute of a predictor; default: what the predictor does, but the memory alone
+                   if there are keys: then a key takes kilobytes, and not megabytes
     learn_flagged  also learn from flagged lines
     alarms         a budget, for example "5/hour" or "10/10000" (lines): raise about as many lines, those with the
                    largest z, and each kind of line once per period. `threshold` is then the least z, 0 by default.
@@ -144,7 +151,7 @@ class Watcher:
 
     position       JSON-able; saved and restored with the watcher. A caller keeps there where its input stands.
 
-    Memory is bounded: when a model is dropped, baselines of at most 8 kB are kept, for the last 5,000 keys.
+    Memory is bounded. What the lines of a key score does not depend on other keys, nor on where its model lies.
     Raises ValueError for an option that is out of range or not a valid regular expression.
 
     >>> from streamlstm import Config, StreamPredictor
@@ -163,27 +170,30 @@ class Watcher:
         key_regex: str | None = None,
         keyed: bool = False,
         max_keys: int = MAX_KEYS,
+        memory_budget: int = MEMORY_BUDGET,
+        learn: Learn | None = None,
         learn_flagged: bool = False,
         alarms: str | Budget | None = None,
         thorough: bool = False,
     ) -> None:
-        if threshold is None:
-            threshold = THRESHOLD if alarms is None else 0.0
-        if not math.isfinite(threshold):
-            raise ValueError(f"threshold must be a finite number, not {threshold}")
-        if warmup < 0:
-            raise ValueError(f"warmup must be at least 0, not {warmup}")
-        if max_keys < 1:
-            raise ValueError(f"max_keys must be at least 1, not {max_keys}")
-        try:
-            self._key_regex = None if key_regex is None else re.compile(key_regex)
-        except re.error as error:
-            raise ValueError(f"{key_regex!r} is not a valid regular expression: {error}") from None
-        budget = Budget.parse(alarms) if isinstance(alarms, str) else alarms
-        self._keeper = None if budget is None else BudgetKeeper(budget, floor=threshold)
-        self._threshold, self._warmup, self._learn_flagged = threshold, warmup, learn_flagged
+        super().__init__(threshold, alarms)
+        for name, value, least in (
+            ("warmup", warmup, 0),
+            ("max_keys", max_keys, 1),
+            ("memory_budget", memory_budget, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value}")
+        self._pattern = KeyPattern(key_regex)
+        self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor
-        self._streams = LineStreams(predictor, keyed or key_regex is not None, max_keys, thorough)
+        self._streams: SingleStream | KeyedStreams
+        if keyed or key_regex is not None:
+            learn = learn or _learn_of_keys(predictor)
+            self._streams = KeyedStreams(predictor, learn, max_keys, memory_budget, thorough)
+        else:
+            predictor.learn = learn or predictor.learn
+            self._streams = SingleStream(predictor, thorough)
         self._scores = RecentScores(RECENT_LINES)
         self._counts, self._n_truncated = Counts(), 0
         self.position: Any = None
@@ -196,20 +206,6 @@ class Watcher:
     def counts(self) -> Counts:
         """What was observed so far, before a restart too."""
         return self._counts
-
-    @property
-    def budget(self) -> Budget | None:
-        """The budget of alarms; None if there is none."""
-        return None if self._keeper is None else self._keeper.budget
-
-    @property
-    def threshold(self) -> float:
-        """What the z of a line must exceed to be flagged; with a budget, the value of the moment."""
-        return self._threshold if self._keeper is None else self._keeper.threshold
-
-    def repeated(self, n: int = 5) -> list[tuple[str, int]]:
-        """With a budget, the n kinds of which most lines were not raised since the last alarm, with their number."""
-        return [] if self._keeper is None else self._keeper.repeated(n)
 
     def observe(
         self, line: str | bytes | bytearray | memoryview, *, key: str | None = None, seconds: float | None = None
@@ -229,7 +225,7 @@ class Watcher:
         tokens = self._predictor.vocabulary.encode(readable(text, self._predictor.vocabulary))
         if is_truncated:
             self._note_truncated(notes)
-        key = self._key_of(text) if key is None else key[:MAX_KEY_LENGTH]
+        key = self._pattern.key_of(text) if key is None else key[:MAX_KEY_LENGTH]
         stream = self._streams.of(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
         is_warm = baseline.n_scores >= self._warmup
@@ -238,15 +234,17 @@ class Watcher:
         median, z = baseline.compare(score, len(text))
         is_familiar = familiar is not None and self._is_as_before(familiar, _adjusted(z, familiar), stream, text)
         if not is_familiar:
-            bits = stream.read(tokens, undoable=is_warm and not self._learn_flagged)
+            bits = self._streams.read(tokens, undoable=is_warm and not self._learn_flagged)
             score = float(bits.sum()) / max(len(text), 1)
             median, z = baseline.compare(score, len(text))
         if is_warm and stream.familiar is not None:
             z = _adjusted(z, familiar)
-        verdict = self._judge(z, text, seconds) if is_warm else Verdict(False, False, 0)
+        verdict = Verdict(False, False, 0)
+        if is_warm:
+            verdict = self._judge(z, "" if self._keeper is None else kind_of(text.removesuffix("\n")), seconds)
         is_learned = not verdict.is_unusual or self._learn_flagged or stream.history.is_burst
         if not is_learned and not is_familiar:
-            stream.reader.undo()
+            self._streams.undo()
         if is_learned:
             stream.add_score(score, len(text), self._warmup)
         if stream.familiar is not None and not is_familiar:
@@ -275,11 +273,6 @@ class Watcher:
         keeper = self._keeper
         return is_unusual and keeper is not None and keeper.is_repeated(kind_of(text.removesuffix("\n")))
 
-    def _judge(self, z: float, text: str, seconds: float | None) -> Verdict:
-        if self._keeper is None:
-            return Verdict(z > self._threshold, z > self._threshold, 0)
-        return self._keeper.judge(z, kind_of(text.removesuffix("\n")), seconds)
-
     def _count(self, verdict: Verdict, n_characters: int, is_familiar: bool) -> None:
         lines, characters, flagged, raised, _, _, familiar = self._counts
         others = (0, 0) if self._keeper is None else (self._keeper.n_repeated, self._keeper.n_held)
@@ -295,12 +288,6 @@ class Watcher:
                 f"line {self._counts.lines + 1:,} has more than {MAX_LINE_BYTES:,} bytes and was truncated{count}"
             )
 
-    def _key_of(self, text: str) -> str:
-        match = self._key_regex.search(text) if self._key_regex else None
-        if match is None:
-            return ""
-        return ((match[1] if match.re.groups else match[0]) or "")[:MAX_KEY_LENGTH]
-
     def _spans(self, text: str, bits: F64, median: float) -> list[tuple[int, int]]:
         """The surprising parts of a line, in characters; its newline is never one of them."""
         if self._predictor.vocabulary.characters is None and len(bits) != len(text):
@@ -309,18 +296,17 @@ class Watcher:
         return surprising_spans(bits[: len(text.removesuffix("\n"))] - median - SPAN_MARGIN)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything needed to continue to one file, atomically.
+        """Write everything needed to continue to a file, atomically.
 
         The file is also a model that `StreamPredictor.load` reads: that of all lines or, with keys, that of a new key.
-        Raises OSError if `path` cannot be written.
+        With keys, their models and the rest are in a store beside it, whose name it has: both belong together. One
+        watcher at a time uses a store, until `close`.
+        Raises OSError if `path` cannot be written, or if another process uses its store.
         """
         check_target(path)
-        self._streams.finish_undo()
-        arrays, values = self._predictor.to_checkpoint()
-        described = self._streams.describe(arrays)
-        described |= {"scores": self._scores.describe(), "counts": list(self._counts), "truncated": self._n_truncated}
-        described |= {"position": self.position, "budget": self._keeper and self._keeper.describe()}
-        write_checkpoint(path, arrays, {**values, "watch": described})
+        state = {"scores": self._scores.describe(), "counts": list(self._counts), "truncated": self._n_truncated}
+        state |= {"position": self.position, "budget": self._keeper and self._keeper.describe()}
+        self._streams.save(path, state)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Watcher:
@@ -344,20 +330,40 @@ class Watcher:
         arrays, values = read_checkpoint(path)
         if "watch" not in values:
             return
-        saved = values["watch"]
+        saved, streams = values["watch"], self._streams
         try:
-            is_match = bool(saved["keyed"]) == self._streams.keyed
-            streams = self._streams.parsed(saved, arrays) if is_match else self._streams
+            is_match = bool(saved["keyed"]) == streams.keyed
+            if is_match:
+                streams, saved = streams.restored(path, saved, arrays)
             scores = RecentScores(RECENT_LINES, saved.get("scores"))
             counts, n_truncated = Counts(*map(int, saved.get("counts", ()))), int(saved.get("truncated", 0))
             if self._keeper is not None and is_match and saved.get("budget") is not None:
                 self._keeper.restore(saved["budget"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            if streams is not self._streams:
+                streams.close()
             raise ValueError(f"{path} is not a usable model: its watched lines are inconsistent: {error!r}") from None
-        if not is_match and not self._streams.keyed:
+        if not is_match and not streams.keyed:
             raise ValueError(f"{path} has a model per key; give the regular expression of the key (key_regex) again")
+        if streams is not self._streams:
+            self._streams.close()
         self._streams, self._scores, self._counts, self._n_truncated = streams, scores, counts, n_truncated
         self.position = saved.get("position")
+
+    def close(self) -> None:
+        """Let others use the store of the keys; what was not saved is lost. Without keys there is nothing to close."""
+        self._streams.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _learn_of_keys(predictor: StreamPredictor) -> Learn:
+    """What the models of keys learn by default."""
+    return "memory" if predictor.learn == "all" and predictor.config.memory else predictor.learn
 
 
 def _adjusted(z: float, familiar: Familiar | None) -> float:

@@ -1,0 +1,89 @@
+"""The stream of one key, of many: the model that reads its lines, parked, and what is known of the lines; as bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint
+from ..predictor.lane import Lane
+from ..predictor.parked import ParkedStream
+from .baseline import Baseline
+from .familiar import FamiliarLines
+from .line_stream import History, LineStream
+
+FAMILIAR = "familiar."
+"""What the names of the arrays of familiar lines begin with in a snapshot."""
+
+OVERHEAD = 12_000
+"""The bytes that the baselines of a key and Python's objects take, about."""
+
+
+@dataclass
+class KeyStream:
+    """The stream of a key.
+
+    model  reads its lines, unless another one is in use
+    lines  the scores of its lines, and which are familiar
+    """
+
+    model: ParkedStream
+    lines: LineStream
+
+    @property
+    def n_symbols(self) -> int:
+        """How many symbols the model has seen."""
+        return self.model.n_symbols
+
+
+class KeyStreamCodec:
+    """Turns the stream of a key into bytes and back.
+
+    lane      reads for all streams
+    identity  identifies the model that all streams begin with
+    familiar  of which those of a new stream are made; None if all lines are to be read in full
+    """
+
+    def __init__(self, lane: Lane, identity: bytes, familiar: FamiliarLines | None) -> None:
+        self._lane, self._identity, self._familiar = lane, identity.hex(), familiar
+
+    def new(self, model: ParkedStream, history: History) -> KeyStream:
+        """The stream of a key that comes for the first time, or whose model was dropped."""
+        familiar = None if self._familiar is None else self._familiar.new()
+        return KeyStream(model, LineStream(familiar, history=history))
+
+    def nbytes(self, parked: KeyStream) -> int:
+        """How many bytes a stream takes in memory."""
+        familiar = parked.lines.familiar
+        return self._lane.nbytes(parked.model) + (0 if familiar is None else familiar.nbytes) + OVERHEAD
+
+    def dump(self, parked: KeyStream) -> bytes:
+        """The bytes of a stream."""
+        arrays, values = self._lane.to_arrays(parked.model)
+        lines: dict[str, Any] = parked.lines.history.describe()
+        described = parked.lines.baseline.describe()
+        arrays["recent"] = np.array(described.pop("recent"), dtype=np.uint16)
+        lines["baseline"] = described
+        if parked.lines.familiar is not None:
+            lines["familiar"] = parked.lines.familiar.describe(arrays, FAMILIAR)
+        return dump_checkpoint(arrays, {**values, "model": self._identity, "lines": lines}, "crc32")
+
+    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> KeyStream:
+        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
+        arrays, values = parse_checkpoint(content, name, "crc32", trusted=trusted)
+        if values.get("model") != self._identity:
+            raise ValueError(f"{name} is of another model")
+        try:
+            model = self._lane.from_arrays(arrays, values, trusted=trusted)
+            return KeyStream(model, self._lines_of(arrays, values["lines"]))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{name} cannot be used: {error!r}") from None
+
+    def _lines_of(self, arrays: Arrays, described: dict[str, Any]) -> LineStream:
+        familiar = None if self._familiar is None else self._familiar.new()
+        if familiar is not None and "familiar" in described:
+            familiar.restore(described["familiar"], arrays, FAMILIAR)
+        baseline = Baseline(arrays["recent"].tolist(), **described["baseline"])
+        return LineStream(familiar, baseline, History.from_description(described))

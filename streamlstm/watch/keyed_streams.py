@@ -1,0 +1,218 @@
+"""The streams of a watcher by key, over one model: those used last are in memory, the others on disk.
+
+Each begins where the model stands and depends on its own lines only: it does not matter where it lay in between. If
+there are too many, the model that was not used for longest is dropped. Of its key the history is kept, with which the
+first lines of a new model are compared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint
+from ..predictor import Learn, StreamPredictor
+from ..predictor.parked import ParkedStream
+from ..streams.cache import HotStream, Limits, StreamCache
+from ..streams.pool import MAX_PAGES
+from ..streams.store import StreamStore
+from ..tasks.compress import identity
+from ..tasks.units import F64
+from ..vocabulary import Tokens
+from .familiar import FamiliarLines
+from .key_file import delete_store, new_store, store_of, write_model
+from .key_stream import KeyStream, KeyStreamCodec
+from .line_stream import History, LineStream
+
+MAX_DROPPED_KEYS = 5_000
+"""The number of keys whose history is kept after their model was dropped; each takes up to 8 kB."""
+
+
+class KeyedStreams:
+    """The streams by key.
+
+    predictor      where all streams begin; it is copied
+    learn          what the streams learn
+    max_keys       the most models to keep
+    memory_budget  bytes of streams to keep in memory
+    thorough       whether all lines are to be read in full
+    """
+
+    keyed = True
+
+    def __init__(
+        self, predictor: StreamPredictor, learn: Learn, max_keys: int, memory_budget: int, thorough: bool
+    ) -> None:
+        self._options = learn, max_keys, memory_budget, thorough
+        self._predictor, self._max_keys = predictor.fork(), max_keys
+        model = predictor.fork()
+        model.learn = learn
+        self._lane = model.lane(MAX_PAGES)
+        self._first = self._lane.park()
+        self._lane.resume(self._first.copy())
+        self._identity = b"watch" + identity(model)
+        familiar = None if thorough else FamiliarLines(predictor.vocabulary)
+        self._codec = KeyStreamCodec(self._lane, self._identity, familiar)
+        self._limits = Limits(memory_budget, None, None)
+        self._streams = self._cache(None)
+        self._dropped: OrderedDict[str, History] = OrderedDict()
+        self._n_dropped, self._n_lines = 0, 0
+        self._hot: HotStream[KeyStream] | None = None  # what `of` returned last
+        self._key = ""
+        self._active: HotStream[KeyStream] | None = None  # what the lane has
+        self._active_key = ""
+        self._before: ParkedStream | None = None  # the model before the last line
+        self._file: Path | None = None  # of which the store is
+        self._store: Path | None = None
+        self._written: tuple[int, ...] | None = None  # identifies the file, once it is written
+
+    def _cache(self, store: StreamStore | None) -> StreamCache[KeyStream]:
+        """Streams in memory, in a temporary file and in a store."""
+        return StreamCache(self._codec, self._limits, store, StreamStore(None, self._identity), self._clock)
+
+    def _clock(self) -> float:
+        """When a stream was used, as the number of lines until then: the order in which models are dropped is saved."""
+        return float(self._n_lines)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def of(self, key: str, notes: list[str]) -> LineStream:
+        """The stream of a key; if it is new, the least recently used one may be dropped, which `notes` then tells."""
+        self._n_lines += 1
+        self._streams.measure(self._key)
+        hot = self._streams.load(key)
+        if hot is None:
+            if len(self._streams) == self._max_keys:
+                self._note_dropped(self._drop(), key, notes)
+            hot = self._streams.add(key, self._codec.new(self._first.copy(), self._dropped.pop(key, History())))
+        self._hot, self._key = hot, key
+        return hot.parked.lines
+
+    def read(self, tokens: Tokens, undoable: bool) -> F64:
+        """Let the model of the key that `of` was asked for last observe a line; returns the surprisals, float64 [n].
+
+        undoable  whether `undo` may follow; reading costs less otherwise
+        """
+        hot = self._hot
+        assert hot is not None
+        if undoable or hot is not self._active:
+            self._park()
+        self._before = hot.parked.model.copy() if undoable else None
+        if hot is not self._active:
+            self._lane.resume(hot.parked.model)
+            hot.in_use, self._active, self._active_key = True, hot, self._key
+        return self._lane.read(tokens).astype("float64")
+
+    def undo(self) -> None:
+        """Make the model what it was before the last line. Raises ValueError if that was not read as undoable."""
+        if self._before is None or self._active is None:
+            raise ValueError("there is no line to undo: the last one was not read as undoable")
+        self._active.parked.model, self._active.in_use = self._before, False
+        self._active = self._before = None
+
+    def _park(self) -> None:
+        """Take the stream out of the lane."""
+        if self._active is not None:
+            self._active.parked.model, self._active.in_use = self._lane.park(), False
+            self._streams.measure(self._active_key)
+            self._active = None
+
+    def _drop(self) -> str:
+        """Drop the model that was not used for longest, and keep the history of its key; returns the key."""
+        self._park()
+        key = str(self._streams.oldest()[0])
+        hot = self._streams.load(key)
+        assert hot is not None
+        self._keep_history(key, hot.parked.lines.history)
+        self._streams.remove(key)
+        return key
+
+    def _keep_history(self, key: str, history: History) -> None:
+        self._dropped[key] = history
+        if len(self._dropped) > MAX_DROPPED_KEYS:
+            self._dropped.popitem(last=False)
+
+    def _note_dropped(self, key: str, new_key: str, notes: list[str]) -> None:
+        self._n_dropped += 1
+        if is_power_of_2(self._n_dropped):
+            notes.append(
+                f"dropped the model of key {key!r} to make one for {new_key!r}: max_keys is {self._max_keys} "
+                f"({self._n_dropped:,} dropped so far); a new model misses more until it has read enough lines"
+            )
+
+    # Files
+
+    def save(self, path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+        """Write all streams and the state of the watcher; see `key_file`.
+
+        What has changed since the last time is written if it goes to the same file, else everything.
+        """
+        self._park()
+        dropped = [{"key": key, **history.describe()} for key, history in self._dropped.items()]
+        content = dump_checkpoint({}, {**state, "dropped": dropped, "n_lines": self._n_lines}, "crc32")
+        file = Path(path).resolve()
+        if file == self._file:
+            self._streams.save(content)
+        else:
+            store, beside = new_store(file, self._identity)
+            try:
+                self._streams.move_to(store, content)
+            except BaseException:
+                store.close()
+                delete_store(beside)
+                raise
+            self._file, self._store, self._written = file, beside, None
+        if self._store is not None and (self._written is None or self._written != _identified(file)):
+            write_model(path, self._predictor, self._store, {"learn": self._options[0]})
+            self._written = _identified(file)
+
+    def restored(
+        self, path: str | os.PathLike[str], saved: dict[str, Any], arrays: Arrays
+    ) -> tuple[KeyedStreams, dict[str, Any]]:
+        """The streams that `save` wrote, and the state of the watcher.
+
+        Raises OSError if the store cannot be opened, ValueError, TypeError, KeyError or AttributeError if something
+        does not fit.
+        """
+        found = KeyedStreams(self._predictor, *self._options)
+        if saved["learn"] != self._options[0]:
+            raise ValueError(f"its keys were saved with learn={saved['learn']!r}; continue with the same")
+        beside = store_of(path, saved)
+        store = StreamStore(beside, self._identity)
+        try:
+            state = parse_checkpoint(store.state, f"the state in {beside}", "crc32")[1]
+            for values in state["dropped"]:
+                found._keep_history(str(values["key"]), History.from_description(values))
+            found._n_lines = int(state["n_lines"])
+            found._streams = found._cache(store)
+            while len(found) > self._max_keys:
+                found._drop()
+        except BaseException:
+            store.close()
+            raise
+        found._file, found._store = Path(path).resolve(), beside
+        found._written = _identified(found._file)
+        return found, state
+
+    def close(self) -> None:
+        """Let others open the store. What has changed since `save` is lost."""
+        self._streams.close()
+        if self._store is not None and self._written is None:
+            delete_store(self._store)
+
+
+def _identified(file: Path) -> tuple[int, ...]:
+    """What differs if a file was replaced; empty if there is none."""
+    with suppress(FileNotFoundError):
+        status = file.stat()
+        return status.st_dev, status.st_ino, status.st_mtime_ns
+    return ()
+
+
+def is_power_of_2(n: int) -> bool:
+    """Whether a count is worth a note: 1, 2, 4, 8, …"""
+    return n & (n - 1) == 0
