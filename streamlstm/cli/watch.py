@@ -107,8 +107,8 @@ def watch(
     many of them come in a burst. A familiar line, whose words and numbers are all known, is not read again, but gets
     the score of such lines, which is about 50 times as fast (--thorough reads it).
 
-    With --key-regex or --key-field each key has a model. It learns counts only, which takes about 100 kB per key
-    (--learn all: megabytes). The models used last are in memory, the others on the disk: with --save in a store beside
+    With --key-regex or --key-field each key has a model. It learns counts only, which takes about 150 kB per key
+    (--learn all: 7 MB). The models used last are in memory, the others on the disk: with --save in a store beside
     FILE, which belongs to it, else in a temporary file. If there are more than --max-keys, the least recently used
     model is dropped; its key starts again with a new one, which misses more until it has read enough lines.
 
