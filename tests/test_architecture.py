@@ -247,7 +247,7 @@ def imported_libraries(paths):
 def test_each_library_that_is_imported_is_declared_and_none_is_of_one_operating_system():
     integrations = [path for path in MODULES if part_of(name_of(path)) == "integrations"]
     others = [path for path in MODULES if path not in integrations]
-    for paths, extras in (others, {"live"}), (integrations, {"torch", "river", "sklearn", "lm-eval", "mcp"}):
+    for paths, extras in (others, {"live"}), (integrations, {"torch", "river", "sklearn", "lm-eval", "mcp", "ray"}):
         libraries = imported_libraries(paths) - sys.stdlib_module_names
         # numba brings llvmlite; type checkers the other
         assert libraries - {"llvmlite", "typing_extensions"} <= declared_libraries(extras)
