@@ -18,9 +18,10 @@ from streamlstm import Config, StreamPool, StreamPredictor
 library("ray")
 import psutil  # noqa: E402
 
-from streamlstm.integrations.shard import Shard, Waiting  # noqa: E402
+from streamlstm.integrations.reading import ScoreStreams, Surprisal, Waiting, WatchStreams  # noqa: E402
+from streamlstm.integrations.shard import Shard  # noqa: E402
 from streamlstm.integrations.storage import Storage  # noqa: E402
-from streamlstm.integrations.stream_store import Result, StreamStore  # noqa: E402
+from streamlstm.integrations.stream_store import StreamStore  # noqa: E402
 
 
 def predictor(seed=0):
@@ -38,12 +39,12 @@ def expected(batch):
     """The results of one process, from a pool in which each record is read by itself."""
     with StreamPool(predictor()) as pool:
         sums = {
-            (key, record.offset): float(pool.observe(key, record.text).astype(np.float64).sum())
+            (key, record.offset): float(pool.observe(key, record.item).astype(np.float64).sum())
             for key, waiting in batch.items()
             for record in waiting
         }
     return sorted(
-        Result(key, record.offset, sums[key, record.offset], len(record.text))
+        Surprisal(key, record.offset, sums[key, record.offset], len(record.item))
         for key, waiting in batch.items()
         for record in waiting
     )
@@ -52,7 +53,7 @@ def expected(batch):
 @pytest.fixture
 def store(tmp_path):
     store = StreamStore(str(tmp_path / "store"))
-    store.open(predictor(), "memory")
+    store.open(predictor(), ScoreStreams())
     return store
 
 
@@ -181,7 +182,7 @@ def test_an_error_of_the_storage_is_raised_and_the_batch_may_be_sent_again(store
 
 
 def test_streams_that_the_pool_forgot_are_loaded_again(store, monkeypatch):
-    monkeypatch.setattr("streamlstm.integrations.shard.MAX_KEYS", 1)
+    monkeypatch.setattr("streamlstm.integrations.reading.MAX_KEYS", 1)
     batch, shard = records(3, 6), Shard(store.location)
     for first in range(6):
         shard.process(part(batch, first, first + 1))
@@ -189,9 +190,13 @@ def test_streams_that_the_pool_forgot_are_loaded_again(store, monkeypatch):
 
 
 def test_a_store_belongs_to_its_model(store):
-    for model, learn in ((predictor(1), "memory"), (predictor(), "all")):
+    for model, reading in (
+        (predictor(1), ScoreStreams()),
+        (predictor(), ScoreStreams("all")),
+        (predictor(), WatchStreams({})),
+    ):
         with pytest.raises(ValueError, match="has streams of another model, or with other options"):
-            store.open(model, learn)
+            store.open(model, reading)
 
 
 # On Ray
@@ -263,15 +268,26 @@ def shards_of_cluster():
     return [each for each in psutil.process_iter(["cmdline"]) if "ray::Shard" in " ".join(each.info["cmdline"] or ())]
 
 
+def added_node(cluster):
+    """A new node with one CPU. On a busy machine it may not start within Ray's 30 seconds."""
+    for _ in range(5):
+        try:
+            return cluster.add_node(num_cpus=1)
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    raise TimeoutError("no node has started")
+
+
 @pytest.mark.slow
 def test_each_record_is_read_once_whatever_dies(tmp_path):
     from ray.cluster_utils import Cluster
 
     n_actors, n_raylets, n_drivers = (int(n) for n in os.environ.get("RAY_KILLS", "6,2,1").split(","))
     chance = random.Random(3)
-    StreamStore(str(tmp_path / "store")).open(predictor(), "memory")
+    StreamStore(str(tmp_path / "store")).open(predictor(), ScoreStreams())
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    nodes = [added_node(cluster) for _ in range(2)]
     driver = start_driver(tmp_path, cluster.address)
     left = ["actor"] * n_actors + ["raylet"] * n_raylets + ["driver"] * n_drivers
     chance.shuffle(left)
@@ -291,7 +307,7 @@ def test_each_record_is_read_once_whatever_dies(tmp_path):
                 chance.choice(shards).kill()
             elif kind == "raylet":
                 cluster.remove_node(nodes.pop(chance.randrange(2)), allow_graceful=False)
-                nodes.append(cluster.add_node(num_cpus=1))
+                nodes.append(added_node(cluster))
             else:
                 driver.send_signal(signal.SIGKILL)
                 driver.wait()

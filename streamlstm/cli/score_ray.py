@@ -63,8 +63,10 @@ def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by:
     how = ScoreOptions(by, options.detail, context_reset, columns)
     pieces = divided(expanded(files), columns.text)
     job = ScoreJob.begin(Storage(options.out), how, pieces, model.predictor(), options.resume)
-    with connected(options.workers or 0) as workers:
-        _run(job, workers)
+    if job.unfinished():
+        with connected(options.workers or 0) as workers:
+            _run(job, workers)
+    typer.echo(f"{job.n_bytes:,} bytes in {len(pieces):,} pieces: {job.storage.location}", err=True)
 
 
 def _run(job: "ScoreJob", workers: int) -> None:
@@ -73,10 +75,9 @@ def _run(job: "ScoreJob", workers: int) -> None:
 
     unfinished = set(job.unfinished())
     sizes = [piece.n_bytes for piece in job.pieces]
-    total, done = sum(sizes), sum(size for index, size in enumerate(sizes) if index not in unfinished)
+    done = sum(size for index, size in enumerate(sizes) if index not in unfinished)
     n_done = len(sizes) - len(unfinished)
-    with Bar(total, done, 1) as bar:
+    with Bar(job.n_bytes, done, 1) as bar:
         for index in run_on_ray(job, workers):
             done, n_done = done + sizes[index], n_done + 1
             bar.show(done, f"{n_done:,} of {len(sizes):,} pieces")
-    typer.echo(f"{total:,} bytes in {len(sizes):,} pieces: {job.storage.location}", err=True)

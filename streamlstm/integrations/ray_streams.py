@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..predictor import Learn, StreamPredictor
+from ..logs.event import Event
+from ..predictor import StreamPredictor
 from .extras import missing_extra
-from .shard import Shard, Waiting, shard_of
-from .stream_store import Result, StreamStore
+from .reading import Reading, Result, ScoreStreams, Waiting
+from .shard import Shard, shard_of
+from .stream_store import StreamStore
 
 try:
     import ray
@@ -27,6 +29,9 @@ BATCH_BYTES = 1 << 18
 
 MAX_WAITING_BYTES = 1 << 22
 """The most bytes that wait for a shard, by default."""
+
+MAX_WAITING_RECORDS = 100_000
+"""The most records that wait for a shard."""
 
 LOOK_SECONDS = 0.02
 """How often is looked after the shards while records come."""
@@ -67,11 +72,11 @@ class Batch:
     n_bytes: int = 0
     since: float = 0.0
 
-    def add(self, key: str, record: Waiting) -> None:
-        """Add a record."""
+    def add(self, key: str, record: Waiting, n_bytes: int) -> None:
+        """Add a record of a size."""
         self.since = self.since if self.n else time.monotonic()
         self.records.setdefault(key, []).append(record)
-        self.n, self.n_bytes = self.n + 1, self.n_bytes + len(record.text)
+        self.n, self.n_bytes = self.n + 1, self.n_bytes + n_bytes
 
 
 class ShardHandle:
@@ -159,13 +164,13 @@ class KeyedStreams:
 
     storage        a folder for snapshots and results that all nodes can reach: a path, or a URL that fsspec can open
     predictor      the model: each stream begins as a copy of it. None: the bundled model `small`
+    reading        what is done with the records: `ScoreStreams` or `WatchStreams`
     shards         how many actors, of one CPU each, share the keys
-    learn          what the streams learn, as for `StreamPool`: "memory", "all" or "nothing"
     on_results     is called with results as they become durable, those of a key in their order
     batch_seconds  how long a record waits for others before it is sent to its shard
     max_waiting    the most bytes that wait for a shard
 
-    A record has a key, an offset that increases from record to record of its key, and a text. When a worker, a node or
+    A record has a key, an offset that increases from record to record of its key, and an item. When a worker, a node or
     the program dies, send the records again from any place before the end, for example from those after
     `offset(key)`: those that are done are not read again. `results` has each record once.
 
@@ -178,23 +183,23 @@ class KeyedStreams:
         self,
         storage: str,
         predictor: StreamPredictor | None = None,
+        reading: Reading = ScoreStreams(),  # noqa: B008  it cannot change
         *,
         shards: int = 2,
-        learn: Learn = "memory",
         on_results: Callable[[list[Result]], object] = lambda results: None,
         batch_seconds: float = 1.0,
         max_waiting: int = MAX_WAITING_BYTES,
     ) -> None:
         self._store = StreamStore(storage)
-        self._store.open(predictor, learn)
+        self._store.open(predictor, reading)
         self._on_results, self._seconds, self._max_waiting = on_results, batch_seconds, max_waiting
         self._shards: list[ShardHandle] = []
         self._last: dict[str, int] = {}
         self._looked = time.monotonic()
         self.rescale(shards)
 
-    def send(self, key: str, offset: int, text: str | bytes) -> None:
-        """Take a record. Waits while too much waits for its shard.
+    def send(self, key: str, offset: int, item: str | bytes | Event) -> None:
+        """Take a record: a text or, with `WatchStreams`, an event. Waits while too much waits for its shard.
 
         Raises ValueError for an offset that is not above the last one of the key, and what a shard raised: OSError if
         the storage cannot be used.
@@ -203,10 +208,11 @@ class KeyedStreams:
             raise ValueError(f"the offset of {key!r} must be above {self._last.get(key, -1)}, not {offset}")
         self._last[key] = offset
         shard = self._shards[shard_of(key, len(self._shards))]
-        shard.waiting.add(key, Waiting(offset, text.encode() if isinstance(text, str) else bytes(text)))
+        item = item.encode() if isinstance(item, str) else item
+        shard.waiting.add(key, Waiting(offset, item), len(item.line if isinstance(item, Event) else item))
         if shard.waiting.n_bytes >= BATCH_BYTES or time.monotonic() - self._looked >= LOOK_SECONDS:
             self.poll()
-        while shard.waiting.n_bytes >= self._max_waiting:
+        while shard.waiting.n_bytes >= self._max_waiting or shard.waiting.n >= MAX_WAITING_RECORDS:
             self._collect(shard, timeout=1.0)
 
     def poll(self) -> None:
@@ -246,6 +252,15 @@ class KeyedStreams:
     def results(self) -> list[Result]:
         """The results of all records that are done, each once, by key and offset."""
         return self._store.all_results()
+
+    def save_position(self, position: Any) -> None:
+        """Wait until all records are done, and keep a JSON-able description of where their source stands."""
+        self.flush()
+        self._store.save_position(position)
+
+    def position(self) -> Any:
+        """What `save_position` kept, perhaps in another run; None if there is none."""
+        return self._store.position()
 
     def stats(self) -> list[ShardStats]:
         """What each shard is doing."""

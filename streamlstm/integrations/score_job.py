@@ -129,6 +129,11 @@ class ScoreJob:
         content = self.storage.read(_MODEL) or b""
         return StreamPredictor.from_checkpoint(*parse_checkpoint(content, _MODEL))
 
+    @property
+    def n_bytes(self) -> int:
+        """The size of all pieces, about."""
+        return sum(piece.n_bytes for piece in self.pieces)
+
     def unfinished(self) -> list[int]:
         """The indices of the pieces that have no file yet."""
         names = set(self.storage.names())

@@ -16,14 +16,15 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import asdict
+from typing import Any, get_type_hints
 
 from ..checkpoint import dump_checkpoint, parse_checkpoint
-from ..predictor import Learn, StreamPredictor
-from ..streams.pool import MAX_PAGES
+from ..predictor import StreamPredictor
 from ..tasks.compress import identity
 from .batches import model_of_bytes
 from .extras import missing_extra
+from .reading import READINGS, Reading, Result
 from .storage import Storage
 
 try:
@@ -32,26 +33,10 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra(error, "ray") from None
 
-_MODEL, _OPTIONS = "_model.safetensors", "_streams.json"
+_MODEL, _OPTIONS, _POSITION = "_model.safetensors", "_streams.json", "_position.json"
+_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 _DIGITS = 19
 """Of an offset in the name of a file: names are then in the order of the offsets."""
-
-
-class Result(NamedTuple):
-    """What is known of a record.
-
-    key, offset  of the record
-    bits         its surprisal in total
-    n_bytes      its length
-    """
-
-    key: str
-    offset: int
-    bits: float
-    n_bytes: int
-
-
-SCHEMA = pa.schema([("key", pa.string()), ("offset", pa.int64()), ("bits", pa.float64()), ("n_bytes", pa.int64())])
 
 
 class StreamStore:
@@ -64,14 +49,14 @@ class StreamStore:
         self._storage = Storage(location)
         self.location = self._storage.location
 
-    def open(self, predictor: StreamPredictor | None, learn: Learn, max_pages: int = MAX_PAGES) -> None:
+    def open(self, predictor: StreamPredictor | None, reading: Reading) -> None:
         """Begin the store, or check that it was begun with the same model and options.
 
         Raises ValueError if it was not, and for a model of characters.
         """
-        model = model_of_bytes(predictor).fork()
-        model.learn = learn
-        options = {"model": identity(model).hex(), "learn": learn, "max_pages": max_pages}
+        model = model_of_bytes(predictor)
+        name = next(name for name, kind in READINGS.items() if isinstance(reading, kind))
+        options = {"model": identity(model).hex(), "reading": name, "options": asdict(reading)}
         content = self._storage.read(_OPTIONS)
         if content is None:
             self._storage.write(_MODEL, dump_checkpoint(*model.to_checkpoint()))
@@ -79,12 +64,28 @@ class StreamStore:
         elif json.loads(content) != options:
             raise ValueError(f"{self.location} has streams of another model, or with other options: {content.decode()}")
 
-    def model(self) -> tuple[StreamPredictor, dict[str, Any]]:
-        """The model, and the options `learn` and `max_pages` of a pool of streams."""
-        options = json.loads(self._storage.read(_OPTIONS) or b"{}")
-        del options["model"]
+    def reading(self) -> Reading:
+        """How records are read. Raises ValueError for a folder that is not a store."""
+        content = self._storage.read(_OPTIONS)
+        if content is None:
+            raise ValueError(f"{self.location} is not a store of streams")
+        values = json.loads(content)
+        reading: Reading = READINGS[values["reading"]](**values["options"])
+        return reading
+
+    def model(self) -> StreamPredictor:
+        """The model with which each stream begins."""
         content = self._storage.read(_MODEL) or b""
-        return StreamPredictor.from_checkpoint(*parse_checkpoint(content, _MODEL)), options
+        return StreamPredictor.from_checkpoint(*parse_checkpoint(content, _MODEL))
+
+    def save_position(self, position: Any) -> None:
+        """Keep a JSON-able description of where the source stands; all records before it are done."""
+        self._storage.write(_POSITION, json.dumps(position).encode())
+
+    def position(self) -> Any:
+        """What `save_position` kept; None if there is none."""
+        content = self._storage.read(_POSITION)
+        return None if content is None else json.loads(content)
 
     def offset(self, key: str) -> int | None:
         """The offset of the last record of a key that is done; None if none is."""
@@ -100,17 +101,19 @@ class StreamStore:
         else:
             offset, snapshot = -1, None
         for name in self._storage.names(_results(key)):
-            if _range(name)[0] > offset:
+            if int(name.partition("-")[0]) > offset:
                 self._storage.delete(f"{_results(key)}/{name}")
         return offset, snapshot
 
-    def commit(self, key: str, results: Sequence[Result], snapshot: bytes) -> None:
-        """Write the results of the next records of a key, and then the snapshot after the last of them."""
-        first, last = results[0].offset, results[-1].offset
-        content = io.BytesIO()
-        columns = [list(column) for column in zip(*results, strict=True)]
-        pq.write_table(pa.table(dict(zip(SCHEMA.names, columns, strict=True)), schema=SCHEMA), content)
-        self._storage.write(f"{_results(key)}/{first:0{_DIGITS}}-{last:0{_DIGITS}}.parquet", content.getvalue())
+    def commit(self, key: str, offsets: tuple[int, int], results: Sequence[Result], snapshot: bytes) -> None:
+        """Write the results of the next records of a key, if there are any, and the snapshot after these records.
+
+        offsets  those of the first and of the last record
+        """
+        first, last = offsets
+        if results:
+            name = f"{_results(key)}/{first:0{_DIGITS}}-{last:0{_DIGITS}}.parquet"
+            self._storage.write(name, _table(results))
         self._storage.write(f"{_snapshots(key)}/{last:0{_DIGITS}}", snapshot)
         for name in self._storage.names(_snapshots(key)):
             if int(name) < last:
@@ -126,13 +129,22 @@ class StreamStore:
         return sorted(result for digest in digests for result in self._results(f"results/{digest}"))
 
     def _results(self, folder: str) -> list[Result]:
+        kind = self.reading().result
         found: dict[int, Result] = {}
         for name in self._storage.names(folder):
             content = self._storage.read(f"{folder}/{name}")
-            if content is not None:
-                rows = pq.read_table(io.BytesIO(content)).to_pylist()
-                found |= {row["offset"]: Result(**row) for row in rows}
+            rows = [] if content is None else pq.read_table(io.BytesIO(content)).to_pylist()
+            found |= {row["offset"]: kind(**row) for row in rows}
         return [found[offset] for offset in sorted(found)]
+
+
+def _table(results: Sequence[Result]) -> bytes:
+    """A Parquet file with a row for each result."""
+    schema = pa.schema([(name, _TYPES[kind]) for name, kind in get_type_hints(type(results[0])).items()])
+    columns = [list(column) for column in zip(*results, strict=True)]
+    content = io.BytesIO()
+    pq.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema), content)
+    return content.getvalue()
 
 
 def _digest(key: str) -> str:
@@ -145,9 +157,3 @@ def _snapshots(key: str) -> str:
 
 def _results(key: str) -> str:
     return f"results/{_digest(key)}"
-
-
-def _range(name: str) -> tuple[int, int]:
-    """The offsets in the name of a file of results."""
-    first, _, last = name.removesuffix(".parquet").partition("-")
-    return int(first), int(last)
