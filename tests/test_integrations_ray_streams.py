@@ -11,17 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 from extras import library
 
-from streamlstm import Config, StreamPool, StreamPredictor
+from streamlstm import Config, StreamPool, StreamPredictor, Watcher
 
 library("ray")
 import psutil  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 
 from streamlstm.integrations.reading import ScoreStreams, Surprisal, Waiting, WatchStreams  # noqa: E402
 from streamlstm.integrations.shard import Shard  # noqa: E402
 from streamlstm.integrations.storage import Storage  # noqa: E402
 from streamlstm.integrations.stream_store import StreamStore  # noqa: E402
+from streamlstm.logs.event import Event  # noqa: E402
+
+SHAPE = ["--hidden", "16", "--layers", "1"]
 
 
 def predictor(seed=0):
@@ -110,7 +115,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_shard_may_die_before_any_write_or_deletion(seed, store, monkeypatch):
+def test_a_shard_may_die_before_any_write_or_deletion(seed, store, tmp_path, monkeypatch):
     chance, batch = random.Random(seed), records(2, 10)
     countdown = [0]
 
@@ -137,11 +142,10 @@ def test_a_shard_may_die_before_any_write_or_deletion(seed, store, monkeypatch):
             shard = Shard(store.location)
     assert n_deaths > 0
     assert store.all_results() == expected(batch)
-    rows = sum(len(store._results(f"results/{name}")) for name in store._storage.names("results"))
-    assert rows == 20
+    assert pq.read_table(tmp_path / "store" / "results").num_rows == 20  # for a reader that knows nothing of stores
 
 
-def test_a_file_of_results_without_its_snapshot_is_deleted(store, monkeypatch):
+def test_a_file_of_results_without_its_snapshot_is_deleted(store, tmp_path, monkeypatch):
     batch = records(1, 6)
     with monkeypatch.context() as patched:
         write = Storage.write
@@ -151,10 +155,7 @@ def test_a_file_of_results_without_its_snapshot_is_deleted(store, monkeypatch):
         Shard(store.location).process(part(batch, 0, 4))
     Shard(store.location).process(part(batch, 0, 2))
     Shard(store.location).process(part(batch, 2, 6))
-    folder = Path(store.location.removeprefix("file://")) / "results"
-    import pyarrow.parquet as pq
-
-    assert pq.read_table(folder).num_rows == 6  # for a reader that knows nothing of stores
+    assert pq.read_table(tmp_path / "store" / "results").num_rows == 6
     assert store.all_results() == expected(batch)
 
 
@@ -197,6 +198,109 @@ def test_a_store_belongs_to_its_model(store):
     ):
         with pytest.raises(ValueError, match="has streams of another model, or with other options"):
             store.open(model, reading)
+
+
+# Watching
+
+WATCH = {"threshold": 3.0, "warmup": 20, "thorough": True}
+ODD = "KERNEL PANIC at 0xc0ffee"
+
+
+def log_lines(host, n=120):
+    return [ODD if index == 7 * n // 8 else f"job {index % 7} of {host} done" for index in range(n)]
+
+
+def test_a_key_is_watched_as_by_a_watcher_of_its_own(tmp_path):
+    store = StreamStore(str(tmp_path / "store"))
+    store.open(predictor(), WatchStreams(WATCH, all=True))
+    lines = {host: log_lines(host) for host in ("a", "b")}
+    for first in range(0, 120, 30):
+        batch = {
+            host: [
+                Waiting(n + 1, Event(texts[n], number=n + 1, path=host, offset=n + 1)) for n in range(first, first + 30)
+            ]
+            for host, texts in lines.items()
+        }
+        Shard(store.location).process(batch)  # each time in another process
+    records = [json.loads(result.record) for result in store.all_results()]
+    expected = []
+    for host, texts in lines.items():
+        watcher = Watcher(predictor(), **WATCH)
+        expected += [(host, text, watcher.observe(text + "\n")) for text in texts]
+    assert [(r["path"], r["text"], r["score"], r["raised"]) for r in records] == [
+        (host, text, line.z, line.raised) for host, text, line in expected
+    ]
+    assert [r["text"] for r in records if r["raised"]] == [ODD, ODD]
+
+
+def test_only_alarms_are_kept_by_default_and_a_budget_per_time_needs_time_stamps(tmp_path):
+    store = StreamStore(str(tmp_path / "store"))
+    store.open(predictor(), WatchStreams({**WATCH, "alarms": "5/hour"}))
+    with pytest.raises(ValueError, match=r"a\.log begins without a time stamp; give a budget per number of lines"):
+        Shard(store.location).process({"a": [Waiting(1, Event("no time", path="a.log"))]})
+    events = [Event(text, time=f"2026-11-26 12:00:{n % 60:02}", path="a.log") for n, text in enumerate(log_lines("a"))]
+    Shard(store.location).process({"a": [Waiting(n, event) for n, event in enumerate(events)]})
+    assert ODD in [json.loads(result.record)["text"] for result in store.all_results()]
+    assert len(store.all_results()) < 10
+
+
+def test_wrong_options_of_watch_are_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    wrong = {
+        ("--workers", "2"): "--workers is for an engine; add --engine ray",
+        ("--engine", "ray", "--format", "jsonl"): "--engine ray keeps its results in a folder; name it with --out DIR",
+        ("--engine", "ray", "--out", "x"): "--engine ray writes JSON; give --format jsonl",
+        ("--engine", "ray", "--out", "x", "--key-regex", "a"): "--key-regex cannot be used with --engine ray",
+        ("--engine", "ray", "--out", "x", "--context", "2"): "--context cannot be used with --engine ray",
+        ("--engine", "ray", "--out", "x", "--format", "jsonl"): "empty has no files",
+        ("--engine", "ray", "--out", "x", "--format", "jsonl", "-"): "--engine ray watches files and folders; stdin",
+    }
+    for arguments, message in wrong.items():
+        result = run("watch", *arguments, *([] if "-" in arguments else ["empty"]), *SHAPE, cwd=tmp_path)
+        assert (result.returncode, os.listdir(tmp_path)) == (1, ["empty"])
+        assert result.stderr.decode().startswith(f"streamlstm: {message}")
+
+
+def start_watch(folder, *more):
+    arguments = [
+        "--engine",
+        "ray",
+        "--workers",
+        "2",
+        "--out",
+        folder / "out",
+        "--format",
+        "jsonl",
+        "--all",
+        *SHAPE,
+        *more,
+    ]
+    command = [sys.executable, "-m", "streamlstm", "watch", *map(str, arguments), str(folder / "logs")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_command_watches_each_file_as_one_process_does_even_after_kill_9(tmp_path):
+    (tmp_path / "logs").mkdir()
+    for host in ("a", "b", "c"):
+        (tmp_path / "logs" / host).write_text("\n".join(log_lines(host, 1500)))
+    options = ["--format", "jsonl", "--all", *SHAPE]
+    expected = {host: run("watch", tmp_path / "logs" / host, *options).stdout.decode() for host in ("a", "b", "c")}
+    with start_watch(tmp_path, "--save-every", "0.1") as first:
+        first.stdout.readline()
+        first.kill()
+    with start_watch(tmp_path) as refused:
+        assert (
+            "is not empty; name another folder, or continue there with --resume" in refused.communicate(timeout=600)[1]
+        )
+    with start_watch(tmp_path, "--resume") as second:
+        printed, errors = second.communicate(timeout=900)
+        assert second.returncode == 0, errors
+    found = {host: "" for host in expected}
+    for result in StreamStore(str(tmp_path / "out")).all_results():
+        found[os.path.basename(result.key)] += result.record
+    assert found == expected
+    assert set(printed.splitlines()) <= set("".join(expected.values()).splitlines())
 
 
 # On Ray

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -27,20 +27,28 @@ class RayOptions:
     @property
     def given(self) -> bool:
         """Whether an engine is given. Raises ValueError for options that need one, or an engine that needs another."""
-        if self.engine is None:
-            others = {"--workers": self.workers, "--out": self.out, "--column": self.column}
-            others |= {"--id-column": self.id_column, "--detail": self.detail, "--resume": self.resume or None}
-            for option, value in others.items():
-                if value is not None:
-                    raise ValueError(f"{option} is for an engine; add --engine ray")
+        others = {"--workers": self.workers, "--out": self.out, "--column": self.column}
+        others |= {"--id-column": self.id_column, "--detail": self.detail, "--resume": self.resume or None}
+        if not check_engine(self.engine, others):
             return False
-        if self.engine != "ray":
-            raise ValueError(f"--engine must be ray, not {self.engine!r}")
         if self.out is None:
             raise ValueError("--engine ray writes a folder of Parquet files; name it with --out DIR")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers must be at least 1, not {self.workers}")
         return True
+
+
+def check_engine(engine: str | None, others: dict[str, Any]) -> bool:
+    """Whether an engine is given. Raises ValueError for one that is not known, and for options that need one."""
+    if engine is None:
+        for option, value in others.items():
+            if value is not None:
+                raise ValueError(f"{option} is for an engine; add --engine ray")
+        return False
+    if engine != "ray":
+        raise ValueError(f"--engine must be ray, not {engine!r}")
+    workers = others["--workers"]
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers must be at least 1, not {workers}")
+    return True
 
 
 def check_extra() -> None:

@@ -192,7 +192,7 @@ class KeyedStreams:
     ) -> None:
         self._store = StreamStore(storage)
         self._store.open(predictor, reading)
-        self._on_results, self._seconds, self._max_waiting = on_results, batch_seconds, max_waiting
+        self.on_results, self._seconds, self._max_waiting = on_results, batch_seconds, max_waiting
         self._shards: list[ShardHandle] = []
         self._last: dict[str, int] = {}
         self._looked = time.monotonic()
@@ -229,7 +229,7 @@ class KeyedStreams:
         if waiting.n and not shard.is_busy and (at_once or is_due):
             shard.send()
         if results:
-            self._on_results(results)
+            self.on_results(results)
 
     def flush(self) -> None:
         """Wait until all records are done."""

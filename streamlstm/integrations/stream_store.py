@@ -121,15 +121,15 @@ class StreamStore:
 
     def results(self, key: str, first: int, last: int) -> list[Result]:
         """The results of a key from one offset to another, each once, in the order of the offsets."""
-        return [result for result in self._results(_results(key)) if first <= result.offset <= last]
+        results = self._results(_results(key), self.reading().result)
+        return [result for result in results if first <= result.offset <= last]
 
     def all_results(self) -> list[Result]:
         """The results of all keys, each once, by key and offset."""
-        digests = self._storage.names("results")
-        return sorted(result for digest in digests for result in self._results(f"results/{digest}"))
+        folders, kind = self._storage.names("results"), self.reading().result
+        return sorted(result for name in folders for result in self._results(f"results/{name}", kind))
 
-    def _results(self, folder: str) -> list[Result]:
-        kind = self.reading().result
+    def _results(self, folder: str, kind: type[Result]) -> list[Result]:
         found: dict[int, Result] = {}
         for name in self._storage.names(folder):
             content = self._storage.read(f"{folder}/{name}")
