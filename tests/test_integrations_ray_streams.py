@@ -20,6 +20,8 @@ library("ray")
 import psutil  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
+from streamlstm.integrations.ray_cluster import connected  # noqa: E402
+from streamlstm.integrations.ray_streams import KeyedStreams  # noqa: E402
 from streamlstm.integrations.reading import ScoreStreams, Surprisal, Waiting, WatchStreams  # noqa: E402
 from streamlstm.integrations.shard import Shard  # noqa: E402
 from streamlstm.integrations.storage import Storage  # noqa: E402
@@ -370,6 +372,42 @@ def start_driver(folder, address):
 def shards_of_cluster():
     """The processes of the actors of shards, on all nodes."""
     return [each for each in psutil.process_iter(["cmdline"]) if "ray::Shard" in " ".join(each.info["cmdline"] or ())]
+
+
+def test_too_few_cpus_are_an_error_and_not_a_wait_for_ever(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    with connected() as all_cpus, connected(2) as both:
+        assert (all_cpus, both) == (2, 2)
+    with pytest.raises(ValueError, match="has 2 CPUs, too few for 3 workers of one CPU each"), connected(3):
+        pass
+    with pytest.raises(ValueError, match="workers must be at least 1, not -1"), connected(-1):
+        pass
+
+
+@pytest.mark.slow
+def test_send_waits_for_a_shard_that_is_behind_and_the_stats_show_it(tmp_path):
+    batch, done = records(5, 60), []
+    options = {"on_results": done.extend, "batch_seconds": 0.0, "max_waiting": 400}
+    with connected(2), KeyedStreams(str(tmp_path / "store"), predictor(), shards=2, **options) as streams:
+        most, lag = 0, 0.0
+        for index in range(60):
+            if index == 30:
+                streams.rescale(1)
+            for key, waiting in batch.items():
+                streams.send(key, waiting[index].offset, waiting[index].item)
+                stats = streams.stats()
+                most = max(most, *(each.waiting_bytes for each in stats))
+                lag = max(lag, *(each.lag_seconds for each in stats))
+        streams.flush()
+        assert [each[:2] for each in streams.stats()] == [(0, 0)]
+        assert 400 <= most <= 2 * 420  # a batch that waits, and one that is being read
+        assert lag > 0
+        assert streams.stats()[0].n_done == 150
+        with pytest.raises(ValueError, match="the offset of 'host-0' must be above 177, not 177"):
+            streams.send("host-0", 177, "again")
+        assert sorted(done) == streams.results() == expected(batch)
+        assert [result.offset for result in done if result.key == "host-1"] == [each.offset for each in batch["host-1"]]
 
 
 def added_node(cluster):

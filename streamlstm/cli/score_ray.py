@@ -67,6 +67,8 @@ def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by:
     from ..integrations.storage import Storage
 
     assert options.out is not None
+    if not files or "-" in files:
+        raise ValueError("--engine ray reads files, not stdin; name them")
     columns = Columns(options.column or "text", options.id_column)
     how = ScoreOptions(by, options.detail, context_reset, columns)
     pieces = divided(expanded(files), columns.text)

@@ -50,13 +50,13 @@ class Score:
     def __call__(self, batch: Batch) -> Batch:
         """The batch with the new columns."""
         scores = [None if text is None else self._scored(text) for text in texts_of(batch, self._column)]
-        missing = [None if each is None else each.bits_per_byte for each in scores]
-        columns: Batch = {"bits": [each and each.bits for each in scores], "bits_per_byte": missing}
+        per_byte = [None if each is None else each.bits_per_byte for each in scores]
+        columns: Batch = {"bits": [each and each.bits for each in scores], "bits_per_byte": per_byte}
         if None not in scores:
             columns = {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
         if self._detail is not None:
-            columns[f"{self._detail}s"] = _array_of_lists([each and each.texts for each in scores])
-            columns[f"{self._detail}_bits"] = _array_of_lists([each and each.parts for each in scores])
+            columns[f"{self._detail}s"] = _object_array([each and each.texts for each in scores])
+            columns[f"{self._detail}_bits"] = _object_array([each and each.parts for each in scores])
         return {**batch, **columns}
 
     def _scored(self, text: str | bytes) -> TextScore:
@@ -85,7 +85,7 @@ class Compress:
     def __call__(self, batch: Batch) -> Batch:
         """The batch with the new column."""
         values = [None if text is None else compress(text, self._predictor) for text in texts_of(batch, self._column)]
-        return {**batch, "compressed": _array_of_lists(values)}
+        return {**batch, "compressed": _object_array(values)}
 
 
 class TextScore(NamedTuple):
@@ -152,7 +152,7 @@ def model_of_bytes(predictor: StreamPredictor | None) -> StreamPredictor:
     return predictor
 
 
-def _array_of_lists(values: list[Any]) -> np.typing.NDArray[np.object_]:
+def _object_array(values: list[Any]) -> np.typing.NDArray[np.object_]:
     """An array of one dimension, whatever the values are."""
     array = np.empty(len(values), dtype=object)
     array[:] = values

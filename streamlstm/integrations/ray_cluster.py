@@ -22,7 +22,8 @@ def connected(workers: int = 0) -> Iterator[int]:
 
     workers  how many workers are wanted, one CPU each; 0: as many as the cluster has CPUs
 
-    Yields the number of workers. Raises ValueError if the cluster has fewer CPUs, since the work would wait for ever.
+    Yields the number of workers. Raises ValueError if there is no cluster, or one with fewer CPUs, since the work would
+    wait for ever.
     Signals raise `Interrupted`; Ray would end the process in its own way.
     """
     if workers < 0:
@@ -34,8 +35,9 @@ def connected(workers: int = 0) -> Iterator[int]:
     local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    except ConnectionError as error:
-        raise ValueError(f"there is no Ray cluster at RAY_ADDRESS={address}: {' '.join(str(error).split())}") from None
+    except Exception as error:  # Ray raises many kinds, also plain Exception
+        what = "Ray could not be started" if local else f"there is no Ray cluster at RAY_ADDRESS={address}"
+        raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
     try:
         with Interruptible(raises=True):
             yield _checked(workers)
