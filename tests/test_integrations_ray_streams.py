@@ -161,6 +161,22 @@ def test_a_file_of_results_without_its_snapshot_is_deleted(store, tmp_path, monk
     assert store.all_results() == expected(batch)
 
 
+def test_nothing_is_lost_if_a_writer_that_was_believed_dead_writes_its_snapshot_late(store, monkeypatch):
+    batch = records(1, 6)
+    late = []
+    with monkeypatch.context() as patched:
+        write = Storage.write
+        patched.setattr(Storage, "write", lambda *a: late.append(a) if "snapshots" in a[1] else write(*a))
+        Shard(store.location).process(part(batch, 0, 4))
+    heir = Shard(store.location)
+    heir._load("host-0")
+    for arguments in late:
+        Storage.write(*arguments)
+    del heir  # it dies before it has read anything
+    Shard(store.location).process(batch)
+    assert store.all_results() == expected(batch)
+
+
 def test_a_writer_that_was_believed_dead_does_no_harm(store):
     batch = records(1, 12)
     zombie, heir = Shard(store.location), Shard(store.location)

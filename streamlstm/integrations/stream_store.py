@@ -6,8 +6,8 @@
 
 What a stream is after a record depends on the model and on the records of its key only. So two writers that write a
 file of the same name write the same content, and one that was believed dead does no harm. The results up to a record
-are written before the snapshot after it. What was written after the last snapshot is deleted when a stream is loaded
-again, because the records are then read again, perhaps in other groups.
+are written before the snapshot after it. After a crash in between, the records are read again, perhaps in other groups:
+the file that has no snapshot is deleted once others have all of its results, so that no reader finds one twice.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class StreamStore:
     def __init__(self, location: str) -> None:
         self._storage = Storage(location)
         self.location = self._storage.location
+        self._unfinished: dict[str, list[str]] = {}  # files of results that go beyond the snapshot that was loaded
 
     def open(self, predictor: StreamPredictor | None, reading: Reading) -> None:
         """Begin the store, or check that it was begun with the same model and options.
@@ -93,16 +94,14 @@ class StreamStore:
         return int(names[-1]) if names else None
 
     def load(self, key: str) -> tuple[int, bytes | None]:
-        """The offset and the snapshot of a key, -1 and None if there is none; deletes what was written after it."""
+        """The offset and the snapshot of a key; -1 and None if there is none."""
         while (offset := self.offset(key)) is not None:
             snapshot = self._storage.read(f"{_snapshots(key)}/{offset:0{_DIGITS}}")
             if snapshot is not None:  # else a later one has been written since
                 break
         else:
             offset, snapshot = -1, None
-        for name in self._storage.names(_results(key)):
-            if int(name.partition("-")[0]) > offset:
-                self._storage.delete(f"{_results(key)}/{name}")
+        self._unfinished[key] = [name for name in self._storage.names(_results(key)) if _last(name) > offset]
         return offset, snapshot
 
     def commit(self, key: str, offsets: tuple[int, int], results: Sequence[Result], snapshot: bytes) -> None:
@@ -111,9 +110,15 @@ class StreamStore:
         offsets  those of the first and of the last record
         """
         first, last = offsets
+        own = f"{first:0{_DIGITS}}-{last:0{_DIGITS}}.parquet"
         if results:
-            name = f"{_results(key)}/{first:0{_DIGITS}}-{last:0{_DIGITS}}.parquet"
-            self._storage.write(name, _table(results))
+            self._storage.write(f"{_results(key)}/{own}", _table(results))
+        unfinished = self._unfinished.pop(key, [])
+        for name in unfinished:
+            if _last(name) <= last and name != own:
+                self._storage.delete(f"{_results(key)}/{name}")
+        if later := [name for name in unfinished if _last(name) > last]:
+            self._unfinished[key] = later
         self._storage.write(f"{_snapshots(key)}/{last:0{_DIGITS}}", snapshot)
         for name in self._storage.names(_snapshots(key)):
             if int(name) < last:
@@ -157,3 +162,8 @@ def _snapshots(key: str) -> str:
 
 def _results(key: str) -> str:
     return f"results/{_digest(key)}"
+
+
+def _last(name: str) -> int:
+    """The last offset in the name of a file of results."""
+    return int(name.removesuffix(".parquet").partition("-")[2])
