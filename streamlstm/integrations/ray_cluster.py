@@ -16,6 +16,10 @@ except ModuleNotFoundError as error:
     raise missing_extra(error, "ray") from None
 
 
+ATTEMPTS = 3
+"""How often Ray is started: on a busy machine it can take more than the 30 seconds that Ray allows."""
+
+
 @contextmanager
 def connected(workers: int = 0) -> Iterator[int]:
     """Connect to a cluster for as long as the context lasts, unless the program is connected already.
@@ -23,26 +27,38 @@ def connected(workers: int = 0) -> Iterator[int]:
     workers  how many workers are wanted, one CPU each; 0: as many as the cluster has CPUs
 
     Yields the number of workers. Raises ValueError if there is no cluster, or one with fewer CPUs, since the work would
-    wait for ever.
-    Signals raise `Interrupted`; Ray would end the process in its own way.
+    wait for ever. Signals raise `Interrupted`; Ray would end the process in its own way.
     """
     if workers < 0:
         raise ValueError(f"workers must be at least 1, not {workers}")
     if ray.is_initialized():
         yield _checked(workers)
         return
-    address = os.environ.get("RAY_ADDRESS", "local")
-    local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False} if address == "local" else {}
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    except Exception as error:  # Ray raises many kinds, also plain Exception
-        what = "Ray could not be started" if local else f"there is no Ray cluster at RAY_ADDRESS={address}"
-        raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
+    _connect(workers)
     try:
         with Interruptible(raises=True):
             yield _checked(workers)
     finally:
         ray.shutdown()
+
+
+def _connect(workers: int) -> None:
+    address = os.environ.get("RAY_ADDRESS", "local")
+    local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False} if address == "local" else {}
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+            return
+        except Exception as error:  # Ray raises many kinds, also plain Exception
+            ray.shutdown()
+            if not local:
+                raise ValueError(f"there is no Ray cluster at RAY_ADDRESS={address}: {_line(error)}") from error
+            if attempt + 1 == ATTEMPTS:
+                raise ValueError(f"Ray could not be started: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _checked(workers: int) -> int:
