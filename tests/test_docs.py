@@ -24,9 +24,9 @@ import streamlstm
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "pages"
-SLOW = {"how-to/compress.md", "how-to/generate.md", "how-to/score.md", "how-to/train.md"}
+SLOW = {"how-to/compress.md", "how-to/generate.md", "how-to/score.md", "how-to/train.md", "how-to/ray.md"}
 NEEDED = {"how-to/pytorch.md": "torch", "how-to/river.md": "river", "how-to/scikit-learn.md": "sklearn"}
-NEEDED |= {"how-to/lm-eval.md": "lm_eval", "how-to/quix.md": "quixstreams"}
+NEEDED |= {"how-to/lm-eval.md": "lm_eval", "how-to/quix.md": "quixstreams", "how-to/ray.md": "ray"}
 """The library that a page needs, for which there is an extra."""
 BLOCK = re.compile(r'^```(sh|python|text title="Output")\n(.*?)^```', re.DOTALL | re.MULTILINE)
 NAMES = sorted(str(path.relative_to(PAGES)) for path in PAGES.rglob("*.md"))

@@ -11,6 +11,7 @@ import typer
 
 from .command import command
 from .options import ModelOptions, check_experts, check_files
+from .score_ray import RayOptions, score_on_ray
 
 if TYPE_CHECKING:
     from ..predictor import StreamPredictor
@@ -52,6 +53,26 @@ def score(
     explain: Annotated[
         bool, typer.Option("--explain", help="Report the surprisal and the weight of each expert, for each file.")
     ] = False,
+    engine: Annotated[
+        Optional[str],
+        typer.Option(metavar="ray", help="Score on a Ray cluster into Parquet files; requires streamlstm[ray]."),
+    ] = None,
+    workers: Annotated[
+        Optional[int], typer.Option(metavar="N", help="--engine: how many workers. [one for each CPU]")
+    ] = None,
+    out: Annotated[Optional[str], typer.Option(metavar="DIR", help="--engine: a folder, or a URL of one.")] = None,
+    column: Annotated[
+        Optional[str], typer.Option(metavar="NAME", help="--engine: the text of JSON lines and Parquet. [text]")
+    ] = None,
+    id_column: Annotated[
+        Optional[str], typer.Option(metavar="NAME", help="--engine: the id of a record. [FILE:POSITION]")
+    ] = None,
+    detail: Annotated[
+        Optional[str], typer.Option(metavar="LEVEL", help="--engine: also lists of each word or line of a record.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="--engine: continue in DIR after an interruption or a crash.")
+    ] = False,
 ) -> None:
     """Measure the surprisal of a text by file, line or word.
 
@@ -64,6 +85,14 @@ def score(
       streamlstm score --model book.safetensors --freeze --by line --unit nats sequel.txt
       streamlstm score --explain app.log
       streamlstm score --compare english.safetensors french.safetensors --freeze letters.txt
+
+    With --engine ray, files are scored by several workers. FILE may be a pattern or a URL. Files that end in .jsonl or
+    .parquet have records, each of which is read by the model as it was at the start; all other files are text. DIR
+    gets a row for each file or record, or with --by line for each line.
+
+    \b
+      streamlstm score --engine ray --workers 8 --out scores 'corpus/*.txt' --by line
+      streamlstm score --engine ray --out scores reviews.parquet --column review --id-column number --detail word
     """
     from ..render.progress import FilesBar
     from ..render.records import ScoreTable
@@ -75,6 +104,11 @@ def score(
     check_choice("--format", format, FORMATS)
     check_choice("--word-boundary", word_boundary, BOUNDARIES)
     check_choice("--context-reset", context_reset, RESETS)
+    ray = RayOptions(engine, workers, out, column, id_column, detail, resume)
+    if ray.given:
+        if compare or explain or (format, unit, word_boundary) != ("text", "bits", "trailing"):
+            raise ValueError("--engine ray writes bits to Parquet files; use it without the options of other outputs")
+        return score_on_ray(model, files or [], ray, level, context_reset)
     if compare and model.model is not None:
         raise ValueError("--compare names its models; use it without --model")
     if format in HEAT_MAPS and (compare or (by and level != "character") or (files and len(files) > 1)):

@@ -12,6 +12,7 @@ import typer
 
 from .command import command, leave, saving
 from .options import ModelOptions, check_files, is_saved, size_of
+from .watch_ray import RayWatchOptions, watch_on_ray
 
 if TYPE_CHECKING:
     from ..tasks.signals import Interruptible
@@ -98,6 +99,11 @@ def watch(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the file of --save, if it exists, where it ended.")
     ] = False,
+    engine: Annotated[
+        Optional[str], _option("ray", "Watch each file by itself, on a Ray cluster; requires streamlstm[ray].")
+    ] = None,
+    workers: Annotated[Optional[int], _option("N", "--engine: how many workers. [one for each CPU]")] = None,
+    out: Annotated[Optional[str], _option("DIR", "--engine: a folder, or a URL of one, for all that is kept.")] = None,
 ) -> None:
     """Print the unusual lines of a log as they arrive.
 
@@ -138,6 +144,11 @@ def watch(
       tail -F app.log | streamlstm watch --alarms 2/hour --exec 'mail -s alarm ops@example.org'
       streamlstm watch --follow app.log --metrics /var/lib/node_exporter/watch.prom
       streamlstm watch build.log --model good-builds.safetensors --threshold 9 --fail
+
+    Many logs on several cores or machines; FILE may also be a folder, and DIR has everything to continue:
+
+    \b
+      streamlstm watch --engine ray --follow /var/log/hosts --out watched --resume --format jsonl
     """
     from ..logs.assembler import Parsing
     from ..logs.formats import Fields
@@ -157,6 +168,13 @@ def watch(
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     _check_keys(options)
     _check_sessions(options, context)
+    ray = RayWatchOptions(engine, workers, out, resume)
+    local = {"output": output, "metrics": metrics, "metrics_port": metrics_port, "exec": exec, "save": save}
+    if ray.is_given({**options, **local, "context": context}):
+        if format != "jsonl" or fail:
+            raise ValueError("--engine ray writes JSON; give --format jsonl, and no --fail")
+        read = {"paths": files or ["-"], "parsing": parsing, "follow": follow, "from_end": from_end}
+        return watch_on_ray(model, read, options, ray, {"all": all, "save_every": save_every})
     targets = _Targets(output, metrics, metrics_port, exec, save, save_every)
     targets.check(files or ["-"], resume)
     if not follow:

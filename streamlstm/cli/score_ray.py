@@ -1,0 +1,93 @@
+"""`score --engine ray`: files are scored by the workers of a Ray cluster, into a folder of Parquet files."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .options import ModelOptions
+
+if TYPE_CHECKING:
+    from ..integrations.score_job import ScoreJob
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """The options of `score` that need an engine, as they are given."""
+
+    engine: str | None
+    workers: int | None
+    out: str | None
+    column: str | None
+    id_column: str | None
+    detail: str | None
+    resume: bool
+
+    @property
+    def given(self) -> bool:
+        """Whether an engine is given. Raises ValueError for options that need one, or an engine that needs another."""
+        others = {"--workers": self.workers, "--out": self.out, "--column": self.column}
+        others |= {"--id-column": self.id_column, "--detail": self.detail, "--resume": self.resume or None}
+        if not check_engine(self.engine, others):
+            return False
+        if self.out is None:
+            raise ValueError("--engine ray writes a folder of Parquet files; name it with --out DIR")
+        return True
+
+
+def check_engine(engine: str | None, others: dict[str, Any]) -> bool:
+    """Whether an engine is given. Raises ValueError for one that is not known, and for options that need one."""
+    if engine is None:
+        for option, value in others.items():
+            if value is not None:
+                raise ValueError(f"{option} is for an engine; add --engine ray")
+        return False
+    if engine != "ray":
+        raise ValueError(f"--engine must be ray, not {engine!r}")
+    workers = others["--workers"]
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers must be at least 1, not {workers}")
+    return True
+
+
+def check_extra() -> None:
+    """Raise ValueError, which names the extra, if Ray is not installed."""
+    for name in ("ray", "pyarrow", "fsspec"):
+        if find_spec(name) is None:
+            raise ValueError(f"{name} is not installed; install it with: pip install 'streamlstm[ray]'")
+
+
+def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by: str, context_reset: str) -> None:
+    """Score files, and tell on stderr how it goes."""
+    check_extra()
+    from ..integrations.pieces import Columns, divided, expanded
+    from ..integrations.ray_cluster import connected
+    from ..integrations.score_job import ScoreJob, ScoreOptions
+    from ..integrations.storage import Storage
+
+    assert options.out is not None
+    if not files or "-" in files:
+        raise ValueError("--engine ray reads files, not stdin; name them")
+    columns = Columns(options.column or "text", options.id_column)
+    how = ScoreOptions(by, options.detail, context_reset, columns)
+    pieces = divided(expanded(files), columns.text)
+    job = ScoreJob.begin(Storage(options.out), how, pieces, model.predictor(), options.resume)
+    if job.unfinished():
+        with connected(options.workers or 0) as workers:
+            _run(job, workers)
+    typer.echo(f"{job.n_bytes:,} bytes in {len(pieces):,} pieces: {job.storage.location}", err=True)
+
+
+def _run(job: "ScoreJob", workers: int) -> None:
+    from ..integrations.ray_score import run_on_ray
+    from ..render.progress import Bar
+
+    unfinished = set(job.unfinished())
+    sizes = [piece.n_bytes for piece in job.pieces]
+    done = sum(size for index, size in enumerate(sizes) if index not in unfinished)
+    n_done = len(sizes) - len(unfinished)
+    with Bar(job.n_bytes, done, 1) as bar:
+        for index in run_on_ray(job, workers):
+            done, n_done = done + sizes[index], n_done + 1
+            bar.show(done, f"{n_done:,} of {len(sizes):,} pieces")

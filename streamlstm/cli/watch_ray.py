@@ -1,0 +1,166 @@
+"""`watch --engine ray`: each of several logs is watched by itself, on the workers of a Ray cluster."""
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .options import ModelOptions
+from .score_ray import check_engine, check_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..integrations.ray_streams import KeyedStreams
+    from ..integrations.reading import Result
+    from ..logs.source import Source
+    from ..render.lines import StatusLine
+
+LOCAL_ONLY = {"output": "--output", "metrics": "--metrics", "metrics_port": "--metrics-port", "exec": "--exec"}
+LOCAL_ONLY |= {"save": "--save", "key_regex": "--key-regex", "keyed": "--key-field", "max_keys": "--max-keys"}
+LOCAL_ONLY |= {"memory_budget": "--memory-budget"}
+LOCAL_ONLY |= {"session_regex": "--session-regex", "idle_seconds": "--session-idle", "context": "--context"}
+"""The options of a watcher in one process."""
+
+
+@dataclass(frozen=True)
+class RayWatchOptions:
+    """The options of `watch` that need an engine, as they are given."""
+
+    engine: str | None
+    workers: int | None
+    out: str | None
+    resume: bool
+
+    def is_given(self, others: dict[str, Any]) -> bool:
+        """Whether an engine is given. Raises ValueError for options that do not go together; `others` are by name."""
+        if not check_engine(self.engine, {"--workers": self.workers, "--out": self.out}):
+            return False
+        wrong = [option for name, option in LOCAL_ONLY.items() if others.get(name)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} cannot be used with --engine ray, which watches each file by itself")
+        if self.out is None:
+            raise ValueError("--engine ray keeps its results in a folder; name it with --out DIR")
+        return True
+
+
+@dataclass
+class RayWatch:
+    """A run of `watch` on a cluster.
+
+    source      the events
+    status      the status line
+    save_every  how often the position in the source is saved, in seconds
+    """
+
+    source: "Source"
+    status: "StatusLine"
+    save_every: float
+    n_events: int = 0
+    n_results: int = 0
+    _started: float = field(default_factory=time.monotonic)
+
+    def run(self, streams: "KeyedStreams") -> None:
+        """Watch until the end or a signal; then all results are durable."""
+        streams.save_position(self.source.describe())
+        saved = time.monotonic()
+        for event in self.source.events():
+            if event is None:
+                streams.poll()
+            else:
+                self.n_events += 1
+                streams.send(event.path, event.rotation << ROTATION_BITS | event.offset, event)
+            if time.monotonic() - saved >= self.save_every:
+                streams.save_position(self.source.describe())
+                saved = time.monotonic()
+            if self.status.is_due:
+                self.status.show(self.summary(streams))
+            self.tell_notes()
+        streams.save_position(self.source.describe())
+
+    def take(self, results: "Sequence[Result]") -> None:
+        """Write results to stdout."""
+        self.status.clear()
+        self.n_results += len(results)
+        for result in results:
+            sys.stdout.write(getattr(result, "record", ""))
+        sys.stdout.flush()
+
+    def tell_notes(self) -> None:
+        """Tell what the source has noticed."""
+        for note in self.source.notes:
+            self.status.clear()
+            typer.echo(f"streamlstm: {note}", err=True)
+        self.source.notes.clear()
+
+    def summary(self, streams: "KeyedStreams") -> str:
+        """What was done so far, and what waits."""
+        stats = streams.stats()
+        waiting, lag = sum(each.n_waiting for each in stats), max((each.lag_seconds for each in stats), default=0.0)
+        rate = (self.n_events - waiting) / max(time.monotonic() - self._started, 1e-9)
+        parts = [f"{self.n_events - waiting:,} lines", f"{self.n_results:,} records", f"{rate:,.0f} lines/s"]
+        return ", ".join(parts + [f"{waiting:,} lines wait, {lag:.0f} s"] * (waiting > 0))
+
+
+ROTATION_BITS = 40
+"""The offset of a line in its stream is its offset in the file, and how often the file was rotated above these bits."""
+
+
+def watch_on_ray(
+    model: ModelOptions,
+    read: dict[str, Any],
+    watcher: dict[str, Any],
+    options: RayWatchOptions,
+    shown: dict[str, Any],
+) -> None:
+    """Watch files and the files of folders.
+
+    read, watcher  the options of `Source` and of `Watcher`
+    shown          all, and save_every
+    """
+    check_extra()
+    from ..integrations.ray_cluster import connected
+    from ..integrations.ray_streams import KeyedStreams
+    from ..integrations.reading import WatchStreams
+    from ..integrations.storage import Storage
+    from ..logs.source import Source
+    from ..render.lines import StatusLine
+    from ..tasks.signals import Interruptible
+
+    assert options.out is not None
+    paths = files_of(read.pop("paths"))
+    if not options.resume and Storage(options.out).names():
+        raise FileExistsError(f"{options.out} is not empty; name another folder, or continue there with --resume")
+    reading = WatchStreams(watcher, shown["all"])
+    predictor = model.predictor()
+    reading.reader(predictor)  # raises ValueError for wrong options, before a cluster starts
+    with connected(options.workers or 0) as workers, Interruptible() as control, StatusLine(sys.stderr) as status:
+        n_shards = min(workers, len(paths))
+        with KeyedStreams(options.out, predictor, reading, shards=n_shards) as streams:
+            source = Source(paths, control=control, described=streams.position(), **read)
+            run = RayWatch(source, status, shown["save_every"])
+            streams.on_results = run.take
+            run.run(streams)
+            summary = run.summary(streams)
+    typer.echo(summary, err=True)
+    control.raise_if_interrupted()
+
+
+def files_of(paths: list[str]) -> list[str]:
+    """The files, and those in folders, without hidden ones. Raises ValueError for stdin or an empty folder."""
+    found = []
+    for path in paths:
+        if path == "-":
+            raise ValueError("--engine ray watches files and folders; stdin is watched by one process")
+        if os.path.isdir(path):
+            names = [os.path.join(path, name) for name in sorted(os.listdir(path)) if not name.startswith(".")]
+            files = [name for name in names if os.path.isfile(name)]
+            if not files:
+                raise ValueError(f"{path} has no files")
+            found += files
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))

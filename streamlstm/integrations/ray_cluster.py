@@ -1,0 +1,68 @@
+"""A connection to a Ray cluster: that of RAY_ADDRESS, or one on this machine that ends with the connection."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..tasks.signals import Interruptible
+from .extras import missing_extra
+
+try:
+    import ray
+except ModuleNotFoundError as error:
+    raise missing_extra(error, "ray") from None
+
+
+ATTEMPTS = 3
+"""How often Ray is started: on a busy machine it can take more than the 30 seconds that Ray allows."""
+
+
+@contextmanager
+def connected(workers: int = 0) -> Iterator[int]:
+    """Connect to a cluster for as long as the context lasts, unless the program is connected already.
+
+    workers  how many workers are wanted, one CPU each; 0: as many as the cluster has CPUs
+
+    Yields the number of workers. Raises ValueError if there is no cluster, or one with fewer CPUs, since the work would
+    wait for ever. Signals raise `Interrupted`; Ray would end the process in its own way.
+    """
+    if workers < 0:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    if ray.is_initialized():
+        yield _checked(workers)
+        return
+    _connect(workers)
+    try:
+        with Interruptible(raises=True):
+            yield _checked(workers)
+    finally:
+        ray.shutdown()
+
+
+def _connect(workers: int) -> None:
+    address = os.environ.get("RAY_ADDRESS", "local")
+    local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False} if address == "local" else {}
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
+            return
+        except Exception as error:  # Ray raises many kinds, also plain Exception
+            ray.shutdown()
+            if not local:
+                raise ValueError(f"there is no Ray cluster at RAY_ADDRESS={address}: {_line(error)}") from error
+            if attempt + 1 == ATTEMPTS:
+                raise ValueError(f"Ray could not be started: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _checked(workers: int) -> int:
+    n_cpus = int(ray.cluster_resources().get("CPU", 0))
+    if not n_cpus >= max(workers, 1):
+        raise ValueError(f"the Ray cluster has {n_cpus} CPUs, too few for {max(workers, 1)} workers of one CPU each")
+    return workers or n_cpus
