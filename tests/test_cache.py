@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 import streamlstm
-from streamlstm.kernels import cache, jit
+from streamlstm.kernels import cache, compiler, jit
 
 LOG = """
 import logging
@@ -310,7 +310,7 @@ def wrong(n: int):
 
 
 def test_an_error_while_compiling_releases_the_lock(monkeypatch):
-    monkeypatch.setattr(jit, "ENTRIES", [])
+    monkeypatch.setattr(compiler, "ENTRIES", [])
     with pytest.raises(numba.TypingError):
         jit.native(jit.entry(wrong))
     assert lock_is_free(cache.cache_folder())
