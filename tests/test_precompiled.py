@@ -86,7 +86,9 @@ def test_the_same_sources_give_the_same_library(package, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["edited source", "truncated library", "another file", "STREAMLSTM_JIT"])
+@pytest.mark.parametrize(
+    "damage", ["edited source", "truncated library", "damaged library", "another file", "STREAMLSTM_JIT"]
+)
 def test_numba_compiles_where_no_library_can_be_used(package, tmp_path, damage):
     shutil.copytree(package, tmp_path, dirs_exist_ok=True)
     library, kind = json.loads(run(tmp_path, "-c", NAMES))
@@ -97,8 +99,10 @@ def test_numba_compiles_where_no_library_can_be_used(package, tmp_path, damage):
         with (tmp_path / "streamlstm" / "kernels" / "surprise.py").open("a") as source:
             source.write("\n# edited\n")
     for path in libraries:
-        if damage == "truncated library":
+        if damage == "truncated":
             path.write_bytes(path.read_bytes()[:1000])
+        if damage == "damaged":
+            path.write_bytes(path.read_bytes().replace(b"PyLong_AsLongLong", b"PyLong_AsLongLang"))
         if damage == "another file":
             path.write_text("not a library\n")
     environment = {"STREAMLSTM_JIT": "1"} if damage == "STREAMLSTM_JIT" else {}

@@ -1,5 +1,6 @@
 """The command `train`."""
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -191,7 +192,7 @@ def _start(
     n_symbols = len(start.vocabulary)
     weights = widened(start.weights(), Layout(start.config, n_symbols), Layout(config, n_symbols), seed)
     name = start.about.pop("name", Path(model).name)
-    about = {**start.about, "started from": name}
+    about = {**start.about, "started from": os.path.basename(name)}
     return *read_documents(files, start.vocabulary), config, weights, about
 
 

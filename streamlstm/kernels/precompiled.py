@@ -61,11 +61,14 @@ class _Method(ctypes.Structure):
 class Library:
     """The machine code of all entries.
 
-    Raises OSError if the file cannot be loaded, ValueError if it is no library or was compiled from other sources.
+    Raises OSError if the file cannot be loaded, ValueError if it is damaged or was compiled from other sources.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        content = path.read_bytes()
+        if content != sealed(content[: -hashlib.sha256().digest_size]):
+            raise ValueError(f"{path} is damaged")
         self._library = ctypes.CDLL(str(path))
         digest, *names = (
             ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(self._library, SOURCES))).decode().split("\n")
@@ -83,6 +86,11 @@ class Library:
         new = ctypes.pythonapi.PyCFunction_NewEx
         new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
         return new(ctypes.addressof(method), None, None)
+
+
+def sealed(content: bytes) -> bytes:
+    """A library with its SHA-256 at the end: to load a damaged one could end the process."""
+    return content + hashlib.sha256(content).digest()
 
 
 def symbol_of(entry: Any) -> str:

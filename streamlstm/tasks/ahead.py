@@ -11,7 +11,6 @@ runs on, but for the level; then a function is put around each entry that takes 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,19 @@ from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-from ..kernels.precompiled import DATA, FOLDER, ITEMS, LENGTHS, PACKAGE, SOURCES, digest_of, kernel_sources, symbol_of
+from ..checkpoint import opened_atomically
+from ..kernels.precompiled import (
+    DATA,
+    FOLDER,
+    ITEMS,
+    LENGTHS,
+    PACKAGE,
+    SOURCES,
+    digest_of,
+    kernel_sources,
+    sealed,
+    symbol_of,
+)
 from .warmup import entries
 
 
@@ -159,8 +170,8 @@ def write_library(name: str, folder: Path) -> None:
         flags = ["-shared", "--build-id=none", "--strip-all", "-z", "noexecstack"]
         subprocess.run([level.linker, *flags, "-o", linked, unlinked], check=True)
         folder.mkdir(exist_ok=True)
-        shutil.copy(linked, folder / f".{name}.so")
-        os.replace(folder / f".{name}.so", folder / f"{name}.so")
+        with opened_atomically(folder / f"{name}.so") as file:
+            file.write(sealed(linked.read_bytes()))
 
 
 def _module(triple: str) -> Any:
