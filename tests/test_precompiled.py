@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from on_this_cpu import archive
 from test_determinism import ARCHIVE, EXPECTED, HERE
 
@@ -42,16 +43,18 @@ def run(folder, *arguments, **environment):
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """A folder with a copy of the package that has a library for each level of this CPU."""
+    """A folder with a copy of the package that has a library for each level of this CPU; one for all workers."""
     if not LEVELS:
         pytest.skip("there are no libraries for this system")
-    folder = tmp_path_factory.mktemp("package")
-    shutil.copytree(
-        Path(streamlstm.__file__).parent,
-        folder / "streamlstm",
-        ignore=shutil.ignore_patterns("__pycache__", "compiled"),
-    )
-    run(folder, "-m", "streamlstm.tasks.ahead", *LEVELS)
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent / "package" if is_worker else tmp_path_factory.mktemp("package")
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            source = Path(streamlstm.__file__).parent
+            ignored = shutil.ignore_patterns("__pycache__", "compiled")
+            shutil.copytree(source, folder / "streamlstm", ignore=ignored, dirs_exist_ok=True)
+            run(folder, "-m", "streamlstm.tasks.ahead", *LEVELS)
+            (folder / "done").touch()
     return folder
 
 
@@ -68,27 +71,28 @@ def test_the_libraries_give_the_golden_bits(package, tmp_path, level):
 
 
 @pytest.mark.slow
-def test_a_library_needs_no_numba(package):
-    (package / "text").write_bytes(b"what one library says, each of them says\n" * 30)
-    packed = run(package, "-c", WITHOUT_NUMBA, "compress", "text", "-o", "-")
+def test_a_library_needs_no_numba(package, tmp_path):
+    (tmp_path / "text").write_bytes(b"what one library says, each of them says\n" * 30)
+    packed = run(package, "-c", WITHOUT_NUMBA, "compress", tmp_path / "text", "-o", "-")
     assert 10 < len(packed) < 200
-    (package / "packed").write_bytes(packed)
-    assert run(package, "-c", WITHOUT_NUMBA, "decompress", "packed", "-o", "-") == (package / "text").read_bytes()
+    (tmp_path / "packed").write_bytes(packed)
+    again = run(package, "-c", WITHOUT_NUMBA, "decompress", tmp_path / "packed", "-o", "-")
+    assert again == (tmp_path / "text").read_bytes()
     assert b"compiled kernels of the package" in run(package, "-c", WITHOUT_NUMBA, "warmup")
 
 
 @pytest.mark.slow
 def test_the_same_sources_give_the_same_library(package, tmp_path):
-    library = package / "streamlstm" / "compiled" / f"{LEVELS[-1]}.so"
+    shutil.copytree(package / "streamlstm", tmp_path / "streamlstm")
+    library = tmp_path / "streamlstm" / "compiled" / f"{LEVELS[-1]}.so"
     before = library.read_bytes()
-    run(package, "-m", "streamlstm.tasks.ahead", LEVELS[-1])
+    library.unlink()
+    run(tmp_path, "-m", "streamlstm.tasks.ahead", LEVELS[-1])
     assert library.read_bytes() == before
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "damage", ["edited source", "truncated library", "damaged library", "another file", "STREAMLSTM_JIT"]
-)
+@pytest.mark.parametrize("damage", ["edited source", "truncated", "damaged", "another file", "STREAMLSTM_JIT"])
 def test_numba_compiles_where_no_library_can_be_used(package, tmp_path, damage):
     shutil.copytree(package, tmp_path, dirs_exist_ok=True)
     library, kind = json.loads(run(tmp_path, "-c", NAMES))
