@@ -1,5 +1,6 @@
 """One warm kernel cache for all workers. No test asserts how fast something is: a busy machine is no error."""
 
+import signal
 import subprocess
 import sys
 
@@ -7,6 +8,12 @@ from hypothesis import settings
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_configure():
+    """Take SIGINT even if the shell that started the tests in the background ignores it: the commands would too."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart(session):
