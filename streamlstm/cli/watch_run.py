@@ -19,7 +19,7 @@ from ..logs.source import Source
 from ..render.escape import terminal_text
 from ..render.lines import LinePrinter, StatusLine, format_json
 from ..render.session_lines import SessionPrinter, format_session_json
-from ..watch.keyed_streams import is_power_of_2
+from ..watch.notes import is_power_of_2
 from ..watch.sessions import EndedSession, SessionWatcher
 from ..watch.watcher import Counts, WatchedLine, Watcher
 

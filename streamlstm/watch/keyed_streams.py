@@ -26,6 +26,7 @@ from .familiar import FamiliarLines
 from .key_file import delete_store, new_store, store_of, write_model
 from .key_stream import KeyStream, KeyStreamCodec
 from .line_stream import History, LineStream
+from .notes import is_power_of_2
 
 MAX_DROPPED_KEYS = 5_000
 """The number of keys whose history is kept after their model was dropped; each takes up to 8 kB."""
@@ -211,8 +212,3 @@ def _identified(file: Path) -> tuple[int, ...]:
         status = file.stat()
         return status.st_dev, status.st_ino, status.st_mtime_ns
     return ()
-
-
-def is_power_of_2(n: int) -> bool:
-    """Whether a count is worth a note: 1, 2, 4, 8, …"""
-    return n & (n - 1) == 0

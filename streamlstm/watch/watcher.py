@@ -49,9 +49,10 @@ from .alarm_watcher import AlarmWatcher
 from .budget import Budget, Verdict
 from .familiar import Familiar
 from .key_pattern import MAX_KEY_LENGTH, KeyPattern
-from .keyed_streams import KeyedStreams, is_power_of_2
+from .keyed_streams import KeyedStreams
 from .kinds import kind_of
 from .line_stream import LineStream
+from .notes import is_power_of_2
 from .recent_scores import RecentScores
 from .single_stream import SingleStream
 from .spans import SPAN_MARGIN, surprising_spans
