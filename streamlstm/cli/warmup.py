@@ -12,7 +12,7 @@ def warmup() -> None:
     Prints each kernel, whether it was compiled or loaded from the cache, and how long that took; then the folder of
     the cache. Without this, each command compiles the kernels that it needs when it first runs.
 
-    A package that was installed from a wheel has the kernels of most CPUs: then there is nothing to compile.
+    A wheel may contain the compiled kernels of this CPU: then there is nothing to compile.
 
     \b
       streamlstm warmup
