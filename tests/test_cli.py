@@ -612,6 +612,21 @@ def test_a_curve_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
+def test_train_stops_at_an_update_and_resumes_to_the_same_model(tmp_path):
+    text, whole, parts = tmp_path / "text", tmp_path / "whole", tmp_path / "parts"
+    text.write_bytes(TEXT)
+    assert run("train", text, "-o", whole, *TRAIN_TINY, "--epochs", 2).returncode == 0
+    result = run("train", text, "-o", parts, *TRAIN_TINY, "--epochs", 2, "--stop-at", 3)
+    assert result.returncode == 0
+    assert "stopped at update 3 of" in result.stderr.decode()
+    resumed = ["train", text, "-o", parts, *TRAIN_TINY, "--epochs", 2, "--resume"]
+    assert_refused(run(*resumed, "--stop-at", 2), "--stop-at 2 is before update 3")
+    assert_refused(run(*resumed, "--stop-at", 0), "--stop-at must be at least update 1")
+    assert run(*resumed).returncode == 0
+    assert parts.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "parts.resume").exists()
+
+
 def test_saving_never_replaces_what_is_no_regular_file(tmp_path):
     """As root, `--save /dev/null` would otherwise turn the device into a file."""
     os.mkfifo(tmp_path / "pipe")

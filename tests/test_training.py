@@ -54,8 +54,8 @@ def test_a_run_that_was_stopped_resumes_to_the_same_last_bit(tmp_path, stop):
         (
             TEXT,
             SMALL,
-            TrainingPlan(epochs=4, batch=PLAN.batch, window=6, pieces=(20, 50), warmup=3),
-            r"\(epochs 3, not 4\); use",
+            replace(PLAN, warmup=4),
+            r"\(warmup 3, not 4\); use",
         ),
     ],
 )
@@ -63,6 +63,28 @@ def test_the_state_of_another_run_is_refused(tmp_path, text, config, plan, what)
     Trainer(TEXT, LETTERS, SMALL, PLAN).save(tmp_path / "run")
     with pytest.raises(ValueError, match=what):
         Trainer(text, LETTERS, config, plan).restore(tmp_path / "run")
+
+
+@pytest.mark.parametrize("epochs", [2, 5])
+def test_the_rest_of_a_run_may_have_another_schedule(tmp_path, epochs):
+    first = Trainer(TEXT, LETTERS, SMALL, PLAN)
+    for progress in first.run():
+        if progress.step == 10:
+            break
+    first.save(tmp_path / "run")
+    plan = replace(PLAN, epochs=epochs)
+    second, fresh = Trainer(TEXT, LETTERS, SMALL, plan, threads=2), Trainer(TEXT, LETTERS, SMALL, plan)
+    second.restore(tmp_path / "run")
+    rest = {progress.step: progress.lr for progress in second.run()}
+    whole = {progress.step: progress.lr for progress in fresh.run()}
+    assert rest == {step: lr for step, lr in whole.items() if step > 10}
+    assert not np.array_equal(second.theta, fresh.theta)
+
+
+def test_a_schedule_that_ends_before_what_is_done_is_refused(tmp_path):
+    trained().save(tmp_path / "run")
+    with pytest.raises(ValueError, match="not a usable training run: step must be from 0 to"):
+        Trainer(TEXT, LETTERS, SMALL, replace(PLAN, epochs=1)).restore(tmp_path / "run")
 
 
 @pytest.mark.parametrize("missing", ["theta", "slots", "carried.0", "optimizer", "step"])

@@ -28,6 +28,10 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The model to write.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     epochs: Annotated[float, typer.Option(metavar="X", help="How many times to read the text.")] = 10.0,
+    stop_at: Annotated[
+        Optional[int],
+        typer.Option(metavar="N", help="Stop after update N, as Ctrl-C does; --resume continues. [the last update]"),
+    ] = None,
     batch: Annotated[
         Optional[int], typer.Option(metavar="N", help="Parallel streams. [1 to 16, depending on the text's size]")
     ] = None,
@@ -85,9 +89,10 @@ def train(
     """Train a model on files.
 
     At each checkpoint MODEL is written, ready for use, and MODEL.resume, from which --resume continues to the same
-    weights as an uninterrupted run. Ctrl-C writes both and stops. At the end the weights with which the mixture of
-    network and counts begins are learned, and MODEL.resume is removed. --window and --lr apply to the training only: in
-    a stream, MODEL learns with the optimizer that `streamlstm info` shows.
+    weights as an uninterrupted run. Ctrl-C writes both and stops. With --resume, another number of --epochs makes the
+    rest of the run shorter or longer: from there the learning rate is that of the new schedule. At the end the weights
+    with which the mixture of network and counts begins are learned, and MODEL.resume is removed. --window and --lr
+    apply to the training only: in a stream, MODEL learns with the optimizer that `streamlstm info` shows.
 
     \b
       streamlstm train book.txt -o book.safetensors
@@ -117,6 +122,8 @@ def train(
         taken.append(target)
     if not checkpoint_every >= 0:
         raise ValueError(f"--checkpoint-every must be at least 0 seconds, not {checkpoint_every}")
+    if stop_at is not None and stop_at < 1:
+        raise ValueError(f"--stop-at must be at least update 1, not {stop_at}")
     if mixture_symbols < 0:
         raise ValueError(f"--mixture-symbols must be at least 0, not {mixture_symbols}")
     if threads < 0:
@@ -138,19 +145,24 @@ def train(
     trainer = Trainer(documents, vocabulary, config, plan, threads or n_cores(), weights=weights, about=known | told)
     if resume:
         trainer.restore(state)
+    last = trainer.n_steps if stop_at is None else min(stop_at, trainer.n_steps)
+    if last < trainer.step:
+        raise ValueError(f"--stop-at {stop_at} is before update {trainer.step:,}, which {state} has reached")
     texts = read_documents(mixture, vocabulary)[0] if mixture else documents
     with Interruptible() as control:
-        _run_training(trainer, output, state, held_out, curve, checkpoint_every, control)
+        _run_training(trainer, last, output, state, held_out, curve, checkpoint_every, control)
         predictor = trainer.predictor(half)
-        if config.memory and mixture_symbols and not control.interrupted:
+        trained = trainer.step == trainer.n_steps
+        if config.memory and mixture_symbols and trained and not control.interrupted:
             total = min(mixture_symbols, 2 * sum(map(len, texts)))
             _learn_mixture(predictor, sample(texts, vocabulary, total, seed), total, control)
-        if not control.interrupted:
+        if trained and not control.interrupted:
             predictor.save(output, half)
-    if control.interrupted:
+    if not trained or control.interrupted:
         typer.echo(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; continue with --resume", err=True)
         control.raise_if_interrupted()
-    state.unlink(missing_ok=True)
+    else:
+        state.unlink(missing_ok=True)
 
 
 def _told(text: str) -> tuple[str, str]:
@@ -198,6 +210,7 @@ def _start(
 
 def _run_training(
     trainer: "Trainer",
+    last: int,
     output: Path,
     state: Path,
     held_out: bytes,
@@ -205,7 +218,12 @@ def _run_training(
     checkpoint_every: float,
     control: "Interruptible",
 ) -> None:
-    """Train to the end, or to a signal, with a progress bar; a checkpoint writes the model and a row of the curve."""
+    """Train to update `last`, or to a signal, with a progress bar.
+
+    A checkpoint writes the model and a row of the curve.
+    """
+    from itertools import islice
+
     from ..render.progress import Bar
     from ..tasks.score import score as score_text
 
@@ -230,7 +248,7 @@ def _run_training(
         return result
 
     with Bar(trainer.n_steps, trainer.step, trainer.symbols_per_step) as bar:
-        for progress in trainer.run():
+        for progress in islice(trainer.run(), last - trainer.step):
             bits, updates = bits + progress.bits, updates + 1
             bar.show(progress.step, f"{bits / updates:.4f} bits" + (f", held out {validation}" if validation else ""))
             if control.interrupted:

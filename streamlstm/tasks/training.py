@@ -270,7 +270,7 @@ class Trainer:
         write_checkpoint(path, arrays | rests, self._identity() | values)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        """Continue the run that `save` wrote.
+        """Continue the run that `save` wrote; `plan.epochs` may differ, and is that of the rest of the run.
 
         Raises OSError if the file cannot be read, and ValueError, with nothing changed, if something is missing in it,
         or if its text, weights, config or plan differ.
@@ -278,6 +278,8 @@ class Trainer:
         arrays, values = read_checkpoint(path)
         for key, mine in self._identity().items():
             theirs = values.get(key)
+            if key == "plan" and isinstance(theirs, dict):
+                theirs = {**theirs, "epochs": self.plan.epochs}
             if isinstance(mine, dict) and isinstance(theirs, dict):
                 key = next((name for name in mine if mine[name] != theirs.get(name)), key)
                 mine, theirs = mine.get(key), theirs.get(key)
