@@ -75,21 +75,22 @@ def measured(path: Path, options: list[str]) -> str:
     )
 
 
-parser = argparse.ArgumentParser(description="Measure how fast `watch` reads logs.")
-parser.add_argument("logs", nargs="*", type=Path)
-parser.add_argument("--megabytes", type=float)
-parser.add_argument("--options", default="", help="for watch")
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--keep", type=Path)
-arguments = parser.parse_args()
-megabytes = arguments.megabytes if arguments.megabytes is not None else 50.0 if arguments.logs else 0.3
-logs = {path.stem: path.read_bytes() for path in arguments.logs} or {"made-up": made_up()}
-columns = "in full", "CPU s", "wall s", "MB/s", "lines/s", "peak MB"
-print("{:<16}{:>8} {:>10} {:>9} {:>8} {:>8} {:>8} {:>9} {:>8}".format("log", "MB", "lines", *columns))
-with tempfile.TemporaryDirectory() as temporary:
-    folder = arguments.keep or Path(temporary)
-    for name, log in logs.items():
-        target = folder / f"{name}.{megabytes:g}MB.log"
-        with target.open("wb") as file:
-            file.writelines(repeated(log, int(megabytes * 1e6), arguments.seed) if megabytes else [log])
-        print(f"{name:<16}{measured(target, shlex.split(arguments.options))}", flush=True)
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Measure how fast `watch` reads logs.")
+    parser.add_argument("logs", nargs="*", type=Path)
+    parser.add_argument("--megabytes", type=float)
+    parser.add_argument("--options", default="", help="for watch")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path)
+    arguments = parser.parse_args()
+    megabytes = arguments.megabytes if arguments.megabytes is not None else 50.0 if arguments.logs else 0.3
+    logs = {path.stem: path.read_bytes() for path in arguments.logs} or {"made-up": made_up()}
+    columns = "in full", "CPU s", "wall s", "MB/s", "lines/s", "peak MB"
+    print("{:<16}{:>8} {:>10} {:>9} {:>8} {:>8} {:>8} {:>9} {:>8}".format("log", "MB", "lines", *columns))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        for name, log in logs.items():
+            target = folder / f"{name}.{megabytes:g}MB.log"
+            with target.open("wb") as file:
+                file.writelines(repeated(log, int(megabytes * 1e6), arguments.seed) if megabytes else [log])
+            print(f"{name:<16}{measured(target, shlex.split(arguments.options))}", flush=True)

@@ -134,6 +134,11 @@ def test_every_demo_needs_no_file(demo, tmp_path):
     assert_prints_a_result_and_writes_no_file(tmp_path, demo)
 
 
+@pytest.mark.slow
+def test_the_soak_reads_with_watch_too(tmp_path):
+    assert_prints_a_result_and_writes_no_file(tmp_path, "soak.py", "--watch")
+
+
 def test_the_readme_names_every_demo():
     for demo in DEMOS:
         assert f"demos/{demo}" in README
