@@ -102,24 +102,15 @@ def train(
       streamlstm train *.txt -o wide.safetensors --model small --hidden 256
       streamlstm train *.txt -o new.safetensors --model old.safetensors --epochs 0   # learn the mixture only
     """
-    from ..checkpoint import check_target
     from ..kernels.cores import n_cores
     from ..tasks.pieces import sample
     from ..tasks.signals import Interruptible
     from ..tasks.training import Trainer, TrainingPlan, read_documents, streams_for
 
-    check_files(files)
+    check_files([*files, *(mixture or [])])
     state = output.with_name(output.name + ".resume")
-    check_files(mixture or [])
-    taken: list[str | Path] = [
-        *files,
-        *(mixture or []),
-        *([val] if val else []),
-        *([model] if model and is_saved(model) else []),
-    ]
-    for target in filter(None, (output, state, curve)):
-        check_target(target, *taken)
-        taken.append(target)
+    sources: list[str | Path] = [*files, *(mixture or []), *([val] if val else [])]
+    _check_targets(sources + ([model] if model and is_saved(model) else []), output, state, curve)
     if not checkpoint_every >= 0:
         raise ValueError(f"--checkpoint-every must be at least 0 seconds, not {checkpoint_every}")
     if stop_at is not None and stop_at < 1:
@@ -163,6 +154,16 @@ def train(
         control.raise_if_interrupted()
     else:
         state.unlink(missing_ok=True)
+
+
+def _check_targets(sources: list[str | Path], *targets: Path | None) -> None:
+    """Raises OSError for a file that cannot be written or is one of the sources, and for one that is named twice."""
+    from ..checkpoint import check_target
+
+    taken = list(sources)
+    for target in filter(None, targets):
+        check_target(target, *taken)
+        taken.append(target)
 
 
 def _told(text: str) -> tuple[str, str]:
