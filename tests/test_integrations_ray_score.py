@@ -22,11 +22,11 @@ import psutil  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from streamlstm.integrations import pieces as pieces_module  # noqa: E402
 from streamlstm.integrations.batches import Compress, Score  # noqa: E402
-from streamlstm.integrations.pieces import Columns, divided, expanded, records_of  # noqa: E402
-from streamlstm.integrations.score_job import ScoreJob, ScoreOptions  # noqa: E402
-from streamlstm.integrations.storage import Storage  # noqa: E402
+from streamlstm.integrations.ray import pieces as pieces_module  # noqa: E402
+from streamlstm.integrations.ray.pieces import Columns, divided, expanded, records_of  # noqa: E402
+from streamlstm.integrations.ray.score_job import ScoreJob, ScoreOptions  # noqa: E402
+from streamlstm.integrations.ray.storage import Storage  # noqa: E402
 
 SHAPE = ["--hidden", "16", "--layers", "1"]
 TEXTS = ["one two\n\nthree é\n", "", "job 1 done\njob 2 done", "\udce9nd"]

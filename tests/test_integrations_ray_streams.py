@@ -20,12 +20,11 @@ library("ray")
 import psutil  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from streamlstm.integrations.ray_cluster import connected  # noqa: E402
-from streamlstm.integrations.ray_streams import KeyedStreams  # noqa: E402
-from streamlstm.integrations.reading import ScoreStreams, Surprisal, Waiting, WatchStreams  # noqa: E402
-from streamlstm.integrations.shard import Shard  # noqa: E402
-from streamlstm.integrations.storage import Storage  # noqa: E402
-from streamlstm.integrations.stream_store import StreamStore  # noqa: E402
+from streamlstm.integrations.ray import KeyedStreams, ScoreStreams, Surprisal, WatchStreams, connected  # noqa: E402
+from streamlstm.integrations.ray.readers import Waiting  # noqa: E402
+from streamlstm.integrations.ray.shard import Shard  # noqa: E402
+from streamlstm.integrations.ray.storage import Storage  # noqa: E402
+from streamlstm.integrations.ray.stream_store import StreamStore  # noqa: E402
 from streamlstm.logs.event import Event  # noqa: E402
 
 SHAPE = ["--hidden", "16", "--layers", "1"]
@@ -201,7 +200,7 @@ def test_an_error_of_the_storage_is_raised_and_the_batch_may_be_sent_again(store
 
 
 def test_streams_that_the_pool_forgot_are_loaded_again(store, monkeypatch):
-    monkeypatch.setattr("streamlstm.integrations.reading.MAX_KEYS", 1)
+    monkeypatch.setattr("streamlstm.integrations.ray.readers.MAX_KEYS", 1)
     batch, shard = records(3, 6), Shard(store.location)
     for first in range(6):
         shard.process(part(batch, first, first + 1))
@@ -328,8 +327,7 @@ import json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_integrations_ray_streams import chaos_records, predictor
-from streamlstm.integrations.ray_cluster import connected
-from streamlstm.integrations.ray_streams import KeyedStreams
+from streamlstm.integrations.ray import KeyedStreams, connected
 
 folder = Path(sys.argv[1])
 SHARDS = (2, 3, 1)

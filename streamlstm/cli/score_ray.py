@@ -9,7 +9,7 @@ import typer
 from .options import ModelOptions
 
 if TYPE_CHECKING:
-    from ..integrations.score_job import ScoreJob
+    from ..integrations.ray.score_job import ScoreJob
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ def check_extra() -> None:
 def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by: str, context_reset: str) -> None:
     """Score files, and tell on stderr how it goes."""
     check_extra()
-    from ..integrations.pieces import Columns, divided, expanded
-    from ..integrations.ray_cluster import connected
-    from ..integrations.score_job import ScoreJob, ScoreOptions
-    from ..integrations.storage import Storage
+    from ..integrations.ray import connected
+    from ..integrations.ray.pieces import Columns, divided, expanded
+    from ..integrations.ray.score_job import ScoreJob, ScoreOptions
+    from ..integrations.ray.storage import Storage
 
     assert options.out is not None
     if not files or "-" in files:
@@ -80,7 +80,7 @@ def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by:
 
 
 def _run(job: "ScoreJob", workers: int) -> None:
-    from ..integrations.ray_score import run_on_ray
+    from ..integrations.ray.score_workers import run_on_ray
     from ..render.progress import Bar
 
     unfinished = set(job.unfinished())

@@ -14,8 +14,8 @@ from .score_ray import check_engine, check_extra
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..integrations.ray_streams import KeyedStreams
-    from ..integrations.reading import Result
+    from ..integrations.ray import KeyedStreams
+    from ..integrations.ray.readers import Result
     from ..logs.source import Source
     from ..render.lines import StatusLine
 
@@ -122,10 +122,8 @@ def watch_on_ray(
     shown          all, and save_every
     """
     check_extra()
-    from ..integrations.ray_cluster import connected
-    from ..integrations.ray_streams import KeyedStreams
-    from ..integrations.reading import WatchStreams
-    from ..integrations.storage import Storage
+    from ..integrations.ray import KeyedStreams, WatchStreams, connected
+    from ..integrations.ray.storage import Storage
     from ..logs.source import Source
     from ..render.lines import StatusLine
     from ..tasks.signals import Interruptible

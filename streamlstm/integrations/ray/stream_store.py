@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, get_type_hints
 
-from ..checkpoint import dump_checkpoint, parse_checkpoint
-from ..predictor import StreamPredictor
-from ..tasks.compress import identity
-from .batches import model_of_bytes
-from .extras import missing_extra
-from .reading import READINGS, Reading, Result
+from ...checkpoint import dump_checkpoint, parse_checkpoint
+from ...predictor import StreamPredictor
+from ...tasks.compress import identity
+from ..batches import model_of_bytes
+from ..extras import missing_extra
+from .readers import READINGS, Reading, Result
 from .storage import Storage
 
 try:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..logs.event import Event
-from ..predictor import StreamPredictor
-from .extras import missing_extra
-from .reading import Reading, Result, ScoreStreams, Waiting
+from ...logs.event import Event
+from ...predictor import StreamPredictor
+from ..extras import missing_extra
+from .readers import Reading, Result, ScoreStreams, Waiting
 from .shard import Shard, shard_of
 from .stream_store import StreamStore
 

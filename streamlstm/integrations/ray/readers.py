@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, Protocol, Union
 
 import numpy as np
 
-from ..logs.event import Event
-from ..predictor import Learn, StreamPredictor
-from ..render.lines import format_json
-from ..streams.pool import MAX_PAGES, StreamPool
-from ..watch.watcher import Watcher
+from ...logs.event import Event
+from ...predictor import Learn, StreamPredictor
+from ...render.lines import format_json
+from ...streams.pool import MAX_PAGES, StreamPool
+from ...watch.watcher import Watcher
 
 MAX_KEYS = 10_000
 """How many streams a shard keeps in memory and in its temporary file; others are loaded from the store again."""

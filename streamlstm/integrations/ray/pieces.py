@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
-from ..tasks.input import blocks
-from ..tasks.signals import Interruptible
-from .extras import missing_extra
+from ...tasks.input import blocks
+from ...tasks.signals import Interruptible
+from ..extras import missing_extra
 from .storage import open_files
 
 try:

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
 
-from ..checkpoint import dump_checkpoint, parse_checkpoint
-from ..predictor import StreamPredictor
-from ..tasks.compress import identity
-from ..tasks.score import check_choice, score_by
-from .batches import DETAILS, model_of_bytes, score_text
-from .extras import missing_extra
+from ...checkpoint import dump_checkpoint, parse_checkpoint
+from ...predictor import StreamPredictor
+from ...tasks.compress import identity
+from ...tasks.score import check_choice, score_by
+from ..batches import DETAILS, model_of_bytes, score_text
+from ..extras import missing_extra
 from .pieces import Columns, Piece, Record, records_of
 from .storage import Storage
 

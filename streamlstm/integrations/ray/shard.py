@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from .reading import Result, StreamReader, Waiting
+from .readers import Result, StreamReader, Waiting
 from .stream_store import StreamStore
 
 
