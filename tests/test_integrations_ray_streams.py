@@ -227,6 +227,19 @@ def log_lines(host, n=120):
     return [ODD if index == 7 * n // 8 else f"job {index % 7} of {host} done" for index in range(n)]
 
 
+def watched_lines(records):
+    """The records of two hosts, from the store and from two watchers: what is to be equal of them."""
+    found = [json.loads(result.record) for result in records]
+    expected = []
+    for host in ("a", "b"):
+        watcher = Watcher(predictor(), **WATCH)
+        expected += [
+            (host, text, line.z, line.raised) for text in log_lines(host) if (line := watcher.observe(f"{text}\n"))
+        ]
+    assert [text for _, text, _, raised in expected if raised] == [ODD, ODD]
+    return [(r["path"], r["text"], r["score"], r["raised"]) for r in found], expected
+
+
 def test_a_key_is_watched_as_by_a_watcher_of_its_own(tmp_path):
     store = StreamStore(str(tmp_path / "store"))
     store.open(predictor(), WatchStreams(WATCH, all=True))
@@ -239,15 +252,22 @@ def test_a_key_is_watched_as_by_a_watcher_of_its_own(tmp_path):
             for host, texts in lines.items()
         }
         Shard(store.location).process(batch)  # each time in another process
-    records = [json.loads(result.record) for result in store.all_results()]
-    expected = []
-    for host, texts in lines.items():
-        watcher = Watcher(predictor(), **WATCH)
-        expected += [(host, text, watcher.observe(text + "\n")) for text in texts]
-    assert [(r["path"], r["text"], r["score"], r["raised"]) for r in records] == [
-        (host, text, line.z, line.raised) for host, text, line in expected
-    ]
-    assert [r["text"] for r in records if r["raised"]] == [ODD, ODD]
+    found, expected = watched_lines(store.all_results())
+    assert found == expected
+
+
+def test_a_shard_with_memory_for_one_watcher_watches_texts_of_two_keys_in_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr("streamlstm.integrations.ray.readers.memory_of_shard", lambda: 0)
+    store = StreamStore(str(tmp_path / "store"))
+    store.open(predictor(), WatchStreams(WATCH, all=True))
+    shard = Shard(store.location)
+    for first in range(0, 120, 30):
+        for host in ("a", "b"):
+            texts = log_lines(host)[first : first + 30]
+            shard.process({host: [Waiting(first + n, f"{text}\n".encode()) for n, text in enumerate(texts)]})
+            assert [each in shard._reader for each in ("a", "b")] == [host == "a", host == "b"]
+    found, expected = watched_lines(store.all_results())
+    assert found == expected
 
 
 def test_only_alarms_are_kept_by_default_and_a_budget_per_time_needs_time_stamps(tmp_path):
@@ -268,6 +288,7 @@ def test_wrong_options_of_watch_are_refused(tmp_path):
         ("--engine", "ray", "--format", "jsonl"): "--engine ray keeps its results in a folder; name it with --out DIR",
         ("--engine", "ray", "--out", "x"): "--engine ray writes JSON; give --format jsonl",
         ("--engine", "ray", "--out", "x", "--key-regex", "a"): "--key-regex cannot be used with --engine ray",
+        ("--engine", "ray", "--out", "x", "--session-regex", "a"): "--session-regex cannot be used with --engine ray",
         ("--engine", "ray", "--out", "x", "--context", "2"): "--context cannot be used with --engine ray",
         ("--engine", "ray", "--out", "x", "--format", "jsonl"): "empty has no files",
         ("--engine", "ray", "--out", "x", "--format", "jsonl", "-"): "--engine ray watches files and folders; stdin",

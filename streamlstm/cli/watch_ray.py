@@ -41,7 +41,8 @@ class RayWatchOptions:
             return False
         wrong = [option for name, option in LOCAL_ONLY.items() if others.get(name)]
         if wrong:
-            raise ValueError(f"{wrong[0]} cannot be used with --engine ray, which watches each file by itself")
+            how = "which has one model for each file; watch in one process, without --engine"
+            raise ValueError(f"{wrong[0]} cannot be used with --engine ray, {how}")
         if self.out is None:
             raise ValueError("--engine ray keeps its results in a folder; name it with --out DIR")
         return True

@@ -201,7 +201,8 @@ class KeyedStreams:
         self.rescale(shards)
 
     def send(self, key: str, offset: int, item: str | bytes | Event) -> None:
-        """Take a record: a text or, with `WatchStreams`, an event. Waits while too much waits for its shard.
+        """Take a record: a text, which is a line if it is to be watched, or then also an event. Waits while too much
+        waits for its shard.
 
         Raises ValueError for an offset that is not above the last one of the key, and what a shard raised: OSError if
         the storage cannot be used.
@@ -210,7 +211,7 @@ class KeyedStreams:
             raise ValueError(f"the offset of {key!r} must be above {self._last.get(key, -1)}, not {offset}")
         self._last[key] = offset
         shard = self._shards[shard_of(key, len(self._shards))]
-        item = item.encode() if isinstance(item, str) else item
+        item = item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item
         shard.waiting.add(key, Waiting(offset, item), len(item.line if isinstance(item, Event) else item))
         if shard.waiting.n_bytes >= BATCH_BYTES or time.monotonic() - self._looked >= LOOK_SECONDS:
             self.poll()
