@@ -21,7 +21,7 @@ import psutil  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from streamlstm.integrations.ray import KeyedStreams, ScoreStreams, Surprisal, WatchStreams, connected  # noqa: E402
-from streamlstm.integrations.ray.readers import Waiting  # noqa: E402
+from streamlstm.integrations.ray.readers import QueuedRecord  # noqa: E402
 from streamlstm.integrations.ray.shard import Shard  # noqa: E402
 from streamlstm.integrations.ray.storage import Storage  # noqa: E402
 from streamlstm.integrations.ray.stream_store import StreamStore  # noqa: E402
@@ -37,7 +37,8 @@ def predictor(seed=0):
 def records(n_keys=3, n=12):
     """Records by key, with offsets that are not consecutive."""
     return {
-        f"host-{k}": [Waiting(3 * i + k, f"job {i} of {k} done\n".encode()) for i in range(n)] for k in range(n_keys)
+        f"host-{k}": [QueuedRecord(3 * i + k, f"job {i} of {k} done\n".encode()) for i in range(n)]
+        for k in range(n_keys)
     }
 
 
@@ -247,7 +248,8 @@ def test_a_key_is_watched_as_by_a_watcher_of_its_own(tmp_path):
     for first in range(0, 120, 30):
         batch = {
             host: [
-                Waiting(n + 1, Event(texts[n], number=n + 1, path=host, offset=n + 1)) for n in range(first, first + 30)
+                QueuedRecord(n + 1, Event(texts[n], number=n + 1, path=host, offset=n + 1))
+                for n in range(first, first + 30)
             ]
             for host, texts in lines.items()
         }
@@ -264,7 +266,7 @@ def test_a_shard_with_memory_for_one_watcher_watches_texts_of_two_keys_in_turn(t
     for first in range(0, 120, 30):
         for host in ("a", "b"):
             texts = log_lines(host)[first : first + 30]
-            shard.process({host: [Waiting(first + n, f"{text}\n".encode()) for n, text in enumerate(texts)]})
+            shard.process({host: [QueuedRecord(first + n, f"{text}\n".encode()) for n, text in enumerate(texts)]})
             assert [each in shard._reader for each in ("a", "b")] == [host == "a", host == "b"]
     found, expected = watched_lines(store.all_results())
     assert found == expected
@@ -274,9 +276,9 @@ def test_only_alarms_are_kept_by_default_and_a_budget_per_time_needs_time_stamps
     store = StreamStore(str(tmp_path / "store"))
     store.open(predictor(), WatchStreams({**WATCH, "alarms": "5/hour"}))
     with pytest.raises(ValueError, match=r"a\.log begins without a time stamp; give a budget per number of lines"):
-        Shard(store.location).process({"a": [Waiting(1, Event("no time", path="a.log"))]})
+        Shard(store.location).process({"a": [QueuedRecord(1, Event("no time", path="a.log"))]})
     events = [Event(text, time=f"2026-11-26 12:00:{n % 60:02}", path="a.log") for n, text in enumerate(log_lines("a"))]
-    Shard(store.location).process({"a": [Waiting(n, event) for n, event in enumerate(events)]})
+    Shard(store.location).process({"a": [QueuedRecord(n, event) for n, event in enumerate(events)]})
     assert ODD in [json.loads(result.record)["text"] for result in store.all_results()]
     assert len(store.all_results()) < 10
 
@@ -393,7 +395,7 @@ def chaos_records():
 def expected_of_chaos():
     batch = {}
     for key, offset, text in chaos_records():
-        batch.setdefault(key, []).append(Waiting(offset, text.encode()))
+        batch.setdefault(key, []).append(QueuedRecord(offset, text.encode()))
     return expected(batch)
 
 

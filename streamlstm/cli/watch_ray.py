@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .options import ModelOptions
-from .score_ray import check_engine, check_extra
+from .engine import check_engine
+from .options import ModelOptions, check_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ def watch_on_ray(
     read, watcher  the options of `Source` and of `Watcher`
     shown          all, and save_every
     """
-    check_extra()
+    check_extra("ray", "ray", "pyarrow", "fsspec")
     from ..integrations.ray import KeyedStreams, WatchStreams, connected
     from ..integrations.ray.storage import Storage
     from ..logs.source import Source

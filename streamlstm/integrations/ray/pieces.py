@@ -68,8 +68,8 @@ class Columns:
     id: str | None = None
 
 
-def expanded(patterns: list[str]) -> list[str]:
-    """The files that paths, URLs or patterns such as `logs/*.jsonl` name. Raises FileNotFoundError for one of none."""
+def matching_files(patterns: list[str]) -> list[str]:
+    """The files that paths, URLs and patterns such as `logs/*.jsonl` name. Raises FileNotFoundError if one has none."""
     found = []
     for pattern in patterns:
         files, path = open_files(pattern)
@@ -85,7 +85,7 @@ def expanded(patterns: list[str]) -> list[str]:
     return found
 
 
-def divided(names: list[str], column: str) -> list[Piece]:
+def pieces_of(names: list[str], column: str) -> list[Piece]:
     """The pieces of files. Raises OSError for a file that cannot be read, ValueError for a table without the column."""
     wholes = [_whole(name) for name in names]
     target = max(PIECE_BYTES, sum(whole.n_bytes for whole in wholes) // MAX_PIECES)

@@ -54,8 +54,8 @@ Result = Union[Surprisal, Alarm]
 """What is kept of a record; each has a key and an offset."""
 
 
-class Waiting(NamedTuple):
-    """A record that waits to be read.
+class QueuedRecord(NamedTuple):
+    """A record that is to be read.
 
     offset  increases from record to record of a key
     item    what a reader reads: bytes or, to be watched, also an event
@@ -71,7 +71,7 @@ class StreamReader(Protocol):
     def __contains__(self, key: object) -> bool:
         """Whether it has the stream of a key."""
 
-    def read(self, key: str, records: Sequence[Waiting]) -> Sequence[Result]:
+    def read(self, key: str, records: Sequence[QueuedRecord]) -> Sequence[Result]:
         """Read the next records of a key, whose stream begins if there is none; returns what is to be kept of them."""
 
     def snapshot(self, key: str) -> bytes:
@@ -146,7 +146,7 @@ class _ScoreReader:
     def __contains__(self, key: object) -> bool:
         return key in self._pool
 
-    def read(self, key: str, records: Sequence[Waiting]) -> list[Surprisal]:
+    def read(self, key: str, records: Sequence[QueuedRecord]) -> list[Surprisal]:
         texts = [record.item for record in records]
         bits = self._pool.observe(key, b"".join(texts)).astype(np.float64)
         parts = np.split(bits, np.cumsum([len(text) for text in texts])[:-1])
@@ -176,7 +176,7 @@ class _WatchReader:
     def __contains__(self, key: object) -> bool:
         return key in self._watchers
 
-    def read(self, key: str, records: Sequence[Waiting]) -> list[Alarm]:
+    def read(self, key: str, records: Sequence[QueuedRecord]) -> list[Alarm]:
         if key not in self._watchers:
             self._keep(key, self._new())
         self._watchers.move_to_end(key)

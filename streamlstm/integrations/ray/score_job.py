@@ -105,7 +105,8 @@ class ScoreJob:
         described = {"model": identity(model).hex(), **asdict(options), "pieces": [list(piece) for piece in pieces]}
         content = storage.read(_JOB)
         if content is None or not resume:
-            if storage.names():
+            unfinished_start = {_MODEL} if resume else set()  # the program was killed before the job had begun
+            if set(storage.names()) - unfinished_start:
                 raise FileExistsError(
                     f"{storage.location} is not empty; name another folder, or continue the job there with --resume"
                 )
