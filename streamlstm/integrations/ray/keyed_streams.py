@@ -134,7 +134,7 @@ class ShardHandle:
             raise error.cause from None
         except RayError as error:
             if getattr(error, "actor_init_failed", False):
-                raise ValueError(f"a shard cannot start: {' '.join(str(error).split())}") from error
+                raise ValueError(f"a shard cannot start: {str(error).strip().splitlines()[-1]}") from error
             self.n_resent += 1
             if isinstance(error, ActorDiedError):
                 self._actor = self._start()

@@ -53,9 +53,11 @@ class StreamStore:
     def open(self, predictor: StreamPredictor | None, reading: Reading) -> None:
         """Begin the store, or check that it was begun with the same model and options.
 
-        Raises ValueError if it was not, and for a model of characters.
+        Raises ValueError if it was not, for a model of characters and, with nothing written, for options that are not
+        valid.
         """
         model = model_of_bytes(predictor)
+        reading.reader(model)
         name = next(name for name, kind in READINGS.items() if isinstance(reading, kind))
         options = {"model": identity(model).hex(), "reading": name, "options": asdict(reading)}
         content = self._storage.read(_OPTIONS)
