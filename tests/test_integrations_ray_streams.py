@@ -355,15 +355,17 @@ def test_the_command_watches_each_file_as_one_process_does_even_after_kill_9(tmp
 
 # On Ray
 
+SHARDS = (2, 3, 1)
+"""How many shards there are for the first, the second and the last third of the records."""
+
 DRIVER = """
 import json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_integrations_ray_streams import chaos_records, predictor
+from test_integrations_ray_streams import SHARDS, chaos_records, predictor
 from streamlstm.integrations.ray import KeyedStreams, connected
 
 folder = Path(sys.argv[1])
-SHARDS = (2, 3, 1)
 
 def work():
     rows = chaos_records()
@@ -374,16 +376,23 @@ def work():
         for index, (key, offset, text) in enumerate(rows):
             wanted = SHARDS[index // third]
             if wanted != n_shards:
+                wait_for_kills(n_shards, streams)
                 streams.rescale(wanted)
                 n_shards = wanted
                 (folder / "rescaled").open("a").write(f"{{wanted}} ")
             if done[key] is not None and offset <= done[key] and len(key) % 2:
                 continue  # half of the keys go on after what is done, the others are sent again
             streams.send(key, offset, text)
-            if not (folder / "hurry").exists():
+            if not (folder / f"killed-{{n_shards}}").exists():
                 time.sleep(0.02)
+        wait_for_kills(n_shards, streams)
         streams.flush()
     (folder / "finished").touch()
+
+def wait_for_kills(n_shards, streams):  # until all has been killed that is to be killed with so many shards
+    while not (folder / f"killed-{{n_shards}}").exists():
+        streams.poll()
+        time.sleep(0.02)
 
 with connected():
     work()
@@ -424,6 +433,13 @@ def shards_of_cluster():
             if "ray::Shard" in " ".join(each.cmdline()):
                 found.append(each)
     return found
+
+
+def shards_asked_for(folder):
+    """The number of shards that the driver has asked for last, or before it was killed."""
+    rescaled = folder / "rescaled"
+    numbers = rescaled.read_text().split() if rescaled.exists() else []
+    return SHARDS[len(set(numbers))]
 
 
 def test_too_few_cpus_are_an_error_and_not_a_wait_for_ever(monkeypatch):
@@ -485,13 +501,15 @@ def test_each_record_is_read_once_whatever_dies(tmp_path):
     driver = start_driver(tmp_path, cluster.address)
     left = ["actor"] * n_actors + ["raylet"] * n_raylets + ["driver"] * n_drivers
     chance.shuffle(left)
-    end = time.monotonic() + 600 + 120 * len(left)
+    n_kills = len(left)
+    end = time.monotonic() + 600 + 120 * n_kills
     try:
         while not (tmp_path / "finished").exists() and time.monotonic() < end:
             time.sleep(chance.uniform(0.2, 3))
             assert driver.poll() in (None, 0), (tmp_path / "log").read_text()[-3000:]
-            if not left:
-                (tmp_path / "hurry").touch()
+            n_shards = shards_asked_for(tmp_path)
+            if len(left) <= n_kills * (2 - SHARDS.index(n_shards)) // 3:  # the others with another number of shards
+                (tmp_path / f"killed-{n_shards}").touch()
                 continue
             shards = shards_of_cluster()
             if not shards:
@@ -507,12 +525,12 @@ def test_each_record_is_read_once_whatever_dies(tmp_path):
                 driver.wait()
                 driver = start_driver(tmp_path, cluster.address)
             with (tmp_path / "killed").open("a") as log:
-                log.write(f"{kind}\n")
+                log.write(f"{kind} of {n_shards}\n")
         assert driver.wait(600) == 0, (tmp_path / "log").read_text()[-3000:]
     finally:
         driver.kill()
         cluster.shutdown()
     assert not left
-    assert {"3", "1"} <= set((tmp_path / "rescaled").read_text().split())
+    assert shards_asked_for(tmp_path) == SHARDS[-1]
     found = StreamStore(str(tmp_path / "store")).all_results()
     assert json.dumps(found) == json.dumps(expected_of_chaos())
