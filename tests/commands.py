@@ -60,9 +60,12 @@ class ForkedCommand(Command):
 @functools.cache
 def _import_all():
     """Import all modules but those that need an extra, and load all kernels, so that no child has to."""
-    for module in pkgutil.walk_packages(streamlstm.__path__, "streamlstm."):
-        if not module.name.endswith(("__main__", "live")) and ".integrations" not in module.name:
-            importlib.import_module(module.name)
+    for package in pkgutil.iter_modules(streamlstm.__path__, "streamlstm."):
+        if package.name not in ("streamlstm.__main__", "streamlstm.integrations"):
+            module = importlib.import_module(package.name)
+            for each in pkgutil.iter_modules(getattr(module, "__path__", ()), f"{package.name}."):
+                if not each.name.endswith("live"):
+                    importlib.import_module(each.name)
     streamlstm.warmup()
     CliRunner().invoke(app, ["predict", "--top", "many"])  # typer imports what it needs for the first value
 

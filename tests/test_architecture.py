@@ -16,6 +16,8 @@ README = PACKAGE.parent / "README.md"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 INITS = [path for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE]
+PACKAGES = {".".join(path.parent.relative_to(PACKAGE).parts) for path in INITS}
+"""The dotted names of the packages inside the package, nested ones too."""
 LEAVES = {"vocabulary", "checkpoint", "kernels", "reference"}
 """These import no other part of the package."""
 ALWAYS_PUBLIC = {"_replace", "_fields", "_asdict", "_make", "_repr_html_", "_exit"}
@@ -30,20 +32,25 @@ def name_of(path):
 
 
 def part_of(name):
-    """The package or top module that a module belongs to."""
-    return name.partition(".")[0]
+    """The package or top module that a module belongs to: `integrations.ray` for `integrations.ray.shard`."""
+    return name if name in PACKAGES else name.rpartition(".")[0] or name
+
+
+def is_integration(name):
+    """Whether a module belongs to `integrations` or to a package in it."""
+    return name.partition(".")[0] == "integrations"
 
 
 def readme_map():
     """The README's map: from each package to the names of its modules, from each top module to nothing.
 
-    The map is the text block under the heading "Where things are". A line names a package, as `name/`, and its modules,
-    or a top module; after `#` follows a comment.
+    The map is the text block under the heading "Where things are". A line names a package, as `name/` or, inside
+    another package, `name/nested/`, and its modules, or a top module; after `#` follows a comment.
     """
     block = re.search(r"^#+ Where things are$.*?^```text\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
     assert block, 'the README has no text block under the heading "Where things are"'
     lines = [line.partition("#")[0].split() for line in block[1].splitlines()]
-    return {name.removesuffix("/"): modules for name, *modules in filter(None, lines)}
+    return {name.removesuffix("/").replace("/", "."): modules for name, *modules in filter(None, lines)}
 
 
 def trees(paths):
@@ -81,8 +88,8 @@ def functions(tree):
 def test_the_readmes_map_has_the_real_packages_and_modules():
     real = {}
     for path in MODULES:
-        package, _, module = name_of(path).partition(".")
-        real.setdefault(package, set()).update({module} if module else ())
+        name = name_of(path)
+        real.setdefault(part_of(name), set()).update({name.rpartition(".")[2]} if "." in name else ())
     del real["__main__"]
     assert {name: set(modules) for name, modules in readme_map().items()} == real
 
@@ -245,7 +252,7 @@ def imported_libraries(paths):
 
 
 def test_each_library_that_is_imported_is_declared_and_none_is_of_one_operating_system():
-    integrations = [path for path in MODULES if part_of(name_of(path)) == "integrations"]
+    integrations = [path for path in FILES if is_integration(name_of(path))]
     others = [path for path in MODULES if path not in integrations]
     for paths, extras in (others, {"live"}), (integrations, {"integrations"}):
         libraries = imported_libraries(paths) - sys.stdlib_module_names
@@ -255,6 +262,7 @@ def test_each_library_that_is_imported_is_declared_and_none_is_of_one_operating_
 
 
 def test_only_the_commands_import_the_integrations():
-    for path in MODULES:
-        targets = {part_of(imported) for imported, _ in own_imports(ast.parse(path.read_text("utf-8")), path)}
-        assert "integrations" not in targets or part_of(name_of(path)) in ("integrations", "cli"), path
+    for path in FILES:
+        targets = [imported for imported, _ in own_imports(ast.parse(path.read_text("utf-8")), path)]
+        may_import = is_integration(name_of(path)) or part_of(name_of(path)) == "cli"
+        assert may_import or not any(map(is_integration, targets)), path

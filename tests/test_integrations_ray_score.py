@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +23,11 @@ import psutil  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from streamlstm.integrations import pieces as pieces_module  # noqa: E402
 from streamlstm.integrations.batches import Compress, Score  # noqa: E402
-from streamlstm.integrations.pieces import Columns, divided, expanded, records_of  # noqa: E402
-from streamlstm.integrations.score_job import ScoreJob, ScoreOptions  # noqa: E402
-from streamlstm.integrations.storage import Storage  # noqa: E402
+from streamlstm.integrations.ray import pieces as pieces_module  # noqa: E402
+from streamlstm.integrations.ray.pieces import Columns, matching_files, pieces_of, records_of  # noqa: E402
+from streamlstm.integrations.ray.score_job import ScoreJob, ScoreOptions  # noqa: E402
+from streamlstm.integrations.ray.storage import Storage  # noqa: E402
 
 SHAPE = ["--hidden", "16", "--layers", "1"]
 TEXTS = ["one two\n\nthree é\n", "", "job 1 done\njob 2 done", "\udce9nd"]
@@ -104,7 +105,7 @@ def test_pieces_have_each_record_once(piece_bytes, tmp_path, monkeypatch):
     for path in (lines, table):
         for id_column in (None, "n"):
             columns = Columns("text", id_column)
-            found = [record for piece in divided([path], "text") for record in records_of(piece, columns)]
+            found = [record for piece in pieces_of([path], "text") for record in records_of(piece, columns)]
             assert ["".join(record.parts) for record in found] == texts
             ids = [record.id for record in found]
             assert len(set(ids)) == 25
@@ -115,12 +116,12 @@ def test_patterns_name_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("b.txt", "a.txt", "c.log"):
         (tmp_path / name).write_text(name)
-    assert expanded(["*.txt", "c.log"]) == ["a.txt", "b.txt", "c.log"]
-    assert expanded([f"file://{tmp_path}/*.txt"]) == [f"file://{tmp_path}/{name}.txt" for name in "ab"]
+    assert matching_files(["*.txt", "c.log"]) == ["a.txt", "b.txt", "c.log"]
+    assert matching_files([f"file://{tmp_path}/*.txt"]) == [f"file://{tmp_path}/{name}.txt" for name in "ab"]
     with pytest.raises(FileNotFoundError, match="none"):
-        expanded(["none*"])
+        matching_files(["none*"])
     with pytest.raises(IsADirectoryError, match="is a directory; name files"):
-        divided([str(tmp_path)], "text")
+        pieces_of([str(tmp_path)], "text")
 
 
 WRONG_RECORDS = {
@@ -136,17 +137,17 @@ def test_a_wrong_record_is_named(line, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.jsonl").write_text(f" \n\n{line}\n")
     with pytest.raises(ValueError, match=message):
-        [list(records_of(piece, Columns())) for piece in divided(["a.jsonl"], "text")]
+        [list(records_of(piece, Columns())) for piece in pieces_of(["a.jsonl"], "text")]
 
 
 def test_a_table_without_the_column_is_refused(tmp_path):
     table = str(tmp_path / "b.parquet")
     pq.write_table(pa.table({"body": ["a"]}), table)
     with pytest.raises(ValueError, match=r"b.parquet has no column 'text'; its columns are 'body'"):
-        divided([table], "text")
+        pieces_of([table], "text")
     (tmp_path / "b.parquet").write_text("no table")
     with pytest.raises(ValueError, match="is not a Parquet file"):
-        divided([table], "text")
+        pieces_of([table], "text")
 
 
 # Jobs
@@ -155,7 +156,7 @@ def test_a_table_without_the_column_is_refused(tmp_path):
 def begin(folder, names, options=None, resume=False, model=None):
     options = options or ScoreOptions()
     model = model or predictor()
-    return ScoreJob.begin(Storage(folder), options, divided(names, options.columns.text), model, resume)
+    return ScoreJob.begin(Storage(folder), options, pieces_of(names, options.columns.text), model, resume)
 
 
 def finish(job):
@@ -212,6 +213,17 @@ def test_a_job_continues_only_as_it_began(files, tmp_path):
     (tmp_path / "a.txt").write_text("longer than before " * 9)
     with pytest.raises(ValueError, match="the files or their sizes have changed"):
         begin(tmp_path / "out", files, resume=True)
+
+
+def test_a_job_that_was_killed_while_it_began_is_begun_again(files, tmp_path, monkeypatch):
+    write = Storage.write
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "write", lambda self, name, content: name == "_job.json" or write(self, name, content))
+        begin(tmp_path / "out", files)
+    assert os.listdir(tmp_path / "out") == ["_model.safetensors"]
+    with pytest.raises(FileExistsError, match="is not empty"):
+        begin(tmp_path / "out", files)
+    assert begin(tmp_path / "out", files, resume=True).unfinished() == [0, 1, 2]
 
 
 def test_a_piece_that_fails_leaves_no_file(tmp_path):
@@ -325,10 +337,15 @@ def test_a_job_survives_kill_9_of_actors_and_drivers(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_job_ends_and_is_resumed_on_few_cpus(workers, files, tmp_path):
-    for more in ([], ["--resume"]):
-        with start_job(tmp_path / "out", files, *more, workers=workers) as job:
-            assert job.wait(600) == 0
+def test_a_job_is_resumed_on_few_cpus(workers, files, tmp_path):
+    """Loading checkpoints of Ray Data itself can hang on a cluster with few CPUs; they are not used."""
+    one = begin(tmp_path / "one", files)
+    finish(one)
+    begin(tmp_path / "out", files)
+    shutil.copy(tmp_path / "one" / "part-00001.parquet", tmp_path / "out")
+    with start_job(tmp_path / "out", files, "--resume", workers=workers) as job:
+        assert job.wait(600) == 0
+    assert hash_of(tmp_path / "out") == hash_of(tmp_path / "one")
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,11 @@ library("ray")
 import psutil  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from streamlstm.integrations.ray_cluster import connected  # noqa: E402
-from streamlstm.integrations.ray_streams import KeyedStreams  # noqa: E402
-from streamlstm.integrations.reading import ScoreStreams, Surprisal, Waiting, WatchStreams  # noqa: E402
-from streamlstm.integrations.shard import Shard  # noqa: E402
-from streamlstm.integrations.storage import Storage  # noqa: E402
-from streamlstm.integrations.stream_store import StreamStore  # noqa: E402
+from streamlstm.integrations.ray import KeyedStreams, ScoreStreams, Surprisal, WatchStreams, connected  # noqa: E402
+from streamlstm.integrations.ray.readers import QueuedRecord  # noqa: E402
+from streamlstm.integrations.ray.shard import Shard  # noqa: E402
+from streamlstm.integrations.ray.storage import Storage  # noqa: E402
+from streamlstm.integrations.ray.stream_store import StreamStore  # noqa: E402
 from streamlstm.logs.event import Event  # noqa: E402
 
 SHAPE = ["--hidden", "16", "--layers", "1"]
@@ -38,7 +38,8 @@ def predictor(seed=0):
 def records(n_keys=3, n=12):
     """Records by key, with offsets that are not consecutive."""
     return {
-        f"host-{k}": [Waiting(3 * i + k, f"job {i} of {k} done\n".encode()) for i in range(n)] for k in range(n_keys)
+        f"host-{k}": [QueuedRecord(3 * i + k, f"job {i} of {k} done\n".encode()) for i in range(n)]
+        for k in range(n_keys)
     }
 
 
@@ -201,7 +202,7 @@ def test_an_error_of_the_storage_is_raised_and_the_batch_may_be_sent_again(store
 
 
 def test_streams_that_the_pool_forgot_are_loaded_again(store, monkeypatch):
-    monkeypatch.setattr("streamlstm.integrations.reading.MAX_KEYS", 1)
+    monkeypatch.setattr("streamlstm.integrations.ray.readers.MAX_KEYS", 1)
     batch, shard = records(3, 6), Shard(store.location)
     for first in range(6):
         shard.process(part(batch, first, first + 1))
@@ -228,6 +229,19 @@ def log_lines(host, n=120):
     return [ODD if index == 7 * n // 8 else f"job {index % 7} of {host} done" for index in range(n)]
 
 
+def watched_lines(records):
+    """The records of two hosts, from the store and from two watchers: what is to be equal of them."""
+    found = [json.loads(result.record) for result in records]
+    expected = []
+    for host in ("a", "b"):
+        watcher = Watcher(predictor(), **WATCH)
+        expected += [
+            (host, text, line.z, line.raised) for text in log_lines(host) if (line := watcher.observe(f"{text}\n"))
+        ]
+    assert [text for _, text, _, raised in expected if raised] == [ODD, ODD]
+    return [(r["path"], r["text"], r["score"], r["raised"]) for r in found], expected
+
+
 def test_a_key_is_watched_as_by_a_watcher_of_its_own(tmp_path):
     store = StreamStore(str(tmp_path / "store"))
     store.open(predictor(), WatchStreams(WATCH, all=True))
@@ -235,31 +249,48 @@ def test_a_key_is_watched_as_by_a_watcher_of_its_own(tmp_path):
     for first in range(0, 120, 30):
         batch = {
             host: [
-                Waiting(n + 1, Event(texts[n], number=n + 1, path=host, offset=n + 1)) for n in range(first, first + 30)
+                QueuedRecord(n + 1, Event(texts[n], number=n + 1, path=host, offset=n + 1))
+                for n in range(first, first + 30)
             ]
             for host, texts in lines.items()
         }
         Shard(store.location).process(batch)  # each time in another process
-    records = [json.loads(result.record) for result in store.all_results()]
-    expected = []
-    for host, texts in lines.items():
-        watcher = Watcher(predictor(), **WATCH)
-        expected += [(host, text, watcher.observe(text + "\n")) for text in texts]
-    assert [(r["path"], r["text"], r["score"], r["raised"]) for r in records] == [
-        (host, text, line.z, line.raised) for host, text, line in expected
-    ]
-    assert [r["text"] for r in records if r["raised"]] == [ODD, ODD]
+    found, expected = watched_lines(store.all_results())
+    assert found == expected
+
+
+def test_a_shard_with_memory_for_one_watcher_watches_texts_of_two_keys_in_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr("streamlstm.integrations.ray.readers.memory_of_shard", lambda: 0)
+    store = StreamStore(str(tmp_path / "store"))
+    store.open(predictor(), WatchStreams(WATCH, all=True))
+    shard = Shard(store.location)
+    for first in range(0, 120, 30):
+        for host in ("a", "b"):
+            texts = log_lines(host)[first : first + 30]
+            shard.process({host: [QueuedRecord(first + n, f"{text}\n".encode()) for n, text in enumerate(texts)]})
+            assert [each in shard._reader for each in ("a", "b")] == [host == "a", host == "b"]
+    found, expected = watched_lines(store.all_results())
+    assert found == expected
 
 
 def test_only_alarms_are_kept_by_default_and_a_budget_per_time_needs_time_stamps(tmp_path):
     store = StreamStore(str(tmp_path / "store"))
     store.open(predictor(), WatchStreams({**WATCH, "alarms": "5/hour"}))
     with pytest.raises(ValueError, match=r"a\.log begins without a time stamp; give a budget per number of lines"):
-        Shard(store.location).process({"a": [Waiting(1, Event("no time", path="a.log"))]})
+        Shard(store.location).process({"a": [QueuedRecord(1, Event("no time", path="a.log"))]})
     events = [Event(text, time=f"2026-11-26 12:00:{n % 60:02}", path="a.log") for n, text in enumerate(log_lines("a"))]
-    Shard(store.location).process({"a": [Waiting(n, event) for n, event in enumerate(events)]})
+    Shard(store.location).process({"a": [QueuedRecord(n, event) for n, event in enumerate(events)]})
     assert ODD in [json.loads(result.record)["text"] for result in store.all_results()]
     assert len(store.all_results()) < 10
+
+
+def test_options_that_no_watcher_has_are_refused_before_anything_is_written(tmp_path):
+    store = StreamStore(str(tmp_path / "store"))
+    with pytest.raises(ValueError, match="warmup must be at least 0, not -1"):
+        store.open(predictor(), WatchStreams({"warmup": -1}))
+    with pytest.raises(ValueError, match="key_regex is not an option of WatchStreams"):
+        store.open(predictor(), WatchStreams({"key_regex": "a"}))
+    assert os.listdir(tmp_path) == []
 
 
 def test_wrong_options_of_watch_are_refused(tmp_path):
@@ -269,6 +300,7 @@ def test_wrong_options_of_watch_are_refused(tmp_path):
         ("--engine", "ray", "--format", "jsonl"): "--engine ray keeps its results in a folder; name it with --out DIR",
         ("--engine", "ray", "--out", "x"): "--engine ray writes JSON; give --format jsonl",
         ("--engine", "ray", "--out", "x", "--key-regex", "a"): "--key-regex cannot be used with --engine ray",
+        ("--engine", "ray", "--out", "x", "--session-regex", "a"): "--session-regex cannot be used with --engine ray",
         ("--engine", "ray", "--out", "x", "--context", "2"): "--context cannot be used with --engine ray",
         ("--engine", "ray", "--out", "x", "--format", "jsonl"): "empty has no files",
         ("--engine", "ray", "--out", "x", "--format", "jsonl", "-"): "--engine ray watches files and folders; stdin",
@@ -323,16 +355,17 @@ def test_the_command_watches_each_file_as_one_process_does_even_after_kill_9(tmp
 
 # On Ray
 
+SHARDS = (2, 3, 1)
+"""How many shards there are for the first, the second and the last third of the records."""
+
 DRIVER = """
 import json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_integrations_ray_streams import chaos_records, predictor
-from streamlstm.integrations.ray_cluster import connected
-from streamlstm.integrations.ray_streams import KeyedStreams
+from test_integrations_ray_streams import SHARDS, chaos_records, predictor
+from streamlstm.integrations.ray import KeyedStreams, connected
 
 folder = Path(sys.argv[1])
-SHARDS = (2, 3, 1)
 
 def work():
     rows = chaos_records()
@@ -343,16 +376,23 @@ def work():
         for index, (key, offset, text) in enumerate(rows):
             wanted = SHARDS[index // third]
             if wanted != n_shards:
+                wait_for_kills(n_shards, streams)
                 streams.rescale(wanted)
                 n_shards = wanted
                 (folder / "rescaled").open("a").write(f"{{wanted}} ")
             if done[key] is not None and offset <= done[key] and len(key) % 2:
                 continue  # half of the keys go on after what is done, the others are sent again
             streams.send(key, offset, text)
-            if not (folder / "hurry").exists():
+            if not (folder / f"killed-{{n_shards}}").exists():
                 time.sleep(0.02)
+        wait_for_kills(n_shards, streams)
         streams.flush()
     (folder / "finished").touch()
+
+def wait_for_kills(n_shards, streams):  # until all has been killed that is to be killed with so many shards
+    while not (folder / f"killed-{{n_shards}}").exists():
+        streams.poll()
+        time.sleep(0.02)
 
 with connected():
     work()
@@ -374,7 +414,7 @@ def chaos_records():
 def expected_of_chaos():
     batch = {}
     for key, offset, text in chaos_records():
-        batch.setdefault(key, []).append(Waiting(offset, text.encode()))
+        batch.setdefault(key, []).append(QueuedRecord(offset, text.encode()))
     return expected(batch)
 
 
@@ -386,8 +426,20 @@ def start_driver(folder, address):
 
 
 def shards_of_cluster():
-    """The processes of the actors of shards, on all nodes."""
-    return [each for each in psutil.process_iter(["cmdline"]) if "ray::Shard" in " ".join(each.info["cmdline"] or ())]
+    """The processes of the actors of shards, on all nodes, which this process has started."""
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "ray::Shard" in " ".join(each.cmdline()):
+                found.append(each)
+    return found
+
+
+def shards_asked_for(folder):
+    """The number of shards that the driver has asked for last, or before it was killed."""
+    rescaled = folder / "rescaled"
+    numbers = rescaled.read_text().split() if rescaled.exists() else []
+    return SHARDS[len(set(numbers))]
 
 
 def test_too_few_cpus_are_an_error_and_not_a_wait_for_ever(monkeypatch):
@@ -449,13 +501,15 @@ def test_each_record_is_read_once_whatever_dies(tmp_path):
     driver = start_driver(tmp_path, cluster.address)
     left = ["actor"] * n_actors + ["raylet"] * n_raylets + ["driver"] * n_drivers
     chance.shuffle(left)
-    end = time.monotonic() + 3000
+    n_kills = len(left)
+    end = time.monotonic() + 600 + 120 * n_kills
     try:
         while not (tmp_path / "finished").exists() and time.monotonic() < end:
             time.sleep(chance.uniform(0.2, 3))
             assert driver.poll() in (None, 0), (tmp_path / "log").read_text()[-3000:]
-            if not left:
-                (tmp_path / "hurry").touch()
+            n_shards = shards_asked_for(tmp_path)
+            if len(left) <= n_kills * (2 - SHARDS.index(n_shards)) // 3:  # the others with another number of shards
+                (tmp_path / f"killed-{n_shards}").touch()
                 continue
             shards = shards_of_cluster()
             if not shards:
@@ -471,12 +525,12 @@ def test_each_record_is_read_once_whatever_dies(tmp_path):
                 driver.wait()
                 driver = start_driver(tmp_path, cluster.address)
             with (tmp_path / "killed").open("a") as log:
-                log.write(f"{kind}\n")
+                log.write(f"{kind} of {n_shards}\n")
         assert driver.wait(600) == 0, (tmp_path / "log").read_text()[-3000:]
     finally:
         driver.kill()
         cluster.shutdown()
     assert not left
-    assert {"3", "1"} <= set((tmp_path / "rescaled").read_text().split())
+    assert shards_asked_for(tmp_path) == SHARDS[-1]
     found = StreamStore(str(tmp_path / "store")).all_results()
     assert json.dumps(found) == json.dumps(expected_of_chaos())

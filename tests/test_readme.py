@@ -23,7 +23,7 @@ GENERATED = re.compile(r"`(streamlstm generate [^`]+)`[^`]+```text\n(.*?)\n```",
 """A command in the text, and the block after it with what the command prints, its long lines wrapped."""
 SAMPLE = ROOT / "tests" / "samples" / "lighthouse.txt"
 DEMOS = sorted(path.name for path in (ROOT / "demos").glob("*.py"))
-SLOW_DEMOS = {"speed.py"}
+SLOW_DEMOS = {"ray_speed.py", "speed.py"}
 DEMOS_WITH_A_FILE = {"compression.py", "fork.py", "messages.py", "online.py", "quality.py"}
 
 
@@ -129,8 +129,10 @@ def test_every_demo_prints_a_result_and_writes_no_file(demo, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("demo", ["log_anomalies.py", *sorted(DEMOS_WITH_A_FILE)])
+@pytest.mark.parametrize("demo", ["log_anomalies.py", "ray_speed.py", *sorted(DEMOS_WITH_A_FILE)])
 def test_every_demo_needs_no_file(demo, tmp_path):
+    if "ray" in demo:
+        library("ray")
     assert_prints_a_result_and_writes_no_file(tmp_path, demo)
 
 

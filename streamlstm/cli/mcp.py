@@ -1,13 +1,12 @@
 """The command `mcp`."""
 
 import signal
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from .command import command
-from .options import ModelOptions
+from .options import ModelOptions, check_extra
 
 
 @command
@@ -25,8 +24,7 @@ def mcp(
       streamlstm mcp /var/log
       streamlstm mcp --model app.safetensors ~/logs /srv/app
     """
-    if find_spec("mcp") is None:
-        raise ValueError("mcp is not installed; install it with: pip install 'streamlstm[mcp]'")
+    check_extra("mcp", "mcp")
     from ..integrations.mcp import serve
     from ..tasks.signals import STOP_SIGNALS
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Optional, cast
 
@@ -146,6 +147,13 @@ def check_files(files: list[str]) -> None:
     for file in files:
         if file != "-" and not Path(file).is_fifo():
             open_input(file).close()
+
+
+def check_extra(extra: str, *libraries: str) -> None:
+    """Raise ValueError, which names the extra, if one of its libraries is not installed."""
+    for library in libraries:
+        if find_spec(library) is None:
+            raise ValueError(f"{library} is not installed; install it with: pip install 'streamlstm[{extra}]'")
 
 
 def check_experts(predictor: "StreamPredictor") -> None:

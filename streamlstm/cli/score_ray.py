@@ -1,15 +1,15 @@
 """`score --engine ray`: files are scored by the workers of a Ray cluster, into a folder of Parquet files."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from .options import ModelOptions
+from .engine import check_engine
+from .options import ModelOptions, check_extra
 
 if TYPE_CHECKING:
-    from ..integrations.score_job import ScoreJob
+    from ..integrations.ray.score_job import ScoreJob
 
 
 @dataclass(frozen=True)
@@ -36,42 +36,20 @@ class RayOptions:
         return True
 
 
-def check_engine(engine: str | None, others: dict[str, Any]) -> bool:
-    """Whether an engine is given. Raises ValueError for one that is not known, and for options that need one."""
-    if engine is None:
-        for option, value in others.items():
-            if value is not None:
-                raise ValueError(f"{option} is for an engine; add --engine ray")
-        return False
-    if engine != "ray":
-        raise ValueError(f"--engine must be ray, not {engine!r}")
-    workers = others["--workers"]
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers must be at least 1, not {workers}")
-    return True
-
-
-def check_extra() -> None:
-    """Raise ValueError, which names the extra, if Ray is not installed."""
-    for name in ("ray", "pyarrow", "fsspec"):
-        if find_spec(name) is None:
-            raise ValueError(f"{name} is not installed; install it with: pip install 'streamlstm[ray]'")
-
-
 def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by: str, context_reset: str) -> None:
     """Score files, and tell on stderr how it goes."""
-    check_extra()
-    from ..integrations.pieces import Columns, divided, expanded
-    from ..integrations.ray_cluster import connected
-    from ..integrations.score_job import ScoreJob, ScoreOptions
-    from ..integrations.storage import Storage
+    check_extra("ray", "ray", "pyarrow", "fsspec")
+    from ..integrations.ray import connected
+    from ..integrations.ray.pieces import Columns, matching_files, pieces_of
+    from ..integrations.ray.score_job import ScoreJob, ScoreOptions
+    from ..integrations.ray.storage import Storage
 
     assert options.out is not None
     if not files or "-" in files:
         raise ValueError("--engine ray reads files, not stdin; name them")
     columns = Columns(options.column or "text", options.id_column)
     how = ScoreOptions(by, options.detail, context_reset, columns)
-    pieces = divided(expanded(files), columns.text)
+    pieces = pieces_of(matching_files(files), columns.text)
     job = ScoreJob.begin(Storage(options.out), how, pieces, model.predictor(), options.resume)
     if job.unfinished():
         with connected(options.workers or 0) as workers:
@@ -80,7 +58,7 @@ def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by:
 
 
 def _run(job: "ScoreJob", workers: int) -> None:
-    from ..integrations.ray_score import run_on_ray
+    from ..integrations.ray.score_workers import run_on_ray
     from ..render.progress import Bar
 
     unfinished = set(job.unfinished())

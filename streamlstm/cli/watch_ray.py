@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .options import ModelOptions
-from .score_ray import check_engine, check_extra
+from .engine import check_engine
+from .options import ModelOptions, check_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..integrations.ray_streams import KeyedStreams
-    from ..integrations.reading import Result
+    from ..integrations.ray import KeyedStreams
+    from ..integrations.ray.readers import Result
     from ..logs.source import Source
     from ..render.lines import StatusLine
 
@@ -41,7 +41,8 @@ class RayWatchOptions:
             return False
         wrong = [option for name, option in LOCAL_ONLY.items() if others.get(name)]
         if wrong:
-            raise ValueError(f"{wrong[0]} cannot be used with --engine ray, which watches each file by itself")
+            how = "which has one model for each file; watch in one process, without --engine"
+            raise ValueError(f"{wrong[0]} cannot be used with --engine ray, {how}")
         if self.out is None:
             raise ValueError("--engine ray keeps its results in a folder; name it with --out DIR")
         return True
@@ -121,11 +122,9 @@ def watch_on_ray(
     read, watcher  the options of `Source` and of `Watcher`
     shown          all, and save_every
     """
-    check_extra()
-    from ..integrations.ray_cluster import connected
-    from ..integrations.ray_streams import KeyedStreams
-    from ..integrations.reading import WatchStreams
-    from ..integrations.storage import Storage
+    check_extra("ray", "ray", "pyarrow", "fsspec")
+    from ..integrations.ray import KeyedStreams, WatchStreams, connected
+    from ..integrations.ray.storage import Storage
     from ..logs.source import Source
     from ..render.lines import StatusLine
     from ..tasks.signals import Interruptible

@@ -35,8 +35,8 @@ def token_score(
     batch: str | Sequence[str],
     surprisal: bool = False,
     prob: bool = False,
-    *,
     base_two: bool = False,
+    *,
     rank: bool = False,
 ) -> list[list[tuple[str, float]]] | list[list[tuple[str, float, int]]]:
     """The score of each character of each text, as (character, score) or with `rank` as (character, score, rank).
@@ -62,8 +62,8 @@ def word_score(
     batch: str | Sequence[str],
     surprisal: bool = False,
     prob: bool = False,
-    *,
     base_two: bool = False,
+    *,
     word_boundary: str = "trailing",
 ) -> list[list[tuple[str, float]]]:
     """The score of each word of each text, as (word, score).
@@ -88,9 +88,9 @@ def sequence_score(
     predictor: StreamPredictor,
     batch: str | Sequence[str],
     reduction: Reduction = mean,
-    prob: bool = False,
-    *,
     base_two: bool = False,
+    *,
+    prob: bool = False,
     surprisal: bool = False,
 ) -> list[float]:
     """One number for each text: the reduction of the scores of its characters.
@@ -107,8 +107,8 @@ def conditional_score(
     predictor: StreamPredictor,
     prefix: str | Sequence[str],
     stimuli: str | Sequence[str],
-    reduction: Reduction = mean,
     separator: str = " ",
+    reduction: Reduction = mean,
     *,
     prob: bool = False,
     base_two: bool = False,
@@ -118,6 +118,7 @@ def conditional_score(
 
     prefix     one for all stimuli, or one for each
     separator  what stands between the two; it is part of the prefix
+    reduction  makes one number of the scores of a stimulus
 
     Raises ValueError if there are not as many prefixes as stimuli.
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from .extras import missing_extra
+from ..extras import missing_extra
 from .score_job import ScoreJob
 
 try:

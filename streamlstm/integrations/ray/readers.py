@@ -1,23 +1,27 @@
-"""What the shards of keyed streams do with records: measure how surprising each is, or watch a log by each key."""
+"""What the shards of keyed streams do with records: measure how surprising each is, or watch the lines of each key."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Union
 
 import numpy as np
 
-from ..logs.event import Event
-from ..predictor import Learn, StreamPredictor
-from ..render.lines import format_json
-from ..streams.pool import MAX_PAGES, StreamPool
-from ..watch.watcher import Watcher
+from ...logs.event import Event
+from ...predictor import Learn, StreamPredictor
+from ...render.lines import format_json
+from ...streams.pool import MAX_PAGES, StreamPool
+from ...watch.watcher import Watcher
 
 MAX_KEYS = 10_000
 """How many streams a shard keeps in memory and in its temporary file; others are loaded from the store again."""
+
+WATCHER_BYTES = 80
+"""What a watcher takes in memory for each page of its model's memory, which is most of it: 84 MB with `small`."""
 
 
 class Surprisal(NamedTuple):
@@ -50,11 +54,11 @@ Result = Union[Surprisal, Alarm]
 """What is kept of a record; each has a key and an offset."""
 
 
-class Waiting(NamedTuple):
-    """A record that waits to be read.
+class QueuedRecord(NamedTuple):
+    """A record that is to be read.
 
     offset  increases from record to record of a key
-    item    what a reader reads: bytes, or an event
+    item    what a reader reads: bytes or, to be watched, also an event
     """
 
     offset: int
@@ -67,7 +71,7 @@ class StreamReader(Protocol):
     def __contains__(self, key: object) -> bool:
         """Whether it has the stream of a key."""
 
-    def read(self, key: str, records: Sequence[Waiting]) -> Sequence[Result]:
+    def read(self, key: str, records: Sequence[QueuedRecord]) -> Sequence[Result]:
         """Read the next records of a key, whose stream begins if there is none; returns what is to be kept of them."""
 
     def snapshot(self, key: str) -> bytes:
@@ -99,17 +103,30 @@ class ScoreStreams:
 
 @dataclass(frozen=True)
 class WatchStreams:
-    """The events of each key are watched by a `Watcher` of their own. The results are `Alarm`.
+    """The lines of each key are watched by a `Watcher` of their own. The results are `Alarm`.
 
+    options  of the watchers, as JSON can hold them; those for keys are not valid, since each key has a watcher
     all      whether all lines are kept, not only alarms
-    options  of the watchers
 
-    A budget per time goes by the time stamps of the events. `reader` raises ValueError for options that are not valid.
+    A budget per time goes by the time stamps of events; a text has none. A shard keeps as many watchers in memory as
+    fit into half of its CPU's share of the memory of its machine; the others are loaded from the store again.
+
+    Raises ValueError for options that are not valid.
+
+    >>> WatchStreams({"key_regex": "host-[0-9]+"})
+    Traceback (most recent call last):
+    ValueError: key_regex is not an option of WatchStreams, which has a watcher for each key that `send` is given
     """
 
     options: dict[str, Any]
     all: bool = False
     result = Alarm
+
+    def __post_init__(self) -> None:
+        for name in ("key_regex", "keyed", "max_keys", "memory_budget"):
+            if name in self.options:
+                why = "which has a watcher for each key that `send` is given"
+                raise ValueError(f"{name} is not an option of WatchStreams, {why}")
 
     def reader(self, predictor: StreamPredictor) -> StreamReader:
         """What reads the events in a shard."""
@@ -129,7 +146,7 @@ class _ScoreReader:
     def __contains__(self, key: object) -> bool:
         return key in self._pool
 
-    def read(self, key: str, records: Sequence[Waiting]) -> list[Surprisal]:
+    def read(self, key: str, records: Sequence[QueuedRecord]) -> list[Surprisal]:
         texts = [record.item for record in records]
         bits = self._pool.observe(key, b"".join(texts)).astype(np.float64)
         parts = np.split(bits, np.cumsum([len(text) for text in texts])[:-1])
@@ -149,7 +166,8 @@ class _ScoreReader:
 class _WatchReader:
     def __init__(self, predictor: StreamPredictor, how: WatchStreams) -> None:
         self._predictor, self._how = predictor, how
-        self._watchers: dict[object, Watcher] = {}
+        self._watchers: OrderedDict[object, Watcher] = OrderedDict()  # the one that was used last is at the end
+        self._max_watchers = max(memory_of_shard() // (WATCHER_BYTES << predictor.config.memory_bits), 1)
         self._new()
 
     def _new(self) -> Watcher:
@@ -158,17 +176,24 @@ class _WatchReader:
     def __contains__(self, key: object) -> bool:
         return key in self._watchers
 
-    def read(self, key: str, records: Sequence[Waiting]) -> list[Alarm]:
+    def read(self, key: str, records: Sequence[QueuedRecord]) -> list[Alarm]:
         if key not in self._watchers:
-            self._watchers[key] = self._new()
+            self._keep(key, self._new())
+        self._watchers.move_to_end(key)
         watcher, results = self._watchers[key], []
-        for offset, event in records:
-            assert isinstance(event, Event)
+        for offset, item in records:
+            event = item if isinstance(item, Event) else _event_of(key, offset, item)
             _check_time(watcher, event)
             line = watcher.observe(event.text + "\n", key=event.key, seconds=event.seconds)
             if line.raised or self._how.all:
                 results.append(Alarm(key, offset, format_json(line, event)))
         return results
+
+    def _keep(self, key: str, watcher: Watcher) -> None:
+        """Keep a watcher instead of the one that was used longest ago, if there are too many: its lines are durable."""
+        while len(self._watchers) >= self._max_watchers:
+            self._watchers.popitem(last=False)
+        self._watchers[key] = watcher
 
     def snapshot(self, key: str) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
@@ -181,10 +206,20 @@ class _WatchReader:
         with tempfile.NamedTemporaryFile() as file:
             file.write(content)
             file.flush()
-            self._watchers[key] = Watcher.load(file.name, **self._how.options)
+            self._keep(key, Watcher.load(file.name, **self._how.options))
 
     def forget(self, key: str) -> None:
         del self._watchers[key]
+
+
+def memory_of_shard() -> int:
+    """Half of the memory of this machine in bytes, divided by its CPUs, of which a shard has one."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (2 * (os.cpu_count() or 1))
+
+
+def _event_of(key: str, offset: int, line: bytes) -> Event:
+    """The event of a text that was sent."""
+    return Event(line.decode("utf-8", "surrogateescape").removesuffix("\n"), path=key, offset=offset)
 
 
 def _check_time(watcher: Watcher, event: Event) -> None:

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
 
-from ..checkpoint import dump_checkpoint, parse_checkpoint
-from ..predictor import StreamPredictor
-from ..tasks.compress import identity
-from ..tasks.score import check_choice, score_by
-from .batches import DETAILS, model_of_bytes, score_text
-from .extras import missing_extra
+from ...checkpoint import dump_checkpoint, parse_checkpoint
+from ...predictor import StreamPredictor
+from ...tasks.compress import identity
+from ...tasks.score import check_choice, score_by
+from ..batches import DETAILS, model_of_bytes, score_text
+from ..extras import missing_extra
 from .pieces import Columns, Piece, Record, records_of
 from .storage import Storage
 
@@ -105,7 +105,8 @@ class ScoreJob:
         described = {"model": identity(model).hex(), **asdict(options), "pieces": [list(piece) for piece in pieces]}
         content = storage.read(_JOB)
         if content is None or not resume:
-            if storage.names():
+            unfinished_start = {_MODEL} if resume else set()  # the program was killed before the job had begun
+            if set(storage.names()) - unfinished_start:
                 raise FileExistsError(
                     f"{storage.location} is not empty; name another folder, or continue the job there with --resume"
                 )

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..tasks.signals import Interruptible
-from .extras import missing_extra
+from ...tasks.signals import Interruptible
+from ..extras import missing_extra
 
 try:
     import ray

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from .reading import Result, StreamReader, Waiting
+from .readers import QueuedRecord, Result, StreamReader
 from .stream_store import StreamStore
 
 
@@ -21,7 +21,7 @@ class Shard:
         self._reader: StreamReader = self._store.reading().reader(self._store.model())
         self._offsets: dict[str, int] = {}  # of the last record that the stream of each key has read
 
-    def process(self, batch: Mapping[str, Sequence[Waiting]]) -> list[Result]:
+    def process(self, batch: Mapping[str, Sequence[QueuedRecord]]) -> list[Result]:
         """Read the next records of some keys. They are durable when the results are returned.
 
         Records that are done already are not read again, but their results are returned too. Raises OSError if the
@@ -29,7 +29,7 @@ class Shard:
         """
         return [result for key, records in batch.items() for result in self._process(key, records)]
 
-    def _process(self, key: str, records: Sequence[Waiting]) -> Sequence[Result]:
+    def _process(self, key: str, records: Sequence[QueuedRecord]) -> Sequence[Result]:
         """The results of records of one key."""
         try:
             done = self._load(key)

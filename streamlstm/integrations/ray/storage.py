@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
-from ..checkpoint import opened_atomically, remove_leftovers
-from .extras import missing_extra
+from ...checkpoint import opened_atomically, remove_leftovers
+from ..extras import missing_extra
 
 try:
     import fsspec.core

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, get_type_hints
 
-from ..checkpoint import dump_checkpoint, parse_checkpoint
-from ..predictor import StreamPredictor
-from ..tasks.compress import identity
-from .batches import model_of_bytes
-from .extras import missing_extra
-from .reading import READINGS, Reading, Result
+from ...checkpoint import dump_checkpoint, parse_checkpoint
+from ...predictor import StreamPredictor
+from ...tasks.compress import identity
+from ..batches import model_of_bytes
+from ..extras import missing_extra
+from .readers import READINGS, Reading, Result
 from .storage import Storage
 
 try:
@@ -53,9 +53,11 @@ class StreamStore:
     def open(self, predictor: StreamPredictor | None, reading: Reading) -> None:
         """Begin the store, or check that it was begun with the same model and options.
 
-        Raises ValueError if it was not, and for a model of characters.
+        Raises ValueError if it was not, for a model of characters and, with nothing written, for options that are not
+        valid.
         """
         model = model_of_bytes(predictor)
+        reading.reader(model)
         name = next(name for name, kind in READINGS.items() if isinstance(reading, kind))
         options = {"model": identity(model).hex(), "reading": name, "options": asdict(reading)}
         content = self._storage.read(_OPTIONS)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
-from ..tasks.input import blocks
-from ..tasks.signals import Interruptible
-from .extras import missing_extra
+from ...tasks.input import blocks
+from ...tasks.signals import Interruptible
+from ..extras import missing_extra
 from .storage import open_files
 
 try:
@@ -68,8 +68,8 @@ class Columns:
     id: str | None = None
 
 
-def expanded(patterns: list[str]) -> list[str]:
-    """The files that paths, URLs or patterns such as `logs/*.jsonl` name. Raises FileNotFoundError for one of none."""
+def matching_files(patterns: list[str]) -> list[str]:
+    """The files that paths, URLs and patterns such as `logs/*.jsonl` name. Raises FileNotFoundError if one has none."""
     found = []
     for pattern in patterns:
         files, path = open_files(pattern)
@@ -85,7 +85,7 @@ def expanded(patterns: list[str]) -> list[str]:
     return found
 
 
-def divided(names: list[str], column: str) -> list[Piece]:
+def pieces_of(names: list[str], column: str) -> list[Piece]:
     """The pieces of files. Raises OSError for a file that cannot be read, ValueError for a table without the column."""
     wholes = [_whole(name) for name in names]
     target = max(PIECE_BYTES, sum(whole.n_bytes for whole in wholes) // MAX_PIECES)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..logs.event import Event
-from ..predictor import StreamPredictor
-from .extras import missing_extra
-from .reading import Reading, Result, ScoreStreams, Waiting
+from ...logs.event import Event
+from ...predictor import StreamPredictor
+from ..extras import missing_extra
+from .readers import QueuedRecord, Reading, Result, ScoreStreams
 from .shard import Shard, shard_of
 from .stream_store import StreamStore
 
@@ -33,11 +33,11 @@ MAX_WAITING_BYTES = 1 << 22
 MAX_WAITING_RECORDS = 100_000
 """The most records that wait for a shard."""
 
-LOOK_SECONDS = 0.02
-"""How often is looked after the shards while records come."""
+POLL_SECONDS = 0.02
+"""How often the shards are polled while records come."""
 
-QUIET_SECONDS = 60.0
-"""A warning tells if a shard has not answered for so long, and again each time it has doubled."""
+SILENT_SECONDS = 60.0
+"""If a shard has not answered for so long, a warning is logged, and another one each time this has doubled."""
 
 
 class ShardStats(NamedTuple):
@@ -59,7 +59,7 @@ class ShardStats(NamedTuple):
 
 @dataclass
 class Batch:
-    """Records for a shard.
+    """Records for a shard, which are sent together.
 
     records  by key, in the order of their offsets
     n        their number
@@ -67,12 +67,12 @@ class Batch:
     since    when the first of them came
     """
 
-    records: dict[str, list[Waiting]] = field(default_factory=dict)
+    records: dict[str, list[QueuedRecord]] = field(default_factory=dict)
     n: int = 0
     n_bytes: int = 0
     since: float = 0.0
 
-    def add(self, key: str, record: Waiting, n_bytes: int) -> None:
+    def add(self, key: str, record: QueuedRecord, n_bytes: int) -> None:
         """Add a record of a size."""
         self.since = self.since if self.n else time.monotonic()
         self.records.setdefault(key, []).append(record)
@@ -80,9 +80,11 @@ class Batch:
 
 
 class ShardHandle:
-    """The actor of a shard, and what it has to do.
+    """The actor of a shard, and the records that it is to read.
 
     location  of the store
+
+    queue     the records that have not been sent
 
     At most one batch is on its way, because Ray may change the order of tasks when it retries them.
     """
@@ -92,8 +94,8 @@ class ShardHandle:
         self._actor = self._start()
         self._sent: Batch | None = None
         self._answer: Any = None
-        self._told, self.n_done, self.n_resent = QUIET_SECONDS, 0, 0
-        self.waiting = Batch()
+        self._warned, self.n_done, self.n_resent = SILENT_SECONDS, 0, 0
+        self.queue = Batch()
 
     def _start(self) -> Any:
         options: dict[str, Any] = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": -1}
@@ -107,11 +109,11 @@ class ShardHandle:
     @property
     def is_idle(self) -> bool:
         """Whether all records are done."""
-        return self._sent is None and not self.waiting.n
+        return self._sent is None and not self.queue.n
 
     def send(self) -> None:
-        """Send what waits."""
-        self._sent, self.waiting = self.waiting, Batch()
+        """Send the records in the queue."""
+        self._sent, self.queue = self.queue, Batch()
         self._submit()
 
     def _submit(self) -> None:
@@ -124,7 +126,7 @@ class ShardHandle:
         Raises what the shard raised: OSError if its store cannot be used, for example.
         """
         if self._sent is None or not ray.wait([self._answer], timeout=timeout)[0]:
-            self._tell_quiet()
+            self._warn_if_silent()
             return []
         try:
             results: list[Result] = ray.get(self._answer)
@@ -132,26 +134,26 @@ class ShardHandle:
             raise error.cause from None
         except RayError as error:
             if getattr(error, "actor_init_failed", False):
-                raise ValueError(f"a shard cannot start: {' '.join(str(error).split())}") from error
+                raise ValueError(f"a shard cannot start: {str(error).strip().splitlines()[-1]}") from error
             self.n_resent += 1
             if isinstance(error, ActorDiedError):
                 self._actor = self._start()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             self._submit()
             return []
         self.n_done += self._sent.n
-        self._sent, self._answer, self._told = None, None, QUIET_SECONDS
+        self._sent, self._answer, self._warned = None, None, SILENT_SECONDS
         return results
 
-    def _tell_quiet(self) -> None:
+    def _warn_if_silent(self) -> None:
         seconds = 0.0 if self._sent is None else time.monotonic() - self._sent.since
-        if seconds >= self._told:
-            self._told = 2 * seconds
+        if seconds >= self._warned:
+            self._warned = 2 * seconds
             logging.getLogger("streamlstm").warning("a shard has not answered for %.0f s; is a node missing?", seconds)
 
     def stats(self) -> ShardStats:
         """What the shard is doing."""
-        batches = [batch for batch in (self._sent, self.waiting) if batch is not None and batch.n]
+        batches = [batch for batch in (self._sent, self.queue) if batch is not None and batch.n]
         lag = time.monotonic() - batches[0].since if batches else 0.0
         n, n_bytes = sum(batch.n for batch in batches), sum(batch.n_bytes for batch in batches)
         return ShardStats(n, n_bytes, lag, self.n_done, self.n_resent)
@@ -194,41 +196,42 @@ class KeyedStreams:
     ) -> None:
         self._store = StreamStore(storage)
         self._store.open(predictor, reading)
-        self.on_results, self._seconds, self._max_waiting = on_results, batch_seconds, max_waiting
+        self.on_results, self._batch_seconds, self._max_waiting = on_results, batch_seconds, max_waiting
         self._shards: list[ShardHandle] = []
-        self._last: dict[str, int] = {}
-        self._looked = time.monotonic()
+        self._last_offsets: dict[str, int] = {}
+        self._polled = time.monotonic()
         self.rescale(shards)
 
     def send(self, key: str, offset: int, item: str | bytes | Event) -> None:
-        """Take a record: a text or, with `WatchStreams`, an event. Waits while too much waits for its shard.
+        """Take a record: a text, which is a line if it is to be watched, or then also an event. Waits while too much
+        waits for its shard.
 
         Raises ValueError for an offset that is not above the last one of the key, and what a shard raised: OSError if
         the storage cannot be used.
         """
-        if not offset > self._last.get(key, -1):
-            raise ValueError(f"the offset of {key!r} must be above {self._last.get(key, -1)}, not {offset}")
-        self._last[key] = offset
+        if not offset > self._last_offsets.get(key, -1):
+            raise ValueError(f"the offset of {key!r} must be above {self._last_offsets.get(key, -1)}, not {offset}")
+        self._last_offsets[key] = offset
         shard = self._shards[shard_of(key, len(self._shards))]
-        item = item.encode() if isinstance(item, str) else item
-        shard.waiting.add(key, Waiting(offset, item), len(item.line if isinstance(item, Event) else item))
-        if shard.waiting.n_bytes >= BATCH_BYTES or time.monotonic() - self._looked >= LOOK_SECONDS:
+        item = item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item
+        shard.queue.add(key, QueuedRecord(offset, item), len(item.line if isinstance(item, Event) else item))
+        if shard.queue.n_bytes >= BATCH_BYTES or time.monotonic() - self._polled >= POLL_SECONDS:
             self.poll()
-        while shard.waiting.n_bytes >= self._max_waiting or shard.waiting.n >= MAX_WAITING_RECORDS:
+        while shard.queue.n_bytes >= self._max_waiting or shard.queue.n >= MAX_WAITING_RECORDS:
             self._collect(shard, timeout=1.0)
 
     def poll(self) -> None:
-        """Send what has waited long enough, and take what is done. To be called now and then while no record comes."""
-        self._looked = time.monotonic()
+        """Send what has waited long enough, and take what is done; to be called now and then while no record comes."""
+        self._polled = time.monotonic()
         for shard in self._shards:
             self._collect(shard, timeout=0)
 
     def _collect(self, shard: ShardHandle, timeout: float, at_once: bool = False) -> None:
-        """Take what a shard has done, and send it what waits: a full batch, an old one, or `at_once` any."""
+        """Take what a shard has done, and send its queue if it is full or has waited long enough, or in any case."""
         results = shard.results(timeout)
-        waiting = shard.waiting
-        is_due = waiting.n_bytes >= BATCH_BYTES or time.monotonic() - waiting.since >= self._seconds
-        if waiting.n and not shard.is_busy and (at_once or is_due):
+        queue = shard.queue
+        is_due = queue.n_bytes >= BATCH_BYTES or time.monotonic() - queue.since >= self._batch_seconds
+        if queue.n and not shard.is_busy and (at_once or is_due):
             shard.send()
         if results:
             self.on_results(results)
@@ -237,7 +240,7 @@ class KeyedStreams:
         """Wait until all records are done."""
         while not all(shard.is_idle for shard in self._shards):
             for shard in self._shards:
-                self._collect(shard, timeout=LOOK_SECONDS, at_once=True)
+                self._collect(shard, timeout=POLL_SECONDS, at_once=True)
 
     def rescale(self, shards: int) -> None:
         """Let another number of actors share the keys, once all records are done. Raises ValueError below 1."""
