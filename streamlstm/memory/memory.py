@@ -20,6 +20,7 @@ from . import layout, matches, mixture, saved
 from .arrays import MemoryArrays
 from .classes import classify
 from .overlay import N_SLOTS, NO_OVERLAY, enlarged, is_full, merge, new_overlay
+from .sparse import sparse_copy
 from .undo import N_RECORDS, NO_UNDO, PAGE, UndoLog, write_back
 
 EXPERTS = (
@@ -179,6 +180,11 @@ class Memory:
         if self._must_write_back:
             self.finish_restore()
         return self._arrays
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the counts take at most; the system gives them memory as text is read."""
+        return self._arrays.table.nbytes + self._arrays.history.nbytes
 
     # Sharing
 
@@ -345,7 +351,7 @@ class Memory:
 
 def _merged(arrays: MemoryArrays) -> MemoryArrays:
     """Copies of all that may be shared, with the pages of the overlay in their places."""
-    table, history, weights = arrays.table.copy(), arrays.history.copy(), arrays.weights.copy()
+    table, history, weights = sparse_copy(arrays.table), sparse_copy(arrays.history), arrays.weights.copy()
     if arrays.overlay.size > 0:
         merge(arrays.overlay, table, history)
     return arrays._replace(table=table, history=history, weights=weights, overlay=NO_OVERLAY)

@@ -23,6 +23,7 @@ from .arrays import MemoryArrays
 from .counts import ENTRIES, HEADER, MAX_ENTRIES, TAG
 from .experts import ORDER_LIMIT
 from .matches import BYTE_SYMBOLS, RING_PER_PAGE, n_ring_words
+from .sparse import nonzero_places
 from .undo import PAGE
 
 OTHER_TYPES = "its memory contains arrays of other types"
@@ -31,15 +32,27 @@ INCONSISTENT = "its memory is inconsistent: its arrays differ in length"
 OUT_OF_RANGE = "its memory contains an out-of-range index or count"
 
 
+_TYPES = {
+    "memory.pages": (np.int32, 1),
+    "memory.words": (np.int32, 1),
+    "memory.lengths": (np.uint8, 1),
+    "memory.history": (np.int32, 1),
+    "memory.heads": (np.int32, 2),
+    "memory.weights": (np.float32, 1),
+    "memory.state": (np.int64, 1),
+}
+"""The type and the number of dimensions of each array."""
+
+
 def to_arrays(memory: MemoryArrays) -> Arrays:
     """The arrays of a checkpoint."""
     pages = memory.table.reshape(-1, PAGE)
-    numbers = np.flatnonzero(pages[:, TAG]).astype(np.int32)
+    numbers = nonzero_places(memory.table[TAG:], PAGE)
     pages = pages[numbers]
     lengths = pages[:, HEADER] & 15
     ring, heads = _ring_and_heads(memory)
     n_learned = int(memory.state[layout.N_LEARNED])
-    used_heads = np.flatnonzero(heads).astype(np.int32)
+    used_heads = nonzero_places(heads)
     return {
         "memory.pages": numbers,
         "memory.words": pages[_in_use(lengths)],
@@ -63,10 +76,9 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
 
     Kernels use what is stored as indices, without bounds checks: so every number that is one is checked here.
     """
-    expected = to_arrays(memory)
-    if any(arrays[name].dtype != like.dtype or arrays[name].ndim != like.ndim for name, like in expected.items()):
+    if any(arrays[name].dtype != dtype or arrays[name].ndim != ndim for name, (dtype, ndim) in _TYPES.items()):
         raise ValueError(OTHER_TYPES)
-    numbers, words, lengths, history, heads, weights, state = (arrays[name] for name in expected)
+    numbers, words, lengths, history, heads, weights, state = (arrays[name] for name in _TYPES)
     ring, all_heads = _ring_and_heads(memory)
     if weights.shape != memory.weights.shape or state.shape != memory.state.shape or len(history) > len(ring):
         raise ValueError(OTHER_SHAPE)

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Key = str | bytes
 
@@ -79,21 +79,37 @@ class StreamStore:
             execute("PRAGMA journal_mode = MEMORY")
         else:
             execute("PRAGMA locking_mode = EXCLUSIVE")
+            execute("BEGIN IMMEDIATE")
+            self._check_tables(model)  # before the next line, which changes the file
+            execute("COMMIT")
             execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = FULL")
         execute("BEGIN IMMEDIATE")
-        is_new = not execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not is_new and not execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
-            raise ValueError(f"{self._path} is an SQLite file, but not a store of streams")
-        if is_new:
+        if not execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             for statement in _TABLES:
                 execute(statement)
             execute("INSERT INTO size VALUES (0)")
             execute("INSERT INTO about VALUES ('version', ?), ('model', ?)", (VERSION, model))
         execute("COMMIT")
+        self._check_tables(model)
+
+    def _check_tables(self, model: bytes) -> None:
+        """Raise ValueError if the file is neither empty nor a store of this version and model.
+
+        The statements that its tables were made by must be ours: a view, a trigger or an index of someone else would
+        run when the store is used.
+        """
+        execute = self._base.execute
+        found = {statement for (statement,) in execute("SELECT sql FROM sqlite_master") if statement is not None}
+        if not found:
+            return
+        if _TABLES[0] not in found:
+            raise ValueError(f"{self._path} is an SQLite file, but not a store of streams")
         about = dict(execute("SELECT name, value FROM about").fetchall())
         if about.get("version") != VERSION:
             raise ValueError(f"{self._path} is a store of version {about.get('version')}; this one reads {VERSION}")
+        if found != set(_TABLES):
+            raise ValueError(f"{self._path} is not a store of streams: it has other tables, views or triggers")
         if about.get("model") != model:
             raise ValueError(f"{self._path} has streams of another model; open it with the model that it began with")
 
@@ -102,13 +118,13 @@ class StreamStore:
         with self._clear_errors():
             query = "SELECT seconds, n_symbols, content FROM streams WHERE key = ?"
             row = self._base.execute(query, (_encoded(key),)).fetchone()
-        return None if row is None else Stored(*row)
+        return None if row is None else Stored(*self._checked(row, float, int, bytes))
 
     def n_symbols(self, key: Key) -> int | None:
         """How many symbols a stream has seen; None if there is none."""
         with self._clear_errors():
             row = self._base.execute("SELECT n_symbols FROM streams WHERE key = ?", (_encoded(key),)).fetchone()
-        return None if row is None else int(row[0])
+        return None if row is None else int(self._checked(row, int)[0])
 
     def put(self, key: Key, stream: Stored) -> None:
         """Write a stream."""
@@ -127,7 +143,7 @@ class StreamStore:
         """What the caller keeps beside the streams; changes to it are committed with those to the streams."""
         with self._clear_errors():
             row = self._base.execute("SELECT value FROM about WHERE name = 'state'").fetchone()
-        return b"" if row is None else bytes(row[0])
+        return b"" if row is None else bytes(self._checked(row, bytes)[0])
 
     def put_state(self, state: bytes) -> None:
         """Replace `state`."""
@@ -137,18 +153,20 @@ class StreamStore:
 
     def __iter__(self) -> Iterator[Key]:
         with self._clear_errors():
-            for (key,) in self._base.execute("SELECT key FROM streams"):
-                yield _decoded(key)
+            for row in self._base.execute("SELECT key FROM streams"):
+                yield _decoded(*self._checked(row, bytes))
 
     def oldest(self) -> Iterator[tuple[Key, float]]:
         """The keys with the times when they were used last, the oldest first."""
         with self._clear_errors():
-            for key, seconds in self._base.execute("SELECT key, seconds FROM streams ORDER BY seconds"):
+            for row in self._base.execute("SELECT key, seconds FROM streams ORDER BY seconds"):
+                key, seconds = self._checked(row, bytes, float)
                 yield _decoded(key), seconds
 
     def __len__(self) -> int:
         with self._clear_errors():
-            return int(self._base.execute("SELECT n_streams FROM size").fetchone()[0])
+            row = self._base.execute("SELECT n_streams FROM size").fetchone()
+        return int(self._checked(row or (None,), int)[0])
 
     def commit(self) -> None:
         """Make all changes since the last commit durable, all or none."""
@@ -174,6 +192,12 @@ class StreamStore:
     def _begin(self) -> None:
         if self._path is not None and not self._base.in_transaction:
             self._base.execute("BEGIN IMMEDIATE")
+
+    def _checked(self, row: tuple[Any, ...], *types: type) -> tuple[Any, ...]:
+        """A row of a table. Raises ValueError if its values have other types: SQLite stores any type in any column."""
+        if not all(isinstance(value, kind) for value, kind in zip(row, types, strict=True)):
+            raise ValueError(f"{self._path or 'the temporary store'} is damaged: a value has the wrong type")
+        return row
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:

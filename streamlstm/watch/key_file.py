@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from ..streams.store import StreamStore
 
 STORE = "store"
 """The name of the value that names the store."""
+
+_STORE_NAME = re.compile(r"[^/\0]+\.keys-[0-9a-f]{8}")
+"""A store has such a name: a model from elsewhere must not make us delete any other file."""
 
 
 def new_store(path: str | os.PathLike[str], model: bytes) -> tuple[StreamStore, Path]:
@@ -45,8 +49,9 @@ def write_model(path: str | os.PathLike[str], predictor: StreamPredictor, store:
 def store_of(path: str | os.PathLike[str], watch: dict[str, Any]) -> Path:
     """The store that a file names. Raises FileNotFoundError if there is none, ValueError for an invalid name."""
     name = watch[STORE]
-    if not isinstance(name, str) or Path(name).name != name:
-        raise ValueError(f"{path} is not a usable model: its store must be a file beside it, not {name!r}")
+    if not isinstance(name, str) or not _STORE_NAME.fullmatch(name):
+        what = "its store must be a file beside it with a name like NAME.keys-0a1b2c3d"
+        raise ValueError(f"{path} is not a usable model: {what}, not {name!r}")
     store = Path(path).resolve().with_name(name)
     if not store.exists():
         raise FileNotFoundError(f"{store} is missing: it has the keys of {path}; keep both files in one folder")
