@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor
+from streamlstm.kernels.arrays import PAGE
 from streamlstm.kernels.words import word
 from streamlstm.memory import overlay as ov
 from streamlstm.memory.memory import FIRST_SLOTS
-from streamlstm.memory.undo import PAGE
 
 SHAPE = Config(hidden=16, layers=1, window=8, memory_bits=14)
 

@@ -17,7 +17,7 @@ from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.watch.event_numbers import MAX_SHAPES, EventNumbers, level_of
 from streamlstm.watch.event_order import EventOrder
 from streamlstm.watch.exact_bits import STEPS, bits_of
-from streamlstm.watch.kinds import event_type_of
+from streamlstm.watch.kinds import MAX_KIND_LENGTH, event_type_of
 from streamlstm.watch.open_sessions import MAX_NEW, MAX_ORDERED
 
 REGEX = r"req-\d+"
@@ -110,6 +110,10 @@ def test_bits_are_those_of_the_logarithm():
 def test_the_words_that_vary_are_not_part_of_an_event_type():
     assert event_type_of("req-7 reads /a/b at 10:31 in 5 ms") == event_type_of("req-8 reads /c at 9:07 in 17 ms")
     assert event_type_of("reads a") != event_type_of("reads b")
+
+
+def test_the_event_type_of_a_long_word_takes_linear_time():
+    assert event_type_of("a" * 2**18) == "a" * MAX_KIND_LENGTH  # quadratic time would be half an hour
 
 
 def test_scoring_changes_nothing(tmp_path):

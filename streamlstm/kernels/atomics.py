@@ -10,12 +10,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .bounds import check_run, length_of
+
 _WORD = types.Array(types.int64, 1, "C")
 
 
 def _word(context: Any, builder: Any, array: Any, index: Any) -> Any:
     """The address of array[index]."""
-    return builder.gep(context.make_array(_WORD)(context, builder, array).data, [index])
+    view = context.make_array(_WORD)(context, builder, array)
+    check_run(context, builder, index, 1, length_of(builder, view))
+    return builder.gep(view.data, [index])
 
 
 @intrinsic

@@ -49,7 +49,7 @@ _log = logging.getLogger("streamlstm")
 def digest_of(package: Path) -> str:
     """Sixteen hexadecimal digits that change with every source file and setting that machine code is made from."""
     digest = hashlib.sha256()
-    for part in (numba.__version__, llvmlite.__version__, sys.version, str(config.OPT)):
+    for part in (numba.__version__, llvmlite.__version__, sys.version, str(config.OPT), str(config.BOUNDSCHECK)):
         digest.update(part.encode())
     sources = kernel_sources(package)
     names = [source.relative_to(package).as_posix() for source in sources]

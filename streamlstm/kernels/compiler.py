@@ -65,7 +65,8 @@ def _numba_type(hint: Any) -> types.Type:
         return _NUMBERS[hint]
     if isinstance(hint, type) and issubclass(hint, tuple):
         return types.NamedTuple(tuple(_numba_type(field) for field in get_type_hints(hint).values()), hint)
-    (number,) = get_args(get_args(hint)[1])
+    *_, dtype = get_args(hint)
+    number = get_args(dtype)[0] if get_args(dtype) else dtype  # NumPy 2.5 gives the number's type itself
     return numba.from_dtype(np.dtype(number))[::1]
 
 

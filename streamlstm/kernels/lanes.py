@@ -15,6 +15,8 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
+from .bounds import check_run, length_of
+
 _I32 = ir.IntType(32)
 
 
@@ -72,10 +74,14 @@ def _concatenate(builder: Any, rows: list[Any]) -> Any:
 
 def _pointers(context: Any, builder: Any, array_type: Any, array: Any, *, run: Any, kind: Any) -> list[Any]:
     """Pointers to a `kind` at array[index], array[index + stride], …, for `run` = (index, stride, rows)."""
-    data = context.make_array(array_type)(context, builder, array).data
+    view = context.make_array(array_type)(context, builder, array)
     index, stride, rows = run
-    steps = (builder.mul(stride, ir.Constant(stride.type, row)) for row in range(rows))
-    return [builder.bitcast(builder.gep(data, [builder.add(index, step)]), kind.as_pointer()) for step in steps]
+    pointers = []
+    for row in range(rows):
+        start = builder.add(index, builder.mul(stride, ir.Constant(stride.type, row)))
+        check_run(context, builder, start, getattr(kind, "count", 1), length_of(builder, view))
+        pointers.append(builder.bitcast(builder.gep(view.data, [start]), kind.as_pointer()))
+    return pointers
 
 
 def _literals(*numbers: Any) -> bool:

@@ -7,7 +7,7 @@ CPython and NumPy have them there, except a free-threaded Python, and `_finds_ar
 all versions of Python.
 
 A library is used if it was compiled from the sources beside it, for a CPU like this one. If there is none, or
-STREAMLSTM_JIT=1 is set, numba compiles the kernels.
+STREAMLSTM_JIT=1 is set, numba compiles the kernels; with NUMBA_BOUNDSCHECK=1 too, since they check no index.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def digest_of(sources: Iterable[Path]) -> str:
 
 def library() -> Library | None:
     """The library of the best level that this CPU has; None if there is none that can be used."""
-    if os.environ.get("STREAMLSTM_JIT") == "1" or not sys.platform.startswith("linux") or not _finds_arrays():
+    if any(os.environ.get(name) == "1" for name in ("STREAMLSTM_JIT", "NUMBA_BOUNDSCHECK")):
+        return None
+    if not sys.platform.startswith("linux") or not _finds_arrays():
         return None
     for level in levels():
         with suppress(OSError, ValueError, AttributeError):

@@ -15,10 +15,11 @@ A kernel finds a page by where it begins in the table. Of a shared table, the pa
 `page_to_read` and `page_to_write`.
 """
 
+from ..kernels.arrays import PAGE
 from ..kernels.intrinsics import prefetch, set_word, word
 from ..kernels.jit import kernel
 from .overlay import n_free, readable, writable
-from .undo import PAGE, log_page
+from .undo import log_page
 
 TAG, PRIORITY, HEADER, ENTRIES = 0, 1, 2, 3
 MAX_ENTRIES = PAGE - ENTRIES

@@ -9,6 +9,7 @@ A match keeps following the text after it was wrong, until it was wrong more tha
 a longer one is found: so it is not lost where one symbol was replaced by another.
 """
 
+from ..kernels.arrays import PAGE
 from ..kernels.intrinsics import prefetch, set_word, word
 from ..kernels.jit import kernel
 from .contexts import recent_token
@@ -29,7 +30,7 @@ from .layout import (
     PREVIOUS_LINE_START_LEARNED,
 )
 from .overlay import has_places, places_at, readable, writable
-from .undo import PAGE, log_page
+from .undo import log_page
 
 RING_PER_PAGE, BYTE_SYMBOLS = 4, 256
 MIN_LENGTHS = (16, 6)

@@ -12,7 +12,7 @@ from weakref import ReferenceType, WeakSet, ref
 import numpy as np
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import F32, FILLED, I64, U8, Stream
+from ..kernels.arrays import F32, FILLED, I64, PAGE, U8, Stream
 from ..kernels.jit import native
 from ..model import aligned_zeros
 from ..vocabulary import Vocabulary
@@ -21,7 +21,7 @@ from .arrays import MemoryArrays
 from .classes import classify
 from .overlay import N_SLOTS, NO_OVERLAY, enlarged, is_full, merge, new_overlay
 from .sparse import sparse_copy
-from .undo import N_RECORDS, NO_UNDO, PAGE, UndoLog, write_back
+from .undo import N_RECORDS, NO_UNDO, UndoLog, write_back
 
 EXPERTS = (
     *(f"order {order}" for order in range(1, layout.N_ORDERS)),

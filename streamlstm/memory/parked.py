@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import I32, I64
+from ..kernels.arrays import I32, I64, PAGE
 from . import layout, saved
 from .delta import Delta, DeltaArray
 from .memory import Memory
 from .overlay import GROWS_AT, MAX_USES, N_SLOTS, Parts, enlarged, filled, is_full, new_overlay, parts, places
-from .undo import PAGE
 
 FIRST_SLOTS, MIN_SLOTS, SYMBOLS_PER_PAGE = 32, 512, 4
 

@@ -17,14 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import F32, I32, I64
+from ..kernels.arrays import F32, I32, I64, PAGE
 from . import layout
 from .arrays import MemoryArrays
 from .counts import ENTRIES, HEADER, MAX_ENTRIES, TAG
 from .experts import ORDER_LIMIT
 from .matches import BYTE_SYMBOLS, RING_PER_PAGE, n_ring_words
 from .sparse import nonzero_places
-from .undo import PAGE
 
 OTHER_TYPES = "its memory contains arrays of other types"
 OTHER_SHAPE = "its memory was made for another vocabulary or by another version"

@@ -218,7 +218,7 @@ def main(names: list[str]) -> None:
         with tempfile.TemporaryDirectory() as cache:
             numbas = {"NUMBA_CPU_NAME": level.code, "NUMBA_CPU_FEATURES": level.features, "NUMBA_CACHE_DIR": cache}
             script = "from streamlstm.tasks import ahead; ahead.write_library(ahead.sys.argv[1], ahead.FOLDER)"
-            environment = {**os.environ, **numbas, "STREAMLSTM_JIT": "1"}
+            environment = {**os.environ, **numbas, "STREAMLSTM_JIT": "1", "NUMBA_BOUNDSCHECK": "0"}
             subprocess.run([sys.executable, "-c", script, name], check=True, env=environment)
         print(FOLDER / f"{name}.so")
 

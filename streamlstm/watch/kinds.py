@@ -11,7 +11,7 @@ MAX_KIND_LENGTH = 200
 """A longer kind is truncated."""
 
 _WITH_DIGIT = re.compile(r"0[xX][0-9a-fA-F]+|\b(?=[a-fA-F]*[0-9])[0-9a-fA-F]+\b|[0-9]+")
-_VARIABLE_WORD = re.compile(r"\S*[0-9/]\S*")
+_VARIABLE_WORD = re.compile(r"(?<!\S)\S*[0-9/]\S*")  # without the first part it takes quadratic time in a long word
 _WORDS = re.compile(r"#(?: #)+")
 _RUN = re.compile(r"[-+]?#(?:[-.:,/_]?#)*")
 
