@@ -230,19 +230,20 @@ class Watcher(AlarmWatcher):
         stream = self._streams.of(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
         is_warm = baseline.n_scores >= self._warmup
+        kind = "" if self._keeper is None else kind_of(text.removesuffix("\n"))
+        if is_warm:
+            self._receive(seconds)
         familiar = stream.familiar.find(tokens) if is_warm and stream.familiar is not None else None
         bits, score = np.zeros(0), 0.0 if familiar is None else familiar.score
         median, z = baseline.compare(score, len(text))
-        is_familiar = familiar is not None and self._is_as_before(familiar, _adjusted(z, familiar), stream, text)
+        is_familiar = familiar is not None and self._is_as_before(familiar, _adjusted(z, familiar), stream, kind)
         if not is_familiar:
             bits = self._streams.read(tokens, undoable=is_warm and not self._learn_flagged)
             score = float(bits.sum()) / max(len(text), 1)
             median, z = baseline.compare(score, len(text))
         if is_warm and stream.familiar is not None:
             z = _adjusted(z, familiar)
-        verdict = Verdict(False, False, 0)
-        if is_warm:
-            verdict = self._judge(z, "" if self._keeper is None else kind_of(text.removesuffix("\n")), seconds)
+        verdict = self._judge(z, kind) if is_warm else Verdict(False, False, 0)
         is_learned = not verdict.is_unusual or self._learn_flagged or stream.history.is_burst
         if not is_learned and not is_familiar:
             self._streams.undo()
@@ -260,19 +261,22 @@ class Watcher(AlarmWatcher):
         unusual, raised, n_before = verdict
         return WatchedLine(text, score, z, unusual, spans, key, notes, raised, n_before, probability, is_familiar)
 
-    def _is_as_before(self, familiar: Familiar, z: float, stream: LineStream, text: str) -> bool:
+    def _is_as_before(self, familiar: Familiar, z: float, stream: LineStream, kind: str) -> bool:
         """Whether a familiar line, which has this z, need not be read in full.
 
         A usual line that would be flagged is read in full, because it may have become usual since; likewise a flagged
-        one that would not be. But if the budget does not raise it anyway, it need not be read.
+        one that would not be. With a budget, one that would be raised is read, and one of a kind raised lately is not.
         """
         if familiar.is_due:
             return False
         is_unusual = z > self._threshold and z > self.threshold
-        if is_unusual == familiar.was_flagged and not (is_unusual and stream.history.is_burst):
-            return True
         keeper = self._keeper
-        return is_unusual and keeper is not None and keeper.is_repeated(kind_of(text.removesuffix("\n")))
+        if is_unusual and keeper is not None:
+            if keeper.may_raise(kind):
+                return False
+            if keeper.is_repeated(kind):
+                return True
+        return is_unusual == familiar.was_flagged and not (is_unusual and stream.history.is_burst)
 
     def _count(self, verdict: Verdict, n_characters: int, is_familiar: bool) -> None:
         lines, characters, flagged, raised, _, _, familiar = self._counts
