@@ -148,6 +148,17 @@ def test_a_budget_is_kept_where_there_are_few_kinds(n_kinds, budget):
     assert max(gaps) <= 4 * 40_000 / wanted  # spread evenly
 
 
+def test_with_a_floor_the_budget_is_a_limit_and_each_kind_is_raised_once_per_period():
+    draw, keeper, raised = random.Random(8), BudgetKeeper(Budget.parse("10/1000"), floor=7.0), []
+    for index in range(10_000):
+        score, kind = (9.0, "strange") if index % 20 == 0 else (draw.gauss(0, 1), "usual")
+        if judged(keeper, score, kind).is_raised:
+            raised.append(index)
+    gaps = {b - a for a, b in zip(raised, raised[1:], strict=False)}
+    assert len(raised) == 10
+    assert gaps <= {1000, 1020}
+
+
 def test_where_there_are_enough_kinds_none_is_raised_again_before_the_period_is_over():
     draw, keeper, raised = random.Random(9), BudgetKeeper(Budget.parse("10/1000")), []
     for index in range(20_000):

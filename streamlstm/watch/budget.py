@@ -13,7 +13,7 @@ A budget of N alarms per period, which is a number of lines or a time, is spent 
   full or more, and else the largest score so far.
 - A kind of line is raised once per period. Further lines of it are counted, and the next record of the kind tells
   their number. Where there are too few kinds for the budget, the account fills up. When it is more than three quarters
-  full, kinds are raised again sooner: the fuller it is, the sooner.
+  full, kinds are raised again sooner: the fuller it is, the sooner. Not so with a floor: the budget is a limit then.
 
 Everything that decides is saved, and nothing depends on a clock, unless the caller passes the time of a clock.
 """
@@ -191,6 +191,8 @@ class BudgetKeeper:
 
     def _interval(self) -> float:
         """For how long a kind is not raised again, in alarms received."""
+        if self._floor > 0:
+            return self.budget.n_alarms
         free = 1 - self._account / self._capacity
         return self.budget.n_alarms * min(free / (1 - NEARLY_FULL), 1.0)
 

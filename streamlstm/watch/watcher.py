@@ -29,7 +29,7 @@ and that of any other line is positive. On five training logs in which one token
 raises the AUC by up to 0.02.
 
 With a budget of alarms (`budget`) the threshold follows the z of recent lines, and a kind of line is raised once per
-period: further lines of it are flagged, but not raised.
+period: further lines of it are flagged, but not raised. A line that is to be raised is read in full first.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Counts(NamedTuple):
     lines, characters  observed
     flagged            unusual lines
     raised             alarms
-    repeated           unusual lines that were not raised because their kind was raised in this period
+    repeated           unusual lines that were not raised because their kind was raised lately
     held               unusual lines that were not raised because the budget was spent
     familiar           lines that were not read in full, because everything in them was read before
     """
@@ -146,7 +146,8 @@ class Watcher(AlarmWatcher):
                    if there are keys: then a key takes kilobytes, and not megabytes
     learn_flagged  also learn from flagged lines
     alarms         a budget, for example "5/hour" or "10/10000" (lines): raise about as many lines, those with the
-                   largest z, and each kind of line once per period. `threshold` is then the least z, 0 by default.
+                   largest z, and each kind of line once per period, or more often if there are too few kinds for the
+                   budget. `threshold` is then the least z; if one is given, the budget is only a limit.
     thorough       read every line in full, and let the network learn from all of them; by default familiar lines are
                    not read in full, and after 2,000 lines only the memory learns
 
