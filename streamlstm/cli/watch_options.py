@@ -56,7 +56,11 @@ class WatcherOptions:
     """What is unusual: the options of `Watcher` and of `SessionWatcher`."""
 
     alarms: Annotated[
-        Optional[str], _option("N/PERIOD", "Raise about N lines per hour, minute, day or number of lines: 10/10000.")
+        Optional[str],
+        _option(
+            "N/PERIOD",
+            "Raise about N lines per hour, minute, day or number of lines: 10/10000. With --threshold: at most N.",
+        ),
     ] = None
     threshold: Annotated[
         Optional[float],
