@@ -1,6 +1,6 @@
 """Find unusual lines and sessions in logs: `watch`, compared with simple methods that published studies recommend.
 
-    python demos/log_anomalies.py FOLDER [--lines 2000] [--seed 0] [--first 500]
+    python demos/log_anomalies.py FOLDER [--lines 2000] [--seed 0] [--first 500] [--thorough]
     python demos/log_anomalies.py --sessions FOLDER [--draws 25]
 
 Lines. FOLDER holds one log per system as *.log (Loghub's samples of 2,000 lines: https://github.com/logpai/loghub). In
@@ -9,7 +9,8 @@ characters of the same classes (`token`). `own` uses the labels that come with B
 scored before anything is learned from it, and nothing is known in advance; the first 500 lines are not evaluated, and
 they are left unchanged, because a model takes for normal what it has seen from the beginning (--first 0 changes them
 too). The methods: z of `watch`; bits of a trigram model of characters; the rarity of the line's template so far, by
-drain3 if it is installed and by a regular expression otherwise; and whether its event type is new.
+drain3 if it is installed and by a regular expression otherwise; and whether its event type is new. With --thorough,
+`watch` reads every line in full.
 
 Sessions. FOLDER holds hdfs.log, hdfs.log.gz or hdfs.log.xz, and labels.csv with the columns block and anomalous. In
 `few normal ones`, each method learns from 1 % of the normal sessions, drawn at random, and scores all others (Landauer
@@ -119,9 +120,9 @@ def corrupted(logs: dict[str, list[str]], name: str, kind: str, seed: int, first
     return lines, anomalous
 
 
-def by_watch(lines: list[str]) -> tuple[list[float], list[bool]]:
-    """The z of each line, and whether it is flagged, with the default options."""
-    watcher = Watcher(StreamPredictor.pretrained())
+def by_watch(lines: list[str], thorough: bool) -> tuple[list[float], list[bool]]:
+    """The z of each line, and whether it is flagged, with the default options but `thorough`."""
+    watcher = Watcher(StreamPredictor.pretrained(), thorough=thorough)
     watched = [watcher.observe(line + "\n") for line in lines]
     return [line.z for line in watched], [line.flagged for line in watched]
 
@@ -174,7 +175,7 @@ def by_new_type(lines: list[str]) -> list[float]:
     return scores
 
 
-def test_lines(logs: dict[str, list[str]], seed: int, first: int) -> None:
+def test_lines(logs: dict[str, list[str]], seed: int, first: int, thorough: bool) -> None:
     """Print the table of lines."""
     methods = {"trigrams": by_trigrams, "templates": by_templates, "new type": by_new_type}
     print(f"\n{'':<23}{'anom.':>6}   {'AUC':^37}   {'watch':^15}   {'alarms of watch':^27}")
@@ -191,7 +192,7 @@ def test_lines(logs: dict[str, list[str]], seed: int, first: int) -> None:
                 lines = [line.split(" ", 1)[1] for line in logs[name]]  # without their labels
             else:
                 lines, anomalous = corrupted(logs, name, kind, seed, first)
-            z, flagged = by_watch(lines)
+            z, flagged = by_watch(lines, thorough)
             scores = {"watch": z, **{method: score(lines) for method, score in methods.items()}}
             labels, alarms = anomalous[WARMUP:], np.array(flagged)[WARMUP:]
             found = {method: measures(values[WARMUP:], labels) for method, values in scores.items()}
@@ -349,17 +350,18 @@ parser.add_argument("--sessions", metavar="FOLDER", type=Path)
 parser.add_argument("--lines", type=int, default=2000)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--first", type=int, default=WARMUP)
+parser.add_argument("--thorough", action="store_true")
 parser.add_argument("--draws", type=int, default=25)
 arguments = parser.parse_args()
 if arguments.folder is None and arguments.sessions is None:
     print("This is a small made-up example; name a folder of logs (*.log) for the real table.")
-    test_lines(made_up(), arguments.seed, arguments.first)
+    test_lines(made_up(), arguments.seed, arguments.first, arguments.thorough)
     test_sessions(*made_up_sessions(), draws=min(arguments.draws, 2))
 if arguments.folder is not None:
     paths = sorted(arguments.folder.glob("*.log"))
     logs = {path.stem: path.read_bytes().decode("utf-8", "replace").splitlines()[: arguments.lines] for path in paths}
     if len(logs) < 2 or min(map(len, logs.values())) <= WARMUP:
         raise SystemExit(f"needs at least two logs of more than {WARMUP} lines")
-    test_lines(logs, arguments.seed, arguments.first)
+    test_lines(logs, arguments.seed, arguments.first, arguments.thorough)
 if arguments.sessions is not None:
     test_sessions(*read_sessions(arguments.sessions), draws=arguments.draws)

@@ -8,10 +8,12 @@ about 50 times slower. `watch` runs as a command of its own. Its start, and the 
 part of the time. `--keep FOLDER` keeps the repeated logs. Without LOG a small made-up one is read.
 
 "in full" is the share of the lines that the model has read; see `streamlstm.watch.familiar`. Lines and bytes per second
-are per second of CPU time, on one core.
+are per second of CPU time, on one core. With a budget in lines, as in `--options "--alarms 10/10000"`, "alarms" is how
+many were raised after the first 5,000 lines, as a multiple of the budget, and "kinds" how many kinds of lines they had.
 """
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -25,6 +27,9 @@ from pathlib import Path
 import numpy as np
 
 from streamlstm.logs.timestamps import find_time
+
+SETTLED = 5000
+"""The lines after which a budget of alarms should be kept."""
 
 
 def made_up() -> bytes:
@@ -56,12 +61,25 @@ def repeated(log: bytes, n_bytes: int, seed: int) -> Iterator[bytes]:
         n_written += len(log)
 
 
+def alarms(records: list[dict], n_lines: int, options: list[str]) -> str:
+    """The number of alarms as a multiple of the budget, and the number of their kinds; empty without a budget."""
+    budget = re.search(r"--alarms[ =](\S+)/(\d+)(?!\S)", " ".join(options))
+    late = [record["kind"] for record in records if record["line"] > SETTLED]
+    if budget is None or n_lines <= SETTLED:
+        return ""
+    wanted = (n_lines - SETTLED) * float(budget[1]) / int(budget[2])
+    return f"{len(late) / wanted:>9.2f} {len(set(late)):>7,}"
+
+
 def measured(path: Path, options: list[str]) -> str:
     """What a run of `watch` took, as a row of the table."""
-    command = [sys.executable, "-m", "streamlstm", "watch", str(path), *options]
+    command = [sys.executable, "-m", "streamlstm", "watch", str(path), "--format", "jsonl", *options]
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    summary = process.stderr.read()
+    with tempfile.TemporaryFile() as found:
+        process = subprocess.Popen(command, stdout=found, stderr=subprocess.PIPE, text=True)
+        summary = process.stderr.read()
+        found.seek(0)
+        records = [json.loads(line) for line in found]
     _, status, usage = os.wait4(process.pid, 0)
     counted = re.search(r"^([\d,]+) lines, .* ([\d,]+) familiar", summary, re.MULTILINE)
     if status or counted is None:
@@ -72,6 +90,7 @@ def measured(path: Path, options: list[str]) -> str:
     return (
         f"{n_bytes / 1e6:>8.1f} {n_lines:>10,} {100 * (1 - n_familiar / n_lines):>7.2f} % {cpu:>8.1f} {wall:>8.1f}"
         f" {n_bytes / cpu / 1e6:>8.2f} {n_lines / cpu:>9,.0f} {usage.ru_maxrss / 1024:>8.0f}"
+        f"{alarms(records, n_lines, options)}"
     )
 
 
@@ -85,8 +104,13 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     megabytes = arguments.megabytes if arguments.megabytes is not None else 50.0 if arguments.logs else 0.3
     logs = {path.stem: path.read_bytes() for path in arguments.logs} or {"made-up": made_up()}
-    columns = "in full", "CPU s", "wall s", "MB/s", "lines/s", "peak MB"
-    print("{:<16}{:>8} {:>10} {:>9} {:>8} {:>8} {:>8} {:>9} {:>8}".format("log", "MB", "lines", *columns))
+    columns = "in full", "CPU s", "wall s", "MB/s", "lines/s", "peak MB", "alarms", "kinds"
+    row = "{:<16}{:>8} {:>10} {:>9} {:>8} {:>8} {:>8} {:>9} {:>8}{:>9} {:>7}"
+    print(
+        row.format(
+            "log", "MB", "lines", *columns if "--alarms" in arguments.options else (*columns[:-2], "", "")
+        ).rstrip()
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
         for name, log in logs.items():

@@ -69,12 +69,19 @@ STREAMS = {
 }
 
 
+def judged(keeper, score, kind, seconds=None):
+    keeper.receive(seconds)
+    return keeper.judge(score, kind)
+
+
 @pytest.mark.parametrize("name", STREAMS)
 @pytest.mark.parametrize("budget", ["10/1000", "10/10000"])
 def test_a_budget_is_kept_within_a_factor_of_1_5_after_5000_lines(name, budget):
     n = 45_000
     keeper = BudgetKeeper(Budget.parse(budget))
-    raised = [keeper.judge(score, f"kind {i}").is_raised for i, score in enumerate(STREAMS[name](random.Random(1), n))]
+    raised = [
+        judged(keeper, score, f"kind {i}").is_raised for i, score in enumerate(STREAMS[name](random.Random(1), n))
+    ]
     wanted = (n - 5000) * keeper.budget.n_alarms / keeper.budget.lines
     assert wanted / 1.5 <= sum(raised[5000:]) <= wanted * 1.5
     assert sum(raised[:5000]) <= 5000 * wanted / n + 2 * keeper.budget.n_alarms
@@ -85,7 +92,7 @@ def test_a_budget_per_hour_is_kept_whatever_the_number_of_lines(per_second):
     draw, keeper, time, raised = random.Random(2), BudgetKeeper(Budget.parse("20/hour")), 0.0, []
     for index in range(40_000):
         time += draw.expovariate(per_second)
-        verdict = keeper.judge(draw.gauss(0, 1), f"kind {index}", time)
+        verdict = judged(keeper, draw.gauss(0, 1), f"kind {index}", time)
         if verdict.is_raised and index >= 5000:
             raised.append(index)
     wanted = 20 * 35_000 / per_second / 3600
@@ -97,7 +104,7 @@ def test_a_clock_that_jumps_does_not_spend_the_budget():
     n_raised = 0
     for index in range(8000):
         jump = (1e9, -1e9)[index // 1000 % 2] if index % 1000 == 0 else 0
-        n_raised += keeper.judge(draw.gauss(0, 1), f"kind {index}", index * 1.0 + jump).is_raised
+        n_raised += judged(keeper, draw.gauss(0, 1), f"kind {index}", index * 1.0 + jump).is_raised
     assert n_raised <= 8000 / 3600 * 5 + 16 * 5 + 10
 
 
@@ -106,7 +113,7 @@ def test_lines_of_two_time_zones_do_not_spend_the_budget(ahead):
     draw, keeper, n_raised = random.Random(3), BudgetKeeper(Budget.parse("5/hour")), 0
     for index in range(8000):
         time = index * 1.0 + ahead * (index % 2)
-        n_raised += keeper.judge(draw.gauss(0, 1), f"kind {index}", time).is_raised
+        n_raised += judged(keeper, draw.gauss(0, 1), f"kind {index}", time).is_raised
     assert 5 <= n_raised <= 8000 / 3600 * 5 + 10
 
 
@@ -114,9 +121,9 @@ def test_a_kind_is_raised_once_per_period_and_then_counted():
     draw, keeper, found = random.Random(4), BudgetKeeper(Budget.parse("10/1000")), []
     for index in range(4000):
         if index >= 500 and index % 10 == 0:
-            found.append(keeper.judge(30.0, "strange"))
+            found.append(judged(keeper, 30.0, "strange"))
         else:
-            keeper.judge(draw.gauss(0, 1), f"kind {index}")
+            judged(keeper, draw.gauss(0, 1), f"kind {index}")
     raised = [verdict for verdict in found if verdict.is_raised]
     assert all(verdict.is_unusual for verdict in found)
     assert len(raised) == 4
@@ -126,12 +133,51 @@ def test_a_kind_is_raised_once_per_period_and_then_counted():
     assert keeper.repeated(3) == [("strange", keeper.n_repeated - sum(verdict.n_before for verdict in raised))]
 
 
+@pytest.mark.parametrize("n_kinds", [1, 2, 4, 9])
+@pytest.mark.parametrize("budget", ["10/1000", "20/hour"])
+def test_a_budget_is_kept_where_there_are_few_kinds(n_kinds, budget):
+    draw, keeper, raised = random.Random(8), BudgetKeeper(Budget.parse(budget)), []
+    for index in range(45_000):
+        kind = draw.randrange(n_kinds)
+        if judged(keeper, draw.gauss(kind, 1), f"kind {kind}", 2.0 * index).is_raised:
+            raised.append(index)
+    n = sum(index >= 5000 for index in raised)
+    wanted = 400 if budget == "10/1000" else 20 * 80_000 / 3600
+    assert wanted / 1.5 <= n <= wanted * 1.5
+    gaps = [b - a for a, b in zip(raised, raised[1:], strict=False) if a >= 5000]
+    assert max(gaps) <= 4 * 40_000 / wanted  # spread evenly
+
+
+def test_with_a_floor_the_budget_is_a_limit_and_each_kind_is_raised_once_per_period():
+    draw, keeper, raised = random.Random(8), BudgetKeeper(Budget.parse("10/1000"), floor=7.0), []
+    for index in range(10_000):
+        score, kind = (9.0, "strange") if index % 20 == 0 else (draw.gauss(0, 1), "usual")
+        if judged(keeper, score, kind).is_raised:
+            raised.append(index)
+    gaps = {b - a for a, b in zip(raised, raised[1:], strict=False)}
+    assert len(raised) == 10
+    assert gaps <= {1000, 1020}
+
+
+def test_where_there_are_enough_kinds_none_is_raised_again_before_the_period_is_over():
+    draw, keeper, raised = random.Random(9), BudgetKeeper(Budget.parse("10/1000")), []
+    for index in range(20_000):
+        kind = draw.randrange(300)
+        if judged(keeper, draw.gauss(kind / 100, 1), f"kind {kind}").is_raised:
+            raised.append((kind, index))
+    last = {}
+    for kind, index in raised:
+        assert index - last.get(kind, -1000) >= 1000 - 1
+        last[kind] = index
+    assert 190 <= len(raised) <= 220
+
+
 def test_a_flood_of_new_kinds_spends_no_more_than_the_account_holds():
     draw, keeper = random.Random(5), BudgetKeeper(Budget.parse("10/10000"))
     for index in range(5000):
-        keeper.judge(draw.gauss(0, 1), f"kind {index}")
+        judged(keeper, draw.gauss(0, 1), f"kind {index}")
     before = keeper.n_raised
-    flood = [keeper.judge(100.0 + index, f"flood {index}").is_raised for index in range(1000)]
+    flood = [judged(keeper, 100.0 + index, f"flood {index}").is_raised for index in range(1000)]
     assert 1 <= sum(flood) <= 21
     assert keeper.n_held >= 100
     assert keeper.n_raised - before == sum(flood)
@@ -139,18 +185,18 @@ def test_a_flood_of_new_kinds_spends_no_more_than_the_account_holds():
 
 def test_at_the_beginning_the_threshold_is_that_of_watch_without_a_budget():
     keeper = BudgetKeeper(Budget.parse("5/hour"))
-    assert not any(keeper.judge(5.0, f"kind {n}", 1.0 * n).is_unusual for n in range(50))
-    assert keeper.judge(8.0, "strange", 50.0).is_raised
-    flood = [keeper.judge(8.0 + n / 1000, f"flood {n}", 50.0 + n / 100).is_raised for n in range(100)]
+    assert not any(judged(keeper, 5.0, f"kind {n}", 1.0 * n).is_unusual for n in range(50))
+    assert judged(keeper, 8.0, "strange", 50.0).is_raised
+    flood = [judged(keeper, 8.0 + n / 1000, f"flood {n}", 50.0 + n / 100).is_raised for n in range(100)]
     assert 1 <= sum(flood) <= 5
 
 
 def test_nothing_up_to_the_floor_is_unusual():
     draw, keeper = random.Random(6), BudgetKeeper(Budget.parse("10/1000"), floor=6.0)
-    verdicts = [keeper.judge(draw.gauss(0, 1), f"kind {index}") for index in range(3000)]
+    verdicts = [judged(keeper, draw.gauss(0, 1), f"kind {index}") for index in range(3000)]
     assert not any(verdict.is_unusual for verdict in verdicts)
     assert keeper.threshold == 6.0
-    assert keeper.judge(9.0, "strange").is_raised
+    assert judged(keeper, 9.0, "strange").is_raised
 
 
 @pytest.mark.parametrize("budget", ["10/1000", "30/hour"])
@@ -158,14 +204,14 @@ def test_a_restored_keeper_decides_alike(budget):
     draw = random.Random(7)
     lines = [(draw.paretovariate(1.2), f"kind {draw.randrange(3000)}", 2.0 * i) for i in range(9000)]
     whole = BudgetKeeper(Budget.parse(budget))
-    expected = [whole.judge(*line) for line in lines]
+    expected = [judged(whole, *line) for line in lines]
     keeper, found = BudgetKeeper(Budget.parse(budget)), []
     for index, line in enumerate(lines):
         if index % 1234 == 1000:
             described = keeper.describe()
             keeper = BudgetKeeper(Budget.parse(budget))
             keeper.restore(described)
-        found.append(keeper.judge(*line))
+        found.append(judged(keeper, *line))
     assert found == expected
     assert sum(verdict.is_raised for verdict in found) > 20
 
@@ -179,7 +225,7 @@ def test_what_is_remembered_is_bounded():
 
 def test_a_damaged_description_is_refused_and_changes_nothing():
     keeper = BudgetKeeper(Budget.parse("10/1000"))
-    keeper.judge(3.0, "kind")
+    judged(keeper, 3.0, "kind")
     before = keeper.describe()
     for change in ({"account": [1]}, {"kinds": [7]}, {"counts": "abc"}, {"scores": {}}):
         with pytest.raises((ValueError, TypeError, KeyError)):

@@ -283,6 +283,7 @@ def test_a_repeated_kind_is_not_read_again_while_the_budget_does_not_raise_it():
     odd = [line for line in seen if line.text == "odd"]
     assert sum(line.raised for line in odd) <= 4
     assert sum(line.is_familiar for line in odd) > len(odd) / 2
+    assert not any(line.is_familiar for line in odd if line.raised)
 
 
 @pytest.mark.parametrize("network_lines", [60, 2000])

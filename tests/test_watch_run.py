@@ -379,9 +379,16 @@ def test_a_clock_that_jumps_is_told_and_survived(options):
     assert result.stderr.splitlines()[-1].startswith(b"250 lines")
 
 
-def test_lines_that_are_not_in_the_format_are_told_and_taken_as_text():
-    result = run("watch", *FRESH, "--all", *JSONL, "--input-format", "json", stdin=b'{"msg": "a"}\nTraceback\n')
+def test_lines_that_are_not_in_the_format_are_told_and_taken_as_text(tmp_path):
+    options = [*FRESH, "--all", *JSONL, "--input-format", "json"]
+    result = run("watch", *options, stdin=b'{"msg": "a"}\nTraceback\n')
     assert [record["text"] for record in objects(result.stdout)] == ["a", "Traceback"]
+    assert b"streamlstm: 1 line was not in the format of the input, and read as plain text\n" in result.stderr
+    files = [tmp_path / name for name in "abc"]
+    for path in files:
+        path.write_text('oops\n{"msg": "a"}\n')
+    assert b"3 lines were not in the format" in run("watch", *files, *options).stderr
+    assert b"not in the format" not in run("watch", *options, stdin=b'{"msg": "a"}\n').stderr
 
 
 # Restarts

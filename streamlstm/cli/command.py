@@ -1,4 +1,4 @@
-"""What all commands share: how they end, how errors are reported, and how the options of a model are declared."""
+"""What all commands share: how they end, how errors are reported, and how groups of options are declared."""
 
 import contextlib
 import functools
@@ -9,14 +9,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_type_hints
 
 import typer
 
 from ..tasks.signals import Interrupted, Interruptible
-from .options import ModelOptions
 
 INPUT_ERROR, INTERNAL_ERROR, BROKEN_PIPE = 1, 70, 141
 """Exit codes; typer exits with 2 for an error of usage, and a signal with 128 + its number."""
@@ -90,7 +89,7 @@ def leave(code: int, message: object = "", flush: bool = True) -> NoReturn:
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Make a function a command: an error becomes one line on stderr and an exit code, never a traceback.
 
-    A parameter of the type `ModelOptions` stands for all of its fields, as options.
+    A parameter whose type is a dataclass, such as `ModelOptions`, stands for all of its fields, as options.
     """
 
     @functools.wraps(function)
@@ -156,14 +155,15 @@ def _show_log() -> None:
 
 
 def _expand(parameters: Any, hints: dict[str, Any]) -> Any:
-    """The parameters as keywords, with the options of a model instead of `ModelOptions`."""
+    """The parameters as keywords, with the fields of a dataclass instead of it."""
     for parameter in parameters:
-        if hints[parameter.name] is ModelOptions:
-            types = get_type_hints(ModelOptions, include_extras=True)
-            for field in fields(ModelOptions):
+        hint = hints[parameter.name]
+        if is_dataclass(hint):
+            types = get_type_hints(hint, include_extras=True)
+            for field in fields(hint):
                 yield _keyword(field.name, field.default, types[field.name])
         else:
-            yield _keyword(parameter.name, parameter.default, hints[parameter.name])
+            yield _keyword(parameter.name, parameter.default, hint)
 
 
 def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
@@ -171,9 +171,9 @@ def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 
 
 def _gather(hints: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the function itself: the options of a model as one `ModelOptions` again."""
+    """The arguments of the function itself: the fields of a dataclass as one again."""
+    arguments = dict(given)
     for name, hint in hints.items():
-        if hint is ModelOptions:
-            options = {field.name: given.pop(field.name) for field in fields(ModelOptions)}
-            return {**given, name: ModelOptions(**options)}
-    return given
+        if isinstance(hint, type) and is_dataclass(hint):
+            arguments[name] = hint(**{field.name: arguments.pop(field.name) for field in fields(hint)})
+    return arguments

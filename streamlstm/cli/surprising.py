@@ -3,41 +3,30 @@
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .command import command
 from .options import Files, ModelOptions, check_files
+from .watch_options import ParsingOptions
 
 if TYPE_CHECKING:
     from ..logs.event import Event
     from ..logs.source import Source
 
 
-def _option(metavar: str, text: str) -> Any:
-    return typer.Option(metavar=metavar, help=text)
-
-
 @command
 def surprising(
     model: ModelOptions,
     files: Files,
-    top: Annotated[int, _option("N", "How many lines to print.")] = 20,
+    parsing: ParsingOptions,
+    top: Annotated[int, typer.Option(metavar="N", help="How many lines to print.")] = 20,
     rotated: Annotated[bool, typer.Option("--rotated", help="Read the rotated copies of each file before it.")] = False,
     thorough: Annotated[
         bool, typer.Option("--thorough", help="Read every line with the model, not only some of a frequent kind.")
     ] = False,
-    input_format: Annotated[
-        str, _option("FORMAT", "plain, json, journald, docker, cri, logfmt, or cri+json and the like.")
-    ] = "auto",
-    field: Annotated[
-        Optional[list[str]], _option("NAME", "Score this field of structured lines; may be repeated.")
-    ] = None,
-    multiline: Annotated[
-        Optional[str], _option("REGEX", "A line that REGEX finds begins an event; other lines continue it.")
-    ] = None,
-    format: Annotated[str, _option("FORMAT", "text or jsonl.")] = "text",
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="text or jsonl.")] = "text",
 ) -> None:
     """Print the most surprising kinds of lines in logs.
 
@@ -53,8 +42,6 @@ def surprising(
       streamlstm surprising app.log.2.gz app.log.1 app.log --format jsonl
       journalctl -o json | streamlstm surprising -
     """
-    from ..logs.assembler import Parsing
-    from ..logs.formats import Fields
     from ..logs.source import Source
     from ..tasks.score import check_choice
     from ..tasks.signals import Interruptible
@@ -68,9 +55,8 @@ def surprising(
         )
     check_files(files)
     paths = list(_with_rotated(files)) if rotated else files
-    parsing = Parsing(input_format, Fields(tuple(field or ())), multiline)
     with Interruptible() as control:
-        source = Source(paths, parsing, control)
+        source = Source(paths, parsing.parsing(), control)
         kinds = _take(model, source, paths, thorough)
         _write(kinds.top(top), format, has_path=len(paths) > 1)
         typer.echo(f"{kinds.n_lines:,} lines, {kinds.n_read:,} of them read by the model", err=True)

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -28,12 +28,18 @@ LOCAL_ONLY |= {"session_regex": "--session-regex", "idle_seconds": "--session-id
 
 @dataclass(frozen=True)
 class RayWatchOptions:
-    """The options of `watch` that need an engine, as they are given."""
+    """The options of `watch` that need an engine."""
 
-    engine: str | None
-    workers: int | None
-    out: str | None
-    resume: bool
+    engine: Annotated[
+        Optional[str],
+        typer.Option(metavar="ray", help="Watch each file by itself, on a Ray cluster; requires streamlstm[ray]."),
+    ] = None
+    workers: Annotated[
+        Optional[int], typer.Option(metavar="N", help="--engine: how many workers. [one for each CPU]")
+    ] = None
+    out: Annotated[
+        Optional[str], typer.Option(metavar="DIR", help="--engine: a folder, or a URL of one, for all that is kept.")
+    ] = None
 
     def is_given(self, others: dict[str, Any]) -> bool:
         """Whether an engine is given. Raises ValueError for options that do not go together; `others` are by name."""
@@ -120,7 +126,7 @@ def watch_on_ray(
     """Watch files and the files of folders.
 
     read, watcher  the options of `Source` and of `Watcher`
-    shown          all, and save_every
+    shown          all, save_every, and resume
     """
     check_extra("ray", "ray", "pyarrow", "fsspec")
     from ..integrations.ray import KeyedStreams, WatchStreams, connected
@@ -131,7 +137,7 @@ def watch_on_ray(
 
     assert options.out is not None
     paths = files_of(read.pop("paths"))
-    if not options.resume and Storage(options.out).names():
+    if not shown["resume"] and Storage(options.out).names():
         raise FileExistsError(f"{options.out} is not empty; name another folder, or continue there with --resume")
     reading = WatchStreams(watcher, shown["all"])
     predictor = model.predictor()

@@ -209,9 +209,14 @@ class WatchRun:
             self._note(f"there was always more to read for {busy:.0f} s: what writes to the pipe probably waits")
         elif busy < 1:
             self._told_busy = BEHIND_SECONDS / 2
-        if self.source.n_invalid >= 2 * self._n_invalid + 1:
-            self._n_invalid = self.source.n_invalid
-            self._note(f"{self._n_invalid:,} lines are not in the format of the input, and were taken as plain text")
+        if self.source.n_invalid > 2 * self._n_invalid:
+            self._tell_invalid()
+
+    def _tell_invalid(self) -> None:
+        """Tell how many lines were not in the format of the input."""
+        n = self._n_invalid = self.source.n_invalid
+        lines = "1 line was" if n == 1 else f"{n:,} lines were"
+        self._note(f"{lines} not in the format of the input, and read as plain text")
 
     def finish(self, is_end: bool = True) -> None:
         """Write and tell everything, and let the command of --exec end, before the state is saved for the last time.
@@ -224,6 +229,8 @@ class WatchRun:
         self.outputs.printer.flush()
         self.outputs.status.clear()
         self.tell_notes()
+        if self.source.n_invalid > self._n_invalid:
+            self._tell_invalid()
         if self.outputs.alerts is not None:
             self.outputs.alerts.close()
 

@@ -155,7 +155,7 @@ class FollowedFile:
         self._next.append(os.dup(number))
         if copy is None:
             self.notes.append(
-                f"{self.path} was truncated; what was added to it after byte {self.offset:,} was not read"
+                f"{self.path} was truncated; anything added to it after byte {self.offset:,} was not read"
             )
             self.is_complete = True
             return b""

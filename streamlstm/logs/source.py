@@ -54,7 +54,7 @@ class Source:
         self._described: dict[str, Any] = dict(described or {})
         self._inputs: list[_Input] = []
         self._meter = LagMeter()
-        self._n_bytes, self._n_lines = 0, 0  # of finished files
+        self._n_bytes, self._n_lines, self._n_invalid = 0, 0, 0  # of finished files
         self._waited = time.monotonic()  # when a pipe had nothing to read
         if follow:
             for path in paths:
@@ -81,7 +81,7 @@ class Source:
             if self._control.interrupted:
                 return
             self._described[path] = source.describe()
-            self._n_bytes, self._n_lines = self.n_bytes, self.n_lines
+            self._n_bytes, self._n_lines, self._n_invalid = self.n_bytes, self.n_lines, self.n_invalid
             self._inputs = []
             source.file.close()
 
@@ -109,8 +109,8 @@ class Source:
 
     @property
     def n_invalid(self) -> int:
-        """The number of lines of the open files that were not in their format, and were taken as plain text."""
-        return sum(source.assembler.n_invalid for source in self._inputs)
+        """The number of lines that were not in the format of their file, and were taken as plain text."""
+        return self._n_invalid + sum(source.assembler.n_invalid for source in self._inputs)
 
     def lag(self) -> Lag | None:
         """How far reading is behind the end of the followed files; None if they are not followed."""

@@ -45,8 +45,13 @@ class AlarmWatcher:
         """
         return [] if self._keeper is None else self._keeper.repeated(n)
 
-    def _judge(self, z: float, kind: str, seconds: float | None) -> Verdict:
+    def _receive(self, seconds: float | None) -> None:
+        """Give the budget, if there is one, its part for the next line or session, which has this time."""
+        if self._keeper is not None:
+            self._keeper.receive(seconds)
+
+    def _judge(self, z: float, kind: str) -> Verdict:
         """What the threshold or the budget says of the next line or session."""
         if self._keeper is None:
             return Verdict(z > self._threshold, z > self._threshold, 0)
-        return self._keeper.judge(z, kind, seconds)
+        return self._keeper.judge(z, kind)

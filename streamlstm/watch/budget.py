@@ -12,7 +12,8 @@ A budget of N alarms per period, which is a number of lines or a time, is spent 
 - As long as the recent lines are too few for one alarm, the threshold is START_THRESHOLD while the account is a quarter
   full or more, and else the largest score so far.
 - A kind of line is raised once per period. Further lines of it are counted, and the next record of the kind tells
-  their number.
+  their number. Where there are too few kinds for the budget, the account fills up. When it is more than three quarters
+  full, kinds are raised again sooner: the fuller it is, the sooner. Not so with a floor: the budget is a limit then.
 
 Everything that decides is saved, and nothing depends on a clock, unless the caller passes the time of a clock.
 """
@@ -41,6 +42,9 @@ WINDOW_ALARMS = 2
 
 GROWING, SHRINKING, MAX_GROWTH = 0.7, 1.25, 64.0
 """How fast the fraction grows while an alarm is overdue, what an alarm divides the growth by, and the most growth."""
+
+NEARLY_FULL = 0.75
+"""How full the account is when kinds begin to be raised again before the period is over."""
 
 RATE_LINES = 1_000
 """The time between two lines is averaged over about this many lines."""
@@ -89,7 +93,7 @@ class Verdict(NamedTuple):
     """What a budget says of a line.
 
     is_unusual  whether its score reaches the threshold
-    is_raised   whether it is an alarm: it is unusual, its kind was not raised in this period, and the budget allows it
+    is_raised   whether it is an alarm: it is unusual, its kind was not raised lately, and the budget allows it
     n_before    for an alarm, the number of lines of its kind that were not raised since the last alarm of its kind
     """
 
@@ -116,7 +120,9 @@ class BudgetKeeper:
                                   was empty
 
     >>> keeper = BudgetKeeper(Budget.parse("1/100"))
-    >>> usual = [keeper.judge(1.0 + n % 7 / 10, kind=f"usual {n % 7}") for n in range(300)]
+    >>> for n in range(300):
+    ...     keeper.receive()
+    ...     usual = keeper.judge(1.0 + n % 7 / 10, kind=f"usual {n % 7}")
     >>> keeper.judge(50.0, kind="strange"), keeper.judge(50.0, kind="strange")
     (Verdict(is_unusual=True, is_raised=True, n_before=0), Verdict(is_unusual=True, is_raised=False, n_before=0))
     """
@@ -140,16 +146,10 @@ class BudgetKeeper:
         edge = self._edge()
         return float("inf") if edge >= N_BINS else max(lower_edge(edge), self._floor)
 
-    def judge(self, score: float, kind: str, seconds: float | None = None) -> Verdict:
-        """Decide about the next line.
-
-        score    of the line
-        kind     of the line; see `kinds`
-        seconds  the time of the line, if known; only differences matter
-        """
-        self._receive(seconds)
+    def judge(self, score: float, kind: str) -> Verdict:
+        """Decide about a line, after `receive`; `kinds` tells the kind of a line."""
         known = self._kinds.get(kind)
-        is_new = known is None or self._received - known.raised_at >= self.budget.n_alarms
+        is_new = not self.is_repeated(kind)
         is_unusual = score > self._floor and bin_of(score) >= self._edge()
         is_raised = is_unusual and is_new and self._account >= 1
         self._scores.add(score if is_new else None)
@@ -170,9 +170,13 @@ class BudgetKeeper:
         return Verdict(is_unusual, False, 0)
 
     def is_repeated(self, kind: str) -> bool:
-        """Whether a kind of line was raised in this period, so that a further line of it would not be."""
+        """Whether a kind of line was raised lately, so that a further line of it is not raised now."""
         known = self._kinds.get(kind)
-        return known is not None and self._received - known.raised_at < self.budget.n_alarms
+        return known is not None and self._received - known.raised_at < self._interval()
+
+    def may_raise(self, kind: str) -> bool:
+        """Whether an unusual line of this kind would be raised now."""
+        return self._account >= 1 and not self.is_repeated(kind)
 
     def repeated(self, n: int) -> list[tuple[str, int]]:
         """The n kinds with most lines that were not raised since they were raised last, with the number of lines."""
@@ -185,8 +189,18 @@ class BudgetKeeper:
         if len(self._kinds) > MAX_KINDS:
             self._kinds.popitem(last=False)
 
-    def _receive(self, seconds: float | None) -> None:
-        """Add to the account what the budget gives for one line."""
+    def _interval(self) -> float:
+        """For how long a kind is not raised again, in alarms received."""
+        if self._floor > 0:
+            return self.budget.n_alarms
+        free = 1 - self._account / self._capacity
+        return self.budget.n_alarms * min(free / (1 - NEARLY_FULL), 1.0)
+
+    def receive(self, seconds: float | None = None) -> None:
+        """Add to the account what the budget gives for the next line.
+
+        seconds  the time of the line, if known; only differences matter
+        """
         amount = self._rate
         if self.budget.seconds is not None:
             amount = self.budget.n_alarms * self._passed(seconds) / self.budget.seconds

@@ -235,7 +235,10 @@ class SessionWatcher(AlarmWatcher):
         found = self._scored(name, session)
         is_warm = self._is_fitted or self._n_sessions >= self._warmup
         z = self._z(found.score)
-        verdict = self._judge(z, (found.reasons or [""])[0], seconds) if is_warm else Verdict(False, False, 0)
+        verdict = Verdict(False, False, 0)
+        if is_warm:
+            self._receive(seconds)
+            verdict = self._judge(z, (found.reasons or [""])[0])
         unusual, raised, n_before = verdict
         if not unusual or self._learn_flagged or self._excess >= BURST_LINES:
             self._learn(session)

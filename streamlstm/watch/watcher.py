@@ -29,7 +29,7 @@ and that of any other line is positive. On five training logs in which one token
 raises the AUC by up to 0.02.
 
 With a budget of alarms (`budget`) the threshold follows the z of recent lines, and a kind of line is raised once per
-period: further lines of it are flagged, but not raised.
+period: further lines of it are flagged, but not raised. A line that is to be raised is read in full first.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Counts(NamedTuple):
     lines, characters  observed
     flagged            unusual lines
     raised             alarms
-    repeated           unusual lines that were not raised because their kind was raised in this period
+    repeated           unusual lines that were not raised because their kind was raised lately
     held               unusual lines that were not raised because the budget was spent
     familiar           lines that were not read in full, because everything in them was read before
     """
@@ -146,7 +146,8 @@ class Watcher(AlarmWatcher):
                    if there are keys: then a key takes kilobytes, and not megabytes
     learn_flagged  also learn from flagged lines
     alarms         a budget, for example "5/hour" or "10/10000" (lines): raise about as many lines, those with the
-                   largest z, and each kind of line once per period. `threshold` is then the least z, 0 by default.
+                   largest z, and each kind of line once per period, or more often if there are too few kinds for the
+                   budget. `threshold` is then the least z; if one is given, the budget is only a limit.
     thorough       read every line in full, and let the network learn from all of them; by default familiar lines are
                    not read in full, and after 2,000 lines only the memory learns
 
@@ -230,19 +231,20 @@ class Watcher(AlarmWatcher):
         stream = self._streams.of(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
         is_warm = baseline.n_scores >= self._warmup
+        kind = "" if self._keeper is None else kind_of(text.removesuffix("\n"))
+        if is_warm:
+            self._receive(seconds)
         familiar = stream.familiar.find(tokens) if is_warm and stream.familiar is not None else None
         bits, score = np.zeros(0), 0.0 if familiar is None else familiar.score
         median, z = baseline.compare(score, len(text))
-        is_familiar = familiar is not None and self._is_as_before(familiar, _adjusted(z, familiar), stream, text)
+        is_familiar = familiar is not None and self._is_as_before(familiar, _adjusted(z, familiar), stream, kind)
         if not is_familiar:
             bits = self._streams.read(tokens, undoable=is_warm and not self._learn_flagged)
             score = float(bits.sum()) / max(len(text), 1)
             median, z = baseline.compare(score, len(text))
         if is_warm and stream.familiar is not None:
             z = _adjusted(z, familiar)
-        verdict = Verdict(False, False, 0)
-        if is_warm:
-            verdict = self._judge(z, "" if self._keeper is None else kind_of(text.removesuffix("\n")), seconds)
+        verdict = self._judge(z, kind) if is_warm else Verdict(False, False, 0)
         is_learned = not verdict.is_unusual or self._learn_flagged or stream.history.is_burst
         if not is_learned and not is_familiar:
             self._streams.undo()
@@ -260,19 +262,22 @@ class Watcher(AlarmWatcher):
         unusual, raised, n_before = verdict
         return WatchedLine(text, score, z, unusual, spans, key, notes, raised, n_before, probability, is_familiar)
 
-    def _is_as_before(self, familiar: Familiar, z: float, stream: LineStream, text: str) -> bool:
+    def _is_as_before(self, familiar: Familiar, z: float, stream: LineStream, kind: str) -> bool:
         """Whether a familiar line, which has this z, need not be read in full.
 
         A usual line that would be flagged is read in full, because it may have become usual since; likewise a flagged
-        one that would not be. But if the budget does not raise it anyway, it need not be read.
+        one that would not be. With a budget, one that would be raised is read, and one of a kind raised lately is not.
         """
         if familiar.is_due:
             return False
         is_unusual = z > self._threshold and z > self.threshold
-        if is_unusual == familiar.was_flagged and not (is_unusual and stream.history.is_burst):
-            return True
         keeper = self._keeper
-        return is_unusual and keeper is not None and keeper.is_repeated(kind_of(text.removesuffix("\n")))
+        if is_unusual and keeper is not None:
+            if keeper.may_raise(kind):
+                return False
+            if keeper.is_repeated(kind):
+                return True
+        return is_unusual == familiar.was_flagged and not (is_unusual and stream.history.is_burst)
 
     def _count(self, verdict: Verdict, n_characters: int, is_familiar: bool) -> None:
         lines, characters, flagged, raised, _, _, familiar = self._counts

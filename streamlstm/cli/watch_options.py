@@ -1,0 +1,216 @@
+"""The options of `watch`, and of `surprising` what is the same: how a log is read, and what is raised and written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from .options import size_of
+
+if TYPE_CHECKING:
+    from ..logs.assembler import Parsing
+
+
+def _option(metavar: str, text: str) -> Any:
+    return typer.Option(metavar=metavar, help=text)
+
+
+@dataclass(frozen=True)
+class ParsingOptions:
+    """How the lines of a log become events."""
+
+    input_format: Annotated[
+        str, _option("FORMAT", "plain, json, journald, docker, cri, logfmt, or cri+json and the like.")
+    ] = "auto"
+    field: Annotated[Optional[list[str]], _option("NAME", "Score this field of structured lines; may be repeated.")] = (
+        None
+    )
+    multiline: Annotated[
+        Optional[str], _option("REGEX", "A line that REGEX finds begins an event; other lines continue it.")
+    ] = None
+    score_times: Annotated[
+        bool, typer.Option("--score-times", help="Score time stamps at the beginning of a line too.")
+    ] = False
+
+    def parsing(self, key_field: str = "") -> "Parsing":
+        """What a source is told. Raises ValueError for an unknown format or an invalid regular expression."""
+        from ..logs.assembler import Parsing
+        from ..logs.formats import Fields
+
+        return Parsing(self.input_format, Fields(tuple(self.field or ()), key_field), self.multiline, self.score_times)
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """Whether growing files are followed."""
+
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for more at the end of the files, through rotation and truncation.")
+    ] = False
+    from_end: Annotated[bool, typer.Option("--from-end", help="With --follow: begin at the end of the files.")] = False
+
+
+@dataclass(frozen=True)
+class WatcherOptions:
+    """What is unusual: the options of `Watcher` and of `SessionWatcher`."""
+
+    alarms: Annotated[
+        Optional[str],
+        _option(
+            "N/PERIOD",
+            "Raise about N lines per hour, minute, day or number of lines: 10/10000. With --threshold: at most N.",
+        ),
+    ] = None
+    threshold: Annotated[
+        Optional[float],
+        _option("Z", "Flag lines more than Z robust standard deviations above the median. [7; with --alarms 0]"),
+    ] = None
+    key_regex: Annotated[
+        Optional[str],
+        _option("REGEX", "Keep a separate model for each distinct match of REGEX (or of its first group)."),
+    ] = None
+    key_field: Annotated[str, _option("NAME", "Keep a separate model for each value of this field.")] = ""
+    max_keys: Annotated[Optional[int], _option("N", "Keep at most N models, on the disk if need be. [10000]")] = None
+    memory_budget: Annotated[
+        Optional[str], _option("SIZE", "Keep models of up to SIZE in memory, for example 300MB. [1GB]")
+    ] = None
+    session_regex: Annotated[
+        Optional[str],
+        _option("REGEX", "Score sessions: the lines in which REGEX (or its first group) matches the same text."),
+    ] = None
+    session_idle: Annotated[
+        Optional[float], _option("SECONDS", "A session without a line for so long has ended. [300]")
+    ] = None
+    warmup: Annotated[
+        Optional[int], _option("N", "Lines to read, per key, or sessions before any is flagged. [100]")
+    ] = None
+    learn_flagged: Annotated[bool, typer.Option("--learn-flagged", help="Learn from flagged lines too.")] = False
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Read every line in full; by default familiar lines are not.")
+    ] = False
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether sessions are scored, and not lines."""
+        return self.session_regex is not None
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is a model per key."""
+        return self.key_regex is not None or bool(self.key_field)
+
+    def given(self, learn: str | None) -> dict[str, Any]:
+        """The arguments of the watcher that are given; `learn` is the option of the model.
+
+        Raises ValueError for options that do not go together.
+        """
+        self._check()
+        size = None if self.memory_budget is None else size_of("--memory-budget", self.memory_budget)
+        values = {
+            "alarms": self.alarms,
+            "threshold": self.threshold,
+            "key_regex": self.key_regex,
+            "keyed": bool(self.key_field) or None,
+            "max_keys": self.max_keys,
+            "memory_budget": size,
+            "session_regex": self.session_regex,
+            "idle_seconds": self.session_idle,
+            "warmup": self.warmup,
+            "learn": learn if self.has_keys else None,
+            "learn_flagged": self.learn_flagged,
+            "thorough": self.thorough or None,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _check(self) -> None:
+        of_keys = {"--max-keys": self.max_keys, "--memory-budget": self.memory_budget}
+        of_lines = {"--key-regex": self.key_regex, "--key-field": self.key_field or None, **of_keys}
+        of_lines |= {"--thorough": self.thorough or None}
+        if self.has_sessions:
+            if wrong := _given(of_lines):
+                raise ValueError(f"{wrong} is for lines; it cannot be used with --session-regex")
+        elif self.session_idle is not None:
+            raise ValueError("--session-idle is for sessions; give their --session-regex")
+        elif not self.has_keys and (wrong := _given(of_keys)):
+            raise ValueError(f"{wrong} is for separate models; give --key-regex or --key-field")
+
+
+def _given(options: dict[str, Any]) -> str:
+    """The first option that is given; "" if none is."""
+    return next((option for option, value in options.items() if value is not None), "")
+
+
+@dataclass(frozen=True)
+class ShownOptions:
+    """Which lines are printed, and how."""
+
+    all: Annotated[bool, typer.Option("--all", help="Print every line with its score, not only alarms.")] = False
+    context: Annotated[int, _option("N", "Print N lines before and after each alarm.")] = 0
+    format: Annotated[str, _option("FORMAT", "text or jsonl.")] = "text"
+
+    def check(self, has_sessions: bool) -> None:
+        """Raise ValueError for an option that is not valid."""
+        from ..tasks.score import check_choice
+
+        check_choice("--format", self.format, ("text", "jsonl"))
+        if self.context < 0:
+            raise ValueError(f"--context must be at least 0, not {self.context}")
+        if self.context and has_sessions:
+            raise ValueError("--context is for lines; it cannot be used with --session-regex")
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """What else is written and run, and where the state is saved."""
+
+    output: Annotated[
+        Optional[Path], _option("FILE", "Append the records to FILE; with --resume none is lost or doubled.")
+    ] = None
+    exec: Annotated[
+        Optional[str], _option("COMMAND", "Run a shell command for each alarm, with its JSON on stdin.")
+    ] = None
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with 3 if anything was raised.")] = False
+    metrics: Annotated[Optional[Path], _option("FILE", "Write metrics for Prometheus to FILE every 5 seconds.")] = None
+    metrics_port: Annotated[
+        Optional[int], _option("PORT", "Serve them at a port of 127.0.0.1; requires streamlstm[metrics].")
+    ] = None
+    save: Annotated[
+        Optional[Path], _option("FILE", "Save the model and the position in the input, now and then and at the end.")
+    ] = None
+    save_every: Annotated[float, _option("SECONDS", "With --save: how often to save.")] = 60.0
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the file of --save, if it exists, where it ended.")
+    ] = False
+
+    @property
+    def local(self) -> dict[str, Any]:
+        """What one process writes, by option."""
+        return {
+            "output": self.output,
+            "metrics": self.metrics,
+            "metrics_port": self.metrics_port,
+            "exec": self.exec,
+            "save": self.save,
+        }
+
+    @property
+    def saved(self) -> Path | None:
+        """The file to continue from, if it exists."""
+        return self.save if self.resume and self.save is not None and self.save.exists() else None
+
+    def check(self, files: list[str]) -> None:
+        """Raise OSError or ValueError before any work is done if something could not be written."""
+        from ..checkpoint import check_target, remove_leftovers
+        from ..logs.metrics import check_server
+
+        if self.resume and self.save is None:
+            raise ValueError("--resume continues from the file of --save; name one")
+        if not self.save_every > 0:
+            raise ValueError(f"--save-every must be more than 0 seconds, not {self.save_every}")
+        paths = [path for path in (self.save, self.output, self.metrics) if path is not None]
+        for index, path in enumerate(paths):
+            check_target(path, *files, *paths[:index])
+            remove_leftovers(path)
+        if self.metrics_port is not None:
+            check_server()
