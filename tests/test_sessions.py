@@ -382,3 +382,12 @@ def test_a_record_is_json_whatever_the_session_is_called(tmp_path):
     result = run("watch", "--session-regex", r"id=(\S+)", "--all", *FRESH, *JSONL, stdin=line)
     (record,) = [json.loads(each) for each in result.stdout.splitlines()]
     assert record["session"] == "\udcff\x1b[2J"
+
+
+def test_with_a_budget_the_summary_tells_of_sessions_without_a_reason():
+    sessions = [[f"req-{n} begins", *[f"req-{n} reads"] * (n % 3 > 0), f"req-{n} ends"] for n in range(200)]
+    lines = [line for session in sessions for line in session]
+    result = run("watch", "--session-regex", r"req-\d+", "--alarms", "5/100", *FRESH, stdin="\n".join(lines).encode())
+    summary, *kinds = result.stderr.decode().splitlines()
+    assert "200 sessions" in summary
+    assert any(kind.endswith(" more sessions like: (no single reason)") for kind in kinds)

@@ -260,7 +260,8 @@ class WatchRun:
     def final_summary(self) -> str:
         """The summary, and the kinds of which most lines were not raised."""
         what = "sessions like" if self._has_sessions else "lines like"
-        rows = [f"{n:>9,} more {what}: {terminal_text(kind)}" for kind, n in self.watcher.repeated()]
+        kinds = [(terminal_text(kind) or "(no single reason)", n) for kind, n in self.watcher.repeated()]
+        rows = [f"{n:>9,} more {what}: {kind}" for kind, n in kinds]
         return "\n".join([self.summary(), *rows])
 
     @property
