@@ -137,15 +137,15 @@ def test_a_kind_is_raised_once_per_period_and_then_counted():
 @pytest.mark.parametrize("budget", ["10/1000", "20/hour"])
 def test_a_budget_is_kept_where_there_are_few_kinds(n_kinds, budget):
     draw, keeper, raised = random.Random(8), BudgetKeeper(Budget.parse(budget)), []
-    for index in range(45_000):
+    for index in range(25_000):
         kind = draw.randrange(n_kinds)
         if judged(keeper, draw.gauss(kind, 1), f"kind {kind}", 2.0 * index).is_raised:
             raised.append(index)
     n = sum(index >= 5000 for index in raised)
-    wanted = 400 if budget == "10/1000" else 20 * 80_000 / 3600
+    wanted = 200 if budget == "10/1000" else 20 * 40_000 / 3600
     assert wanted / 1.5 <= n <= wanted * 1.5
     gaps = [b - a for a, b in zip(raised, raised[1:], strict=False) if a >= 5000]
-    assert max(gaps) <= 4 * 40_000 / wanted  # spread evenly
+    assert max(gaps) <= 4 * 20_000 / wanted  # spread evenly
 
 
 def test_with_a_floor_the_budget_is_a_limit_and_each_kind_is_raised_once_per_period():
