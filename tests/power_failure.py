@@ -57,8 +57,8 @@ class Disk:
             self.live[call.to] = file
             self.renamed.append({call.path: None, call.to: file})
         elif call.name == "unlink":
-            del self.live[call.path]
-            self.renamed.append({call.path: None})
+            if self.live.pop(call.path, None) is not None:
+                self.renamed.append({call.path: None})
         elif call.name == "fsync" and call.path:
             file = self.live[call.path]
             self.contents[file] = self._content(file)
@@ -89,7 +89,7 @@ class Disk:
         return content
 
     def states(self) -> Iterator[dict[str, bytes]]:
-        """What may be there if the power fails now: the content of each name. Of many changes of a file, some are tried."""
+        """What may be there if the power fails now: the content of each name. Of many changes of a file, some count."""
         for names in self._possible_names():
             yield {name: self.contents[file] for name, file in names.items()}
             yield {name: self._content(file) for name, file in names.items()}

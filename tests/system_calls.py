@@ -1,8 +1,8 @@
 """The system calls with which a child process changes files, and what goes wrong in them.
 
-A function runs in a forked child. Whenever the child is about to change a file in a folder, the kernel stops it (seccomp
-and ptrace, as in `strace --inject`), whether the call comes from Python or from C, as SQLite's do. The call is recorded,
-and may be made to fail, to write only a part, or to be the last thing that the process does.
+A function runs in a forked child. Whenever the child is about to change a file in a folder, the kernel stops it
+(seccomp and ptrace, as in `strace --inject`), whether the call comes from Python or from C, as SQLite's do. The call is
+recorded, and may be made to fail, to write only a part, or to be the last thing that the process does.
 """
 
 import contextlib
@@ -26,7 +26,6 @@ _OPEN = ("open", "openat", "creat")
 _WRITE = ("write", "pwrite64")
 _SYNC = ("fsync", "fdatasync")
 _RENAME = ("rename", "renameat", "renameat2")
-_DIRECTORY = ("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat")
 _NUMBERS = {
     **{"write": 1, "open": 2, "close": 3, "mmap": 9, "pwrite64": 18, "fsync": 74, "fdatasync": 75, "ftruncate": 77},
     **{"rename": 82, "mkdir": 83, "rmdir": 84, "creat": 85, "unlink": 87, "chmod": 90, "fchmod": 91},
@@ -122,7 +121,11 @@ class Outcome(NamedTuple):
 
 
 def run_child(
-    act: Callable[[], Any], folder: Path, fault: Fault | None = None, at: int = 0, starts: Callable[[], Any] | None = None
+    act: Callable[[], Any],
+    folder: Path,
+    fault: Fault | None = None,
+    at: int = 0,
+    starts: Callable[[], Any] | None = None,
 ) -> Outcome:
     """Run a function in a child.
 
@@ -173,10 +176,17 @@ def _be_child(act: Callable[[], Any], reader: int, writer: int) -> None:
 
 _LIBC = ctypes.CDLL(None, use_errno=True) if IS_SUPPORTED else None
 _TRACEME, _CONT, _GETREGS, _SETREGS, _SYSCALL, _SETOPTIONS = 0, 7, 12, 13, 24, 0x4200
-_FOLLOW = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x100000  # system calls, forks, vforks, clones, execs, seccomp, EXITKILL
+_FOLLOW = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x100000
+"""Tell of system calls, forks, vforks, clones, other programs and the filter; end the child with its tracer."""
 _SECCOMP_STOP, _WALL = 7, 0x40000000
-_REGISTERS = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss".split()
 _AT_FDCWD = -100
+
+
+class _Registers(ctypes.Structure):
+    """user_regs_struct: the number of a call is in orig_rax, its arguments are in rdi, rsi, rdx, r10 and r8."""
+
+    _NAMES = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss".split()  # noqa: SIM905
+    _fields_ = [(name, ctypes.c_ulonglong) for name in (*_NAMES, "fs_base", "gs_base", "ds", "es", "fs", "gs")]
 
 
 def _install_filter() -> None:
@@ -260,7 +270,7 @@ class _Tracer:
             return _CONT
         self.hit = call
         if fault.share < 1:
-            registers[_REGISTERS.index("rdx")] = int(len(call.data) * fault.share)
+            registers.rdx = int(len(call.data) * fault.share)
             self._set_registers(thread, registers)
             self._fails_next = bool(fault.error)
         if fault.is_late or (fault.share < 1 and fault.kills):
@@ -272,10 +282,10 @@ class _Tracer:
             self._refuse(thread, registers, fault.error)
         return _CONT
 
-    def _refuse(self, thread: int, registers: Any, error: int) -> None:
+    def _refuse(self, thread: int, registers: _Registers, error: int) -> None:
         """Do not execute the call; it returns an error."""
-        registers[_REGISTERS.index("orig_rax")] = 2**64 - 1
-        registers[_REGISTERS.index("rax")] = 2**64 - error
+        registers.orig_rax = 2**64 - 1
+        registers.rax = 2**64 - error
         self._set_registers(thread, registers)
 
     def _leave(self, thread: int) -> None:
@@ -287,46 +297,51 @@ class _Tracer:
             os.kill(self._leader, signal.SIGKILL)
             return
         registers = self._registers(thread)
-        registers[_REGISTERS.index("rax")] = 2**64 + result
+        registers.rax = (2**64 + result) % 2**64
         self._set_registers(thread, registers)
 
-    def _call(self, thread: int, registers: Any) -> Call | None:
+    def _call(self, thread: int, registers: _Registers) -> Call | None:
         """The call, if it changes a file in the folder."""
-        name = _NAMES[registers[_REGISTERS.index("orig_rax")]]
-        first, second, third, fourth, _, sixth = (
-            registers[_REGISTERS.index(each)] for each in ("rdi", "rsi", "rdx", "r10", "r8", "r9")
-        )
-        if name in ("write", "pwrite64", "close", "fsync", "fdatasync", "ftruncate", "fchmod", "mmap"):
-            is_shared = name == "mmap" and third & 2 and fourth & 1
-            path = self._path_of(thread, registers[_REGISTERS.index("r8")] if name == "mmap" else first)
-            if path is None or (name == "mmap" and not is_shared):
-                return None
-            if name == "mmap":
-                assert path.endswith("-shm"), f"{path} is mapped to be written to"
-                return None
-            if name in _WRITE:
-                offset = fourth if name == "pwrite64" else self._position(thread, first)
-                return Call("write", path, offset=offset, data=self._memory(thread, second, third))
-            if name == "close" and not self._flags(thread, first) & (os.O_WRONLY | os.O_RDWR):
-                return None
-            return Call("fsync" if name in _SYNC else name, path, offset=second if name == "ftruncate" else 0)
-        if name in _UNEXPECTED:
-            path = self._path_of(thread, first)
-            assert path is None, f"{name} of {path} is not known to this module"
+        name = _NAMES[registers.orig_rax]
+        if name in _WRITE or name in _SYNC or name in ("close", "ftruncate", "fchmod"):
+            path = self._path_of(thread, registers.rdi)
+            return None if path is None else self._call_of_file(thread, registers, name, path)
+        if name == "mmap":
+            path = self._path_of(thread, registers.r8)
+            is_written = registers.rdx & 2 and registers.r10 & 1  # PROT_WRITE, MAP_SHARED
+            assert path is None or not is_written or path.endswith("-shm"), f"{path} is mapped to be written to"
             return None
-        folder = first if name.endswith(("at", "at2")) else _AT_FDCWD
-        if name.endswith(("at", "at2")):
-            first, second, third, fourth = second, third, fourth, registers[_REGISTERS.index("r8")]
-        path = self._path_in(thread, folder, first)
-        if name in _OPEN:
-            flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY if name == "creat" else second
-            return Call("open", path, flags=flags) if path is not None and flags & (os.O_CREAT | os.O_TRUNC) else None
+        if name in _UNEXPECTED:
+            assert self._path_of(thread, registers.rdi) is None, f"what does {name} change?"
+            return None
+        return self._call_of_path(thread, registers, name)
+
+    def _call_of_file(self, thread: int, registers: _Registers, name: str, path: str) -> Call | None:
+        """A call with an open file."""
+        number = registers.rdi
+        if name in _WRITE:
+            offset = registers.r10 if name == "pwrite64" else self._position(thread, number)
+            return Call("write", path, offset=offset, data=self._memory(thread, registers.rsi, registers.rdx))
+        if name == "close" and not self._flags(thread, number) & (os.O_WRONLY | os.O_RDWR):
+            return None
+        return Call("fsync" if name in _SYNC else name, path, offset=registers.rsi if name == "ftruncate" else 0)
+
+    def _call_of_path(self, thread: int, registers: _Registers, name: str) -> Call | None:
+        """A call with a path, which begins in an open folder if the call's name ends with "at"."""
+        folder, *others = registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8
+        if not name.endswith(("at", "at2")):
+            folder, others = _AT_FDCWD, [folder, *others]
+        path = self._path_in(thread, folder, others[0])
         if name in _RENAME:
-            to_folder, to = (second, third) if name != "rename" else (_AT_FDCWD, second)
+            to_folder, to = (_AT_FDCWD, others[1]) if name == "rename" else (others[1], others[2])
             target = self._path_in(thread, to_folder, to)
             return None if path is None and target is None else Call("rename", path or "", target or "")
-        kind = {"unlinkat": "unlink", "rmdir": "rmdir", "mkdirat": "mkdir", "fchmodat": "chmod"}.get(name, name)
-        return None if path is None else Call(kind, path)
+        if path is None:
+            return None
+        if name in _OPEN:
+            flags = os.O_CREAT | os.O_TRUNC if name == "creat" else others[1]
+            return Call("open", path, flags=flags) if flags & (os.O_CREAT | os.O_TRUNC) else None
+        return Call({"fchmodat": "chmod"}.get(name, name.removesuffix("at")), path)
 
     def _relative(self, path: str) -> str | None:
         """A path in the folder; None for one that is not in it."""
@@ -363,16 +378,16 @@ class _Tracer:
     def _flags(self, thread: int, descriptor: int) -> int:
         return int(_info(thread, descriptor)["flags"], 8)
 
-    def _registers(self, thread: int) -> Any:
-        registers = (ctypes.c_ulonglong * 27)()
-        self._ptrace(_GETREGS, thread, registers)
+    def _registers(self, thread: int) -> _Registers:
+        registers = _Registers()
+        self._ptrace(_GETREGS, thread, ctypes.addressof(registers))
         return registers
 
-    def _set_registers(self, thread: int, registers: Any) -> None:
-        self._ptrace(_SETREGS, thread, registers)
+    def _set_registers(self, thread: int, registers: _Registers) -> None:
+        self._ptrace(_SETREGS, thread, ctypes.addressof(registers))
 
-    def _ptrace(self, request: int, thread: int, data: Any) -> None:
-        if _LIBC.ptrace(ctypes.c_long(request), ctypes.c_long(thread), None, ctypes.c_void_p(data) if isinstance(data, int) else data):
+    def _ptrace(self, request: int, thread: int, data: int) -> None:
+        if _LIBC.ptrace(ctypes.c_long(request), ctypes.c_long(thread), None, ctypes.c_void_p(data)):
             number = ctypes.get_errno()
             raise ProcessLookupError if number == errno.ESRCH else OSError(number, f"ptrace {request}")
 

@@ -5,15 +5,19 @@ the process does; see `system_calls`.
 """
 
 import os
+import random
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from power_failure import Disk
 from system_calls import FAULTS, IS_SUPPORTED, Call, Fault, Outcome, run_child
-from writers import WRITERS, Writer
+from writers import WRITERS, Writer, once
+
+from streamlstm.checkpoint import naming, sync_folder, write_atomically
 
 pytestmark = pytest.mark.skipif(not IS_SUPPORTED, reason="system calls are traced on Linux on x86-64 only")
 TAG = re.compile(r"(?<=\.keys-)[0-9a-f]{8}")
@@ -80,7 +84,9 @@ class Trial:
         assert self.look(folder) in (self.old, self.new)
 
     def check_names(self, folder: Path, expected: set[str], others: str) -> None:
-        assert not {name for name in os.listdir(folder) if TAG.sub("", name) not in expected and not re.fullmatch(others, name)}
+        assert not {
+            name for name in os.listdir(folder) if TAG.sub("", name) not in expected and not re.fullmatch(others, name)
+        }
 
     def names(self, folder: Path) -> set[str]:
         return {TAG.sub("", name) for name in os.listdir(folder)}
@@ -102,47 +108,74 @@ def base(monkeypatch):
         yield Path(name).resolve()
 
 
-def instants(calls: list[Call], all_of_them: bool) -> list[int]:
-    """The numbers of the calls at which something is to go wrong; of many like each other, some."""
+def kind_of(call: Call) -> tuple[str, str]:
+    return call.name, re.sub("[0-9a-f]{8,}", "", call.path)
+
+
+def some_of_each_kind(calls: list[Call]) -> list[int]:
+    """The numbers of the first and last call, and of one between them, of those with the same name and file."""
     kinds: dict[tuple[str, str], list[int]] = {}
     for index, call in enumerate(calls):
-        kinds.setdefault((call.name, re.sub("[0-9a-f]{8,}", "", call.path)), []).append(index)
-    some = {index for each in kinds.values() for index in (each[0], each[len(each) // 2], each[-1])}
-    return [index for index in range(len(calls)) if all_of_them or index in some]
+        kinds.setdefault(kind_of(call), []).append(index)
+    return sorted({index for each in kinds.values() for index in (each[0], each[len(each) // 2], each[-1])})
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_whatever_goes_wrong_a_file_is_old_or_new_and_whole(base, name, all_of_them=False):
-    trial = Trial(WRITERS[name], base)
+def try_out(trial: Trial, fault: Fault, at: int) -> None:
+    """Let a fault happen at a call, and check what is there afterwards."""
+    outcome = trial.write(fault, at)
+    try:
+        trial.check(outcome, fault)
+    except Exception as error:
+        raise AssertionError(f"{fault.name} at {at}, {outcome.hit and outcome.hit[:3]}: {outcome[1:6]}") from error
+
+
+def try_out_all(trial: Trial) -> None:
+    """Let each fault happen at some calls of each kind; with the environment variable FAULTS=all at each call."""
     for fault in FAULTS:
-        for at in instants([call for call in trial.clean.calls if fault.can_happen(call)], all_of_them):
-            outcome = trial.write(fault, at)
-            assert outcome.hit is not None
-            try:
-                trial.check(outcome, fault)
-            except Exception as error:
-                raise AssertionError(f"{fault.name} at {at}: {outcome.hit.name} {outcome.hit.path}; {outcome}"[:2000]) from error
+        possible = [call for call in trial.clean.calls if fault.can_happen(call)]
+        all_of_them = os.environ.get("FAULTS") == "all"
+        for at in range(len(possible)) if all_of_them else some_of_each_kind(possible):
+            try_out(trial, fault, at)
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_power_failure_at_any_time_leaves_the_old_or_the_new_file(base, name):
-    trial = Trial(WRITERS[name], base)
-    disk, seen = Disk(base / "old"), set()
-    chosen = instants(trial.clean.calls, all_of_them=False)
+def test_a_call_that_fails_or_is_the_last_one_leaves_the_old_or_the_new_file(base, name):
+    trial, draw = Trial(WRITERS[name], base), random.Random(name)
+    for kind in sorted({kind_of(call) for call in trial.clean.calls}):
+        faults = [f for f in FAULTS if any(kind_of(call) == kind and f.can_happen(call) for call in trial.clean.calls)]
+        fault = draw.choice(faults)
+        possible = [call for call in trial.clean.calls if fault.can_happen(call)]
+        try_out(trial, fault, draw.choice([at for at, call in enumerate(possible) if kind_of(call) == kind]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITERS)
+def test_each_call_that_fails_or_is_the_last_one_leaves_the_old_or_the_new_file(base, name):
+    try_out_all(Trial(WRITERS[name], base))
+
+
+def let_the_power_fail(trial: Trial) -> None:
+    """Check what may be on the disk if the power fails after some calls of each kind, and after all of them."""
+    disk, seen = Disk(trial.base / "old"), set()
+    chosen = some_of_each_kind(trial.clean.calls)
     for index, call in enumerate(trial.clean.calls):
         disk.take(call)
         for state in disk.states() if index in chosen else ():
             if hash(tuple(state.items())) not in seen:
                 seen.add(hash(tuple(state.items())))
-                materialise(state, base / "failed")
+                materialise(state, trial.failed)
                 try:
-                    assert trial.look(base / "failed") in (trial.old, trial.new)
+                    assert trial.look(trial.failed) in (trial.old, trial.new)
                 except Exception as error:
                     raise AssertionError(f"after call {index}, {call.name} {call.path}: {sorted(state)}") from error
     for state in disk.durable():
-        materialise(state, base / "failed")
-        assert trial.look(base / "failed") == trial.new
-    print(name, len(seen))
+        materialise(state, trial.failed)
+        assert trial.look(trial.failed) == trial.new
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_power_failure_at_any_time_leaves_the_old_or_the_new_file(base, name):
+    let_the_power_fail(Trial(WRITERS[name], base))
 
 
 def materialise(state: dict[str, bytes], folder: Path) -> None:
@@ -150,3 +183,48 @@ def materialise(state: dict[str, bytes], folder: Path) -> None:
     folder.mkdir()
     for name, content in state.items():
         (folder / name).write_bytes(content)
+
+
+# What is checked here would find what it is there to find
+
+
+def in_place(folder: Path) -> None:
+    (folder / "f").write_bytes(b"new" * 50)
+
+
+def without_syncing_the_file(folder: Path) -> None:
+    (folder / "t").write_bytes(b"new" * 50)
+    os.replace(folder / "t", folder / "f")
+    sync_folder(folder)
+
+
+def without_syncing_the_folder(folder: Path) -> None:
+    with open(folder / "t", "wb") as file:
+        file.write(b"new" * 50)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(folder / "t", folder / "f")
+
+
+def with_the_name_of_the_temporary_file(folder: Path) -> None:
+    with naming(folder / ".f.part"):
+        write_atomically(folder / "f", b"new" * 50)
+
+
+def careless(write: Callable[[Path], None]) -> Writer:
+    return Writer(
+        lambda folder: (folder / "f").write_bytes(b"old" * 50), once(write), lambda folder: (folder / "f").read_bytes()
+    )
+
+
+@pytest.mark.parametrize("write", [in_place, without_syncing_the_folder, with_the_name_of_the_temporary_file])
+def test_a_careless_writer_is_found_by_faults(base, write):
+    trial = Trial(careless(write), base)
+    with pytest.raises(AssertionError):
+        try_out_all(trial)
+
+
+@pytest.mark.parametrize("write", [in_place, without_syncing_the_file, without_syncing_the_folder])
+def test_a_careless_writer_is_found_by_power_failures(base, write):
+    with pytest.raises(AssertionError):
+        let_the_power_fail(Trial(careless(write), base))
