@@ -1,4 +1,4 @@
-"""Commands that write files: a call fails or the process is killed, and the next run ends as if nothing had happened."""
+"""Commands that write files: one call fails or the process is killed, and the next run ends as if nothing had been."""
 
 import os
 import random

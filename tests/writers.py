@@ -1,7 +1,7 @@
 """Everything in the package that writes files: how it writes, and how to tell whether a file is old or new.
 
-`WRITERS` are the cases; `SITES` names all places in the package that write, with the cases that reach each of them. A
-test compares it with the package's code: who writes a file in a new place adds a case here.
+`WRITERS` are the cases; `SITES` names all functions of the package that write files, with the cases that call each. A
+test compares it with the code of the package: a new function that writes needs a case.
 """
 
 import hashlib
@@ -12,9 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numba
+import numpy as np
 from golden import text
 
 from streamlstm import Config, SessionWatcher, StreamPool, StreamPredictor, Watcher
+from streamlstm.kernels import cache as kernel_cache
 from streamlstm.logs.metrics import write_metrics
 from streamlstm.logs.output import OutputFile
 from streamlstm.tasks.signals import Interruptible
@@ -37,6 +40,7 @@ class Writer:
     look     what is in the folder, in words or numbers; raises if a file is not whole
     left     the names of files that a process may leave that was killed
     open     the names of files that are there while it writes
+    may_give_up  whether it does without the file, and says nothing, if this cannot be written or the power fails
     """
 
     prepare: Callable[[Path], Any]
@@ -44,6 +48,7 @@ class Writer:
     look: Callable[[Path], Any]
     left: str = PART
     open: str = ""
+    may_give_up: bool = False
 
 
 @cache
@@ -256,6 +261,52 @@ def alarms_in(folder: Path) -> Any:
     return "new" if content.endswith(b'{"n": 3}\n') else "old"
 
 
+# The cache of compiled kernels
+
+
+def _double(values: Any) -> None:
+    for index in range(len(values)):
+        values[index] *= 2
+
+
+@cache
+def doubling() -> Any:
+    """A compiled function, for the cache."""
+    function = numba.njit(_double)
+    function.compile((numba.float64[::1],))
+    return function
+
+
+def cache_of(folder: Path) -> kernel_cache.KernelCache:
+    kernel_cache.cache_folder = lambda: folder
+    try:
+        return kernel_cache.KernelCache(_double)
+    finally:
+        kernel_cache.cache_folder = CACHE_FOLDER
+
+
+CACHE_FOLDER = kernel_cache.cache_folder
+
+
+@contextmanager
+def machine_code(folder: Path) -> Iterator[Callable[[], Any]]:
+    """Write a function to the cache as the first process does."""
+    ((signature, compiled),) = doubling().overloads.items()
+    found = cache_of(folder)
+    yield lambda: found.save_overload(signature, compiled)
+
+
+def code_in(folder: Path) -> Any:
+    """What the function in the cache computes."""
+    ((signature, _),) = doubling().overloads.items()
+    found = cache_of(folder).load_overload(signature, doubling().targetctx)
+    if found is None:
+        return "none"
+    values = np.array([1.0, 2.0])
+    found.entry_point(values)
+    return values.tolist()
+
+
 _STORE = "(-wal|-shm|-journal)"
 WRITERS: dict[str, Writer] = {
     "model": Writer(save_model(300), once(save_model(320)), model_in),
@@ -292,4 +343,55 @@ WRITERS: dict[str, Writer] = {
     ),
     "alarms": Writer(old_alarms, alarms(True), alarms_in),
     "alarms without a position": Writer(old_alarms, alarms(False), alarms_in),
+    "kernel cache": Writer(
+        nothing,
+        machine_code,
+        code_in,
+        left=r".*\.tmp\..*|.*\.\d+|.*\.nb[ic]",
+        open=r".*\.\d+|.*\.nb[ic]",
+        may_give_up=True,
+    ),
 }
+
+SITES: dict[str, tuple[str, ...]] = {
+    "checkpoint.opened_atomically": ("model", "new model"),
+    "checkpoint._NamedFile.__init__": ("model", "new model"),
+    "checkpoint.write_atomically": ("metrics",),
+    "checkpoint.write_checkpoint": ("model", "new model"),
+    "checkpoint.append_text": ("train",),
+    "checkpoint.remove_leftovers": ("test_checkpoint.py",),
+    "predictor.predictor.StreamPredictor.save": ("model", "new model", "predict"),
+    "tasks.training.Trainer.save": ("train",),
+    "tasks.ahead.write_library": ("test_precompiled.py",),  # by opened_atomically
+    "tasks.ahead.main": ("test_precompiled.py",),  # a temporary folder
+    "tasks.verify._resumable": ("test_verify.py",),  # a temporary folder
+    "watch.single_stream.SingleStream.save": ("watcher", "watch"),
+    "watch.sessions.SessionWatcher.save": ("sessions", "watch sessions"),
+    "watch.key_file.write_model": ("keys", "new keys", "other keys", "watch with keys"),
+    "watch.key_file.delete_store": ("other keys",),
+    "streams.store.StreamStore.__init__": ("pool", "new pool", "crowded pool", "keys", "new keys", "other keys"),
+    "logs.metrics.write_metrics": ("metrics", "watch"),
+    "logs.output.OutputFile.__init__": ("alarms", "alarms without a position", "watch"),
+    "logs.output.OutputFile._cut": ("alarms", "watch"),
+    "logs.output.OutputFile.flush": ("alarms", "watch"),
+    "cli.__init__.main": ("compress to stdout", "predict to stdout"),
+    "cli.command.leave": ("compress to stdout",),  # /dev/null, for what stdout does not take
+    "cli.compress._opened": ("compress", "decompress", "compress --message"),
+    "cli.train.train": ("train",),
+    "cli.train._run_training.checkpoint": ("train",),
+    "kernels.cache.KernelCache.save_overload": ("kernel cache",),
+    "kernels.cache.KernelCache._discard": ("kernel cache", "test_cache.py"),
+    "kernels.cache._Locator.ensure_cache_path": ("kernel cache",),
+    "kernels.cache.cache_folder": ("test_cache.py",),
+    "kernels.cache._candidates": ("test_cache.py",),
+    "kernels.cache.CacheLock._acquire": ("test_cache.py",),
+    "kernels.cache._remove": ("test_cache.py",),
+    "integrations.ray.storage.Storage.write": ("test_integrations_ray_score.py",),
+    "integrations.ray.storage.Storage.opened": ("test_integrations_ray_score.py",),
+    "integrations.ray.storage.Storage.delete": ("test_integrations_ray_streams.py",),
+    "integrations.ray.score_job.ScoreJob.score": ("test_integrations_ray_score.py",),
+    "integrations.ray.stream_store._table": ("test_integrations_ray_streams.py",),  # into memory
+    "integrations.ray.readers._WatchReader.snapshot": ("test_integrations_ray_streams.py",),  # a temporary folder
+    "integrations.ray.readers._WatchReader.restore": ("test_integrations_ray_streams.py",),  # a temporary file
+}
+"""Every function of the package that writes files: the cases here, or of `writing_commands`, or the tests that do."""
