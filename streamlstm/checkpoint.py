@@ -1,6 +1,7 @@
 """Checkpoints: named arrays and JSON-able values in one .safetensors file, written completely or not at all."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import io
@@ -12,6 +13,8 @@ import time
 import zlib
 from collections.abc import Iterator
 from functools import cache, reduce
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -20,13 +23,16 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
+"""Locks of files; None on Windows."""
+
 FORMAT = 2
 """The version of the format; it increases when a new version writes what an older one would misread."""
 OLDEST = 2
 """The oldest that is read: that of version 1.0."""
 
 LEFTOVER_SECONDS = 60.0
-"""A temporary file that was written to within this time may still be in use."""
+"""A temporary file that was written to within this time stays: a process may be about to lock it."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 Checksum = Literal["sha256", "crc32"]
@@ -35,8 +41,8 @@ Checksum = Literal["sha256", "crc32"]
 def write_checkpoint(path: str | os.PathLike[str], arrays: Arrays, values: dict[str, Any]) -> None:
     """Write `arrays` and the JSON-able `values` to `path`.
 
-    Raises ValueError for a number that is not finite, OSError if the file cannot be written. On any error, and after a
-    crash, an older file of that name is unchanged.
+    Raises ValueError for a number that is not finite, OSError if the file cannot be written. After an error or a crash,
+    the file is what it was before, or the new one; see `opened_atomically`.
     """
     _check_finite(path, arrays)
     write_atomically(path, dump_checkpoint(arrays, values))
@@ -74,36 +80,81 @@ def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file in the folder of `path`, which replaces `path` once it is complete and on the disk.
 
     The file keeps the permissions of `path`; a new one gets the usual permissions. On an error the temporary file is
-    deleted, and `path` is unchanged.
+    deleted, and `path` is as before; only if the error came when it was replaced, it may be the new file. A process
+    that is killed may leave the temporary file, which is deleted when `path` is written again after a minute or more.
     """
     check_target(path)
     target = Path(path).resolve()
+    remove_leftovers(target)
     temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
     created = 0o666 if mode is None else mode
     try:
-        with io.BufferedWriter(_NamedFile(temporary, path, created)) as file:
+        with naming(path):
+            file = io.BufferedWriter(_NamedFile(temporary, path, created))
+        with file:
+            _try_to_lock(file.fileno())
             yield file
-            file.flush()
-            with _naming(path):
+            with naming(path):
+                file.flush()
                 os.fsync(file.fileno())
-        if mode is not None:
-            os.chmod(temporary, mode)
-        os.replace(temporary, target)
+                file.close()
+        with naming(path):
+            if mode is not None:
+                os.chmod(temporary, mode)
+            os.replace(temporary, target)
+            sync_folder(target.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(target.parent)
+
+
+def append_text(path: str | os.PathLike[str], text: str) -> None:
+    """Append lines to a file, or create it. They begin on a line of their own, see `ends_within_line`."""
+    with naming(path), open(path, "ab") as file:
+        file.write(("\n" * ends_within_line(path) + text).encode())
+
+
+def ends_within_line(path: str | os.PathLike[str]) -> bool:
+    """Whether the last line of a file has no end: who wrote it was killed, or the disk was full."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.seek(0, os.SEEK_END) > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+    return False
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Delete the temporary files of `path` that a process left when it was killed; those of the last minute stay."""
+    """Delete the temporary files of `path` that a process left when it was killed.
+
+    Those of the last minute stay, and those that a process is still writing to.
+    """
     target = Path(path).resolve()
     for file in target.parent.glob(f".{glob.escape(target.name[:50])}.{'[0-9a-f]' * 16}.part"):
         with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
+            if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS and not _is_locked(file):
                 file.unlink()
+
+
+def _try_to_lock(number: int) -> bool:
+    """Lock an open file, so that other processes see that it is in use; returns whether no other process has done so.
+
+    The lock ends with the process, however that ends. Where the system or the file system has no such locks, all files
+    can be locked.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process is writing to a temporary file."""
+    with open(path, "rb") as file:
+        return not _try_to_lock(file.fileno())
 
 
 class _NamedFile(io.FileIO):
@@ -114,29 +165,37 @@ class _NamedFile(io.FileIO):
         self._path = path
 
     def write(self, data: Any) -> int | None:  # type: ignore[override]
-        with _naming(self._path):
+        with naming(self._path):
             return super().write(data)
 
 
 @contextlib.contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Give an OSError in this context the path as its file name, if it has none."""
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let an OSError in this context name this path, and not a temporary file or none at all."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = os.fspath(path)
-        raise
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming of a file in it survive a crash of the system, where the system can do so: not on Windows."""
-    with contextlib.suppress(OSError):
+def sync_folder(folder: Path) -> None:
+    """Make the renaming of a file in it survive a crash of the system, where the system can do so: not on Windows.
+
+    Raises OSError if the disk could not be written.
+    """
+    try:
         handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(handle)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:

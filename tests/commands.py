@@ -45,12 +45,12 @@ class ForkedCommand(Command):
         super().__init__(arguments, **options)
 
     def _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *others):
-        _import_all()
+        import_all()
         pipes = others[3:9]
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                _run_command(args[len(CLI) :], pipes[0], pipes[3], pipes[5], cwd, env, self.before)
+                run_command(args[len(CLI) :], pipes[0], pipes[3], pipes[5], cwd, env, self.before)
             finally:
                 os._exit(70)
         self._child_created = True
@@ -58,7 +58,7 @@ class ForkedCommand(Command):
 
 
 @functools.cache
-def _import_all():
+def import_all():
     """Import all modules but those that need an extra, and load all kernels, so that no child has to."""
     for package in pkgutil.iter_modules(streamlstm.__path__, "streamlstm."):
         if package.name not in ("streamlstm.__main__", "streamlstm.integrations"):
@@ -96,7 +96,7 @@ def run(*arguments: object, stdin: bytes = b"", timeout: float = 100, **options)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def _run_command(arguments, stdin, stdout, stderr, cwd, environment, before):
+def run_command(arguments, stdin, stdout, stderr, cwd, environment, before):
     """Make the forked process look like a new one, run the command, and exit as Python does."""
     gc.freeze()  # the files of the tests are closed below; their objects must not close those of the command
     faulthandler.disable()

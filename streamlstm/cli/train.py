@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..tasks.training import Trainer
     from ..vocabulary import Tokens, Vocabulary
 
+_CURVE = "update\tsymbols\tseconds\tlr\tbits\tvalidation_bits\n"
+
 
 @command
 def train(
@@ -225,6 +227,7 @@ def _run_training(
     """
     from itertools import islice
 
+    from ..checkpoint import append_text
     from ..render.progress import Bar
     from ..tasks.score import score as score_text
 
@@ -239,13 +242,10 @@ def _run_training(
         text = held_out if trainer.vocabulary.characters is None else held_out.decode("utf-8", "replace")
         result = f"{score_text(network, [text]).bits_per_symbol:.4f}" if held_out else ""
         if curve is not None:
-            new = not curve.exists()
-            with curve.open("a") as file:
-                file.write("update\tsymbols\tseconds\tlr\tbits\tvalidation_bits\n" if new else "")
-                mean = bits / max(updates, 1)
-                n_symbols = trainer.step * trainer.symbols_per_step
-                seconds = time.monotonic() - started
-                file.write(f"{trainer.step}\t{n_symbols}\t{seconds:.0f}\t{trainer.lr:.6f}\t{mean:.4f}\t{result}\n")
+            mean, n_symbols = bits / max(updates, 1), trainer.step * trainer.symbols_per_step
+            seconds = time.monotonic() - started
+            row = f"{trainer.step}\t{n_symbols}\t{seconds:.0f}\t{trainer.lr:.6f}\t{mean:.4f}\t{result}\n"
+            append_text(curve, row if curve.exists() and curve.stat().st_size else _CURVE + row)
         return result
 
     with Bar(trainer.n_steps, trainer.step, trainer.symbols_per_step) as bar:

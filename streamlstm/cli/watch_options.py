@@ -201,7 +201,7 @@ class TargetOptions:
 
     def check(self, files: list[str]) -> None:
         """Raise OSError or ValueError before any work is done if something could not be written."""
-        from ..checkpoint import check_target, remove_leftovers
+        from ..checkpoint import check_target
         from ..logs.metrics import check_server
 
         if self.resume and self.save is None:
@@ -211,6 +211,5 @@ class TargetOptions:
         paths = [path for path in (self.save, self.output, self.metrics) if path is not None]
         for index, path in enumerate(paths):
             check_target(path, *files, *paths[:index])
-            remove_leftovers(path)
         if self.metrics_port is not None:
             check_server()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
+from ..checkpoint import ends_within_line, naming, sync_folder
 from ..tasks.signals import Interruptible
 
 RETRY_SECONDS = 2.0
@@ -17,8 +19,9 @@ class OutputFile:
     """Records, appended to a file.
 
     `describe` makes sure that all of them are on the disk. What was written after it is removed when the file is opened
-    with the description: the records are then written again. If the disk is full, it waits until there is space or a
-    signal comes, so that nothing is lost. It has what the printer needs of a binary file.
+    with the description: the records are then written again. Records begin on a line of their own, even if the last one
+    there was written in part. If the disk is full, it waits until there is space or a signal comes, so that nothing is
+    lost. It has what the printer needs of a binary file.
 
     path       of the file
     control    ends waiting when a signal comes
@@ -29,15 +32,24 @@ class OutputFile:
 
     def __init__(self, path: str, control: Interruptible, described: dict[str, Any] | None = None) -> None:
         self.path, self._control = path, control
-        self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         self._pending = bytearray()
-        size = os.fstat(self._number).st_size
-        if described is not None and described["path"] == os.path.abspath(path):
-            if size >= described["size"]:
-                os.ftruncate(self._number, int(described["size"]))
-            else:
-                message = "%s has %s bytes fewer than when it was saved; records may be missing"
-                logging.getLogger("streamlstm").warning(message, path, f"{described['size'] - size:,}")
+        with naming(path):
+            self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            size = os.fstat(self._number).st_size
+            if not size:
+                sync_folder(Path(path).resolve().parent)
+            if described is not None and described["path"] == os.path.abspath(path):
+                self._cut(size, int(described["size"]))
+        if ends_within_line(path):
+            self._pending += b"\n"
+
+    def _cut(self, size: int, saved: int) -> None:
+        """Remove what was written after the position was saved."""
+        if size >= saved:
+            os.ftruncate(self._number, saved)
+        else:
+            message = "%s has %s bytes fewer than when it was saved; records may be missing"
+            logging.getLogger("streamlstm").warning(message, self.path, f"{saved - size:,}")
 
     @property
     def is_empty(self) -> bool:
@@ -58,9 +70,9 @@ class OutputFile:
         is_full = False
         while self._pending:
             try:
-                del self._pending[: os.write(self._number, self._pending)]
+                with naming(self.path):
+                    del self._pending[: os.write(self._number, self._pending)]
             except OSError as error:
-                error.filename = self.path
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT) or self._control.interrupted:
                     raise
                 if not is_full:
@@ -71,10 +83,14 @@ class OutputFile:
     def describe(self) -> dict[str, Any]:
         """The JSON-able position up to which the file is on the disk."""
         self.flush()
-        os.fsync(self._number)
+        with naming(self.path):
+            os.fsync(self._number)
         return {"path": os.path.abspath(self.path), "size": os.fstat(self._number).st_size}
 
     def close(self) -> None:
         """Write all records and close the file."""
-        self.flush()
-        os.close(self._number)
+        try:
+            self.flush()
+        finally:
+            with naming(self.path):
+                os.close(self._number)

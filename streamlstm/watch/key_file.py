@@ -38,6 +38,8 @@ def write_model(path: str | os.PathLike[str], predictor: StreamPredictor, store:
     Raises OSError, with nothing changed, if the file cannot be written or if another process uses the older store.
     """
     older = older_store(path)
+    if older == store:  # a save that failed last, when the file had already been replaced
+        older = None
     if older is not None:
         _check_unused(older)
     arrays, values = predictor.to_checkpoint()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
-from ...checkpoint import opened_atomically, remove_leftovers
+from ...checkpoint import opened_atomically
 from ..extras import missing_extra
 
 try:
@@ -59,7 +59,6 @@ class Storage:
         path = self._path(name)
         if self._is_local:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            remove_leftovers(path)
             with opened_atomically(path) as file:
                 yield file
             return
