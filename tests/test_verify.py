@@ -1,6 +1,8 @@
 """`verify` finds what is wrong with a predictor, and nothing wrong with ours."""
 
+import contextlib
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -9,29 +11,37 @@ from golden import text
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary
+from streamlstm.predictor.lane import Lane
+from streamlstm.tasks import guarantees
 from streamlstm.tasks import verify as module
 from streamlstm.tasks.compress import identity
 from streamlstm.tasks.verify import verify
 
 TINY = ["--hidden", "8", "--layers", "1", "--window", "4", "--memory-bits", "10"]
-CHECKS = ["normalised", "scored first", "one pass", "causal", "resumable", "lossless"]
+WHOLE = ["normalised", "scored first", "one pass", "causal"]
+CHECKS = [*WHOLE, "pure", "deterministic", "resumable", "bounded", "no loss", "isolated", "lossless"]
 
 
 def tiny() -> StreamPredictor:
-    return random_predictor(Config(hidden=8, layers=2, window=4, memory_bits=10), Vocabulary.bytes())
+    return random_predictor(Config(hidden=8, layers=2, window=4, memory_bits=10), Vocabulary.bytes(), memory=True)
 
 
-@pytest.mark.parametrize("learning", [True, False])
+@pytest.mark.parametrize("learn", ["all", "memory", "nothing"])
 @pytest.mark.parametrize("n", [0, 1, 2, 5, 700])
-def test_every_check_holds_on_ours(n, learning):
+def test_every_check_holds_on_ours(n, learn):
     predictor = tiny()
     predictor.observe_many(text(10))
-    predictor.learning = learning
+    predictor.learn = learn
     before = identity(predictor)
     rows = list(verify(text(n), predictor, seed=n))
     assert [row.check for row in rows] == CHECKS
     assert not any(row.counterexample for row in rows)
     assert identity(predictor) == before
+
+
+def test_every_check_holds_without_a_memory():
+    predictor = random_predictor(Config(hidden=8, layers=1, window=4), Vocabulary.bytes())
+    assert not any(row.counterexample for row in verify(text(300), predictor))
 
 
 def test_a_model_of_characters_is_checked_in_all_but_the_compression():
@@ -41,9 +51,10 @@ def test_a_model_of_characters_is_checked_in_all_but_the_compression():
     assert [row.check for row in verify(text(500).decode(), predictor)] == CHECKS[:-1]
 
 
-observe, observe_many, predict, fork, save = (
-    getattr(StreamPredictor, name) for name in ("observe", "observe_many", "predict", "fork", "save")
+observe, observe_many, predict, fork, save, load = (
+    getattr(StreamPredictor, name) for name in ("observe", "observe_many", "predict", "fork", "save", "load")
 )
+read, resume = Lane.read, Lane.resume
 
 
 def never_sums_to_one(self):
@@ -73,12 +84,69 @@ def saves_no_context(self, path):
     save(twin, path)
 
 
+def asks_and_changes(self, k=5):
+    observe(self, 0)
+    return []
+
+
+def shares_the_state(self, *, learning=None):
+    return fork(self) if sys._getframe(1).f_code.co_name != "pure" else self
+
+
+def computes_other_bits(self, symbols):
+    bits = observe_many(self, symbols)
+    return bits * np.float32(1 + 1e-7) if self.config == guarantees.KNOWN_CONFIG else bits
+
+
+@contextlib.contextmanager
+def gives_other_bits_with_a_second_core(self):
+    observe(self, 0)
+    yield
+
+
+def keeps_all_it_reads(self, symbols):
+    bits = observe_many(self, symbols)
+    self.__dict__.setdefault("read", []).append(bits)
+    return bits
+
+
+def takes_any_symbol(self, symbols):
+    return observe_many(self, np.minimum(symbols, 255) if isinstance(symbols, np.ndarray) else symbols)
+
+
+def observes_half_before_it_refuses(self, symbols):
+    if isinstance(symbols, np.ndarray) and symbols.max(initial=0) > 255:
+        observe_many(self, symbols[:5])
+    return observe_many(self, symbols)
+
+
+def loads_anything(path):
+    with contextlib.suppress(ValueError):
+        return load(path)
+
+
+@contextlib.contextmanager
+def writes_in_place(path):
+    with open(path, "wb") as file:
+        yield file
+
+
+def forgets_what_came_before(self, parked):
+    resume(self, parked.copy())
+    if parked.n_symbols:
+        read(self, np.zeros(1, dtype=np.int32))
+
+
 SIZE = 500
 BROKEN = {
     "normalised": [("predict", never_sums_to_one), ("predict", gives_a_symbol_nothing)],
     "scored first": [("observe", learns_before_it_scores)],
     "one pass": [("observe_many", forgets_at_the_end_of_a_block)],
+    "pure": [("top", asks_and_changes), ("fork", shares_the_state)],
+    "deterministic": [("observe_many", computes_other_bits), ("assisted", gives_other_bits_with_a_second_core)],
     "resumable": [("save", saves_no_context)],
+    "bounded": [("observe_many", keeps_all_it_reads)],
+    "no loss": [("observe_many", takes_any_symbol), ("observe_many", observes_half_before_it_refuses)],
 }
 
 
@@ -107,6 +175,23 @@ def test_a_glance_at_the_future_is_found(monkeypatch):
     *_, last = verify(text(SIZE), predictor)
     assert last.check == "causal"
     assert "symbol 0 has" in last.counterexample
+
+
+@pytest.mark.parametrize(
+    ("check", "owner", "name", "broken", "counterexample"),
+    [
+        ("no loss", StreamPredictor, "load", loads_anything, r"a file that is damaged at byte [\d,]+ was loaded"),
+        ("no loss", guarantees, "opened_atomically", writes_in_place, "an interrupted save has changed the older file"),
+        ("isolated", Lane, "resume", forgets_what_came_before, r"beside others, in stream \d symbol \d+ has .*"),
+    ],
+)
+def test_a_file_that_is_lost_and_a_stream_that_depends_on_others_are_found(
+    monkeypatch, check, owner, name, broken, counterexample
+):
+    monkeypatch.setattr(owner, name, broken)
+    *_, last = verify(text(SIZE), tiny())
+    assert last.check == check
+    assert re.fullmatch(counterexample, last.counterexample)
 
 
 def test_a_loss_is_found(monkeypatch):
