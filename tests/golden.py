@@ -7,10 +7,13 @@ ARITHMETIC in `streamlstm.tasks.compress`, so that whatever changes one of them 
 
 import hashlib
 import json
+from collections.abc import Callable, Container
+from functools import cache, partial
 
 import numpy as np
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
+from streamlstm.optim import Optimizer
 from streamlstm.tasks.generate import generate
 from streamlstm.tasks.training import Trainer, TrainingPlan
 
@@ -44,40 +47,57 @@ def arithmetic(hashes: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def golden() -> dict[str, str]:
-    hashes, symbols = {}, text(N_SYMBOLS)
+def golden(wanted: Container[str] | None = None) -> dict[str, str]:
+    """All hashes, or those of the wanted names."""
+    return {name: hashed() for name, hashed in _cases().items() if wanted is None or name in wanted}
+
+
+def _cases() -> dict[str, Callable[[], str]]:
+    """What computes each hash."""
+    cases: dict[str, Callable[[], str]] = {}
     for connections in ("skip", "stacked"):
         for layers in (1, 2, 3):
             for index, optimizer in enumerate(OPTIMIZERS):
-                predictor = StreamPredictor(
-                    None, Config(24, layers, 10, connections, memory=False), optimizer, seed=layers
-                )
-                bits = predictor.observe_many(symbols)
-                weights = [array for _, array in sorted(predictor.weights().items())]
-                name = f"{connections} {layers} {index} {optimizer.name}"
-                hashes[name] = digest(bits, predictor.predict(), *predictor.state, *weights)
-    for vocabulary, bits in (
-        (Vocabulary.bytes(), 20),
-        (Vocabulary.bytes(), 10),
-        (Vocabulary.from_text(symbols.decode()), 12),
-    ):
-        predictor = StreamPredictor(vocabulary, Config(24, 2, 10, memory_bits=bits))
-        surprisals = predictor.observe_many(symbols)
-        hashes[f"memory {len(vocabulary)} {bits}"] = digest(surprisals, predictor.predict(), *saved_memory(predictor))
+                config = Config(24, layers, 10, connections, memory=False)
+                cases[f"{connections} {layers} {index} {optimizer.name}"] = partial(_network, config, optimizer)
+    letters = Vocabulary.from_text(text(N_SYMBOLS).decode())
+    for vocabulary, bits in ((Vocabulary.bytes(), 20), (Vocabulary.bytes(), 10), (letters, 12)):
+        cases[f"memory {len(vocabulary)} {bits}"] = partial(_memory, vocabulary, bits)
     for learn in ("all", "memory", "nothing"):
-        adaptive = RMSprop(pull_back=0.05, repetition=4.0)
-        predictor = StreamPredictor(None, Config(24, 2, 10, memory_bits=12), adaptive)
-        predictor.observe_many(symbols[:1003])
-        predictor.learn = learn
-        surprisals = predictor.observe_many(symbols[1003:])
-        hashes[f"then learns {learn}"] = digest(surprisals, predictor.predict(), *saved_memory(predictor))
-    tokens = np.frombuffer(symbols, dtype=np.uint8)
+        cases[f"then learns {learn}"] = partial(_switched, learn)
+    return {**cases, "training": lambda: _trained()[0], "generate": lambda: _trained()[1]}
+
+
+def _network(config: Config, optimizer: Optimizer) -> str:
+    predictor = StreamPredictor(None, config, optimizer, seed=config.layers)
+    bits = predictor.observe_many(text(N_SYMBOLS))
+    weights = [array for _, array in sorted(predictor.weights().items())]
+    return digest(bits, predictor.predict(), *predictor.state, *weights)
+
+
+def _memory(vocabulary: Vocabulary, bits: int) -> str:
+    predictor = StreamPredictor(vocabulary, Config(24, 2, 10, memory_bits=bits))
+    surprisals = predictor.observe_many(text(N_SYMBOLS))
+    return digest(surprisals, predictor.predict(), *saved_memory(predictor))
+
+
+def _switched(learn: str) -> str:
+    predictor = StreamPredictor(None, Config(24, 2, 10, memory_bits=12), RMSprop(pull_back=0.05, repetition=4.0))
+    predictor.observe_many(text(N_SYMBOLS)[:1003])
+    predictor.learn = learn
+    surprisals = predictor.observe_many(text(N_SYMBOLS)[1003:])
+    return digest(surprisals, predictor.predict(), *saved_memory(predictor))
+
+
+@cache
+def _trained() -> tuple[str, str]:
+    """The hashes of a training run and of what the trained model generates."""
+    tokens = np.frombuffer(text(N_SYMBOLS), dtype=np.uint8)
     config = Config(24, 2, 10, memory=False)
     trainer = Trainer(tokens, Vocabulary.bytes(), config, TrainingPlan(epochs=5, batch=12, window=20, warmup=5), 2)
-    hashes["training"] = digest(*[np.float64(progress.bits) for progress in trainer.run()], trainer.theta)
+    trained = digest(*[np.float64(progress.bits) for progress in trainer.run()], trainer.theta)
     written = generate(trainer.predictor(), 200, "the ", temperature=0.8, seed=3)
-    hashes["generate"] = digest(np.array([trainer.vocabulary.encode_symbol(symbol)[0] for symbol in written]))
-    return hashes
+    return trained, digest(np.array([trainer.vocabulary.encode_symbol(symbol)[0] for symbol in written]))
 
 
 if __name__ == "__main__":

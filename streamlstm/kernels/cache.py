@@ -153,6 +153,10 @@ class CacheLock:
                 self._file.release(force=True)
                 self._file = None
 
+    def borrow(self) -> None:
+        """Work under the lock that the parent of this process holds."""
+        self._depth += 1
+
     def _acquire(self) -> None:
         """Wait for the lock; if that was in vain once, do not wait again."""
         with suppress(OSError, RuntimeError):
@@ -233,6 +237,10 @@ class KernelCache(FunctionCache):
             temporary = self._checksum_file().with_suffix(f".{os.getpid()}")
             temporary.write_text(self._checksum())
             os.replace(temporary, self._checksum_file())
+
+    def exists(self) -> bool:
+        """Whether the compiled entry is there, if perhaps damaged."""
+        return self._checksum_file().exists()
 
     def _files(self) -> list[Path]:
         return sorted(Path(self.cache_path).glob(f"{self._impl.filename_base}.*nb[ic]"))

@@ -1,21 +1,77 @@
 """Numba as the compiler of kernels: what the decorators of `jit` do unless the package has the machine code.
 
-An entry is compiled for the types of its annotations when it is first needed, and kept on disk (see `cache`).
+An entry is compiled for the types of its annotations when it is first needed, and kept on disk (see `cache`). With the
+first one that takes long, all are compiled, half of them in a second process (see `helper`).
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, get_args, get_type_hints
 
 import numba
 import numpy as np
 from numba import types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.types.misc import unliteral
+from numba.core.untyped_passes import IRProcessing
 
 from .cache import KernelCache, announce_compilation, cache_folder, cache_lock
+from .helper import compile_with_helper
+
+STREAM = ("remember", "assist", "forward", "backward", "descend", "rank_and_top", "skip", "surprisal_ratio")
+"""The entries of a stream that learns, those that take longest to compile first: half of the time is for `remember`."""
+CALLERS = ("step", "decode")
+"""Entries that call others, and are compiled with the machine code of those."""
 
 
-def _compiled(function: Any, **options: bool | str) -> Any:
+class _KernelCode(JITCodeLibrary):
+    """The code of a kernel as LLVM sees it, without machine code: only the entries with the kernel in them run.
+
+    That saves a tenth of the time.
+    """
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    @property
+    def codegen(self) -> Any:
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """There is no machine code with an environment."""
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _WithoutMachineCode(FunctionPass):
+    """A pass that makes numba put the code of a kernel into a `_KernelCode`."""
+
+    _name = "without_machine_code"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = _KernelCode(state.targetctx.codegen(), state.func_id.func_qualname)
+        return False
+
+
+class _KernelCompiler(CompilerBase):
+    """Numba's compiler, but for that pass."""
+
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_WithoutMachineCode, IRProcessing)
+        passes.finalize()
+        return [passes]
+
+
+_FOR_KERNELS = {"pipeline_class": _KernelCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def _compiled(function: Any, **options: Any) -> Any:
     """Numba's dispatcher, except that it does not compile a kernel again for each literal that a caller passes.
 
     It compiles without numba's runtime (`_nrt`): kernels count no references to arrays and cannot allocate any. Their
@@ -29,12 +85,14 @@ def _compiled(function: Any, **options: bool | str) -> Any:
 
 def kernel(function: Any) -> Any:
     """Compile a function that only kernels may call: without the wrapper for Python it takes a third less time."""
-    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return _compiled(function, **_FOR_KERNELS)
 
 
 def inlined(function: Any) -> Any:
     """A kernel that becomes a part of each of its callers: a large one with few callers is compiled with them only."""
-    return _compiled(function, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return _compiled(
+        function, inline="always", pipeline_class=_KernelCompiler, no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )
 
 
 def entry(function: Any) -> Any:
@@ -54,9 +112,45 @@ def _load_or_compile(dispatcher: Any, compile_kernel: Any, signature: Any) -> An
             announce_compilation()
             return compile_kernel(signature)
         with cache_lock(folder).held():
-            if not isinstance(dispatcher._cache, KernelCache):
-                dispatcher._cache = KernelCache(dispatcher.py_func)
+            _cache_of(dispatcher)
             return compile_kernel(signature)
+
+
+def compiled(dispatcher: Any) -> Any:
+    """The machine code of an entry, from the cache or the compiler."""
+    with global_compiler_lock:
+        if dispatcher.py_func.__name__ in (*STREAM, *CALLERS) and _is_missing(dispatcher):
+            compile_missing(STREAM)
+        dispatcher.compile(dispatcher.arguments)
+    return dispatcher.overloads[dispatcher.arguments].entry_point
+
+
+def compile_missing(names: Iterable[str]) -> dict[str, float]:
+    """Compile those entries that are not in the cache, in two processes, if there are two of them at least.
+
+    Returns how many seconds each took.
+    """
+    with global_compiler_lock:
+        folder = cache_folder()
+        if folder is None:
+            return {}
+        with cache_lock(folder).held():
+            missing = {entry.py_func.__name__: entry for entry in ENTRIES if _is_missing(entry)}
+            entries = [missing[name] for name in names if name in missing and name not in CALLERS]
+            return compile_with_helper(entries, folder) if len(entries) > 1 else {}
+
+
+def _is_missing(dispatcher: Any) -> bool:
+    """Whether an entry is not in the cache, although there is one, and this process has not compiled it."""
+    if cache_folder() is None or dispatcher.arguments in dispatcher.overloads:
+        return False
+    return not _cache_of(dispatcher).exists()
+
+
+def _cache_of(dispatcher: Any) -> KernelCache:
+    if not isinstance(dispatcher._cache, KernelCache):
+        dispatcher._cache = KernelCache(dispatcher.py_func)
+    return dispatcher._cache
 
 
 def _numba_type(hint: Any) -> types.Type:

@@ -16,7 +16,7 @@ LIBRARY = precompiled.library()
 """The machine code that comes with the package; None if numba compiles the kernels."""
 
 if LIBRARY is None:
-    from .compiler import entry, inlined, kernel
+    from .compiler import compiled, entry, inlined, kernel
 else:
 
     def kernel(function: Any) -> Any:
@@ -31,8 +31,7 @@ def native(function: Any) -> Any:
     """The compiled function of an entry. It trusts the types of its arguments, so that a call takes half the time."""
     if LIBRARY is not None:
         return LIBRARY.function(function)
-    function.compile(function.arguments)
-    return function.overloads[function.arguments].entry_point
+    return compiled(function)
 
 
 def plain(function: Any) -> Any:

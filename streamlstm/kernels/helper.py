@@ -1,0 +1,97 @@
+"""A second process that compiles some of the entries while this one compiles the others.
+
+A pipe holds the entries to compile, a byte each. Both processes read from it, so that each byte goes to one of them.
+The helper writes what it compiles to the disk cache, for which its parent holds the lock. If it cannot start or dies,
+the parent compiles all; if the parent dies, the helper ends.
+
+It is a new interpreter with the parent's `sys.path`. A fork would copy the locks of threads, and `multiprocessing`
+would run the user's script again.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .cache import LONGEST_WAIT, cache_folder, cache_lock
+from .cores import n_cores
+
+_SCRIPT = "import sys; sys.path[:] = sys.argv[4:]; from streamlstm.kernels import helper; helper.main(*sys.argv[1:4])"
+
+
+def compile_with_helper(entries: list[Any], folder: Path) -> dict[str, float]:
+    """Compile at most 255 entries, of which none calls another one, for the cache in this folder, which is locked.
+
+    Returns how many seconds each took. An entry is missing if the helper did not finish it.
+    """
+    reader, writer = os.pipe()
+    helper, seconds = None, {}
+    try:
+        os.write(writer, bytes([*range(len(entries)), *[len(entries)] * 2]))  # at the end one byte for each process
+        helper = _start(reader, entries, folder)
+        seconds = _compile_from(reader, entries)
+        if helper is not None:
+            with suppress(subprocess.TimeoutExpired, ValueError):
+                for line in helper.communicate(timeout=LONGEST_WAIT)[0].splitlines():
+                    name, duration = line.split()
+                    seconds[name] = float(duration)
+    finally:
+        os.close(reader)
+        os.close(writer)
+        if helper is not None:
+            helper.kill()
+            helper.communicate()
+    return seconds
+
+
+def _compile_from(reader: int, entries: list[Any]) -> dict[str, float]:
+    seconds = {}
+    while (number := os.read(reader, 1)[0]) < len(entries):
+        started = time.perf_counter()
+        entries[number].compile(entries[number].arguments)
+        seconds[entries[number].py_func.__name__] = time.perf_counter() - started
+    return seconds
+
+
+def _start(reader: int, entries: list[Any], folder: Path) -> Any:
+    """Start the helper, if it would have a core and `sys.executable` is an interpreter; else None."""
+    if n_cores() < 2 or getattr(sys, "frozen", False) or not Path(sys.executable or "").name.startswith("python"):
+        return None
+    names = ",".join(f"{entry.py_func.__module__}:{entry.py_func.__name__}" for entry in entries)
+    paths = [path for path in sys.path if isinstance(path, str)]
+    with suppress(OSError, ValueError):
+        return subprocess.Popen(
+            [sys.executable, "-c", _SCRIPT, str(os.getpid()), str(folder), names, *paths],
+            stdin=reader,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    return None
+
+
+def main(parent: str, folder: str, names: str) -> None:
+    """The helper: compile entries from the pipe on stdin, and print how many seconds each took."""
+    threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    entries = []
+    for name in names.split(","):
+        module, _, function = name.partition(":")
+        entries.append(getattr(importlib.import_module(module), function))
+    if str(cache_folder()) != folder:
+        return
+    cache_lock(Path(folder)).borrow()
+    for name, seconds in _compile_from(0, entries).items():
+        print(name, seconds)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended."""
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os._exit(1)
