@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from streamlstm import Config, StreamPool, StreamPredictor, Vocabulary
 from streamlstm.memory.delta import PART
 from streamlstm.memory.parked import FIRST_SLOTS, MIN_SLOTS
+from streamlstm.streams.store import StreamStore
 
 SHAPE = Config(hidden=16, layers=1, window=8, memory_bits=12)
 MODES = pytest.mark.parametrize("learn", ["memory", "all", "nothing"])
@@ -475,6 +476,10 @@ def test_a_store_that_may_only_be_read_is_refused_and_stays_as_it_is(folder, wha
         os.seteuid(65534)
     with pytest.raises(OSError, match=r"the store cannot be (written|opened: its folder is missing or not writable)"):
         StreamPool(MODEL, store=folder / "s.db")
+    copied = StreamStore.copy_of(folder / "s.db", pool._identity)
+    assert list(copied) == ["a"]
+    copied.put("b", copied.get("a"))
+    assert len(copied) == 2
     assert (folder / "s.db").read_bytes() == content
     assert os.listdir(folder) == ["s.db"]
 

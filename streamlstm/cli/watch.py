@@ -179,7 +179,7 @@ def watch(
     targets.check(files or ["-"], resume)
     if not follow:
         check_files(files or ["-"])
-    watcher = _watcher(model, options, save if resume else None)
+    watcher = _watcher(model, options, save, resume)
     shown = {"format": format, "all": all, "context": context}
     read = {"paths": files or ["-"], "parsing": parsing, "follow": follow, "from_end": from_end}
     has_raised = _run(watcher, targets, read, shown, resume)
@@ -236,19 +236,23 @@ class _Targets:
             check_server()
 
 
-def _watcher(model: ModelOptions, options: dict[str, Any], saved: Path | None) -> "AnyWatcher":
-    """The watcher, with what the model or, if it exists, the file of --save knows."""
+def _watcher(model: ModelOptions, options: dict[str, Any], save: Path | None, resume: bool) -> "AnyWatcher":
+    """The watcher, with what the model or, with --resume and if it exists, the file of --save knows."""
     from ..checkpoint import read_checkpoint
     from ..watch.sessions import SessionWatcher
     from ..watch.watcher import Watcher
 
-    if saved is not None and saved.exists():
+    saved = save if resume and save is not None and save.exists() else None
+    if saved is not None:
         model = ModelOptions(model=os.path.join(".", saved), learn=model.learn, freeze=model.freeze)
     make: Callable[..., AnyWatcher] = SessionWatcher if "session_regex" in options else Watcher
     watcher = make(model.predictor(), **options)
     if model.model is not None and is_saved(model.model):
-        watcher.restore(model.model)
-    if saved is None or not saved.exists():
+        if isinstance(watcher, Watcher):
+            watcher.restore(model.model, exclusive=save is not None and Path(model.model).resolve() == save.resolve())
+        else:
+            watcher.restore(model.model)
+    if saved is None:
         watcher.position = None  # that of another run
     elif watcher.position is None and {"watch", "sessions"} & read_checkpoint(saved)[1].keys():
         how = "without" if "session_regex" in options else "with"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .store import Key, Stored, StreamStore
@@ -135,14 +136,16 @@ class StreamCache(Generic[S]):
         """
         assert self._store is not None
         self._expire()
-        self._write(self._store, self._removed, self._changed(), state)
+        self._write(self._store, self._changed(), self._evicted.all_dropped(), state)
 
     def move_to(self, store: StreamStore, state: bytes | None = None) -> None:
         """Write all streams to another store, which is empty and takes the place of the present one; as `save`."""
         self._expire()
-        self._write(store, (), ((key, self._content_of(key)) for key in self), state)
-        if self._store is not None:
-            self._store.close()
+        old = self._store
+        dropped = chain(() if old is None else old.all_dropped(), self._evicted.all_dropped())
+        self._write(store, ((key, self._content_of(key)) for key in self), dropped, state)
+        if old is not None:
+            old.close()
         self._store = store
 
     def _changed(self) -> Iterator[tuple[Key, Stored]]:
@@ -161,13 +164,20 @@ class StreamCache(Generic[S]):
         return stored
 
     def _write(
-        self, store: StreamStore, removed: Iterable[Key], streams: Iterable[tuple[Key, Stored]], state: bytes | None
+        self,
+        store: StreamStore,
+        streams: Iterable[tuple[Key, Stored]],
+        dropped: Iterable[tuple[Key, bytes]],
+        state: bytes | None,
     ) -> None:
         try:
-            for key in removed:
-                store.delete(key)
+            if store is self._store:
+                for key in self._removed:
+                    store.delete(key)
             for key, stored in streams:
                 store.put(key, stored)
+            for key, content in dropped:
+                store.put_dropped(key, content)
             if state is not None:
                 store.put_state(state)
             store.commit()
@@ -252,6 +262,16 @@ class StreamCache(Generic[S]):
         if self._store is not None and self._store.n_symbols(key) is not None:
             self._removed.add(key)
         self._n_streams -= 1
+
+    def drop(self, key: Key, content: bytes) -> None:
+        """Remove a stream, and keep something else in its place, on the disk."""
+        self._evicted.put_dropped(key, content)
+        self.remove(key)
+
+    def dropped(self, key: Key) -> bytes | None:
+        """What `drop` has kept of a stream; None if nothing."""
+        content = self._evicted.dropped(key)
+        return self._store.dropped(key) if content is None and self._store is not None else content
 
     def _trim(self) -> None:
         """Move the streams that were used longest ago to the disk, until those in memory fit into the budget.

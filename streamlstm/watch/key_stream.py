@@ -81,6 +81,17 @@ class KeyStreamCodec:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{name} cannot be used: {error!r}") from None
 
+    def dump_history(self, history: History) -> bytes:
+        """The bytes of what is kept of a key whose model is dropped."""
+        return dump_checkpoint({}, history.describe(), "crc32")
+
+    def parse_history(self, content: bytes, name: str) -> History:
+        """What these bytes say, called `name` in errors. Raises ValueError if they are not valid."""
+        try:
+            return History.from_description(parse_checkpoint(content, name, "crc32")[1])
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{name} cannot be used: {error!r}") from None
+
     def _lines_of(self, arrays: Arrays, described: dict[str, Any]) -> LineStream:
         familiar = None if self._familiar is None else self._familiar.new()
         if familiar is not None and "familiar" in described:
