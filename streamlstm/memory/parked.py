@@ -42,6 +42,16 @@ class ParkedMemory(NamedTuple):
         """An independent copy."""
         return ParkedMemory(self.state.copy(), self.overlay.copy(), self.delta)
 
+    def own_arrays(self) -> Arrays:
+        """The arrays as they are; see `from_own_arrays`."""
+        marks, words = self.delta
+        return {"memory.state": self.state, "memory.overlay": self.overlay, "marks": marks, "words": words}
+
+    @classmethod
+    def from_own_arrays(cls, arrays: Arrays) -> ParkedMemory:
+        """The memory with these arrays, which are not checked."""
+        return cls(arrays["memory.state"], arrays["memory.overlay"], Delta(arrays["marks"], arrays["words"]))
+
     def to_arrays(self) -> Arrays:
         """The arrays of a snapshot; the index of the overlay is left out."""
         numbers, pages, uses = parts(self.overlay)
@@ -102,10 +112,9 @@ class StreamMemory(Memory):
         self._weights.apply(parked.delta)
         self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
 
-    def from_arrays(self, arrays: Arrays, *, trusted: bool = False) -> ParkedMemory:
-        """The memory of a snapshot. Raises KeyError or ValueError if it does not fit, unless it can be trusted."""
-        if not trusted:
-            self._check(arrays)
+    def from_arrays(self, arrays: Arrays) -> ParkedMemory:
+        """The memory of a snapshot. Raises KeyError or ValueError if it does not fit."""
+        self._check(arrays)
         n_slots, grows_at = (int(number) for number in arrays["memory.slots"])
         own = Parts(arrays["memory.pages"], arrays["memory.words"], arrays["memory.uses"])
         overlay = filled(new_overlay(n_slots, grows_at, _n_places(n_slots)), own, arrays["memory.places"])

@@ -58,11 +58,14 @@ class Codec(Protocol[S]):
     def dump(self, parked: S) -> bytes:
         """The bytes of a stream."""
 
-    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> S:
-        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid.
+    def parse(self, content: bytes, name: str) -> S:
+        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
 
-        trusted  whether this process has written them where no other can: then not every number is checked
-        """
+    def pack(self, parked: S) -> bytes:
+        """The bytes of a stream for this process, which takes less time."""
+
+    def unpack(self, content: bytes) -> S:
+        """The stream that `pack` has packed."""
 
     def nbytes(self, parked: S) -> int:
         """How many bytes a stream takes in memory."""
@@ -159,7 +162,12 @@ class StreamCache(Generic[S]):
 
     def _content_of(self, key: Key) -> Stored:
         """A stream that there is, as it is stored."""
-        stored = self._stored(self._hot[key]) if key in self._hot else self._stored_of(key)[0]
+        hot, evicted = self._hot.get(key), None
+        if hot is None:
+            evicted = self._evicted.get(key)
+        if evicted is not None:
+            hot = HotStream(self._codec.unpack(evicted.content), 0, evicted.seconds, True)
+        stored = self._from_store(key) if hot is None else self._stored(hot)
         assert stored is not None
         return stored
 
@@ -201,14 +209,18 @@ class StreamCache(Generic[S]):
             self._hot.move_to_end(key)
             hot.seconds, hot.is_new = now, True
             return hot
-        stored, is_evicted = (None, False) if hot is not None else self._stored_of(key)
+        evicted = self._evicted.get(key) if hot is None else None
+        stored = self._from_store(key) if hot is None and evicted is None else evicted
         if hot is not None or (stored is not None and self._is_expired(stored.seconds)):
             self.remove(key)
             self._n_forgotten += 1
-            stored = None
+            return None
         if stored is None:
             return None
-        parked = self._codec.parse(stored.content, f"the stream {key!r} in the store", trusted=is_evicted)
+        if evicted is not None:
+            parked = self._codec.unpack(evicted.content)
+        else:
+            parked = self._codec.parse(stored.content, f"the stream {key!r} in the store")
         self._n_loaded += 1
         return self._heat(key, parked)
 
@@ -221,14 +233,9 @@ class StreamCache(Generic[S]):
             n = self._store.n_symbols(key)
         return n
 
-    def _stored_of(self, key: Key) -> tuple[Stored | None, bool]:
-        """A stream that is not in memory, and whether it was evicted."""
-        stored = self._evicted.get(key)
-        if stored is not None:
-            return stored, True
-        if self._store is not None and key not in self._removed:
-            stored = self._store.get(key)
-        return stored, False
+    def _from_store(self, key: Key) -> Stored | None:
+        """A stream in the store that is neither in memory nor evicted; None if there is none."""
+        return None if self._store is None or key in self._removed else self._store.get(key)
 
     def add(self, key: Key, parked: S) -> HotStream[S]:
         """Take in a new stream; others give way as in `load`, and are forgotten if there are too many."""
@@ -287,7 +294,7 @@ class StreamCache(Generic[S]):
     def _evict(self, key: Key, hot: HotStream[S]) -> None:
         """Move a stream to the disk."""
         if hot.is_new:
-            self._evicted.put(key, self._stored(hot))
+            self._evicted.put(key, Stored(hot.seconds, hot.parked.n_symbols, self._codec.pack(hot.parked)))
         del self._hot[key]
         self._hot_bytes -= hot.nbytes
         self._n_evicted += 1

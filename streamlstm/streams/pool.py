@@ -286,13 +286,21 @@ class StreamPool:
         arrays, values = self._lanes[0].to_arrays(parked)
         return dump_checkpoint(arrays, values | {"model": self._identity.hex()}, "crc32")
 
-    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> ParkedStream:
+    def pack(self, parked: ParkedStream) -> bytes:
+        """The bytes of a stream, for this process."""
+        return self._lanes[0].pack(parked)
+
+    def unpack(self, content: bytes) -> ParkedStream:
+        """The stream that `pack` has packed."""
+        return self._lanes[0].unpack(content)
+
+    def parse(self, content: bytes, name: str) -> ParkedStream:
         """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
-        arrays, values = parse_checkpoint(content, name, "crc32", trusted=trusted)
+        arrays, values = parse_checkpoint(content, name, "crc32")
         if values.get("model") != self._identity.hex():
             raise ValueError(f"{name} is of another model, or of a pool with other options")
         try:
-            return self._lanes[0].from_arrays(arrays, values, trusted=trusted)
+            return self._lanes[0].from_arrays(arrays, values)
         except (KeyError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{name} cannot be used: {what}") from None
