@@ -12,11 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import I32, I64, PAGE
+from ..kernels.arrays import F32, I32, I64, PAGE, Stream
+from ..kernels.jit import native
 from . import layout, saved
 from .delta import Delta, DeltaArray
 from .memory import Memory
 from .overlay import GROWS_AT, MAX_USES, N_SLOTS, Parts, enlarged, filled, is_full, new_overlay, parts, places
+from .switch import go_on
 
 FIRST_SLOTS, MIN_SLOTS, SYMBOLS_PER_PAGE = 32, 512, 4
 
@@ -111,6 +113,17 @@ class StreamMemory(Memory):
         """Become the memory of another stream, whose arrays it takes over."""
         self._weights.apply(parked.delta)
         self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
+
+    def go_on(self, parked: ParkedMemory, theta: F32, stream: Stream, count: int) -> None:
+        """`resume`, mix for the state in slot 0 of the tape, and read the `count` symbols that are on it.
+
+        theta  the weights of the network
+        """
+        self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
+        marks, words = parked.delta
+        n = native(go_on)(theta, stream, self._arrays, self._weights.arrays, marks, words, count, self.learning)
+        if n < count and self.make_space():
+            self.remember(stream, n, count - n)
 
     def from_arrays(self, arrays: Arrays) -> ParkedMemory:
         """The memory of a snapshot. Raises KeyError or ValueError if it does not fit."""

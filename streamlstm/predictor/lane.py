@@ -17,6 +17,8 @@ from .sources import KnownTokens
 from .stream import TokenStream
 from .weights import Weights
 
+NO_TOKENS: Tokens = np.zeros(0, dtype=np.int32)
+
 
 class Lane:
     """Reads for one stream after another; each begins where `model` stands and learns what `model` learns.
@@ -44,13 +46,20 @@ class Lane:
             bits[step.start : step.start + step.count] = step.bits
         return bits
 
+    def resume_and_read(self, parked: ParkedStream, tokens: Tokens) -> F32:
+        """`resume` and `read`, with fewer calls of kernels; an interrupt would leave the stream undefined."""
+        n = self._stream.go_on(parked, tokens)
+        if n == len(tokens):
+            return self._stream.tape.stream.bits[:n].copy()
+        return np.concatenate([self._stream.tape.stream.bits[:n], self.read(tokens[n:])])
+
     def park(self) -> ParkedStream:
         """The present stream. Its arrays are no copies: `resume` must come before anything else."""
         return self._stream.park()
 
     def resume(self, parked: ParkedStream) -> None:
         """Go on with a stream, which is in use from now on."""
-        self._stream.resume(parked)
+        self._stream.go_on(parked, NO_TOKENS)
 
     def nbytes(self, parked: ParkedStream) -> int:
         """How many bytes a stream takes beside the model."""

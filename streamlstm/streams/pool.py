@@ -147,9 +147,8 @@ class StreamPool:
                 key, tokens = waiting.popleft()
                 hot = self._load(key, create=True)
                 hot.in_use = True
-            lane.resume(hot.parked)
             try:
-                found[key] = lane.read(tokens)
+                found[key] = lane.resume_and_read(hot.parked, tokens)
             finally:
                 hot.parked, hot.in_use = lane.park(), False
             with self._lock:
