@@ -81,14 +81,27 @@ def test_a_stream_does_not_depend_on_others_threads_or_evictions(learn, data):
 def test_thousands_of_interleavings_of_twenty_streams_give_the_same_bits():
     draw, keys = random.Random(1), [f"key {n}" for n in range(20)]
     expected = {key: alone("memory", key, 600) for key in keys}
-    pool, done = StreamPool(MODEL, memory_budget=700_000), dict.fromkeys(keys, 0)
-    for _ in range(3000):
-        key = draw.choice(keys)
-        part = text_of(key, 600)[done[key] : done[key] + draw.randrange(1, 9)]
-        bits = pool.observe(key, part)
-        assert np.array_equal(bits, expected[key][done[key] : done[key] + len(part)])
-        done[key] += len(part)
+    texts = {key: text_of(key, 600) for key in keys}
+    pool, done = StreamPool(MODEL, memory_budget=700_000, threads=3), dict.fromkeys(keys, 0)
+    for _ in range(2000):
+        chosen = draw.sample(keys, draw.choice([1, 1, 2, 4]))
+        parts = {key: texts[key][done[key] : done[key] + draw.randrange(1, 9)] for key in chosen}
+        found = pool.observe_many(parts) if len(parts) > 1 else {key: pool.observe(key, parts[key]) for key in parts}
+        for key, bits in found.items():
+            assert np.array_equal(bits, expected[key][done[key] : done[key] + len(parts[key])])
+            done[key] += len(parts[key])
     assert pool.stats().n_loaded > 500
+
+
+@MODES
+def test_long_texts_that_are_read_at_once_give_the_bits_of_short_parts(learn):
+    texts = {key: text_of(key, 1500) for key in "ab"}
+    pool = StreamPool(MODEL, learn, threads=2)
+    parts = [pool.observe_many({key: part[n : n + 37] for key, part in texts.items()}) for n in range(0, 1500, 37)]
+    found = StreamPool(MODEL, learn, threads=2).observe_many(texts)
+    for key in "ab":
+        assert np.array_equal(found[key], np.concatenate([part[key] for part in parts]))
+        assert np.array_equal(found[key], alone(learn, key, 1500))
 
 
 def test_the_model_may_go_on_meanwhile():

@@ -49,9 +49,8 @@ class Lane:
     def resume_and_read(self, parked: ParkedStream, tokens: Tokens) -> F32:
         """`resume` and `read`, with fewer calls of kernels; an interrupt would leave the stream undefined."""
         n = self._stream.go_on(parked, tokens)
-        if n == len(tokens):
-            return self._stream.tape.stream.bits[:n].copy()
-        return np.concatenate([self._stream.tape.stream.bits[:n], self.read(tokens[n:])])
+        bits: F32 = self._stream.tape.stream.bits[:n].copy()
+        return bits if n == len(tokens) else np.concatenate([bits, self.read(tokens[n:])])
 
     def park(self) -> ParkedStream:
         """The present stream. Its arrays are no copies: `resume` must come before anything else."""
