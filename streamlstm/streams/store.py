@@ -8,6 +8,7 @@ commit left, at any time.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sqlite3
 import time
@@ -38,6 +39,8 @@ _PUT = """
 INSERT INTO streams (key, seconds, n_symbols, content) VALUES (?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET seconds = excluded.seconds, n_symbols = excluded.n_symbols, content = excluded.content
 """
+
+_OLDEST = "SELECT key, seconds, id FROM streams WHERE (seconds, id) > (?, ?) ORDER BY seconds, id LIMIT ?"
 
 CANNOT_WRITE = "the store cannot be written"
 
@@ -195,11 +198,17 @@ class StreamStore:
                 yield _decoded(*self._checked(row, bytes))
 
     def oldest(self) -> Iterator[tuple[Key, float]]:
-        """The keys with the times when they were used last, the oldest first."""
-        with self._clear_errors():
-            for row in self._base.execute("SELECT key, seconds FROM streams ORDER BY seconds"):
-                key, seconds = self._checked(row, bytes, float)
+        """The keys with the times when they were used last, the oldest first. In between, no query is open."""
+        seconds, number, n = -math.inf, 0, 1
+        while True:
+            with self._clear_errors():
+                rows = self._base.execute(_OLDEST, (seconds, number, n)).fetchall()
+            for row in rows:
+                key, seconds, number = self._checked(row, bytes, float, int)
                 yield _decoded(key), seconds
+            if len(rows) < n:
+                return
+            n = min(2 * n, 4096)
 
     def __len__(self) -> int:
         with self._clear_errors():
