@@ -489,7 +489,7 @@ def test_a_store_that_may_only_be_read_is_refused_and_stays_as_it_is(folder, wha
         os.seteuid(65534)
     with pytest.raises(OSError, match=r"the store cannot be (written|opened: its folder is missing or not writable)"):
         StreamPool(MODEL, store=folder / "s.db")
-    copied = StreamStore.copy_of(folder / "s.db", pool._identity)
+    copied = StreamStore.copy_of(folder / "s.db", bytes.fromhex(pool._codec._identity))
     assert list(copied) == ["a"]
     copied.put("b", copied.get("a"))
     assert len(copied) == 2
