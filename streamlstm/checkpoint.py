@@ -209,14 +209,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
     return parse_checkpoint(Path(path).read_bytes(), os.fspath(path))
 
 
-def parse_checkpoint(
-    content: bytes, name: str, checksum: Checksum = "sha256", *, trusted: bool = False
-) -> tuple[Arrays, dict[str, Any]]:
+def parse_checkpoint(content: bytes, name: str, checksum: Checksum = "sha256") -> tuple[Arrays, dict[str, Any]]:
     """The arrays and values in the content of a checkpoint file, called `name` in errors.
 
-    Raises ValueError as `read_checkpoint` does. If the content is trusted, because this process has written it where no
-    other one can, the checksum and the numbers are not checked. Nothing larger than the content is allocated, whatever
-    its header says.
+    Raises ValueError as `read_checkpoint` does. Nothing larger than the content is allocated, whatever its header says.
     """
     try:
         arrays: Arrays = load(content)
@@ -230,7 +226,7 @@ def parse_checkpoint(
         expected, version = values.pop(checksum), values["format"]
         if not isinstance(version, int) or version < 1:
             raise ValueError("not the version of a format")
-        is_intact = trusted or expected == digest(arrays, values, checksum)
+        is_intact = expected == digest(arrays, values, checksum)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError(f"{name} is a safetensors file, but streamlstm did not write it") from None
     if version < OLDEST:
@@ -240,8 +236,7 @@ def parse_checkpoint(
     if not is_intact:
         raise ValueError(f"{name} is damaged: its content does not match its checksum")
     del values["format"]
-    if not trusted:
-        _check_finite(name, arrays)
+    _check_finite(name, arrays)
     return arrays, values
 
 

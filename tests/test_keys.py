@@ -173,10 +173,27 @@ def test_a_key_that_comes_back_is_compared_with_what_its_earlier_models_read_at_
     assert watcher.observe(b"host-0 " + STRANGE).flagged
 
 
-def test_what_is_kept_of_dropped_keys_is_bounded(monkeypatch):
-    monkeypatch.setattr(keyed_streams, "MAX_DROPPED_KEYS", 5)
-    watcher, _ = watched([b"%d\n" % n for n in range(20)], key_regex=".*", max_keys=1)
-    assert list(watcher._streams._dropped) == [str(n) for n in range(14, 19)]
+def test_the_history_of_a_key_is_kept_however_many_other_keys_come(tmp_path):
+    options = {"key_regex": r"^[\w-]+", "warmup": 20, "max_keys": 2, "thorough": True}
+    usual, again = in_turn(25), [*in_turn(1), *(b"host-%d " % key + STRANGE for key in range(3)), *in_turn(2)]
+    expected = all_of(of_keys(**options), [*usual, *again])[len(usual) :]
+    watcher = of_keys(**options)
+    all_of(watcher, usual)
+    for n in range(5_500):
+        watcher.observe(b"%d\n" % n)
+        if n in (2_000, 4_000):
+            watcher.save(tmp_path / "m")
+    watcher.close()  # as after a crash: what came since the last save is lost
+    watcher = Watcher.load(tmp_path / "m", exclusive=True, **options)
+    for n in range(4_001, 5_500):
+        watcher.observe(b"%d\n" % n)
+    watcher.save(tmp_path / "other")
+    watcher.close()
+    found = all_of(Watcher.load(tmp_path / "other", **options), again)
+    assert [(line.bits_per_char, line.z, line.flagged) for line in found] == [
+        (line.bits_per_char, line.z, line.flagged) for line in expected
+    ]
+    assert [line.flagged for line in found] == [False] * 3 + [True] * 3 + [False] * 6
 
 
 # Saving
@@ -260,7 +277,7 @@ def test_what_fails_while_a_file_is_replaced_leaves_the_old_pair(tmp_path, monke
                 second.save(tmp_path / "m")
     if step == "write_model":
         second.save(tmp_path / "m")
-        assert len(os.listdir(tmp_path)) == 2 + 1  # the journal of the store that is open
+        assert len(os.listdir(tmp_path)) == 2 + 2  # the journal of the store that is open
         second.close()
         assert len(os.listdir(tmp_path)) == 2
     else:
@@ -268,15 +285,26 @@ def test_what_fails_while_a_file_is_replaced_leaves_the_old_pair(tmp_path, monke
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_one_watcher_at_a_time_uses_a_store(tmp_path):
+def test_one_watcher_at_a_time_saves_to_a_file_and_others_read_it(tmp_path):
     first = of_keys()
+    all_of(first, in_turn(9))
     first.save(tmp_path / "m")
+    expected = all_of(first, in_turn(5))
     with pytest.raises(BlockingIOError, match="uses this store"):
-        Watcher.load(tmp_path / "m", key_regex=KEY)
-    with pytest.raises(BlockingIOError, match="uses this store"):
-        of_keys().save(tmp_path / "m")
+        Watcher.load(tmp_path / "m", key_regex=KEY, exclusive=True)
+    with of_keys() as other, pytest.raises(BlockingIOError, match="uses this store"):
+        other.save(tmp_path / "m")
+    readers = [Watcher.load(tmp_path / "m", key_regex=KEY, warmup=20) for _ in range(2)]
+    first.save(tmp_path / "m")
+    assert all_of(readers[0], in_turn(5)) == expected
     first.close()
-    Watcher.load(tmp_path / "m", key_regex=KEY).close()
+    with Watcher.load(tmp_path / "m", key_regex=KEY, exclusive=True) as second:
+        assert second.counts.lines == 3 * (9 + 5)
+    assert all_of(readers[1], in_turn(5)) == expected
+    readers[1].save(tmp_path / "m")  # it replaces the file
+    readers[1].close()
+    assert len(os.listdir(tmp_path)) == 2
+    assert all_of(Watcher.load(tmp_path / "m", key_regex=KEY, warmup=20), in_turn(3)) == all_of(first, in_turn(3))
 
 
 def test_what_a_watcher_of_keys_saves_is_the_model_of_a_new_key(tmp_path):
@@ -399,7 +427,7 @@ def test_a_signal_saves_the_keys_and_the_next_run_continues_where_it_was(tmp_pat
 def test_killed_at_any_time_it_writes_the_same_alarms_once(tmp_path, n_kills):
     log, state, draw, n_killed = tmp_path / "app.log", tmp_path / "m", random.Random(n_kills), 0
     log.write_text("".join(lines_of(1200, 12)))
-    common = ["watch", log, *WATCH]
+    common = ["watch", log, *WATCH, "--max-keys", 8]
     assert run(*common, "--output", tmp_path / "expected").returncode == 0
     expected = records(tmp_path / "expected")
     assert sum(record["raised"] for record in expected) > 5
@@ -419,3 +447,52 @@ def test_killed_at_any_time_it_writes_the_same_alarms_once(tmp_path, n_kills):
         assert start(*arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors).wait(300) == 0
     assert b"Traceback" not in (tmp_path / "errors").read_bytes()
     assert records(tmp_path / "found") == expected
+
+
+# Two processes and one file
+
+
+def test_readers_work_beside_the_process_that_saves_and_a_second_one_that_saves_is_refused(tmp_path):
+    log, state = tmp_path / "app.log", tmp_path / "m"
+    lines = list(lines_of(900, 9))
+    log.write_text("".join(lines[:400]))
+    common = [*WATCH, "--all"]
+    expected = objects(run("watch", "-", *common, stdin="".join(lines[:800]).encode()).stdout)
+    assert run("watch", log, *common, "--save", state).returncode == 0
+    question = "".join(lines[800:]).encode()
+    reading = ["watch", "-", *common[len(FRESH) :], "--model", state]
+    answer = run(*reading, stdin=question).stdout
+    assert answer.count(b"\n") == 100
+    saver = start("watch", log, "--follow", *common, "--save", state, "--save-every", 0.05, "--resume")
+    with saver, open(log, "a") as file:
+        print(*lines[400:600], sep="", end="", file=file, flush=True)
+        found = [saver.stdout.readline() for _ in range(200)]
+        assert_refused(run("watch", log, *common, "--save", state, "--resume"), "another process uses this store")
+        readers = [start(*reading) for _ in range(2)]
+        answers = [reader.communicate(question)[0] for reader in readers]
+        assert [text.count(b"\n") for text in answers] == [100, 100]
+        assert answer not in answers  # the keys have read 200 lines more
+        print(*lines[600:800], sep="", end="", file=file, flush=True)
+        found += [saver.stdout.readline() for _ in range(200)]
+        saver.send_signal(signal.SIGTERM)
+        assert saver.wait() == 128 + signal.SIGTERM
+    assert [each["score"] for each in objects(b"".join(found))] == [each["score"] for each in expected[400:]]
+
+
+def test_what_a_reader_copies_is_what_one_save_has_written(tmp_path):
+    log, state, lines = tmp_path / "app.log", tmp_path / "m", list(lines_of(2000, 12))
+    log.write_text("".join(lines[:50]))
+    options = ["--thorough", "--threshold", 10**9, "--save", state, "--save-every", 0.01, "--resume"]
+    assert run("watch", log, *FRESH, "--key-field", "host", *options).returncode == 0
+    n_lines = set()
+    with start("watch", log, "--follow", *FRESH, "--key-field", "host", *options, stdout=subprocess.DEVNULL) as saver:
+        for n in range(50, 2000, 50):
+            with open(log, "a") as file:
+                file.write("".join(lines[n : n + 50]))
+            with Watcher.load(state, keyed=True, thorough=True) as reader:
+                streams = reader._streams._streams
+                assert sum(map(streams.n_symbols, streams)) == reader.counts.characters
+                n_lines.add(reader.counts.lines)
+        saver.terminate()
+        saver.wait()
+    assert len(n_lines) > 10

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from streamlstm import Config, StreamPool, StreamPredictor, Vocabulary
 from streamlstm.memory.delta import PART
 from streamlstm.memory.parked import FIRST_SLOTS, MIN_SLOTS
+from streamlstm.streams.store import StreamStore
 
 SHAPE = Config(hidden=16, layers=1, window=8, memory_bits=12)
 MODES = pytest.mark.parametrize("learn", ["memory", "all", "nothing"])
@@ -80,14 +81,27 @@ def test_a_stream_does_not_depend_on_others_threads_or_evictions(learn, data):
 def test_thousands_of_interleavings_of_twenty_streams_give_the_same_bits():
     draw, keys = random.Random(1), [f"key {n}" for n in range(20)]
     expected = {key: alone("memory", key, 600) for key in keys}
-    pool, done = StreamPool(MODEL, memory_budget=700_000), dict.fromkeys(keys, 0)
-    for _ in range(3000):
-        key = draw.choice(keys)
-        part = text_of(key, 600)[done[key] : done[key] + draw.randrange(1, 9)]
-        bits = pool.observe(key, part)
-        assert np.array_equal(bits, expected[key][done[key] : done[key] + len(part)])
-        done[key] += len(part)
+    texts = {key: text_of(key, 600) for key in keys}
+    pool, done = StreamPool(MODEL, memory_budget=700_000, threads=3), dict.fromkeys(keys, 0)
+    for _ in range(2000):
+        chosen = draw.sample(keys, draw.choice([1, 1, 2, 4]))
+        parts = {key: texts[key][done[key] : done[key] + draw.randrange(1, 9)] for key in chosen}
+        found = pool.observe_many(parts) if len(parts) > 1 else {key: pool.observe(key, parts[key]) for key in parts}
+        for key, bits in found.items():
+            assert np.array_equal(bits, expected[key][done[key] : done[key] + len(parts[key])])
+            done[key] += len(parts[key])
     assert pool.stats().n_loaded > 500
+
+
+@MODES
+def test_long_texts_that_are_read_at_once_give_the_bits_of_short_parts(learn):
+    texts = {key: text_of(key, 1500) for key in "ab"}
+    pool = StreamPool(MODEL, learn, threads=2)
+    parts = [pool.observe_many({key: part[n : n + 37] for key, part in texts.items()}) for n in range(0, 1500, 37)]
+    found = StreamPool(MODEL, learn, threads=2).observe_many(texts)
+    for key in "ab":
+        assert np.array_equal(found[key], np.concatenate([part[key] for part in parts]))
+        assert np.array_equal(found[key], alone(learn, key, 1500))
 
 
 def test_the_model_may_go_on_meanwhile():
@@ -475,6 +489,10 @@ def test_a_store_that_may_only_be_read_is_refused_and_stays_as_it_is(folder, wha
         os.seteuid(65534)
     with pytest.raises(OSError, match=r"the store cannot be (written|opened: its folder is missing or not writable)"):
         StreamPool(MODEL, store=folder / "s.db")
+    copied = StreamStore.copy_of(folder / "s.db", bytes.fromhex(pool._codec._identity))
+    assert list(copied) == ["a"]
+    copied.put("b", copied.get("a"))
+    assert len(copied) == 2
     assert (folder / "s.db").read_bytes() == content
     assert os.listdir(folder) == ["s.db"]
 

@@ -110,7 +110,11 @@ def _watcher(model: ModelOptions, options: dict[str, Any], targets: TargetOption
     make: Callable[..., AnyWatcher] = SessionWatcher if "session_regex" in options else Watcher
     watcher = make(model.predictor(), **options)
     if model.model is not None and is_saved(model.model):
-        watcher.restore(model.model)
+        if isinstance(watcher, Watcher):
+            saves_to = targets.save and os.path.realpath(targets.save)
+            watcher.restore(model.model, exclusive=saves_to == os.path.realpath(model.model))
+        else:
+            watcher.restore(model.model)
     if saved is None:
         watcher.position = None  # that of another run
     elif watcher.position is None and {"watch", "sessions"} & read_checkpoint(saved)[1].keys():

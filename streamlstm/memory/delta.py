@@ -25,6 +25,19 @@ class Delta(NamedTuple):
     words: I32
 
 
+class DeltaArrays(NamedTuple):
+    """What a delta is applied to.
+
+    array    int32, whole rows
+    base     what the array is without a delta
+    written  1 for each part that may differ
+    """
+
+    array: I32
+    base: I32
+    written: U8
+
+
 @entry
 def find_delta(array: I32, base: I32, written: U8, marks: I32, words: I32):
     """Write the delta of an array to `marks` and `words`, which have space for any; returns how many words differ.
@@ -71,6 +84,7 @@ class DeltaArray:
 
     values   float32 [n]
     written  uint8, a mark for each part of the values: who writes to it sets it to 1
+    arrays   the same, and the base, as kernels take them
     """
 
     def __init__(self, base: F32) -> None:
@@ -79,6 +93,7 @@ class DeltaArray:
         self._base[: len(base)] = self._words[: len(base)] = base.view(np.int32)
         self.values: F32 = self._words[: len(base)].view(np.float32)
         self.written: U8 = np.zeros(self._n_rows * ROW // PART, dtype=np.uint8)
+        self.arrays = DeltaArrays(self._words, self._base, self.written)
 
     def delta(self) -> Delta:
         """The delta of the values."""

@@ -12,11 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checkpoint import Arrays
-from ..kernels.arrays import I32, I64, PAGE
+from ..kernels.arrays import F32, I32, I64, PAGE, Stream
+from ..kernels.jit import native
 from . import layout, saved
 from .delta import Delta, DeltaArray
 from .memory import Memory
 from .overlay import GROWS_AT, MAX_USES, N_SLOTS, Parts, enlarged, filled, is_full, new_overlay, parts, places
+from .switch import go_on
 
 FIRST_SLOTS, MIN_SLOTS, SYMBOLS_PER_PAGE = 32, 512, 4
 
@@ -41,6 +43,16 @@ class ParkedMemory(NamedTuple):
     def copy(self) -> ParkedMemory:
         """An independent copy."""
         return ParkedMemory(self.state.copy(), self.overlay.copy(), self.delta)
+
+    def own_arrays(self) -> Arrays:
+        """The arrays as they are; see `from_own_arrays`."""
+        marks, words = self.delta
+        return {"memory.state": self.state, "memory.overlay": self.overlay, "marks": marks, "words": words}
+
+    @classmethod
+    def from_own_arrays(cls, arrays: Arrays) -> ParkedMemory:
+        """The memory with these arrays, which are not checked."""
+        return cls(arrays["memory.state"], arrays["memory.overlay"], Delta(arrays["marks"], arrays["words"]))
 
     def to_arrays(self) -> Arrays:
         """The arrays of a snapshot; the index of the overlay is left out."""
@@ -102,10 +114,20 @@ class StreamMemory(Memory):
         self._weights.apply(parked.delta)
         self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
 
-    def from_arrays(self, arrays: Arrays, *, trusted: bool = False) -> ParkedMemory:
-        """The memory of a snapshot. Raises KeyError or ValueError if it does not fit, unless it can be trusted."""
-        if not trusted:
-            self._check(arrays)
+    def go_on(self, parked: ParkedMemory, theta: F32, stream: Stream, count: int) -> None:
+        """`resume`, mix for the state in slot 0 of the tape, and read the `count` symbols that are on it.
+
+        theta  the weights of the network
+        """
+        self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
+        marks, words = parked.delta
+        n = native(go_on)(theta, stream, self._arrays, self._weights.arrays, marks, words, count, self.learning)
+        if n < count and self.make_space():
+            self.remember(stream, n, count - n)
+
+    def from_arrays(self, arrays: Arrays) -> ParkedMemory:
+        """The memory of a snapshot. Raises KeyError or ValueError if it does not fit."""
+        self._check(arrays)
         n_slots, grows_at = (int(number) for number in arrays["memory.slots"])
         own = Parts(arrays["memory.pages"], arrays["memory.words"], arrays["memory.uses"])
         overlay = filled(new_overlay(n_slots, grows_at, _n_places(n_slots)), own, arrays["memory.places"])

@@ -11,10 +11,13 @@ from ..kernels.arrays import F32
 from ..memory.parked import ParkedMemory, StreamMemory
 from ..vocabulary import Tokens
 from . import saved
+from .packed import packed, unpacked
 from .parked import ParkedStream, Window
 from .sources import KnownTokens
 from .stream import TokenStream
 from .weights import Weights
+
+NO_TOKENS: Tokens = np.zeros(0, dtype=np.int32)
 
 
 class Lane:
@@ -43,13 +46,19 @@ class Lane:
             bits[step.start : step.start + step.count] = step.bits
         return bits
 
+    def resume_and_read(self, parked: ParkedStream, tokens: Tokens) -> F32:
+        """`resume` and `read`, with fewer calls of kernels; an interrupt would leave the stream undefined."""
+        n = self._stream.go_on(parked, tokens)
+        bits: F32 = self._stream.tape.stream.bits[:n].copy()
+        return bits if n == len(tokens) else np.concatenate([bits, self.read(tokens[n:])])
+
     def park(self) -> ParkedStream:
         """The present stream. Its arrays are no copies: `resume` must come before anything else."""
         return self._stream.park()
 
     def resume(self, parked: ParkedStream) -> None:
         """Go on with a stream, which is in use from now on."""
-        self._stream.resume(parked)
+        self._stream.go_on(parked, NO_TOKENS)
 
     def nbytes(self, parked: ParkedStream) -> int:
         """How many bytes a stream takes beside the model."""
@@ -59,11 +68,19 @@ class Lane:
         """The arrays by name and the JSON-able values of a snapshot."""
         return parked.to_arrays(self._stream.layout, self._model_weights)
 
-    def from_arrays(self, arrays: Arrays, values: dict[str, Any], *, trusted: bool = False) -> ParkedStream:
-        """The stream of a snapshot. Raises KeyError, TypeError or ValueError if it does not fit.
+    def pack(self, parked: ParkedStream) -> bytes:
+        """The bytes of a stream, for `unpack` in this process."""
+        return packed(*parked.own_arrays(self._model_weights))
 
-        trusted  whether it can only be what `to_arrays` returned: then the memory, which is large, is not checked
-        """
+    def unpack(self, content: bytes) -> ParkedStream:
+        """The stream that `pack` has packed."""
+        arrays, (n_symbols, optimizer) = unpacked(content)
+        memory = ParkedMemory.from_own_arrays(arrays) if "memory.state" in arrays else None
+        window = Window(arrays["state"], arrays["tokens"], arrays["bits"])
+        return ParkedStream(self._weights_of(arrays, optimizer), window, n_symbols, memory)
+
+    def from_arrays(self, arrays: Arrays, values: dict[str, Any]) -> ParkedStream:
+        """The stream of a snapshot. Raises KeyError, TypeError or ValueError if it does not fit."""
         layout, tokens, n_symbols = self._stream.layout, arrays["tokens"], values["n_symbols"]
         if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not len(tokens) <= n_symbols < 2**62:
             raise ValueError(f"n_symbols must be a whole number from {len(tokens)} on, not {n_symbols!r}")
@@ -74,11 +91,11 @@ class Lane:
         bits = saved.bits_of(tokens, arrays)
         memory: ParkedMemory | None = None
         if isinstance(self._stream.memory, StreamMemory):
-            memory = self._stream.memory.from_arrays(arrays, trusted=trusted)
-        weights = self._weights_of(arrays, values)
+            memory = self._stream.memory.from_arrays(arrays)
+        weights = self._weights_of(arrays, values.get("optimizer"))
         return ParkedStream(weights, Window(saved.state_of(layout, arrays), tokens, bits), n_symbols, memory)
 
-    def _weights_of(self, arrays: Arrays, values: dict[str, Any]) -> Weights:
+    def _weights_of(self, arrays: Arrays, optimizer: Any) -> Weights:
         """The weights of a snapshot: those of the model, or its own."""
         if "theta" not in arrays:
             return self._model_weights
@@ -88,6 +105,5 @@ class Lane:
             if arrays[name].dtype != mine.dtype or arrays[name].shape != mine.shape:
                 raise ValueError(f"{name} does not fit the model")
             mine[:] = arrays[name]
-        described = values["optimizer"]
-        weights.optimizer.load_state(described["n_steps"], described["powers"], described["surprisals"])
+        weights.optimizer.load_state(optimizer["n_steps"], optimizer["powers"], optimizer["surprisals"])
         return weights

@@ -49,6 +49,15 @@ class ParkedStream:
         own += 0 if self.memory is None else self.memory.nbytes
         return own if self.weights is model else own + self.weights.nbytes
 
+    def own_arrays(self, model: Weights) -> tuple[Arrays, Any]:
+        """All arrays as they are, and the other values, for `Lane.unpack`."""
+        arrays: Arrays = {} if self.memory is None else self.memory.own_arrays()
+        arrays |= self.window._asdict()
+        if self.weights is model:
+            return arrays, [self.n_symbols, None]
+        optimizer = self.weights.optimizer
+        return arrays | {"theta": self.weights.theta, "slots": optimizer.slots}, [self.n_symbols, optimizer.describe()]
+
     def to_arrays(self, layout: Layout, model: Weights) -> tuple[Arrays, dict[str, Any]]:
         """The arrays by name and the JSON-able values of a snapshot, without the weights of the model."""
         h, c = layout.hidden_state(self.window.state)

@@ -189,8 +189,24 @@ class TokenStream:
         window = Window(state.copy(), tokens.copy(), tape.stream.bits[: len(tokens)].copy())
         return ParkedStream(weights, window, tape.n_symbols, None if memory is None else memory.park())
 
-    def resume(self, parked: ParkedStream) -> None:
-        """Go on with another stream of this lane, whose arrays it takes over."""
+    def go_on(self, parked: ParkedStream, tokens: Tokens) -> int:
+        """Go on with another stream of this lane, whose arrays it takes over; returns how many of the tokens it read.
+
+        It reads the first ones, as many as the tape takes, but none if the network learns or if there is no memory.
+        """
+        weights, tape, memory, _ = self._parts
+        if tape.learning or memory is None or parked.memory is None:
+            self._resume(parked)
+            return 0
+        assert isinstance(memory, StreamMemory)
+        tape.begin(parked.window.state, parked.n_symbols)
+        n = min(len(tokens), tape.window)
+        tape.stream.tokens[:n] = tokens[:n]
+        memory.go_on(parked.memory, weights.theta, tape.stream, n)
+        return n
+
+    def _resume(self, parked: ParkedStream) -> None:
+        """Go on with another stream, whose network may have learned."""
         old, tape, memory, _ = self._parts
         parked.weights.share_with(self)
         parked.weights.release(parked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .store import Key, Stored, StreamStore
@@ -57,11 +58,14 @@ class Codec(Protocol[S]):
     def dump(self, parked: S) -> bytes:
         """The bytes of a stream."""
 
-    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> S:
-        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid.
+    def parse(self, content: bytes, name: str) -> S:
+        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
 
-        trusted  whether this process has written them where no other can: then not every number is checked
-        """
+    def pack(self, parked: S) -> bytes:
+        """The bytes of a stream for this process, which takes less time."""
+
+    def unpack(self, content: bytes) -> S:
+        """The stream that `pack` has packed."""
 
     def nbytes(self, parked: S) -> int:
         """How many bytes a stream takes in memory."""
@@ -71,17 +75,17 @@ class Codec(Protocol[S]):
 class HotStream(Generic[S]):
     """A stream in memory.
 
-    parked   the stream
-    nbytes   what it takes
-    seconds  when it was used last
-    is_new   whether it has changed since it was written to the disk
-    in_use   whether it is being read for: then it stays in memory
+    parked       the stream
+    nbytes       what it takes
+    seconds      when it was used last
+    has_changed  whether it has changed since it was written to the disk
+    in_use       whether it is being read for: then it stays in memory
     """
 
     parked: S
     nbytes: int
     seconds: float
-    is_new: bool
+    has_changed: bool
     in_use: bool = False
 
 
@@ -106,6 +110,9 @@ class StreamCache(Generic[S]):
         self._codec, self._limits, self._store, self._evicted, self._clock = codec, limits, store, evicted, clock
         self._hot: OrderedDict[Key, HotStream[S]] = OrderedDict()  # the one that was used last is at the end
         self._removed: set[Key] = set()  # streams that are still in the store
+        self._by_age: Iterator[tuple[Key, float]] = iter(())  # what `_oldest_stored` has not looked at
+        self._oldest_of_store: tuple[Key, float] | None = None
+        self._restart_ages()
         self._n_streams = 0 if store is None else len(store)
         self._hot_bytes, self._n_loaded, self._n_evicted, self._n_forgotten = 0, 0, 0, 0
 
@@ -135,15 +142,18 @@ class StreamCache(Generic[S]):
         """
         assert self._store is not None
         self._expire()
-        self._write(self._store, self._removed, self._changed(), state)
+        self._write(self._store, self._changed(), self._evicted.all_dropped(), state)
 
     def move_to(self, store: StreamStore, state: bytes | None = None) -> None:
         """Write all streams to another store, which is empty and takes the place of the present one; as `save`."""
         self._expire()
-        self._write(store, (), ((key, self._content_of(key)) for key in self), state)
-        if self._store is not None:
-            self._store.close()
+        old = self._store
+        dropped = chain(() if old is None else old.all_dropped(), self._evicted.all_dropped())
+        self._write(store, ((key, self._content_of(key)) for key in self), dropped, state)
+        if old is not None:
+            old.close()
         self._store = store
+        self._restart_ages()
 
     def _changed(self) -> Iterator[tuple[Key, Stored]]:
         """The streams that have changed since they were written to the store."""
@@ -151,33 +161,47 @@ class StreamCache(Generic[S]):
             if key not in self._hot:
                 yield key, self._content_of(key)
         for key, hot in self._hot.items():
-            if hot.is_new:
+            if hot.has_changed:
                 yield key, self._stored(hot)
 
     def _content_of(self, key: Key) -> Stored:
         """A stream that there is, as it is stored."""
-        stored = self._stored(self._hot[key]) if key in self._hot else self._stored_of(key)[0]
+        hot, evicted = self._hot.get(key), None
+        if hot is None:
+            evicted = self._evicted.get(key)
+        if evicted is not None:
+            hot = HotStream(self._codec.unpack(evicted.content), 0, evicted.seconds, True)
+        stored = self._from_store(key) if hot is None else self._stored(hot)
         assert stored is not None
         return stored
 
     def _write(
-        self, store: StreamStore, removed: Iterable[Key], streams: Iterable[tuple[Key, Stored]], state: bytes | None
+        self,
+        store: StreamStore,
+        streams: Iterable[tuple[Key, Stored]],
+        dropped: Iterable[tuple[Key, bytes]],
+        state: bytes | None,
     ) -> None:
         try:
-            for key in removed:
-                store.delete(key)
+            if store is self._store:
+                for key in self._removed:
+                    store.delete(key)
             for key, stored in streams:
                 store.put(key, stored)
+            for key, content in dropped:
+                store.put_dropped(key, content)
             if state is not None:
                 store.put_state(state)
             store.commit()
         except BaseException:
             store.roll_back()
+            self._restart_ages()
             raise
         self._removed.clear()
+        self._restart_ages()
         self._evicted.clear()
         for hot in self._hot.values():
-            hot.is_new = False
+            hot.has_changed = False
 
     def load(self, key: Key) -> HotStream[S] | None:
         """Bring a stream into memory, as the one that was used last; None if there is none.
@@ -186,19 +210,21 @@ class StreamCache(Generic[S]):
         is full.
         """
         self._trim()
-        now, hot = self._clock(), self._hot.get(key)
-        if hot is not None and not self._is_expired(hot.seconds):
-            self._hot.move_to_end(key)
-            hot.seconds, hot.is_new = now, True
-            return hot
-        stored, is_evicted = (None, False) if hot is not None else self._stored_of(key)
-        if hot is not None or (stored is not None and self._is_expired(stored.seconds)):
-            self.remove(key)
-            self._n_forgotten += 1
-            stored = None
-        if stored is None:
+        hot = self._hot.get(key)
+        evicted = self._evicted.get(key) if hot is None else None
+        found = hot or evicted or self._from_store(key)
+        if found is None:
             return None
-        parked = self._codec.parse(stored.content, f"the stream {key!r} in the store", trusted=is_evicted)
+        if self._is_expired(found.seconds):
+            self._forget(key)
+            return None
+        if hot is not None:
+            self._hot.move_to_end(key)
+            hot.seconds, hot.has_changed = self._clock(), True
+            return hot
+        assert isinstance(found, Stored)
+        is_evicted, name = evicted is not None, f"the stream {key!r} in the store"
+        parked = self._codec.unpack(found.content) if is_evicted else self._codec.parse(found.content, name)
         self._n_loaded += 1
         return self._heat(key, parked)
 
@@ -211,14 +237,9 @@ class StreamCache(Generic[S]):
             n = self._store.n_symbols(key)
         return n
 
-    def _stored_of(self, key: Key) -> tuple[Stored | None, bool]:
-        """A stream that is not in memory, and whether it was evicted."""
-        stored = self._evicted.get(key)
-        if stored is not None:
-            return stored, True
-        if self._store is not None and key not in self._removed:
-            stored = self._store.get(key)
-        return stored, False
+    def _from_store(self, key: Key) -> Stored | None:
+        """A stream in the store that is neither in memory nor evicted; None if there is none."""
+        return None if self._store is None or key in self._removed else self._store.get(key)
 
     def add(self, key: Key, parked: S) -> HotStream[S]:
         """Take in a new stream; others give way as in `load`, and are forgotten if there are too many."""
@@ -226,8 +247,7 @@ class StreamCache(Generic[S]):
         self._n_streams += 1
         hot = self._heat(key, parked)
         while self._limits.max_keys is not None and self._n_streams > self._limits.max_keys:
-            self.remove(self.oldest()[0])
-            self._n_forgotten += 1
+            self._forget(self.oldest()[0])
         return hot
 
     def _heat(self, key: Key, parked: S) -> HotStream[S]:
@@ -253,6 +273,20 @@ class StreamCache(Generic[S]):
             self._removed.add(key)
         self._n_streams -= 1
 
+    def _forget(self, key: Key) -> None:
+        self.remove(key)
+        self._n_forgotten += 1
+
+    def drop(self, key: Key, content: bytes) -> None:
+        """Remove a stream, and keep something else in its place, on the disk."""
+        self._evicted.put_dropped(key, content)
+        self.remove(key)
+
+    def dropped(self, key: Key) -> bytes | None:
+        """What `drop` has kept of a stream; None if nothing."""
+        content = self._evicted.dropped(key)
+        return self._store.dropped(key) if content is None and self._store is not None else content
+
     def _trim(self) -> None:
         """Move the streams that were used longest ago to the disk, until those in memory fit into the budget.
 
@@ -266,18 +300,15 @@ class StreamCache(Generic[S]):
 
     def _evict(self, key: Key, hot: HotStream[S]) -> None:
         """Move a stream to the disk."""
-        if hot.is_new:
-            self._evicted.put(key, self._stored(hot))
+        if hot.has_changed:
+            self._evicted.put(key, Stored(hot.seconds, hot.parked.n_symbols, self._codec.pack(hot.parked)))
         del self._hot[key]
         self._hot_bytes -= hot.nbytes
         self._n_evicted += 1
 
     def oldest(self) -> tuple[Key, float]:
         """The stream that was used longest ago, and when."""
-        cold = [self._oldest_evicted()]
-        if self._store is not None:
-            cold += [next((pair for pair in self._store.oldest() if self._is_only_stored(pair[0])), None)]
-        found = [pair for pair in cold if pair is not None]
+        found = [pair for pair in (self._oldest_evicted(), self._oldest_stored()) if pair is not None]
         if not found:
             key, hot = next(iter(self._hot.items()))
             return key, hot.seconds
@@ -295,6 +326,17 @@ class StreamCache(Generic[S]):
             self._evicted.delete(key)
         return found
 
+    def _oldest_stored(self) -> tuple[Key, float] | None:
+        """The same of those that are in the store only. What is passed over stays so until the next `save`."""
+        while self._oldest_of_store is not None and not self._is_only_stored(self._oldest_of_store[0]):
+            self._oldest_of_store = next(self._by_age, None)
+        return self._oldest_of_store
+
+    def _restart_ages(self) -> None:
+        """Let `_oldest_stored` begin with the oldest stream in the store again."""
+        self._by_age = iter(()) if self._store is None else self._store.oldest()
+        self._oldest_of_store = next(self._by_age, None)
+
     def _is_only_stored(self, key: Key) -> bool:
         return key not in self._hot and key not in self._removed and self._evicted.n_symbols(key) is None
 
@@ -307,8 +349,7 @@ class StreamCache(Generic[S]):
             key, seconds = self.oldest()
             if not self._is_expired(seconds):
                 return
-            self.remove(key)
-            self._n_forgotten += 1
+            self._forget(key)
 
     def _stored(self, hot: HotStream[S]) -> Stored:
         return Stored(hot.seconds, hot.parked.n_symbols, self._codec.dump(hot.parked))

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..checkpoint import dump_checkpoint, parse_checkpoint
 from ..kernels.arrays import F32
 from ..kernels.cores import n_cores
 from ..predictor import Learn, StreamPredictor
 from ..tasks.compress import identity
 from ..vocabulary import Symbols, Tokens
 from .cache import HotStream, Limits, PoolStats, StreamCache
+from .codec import StreamCodec
 from .store import Key, StreamStore
 
 if TYPE_CHECKING:
@@ -92,16 +92,17 @@ class StreamPool:
         model = predictor.fork()
         model.learn = learn
         self._model, self._max_pages, self._threads = model, max_pages, threads or n_cores()
-        self._identity = identity(model) + max_pages.to_bytes(4, "little")
+        model_identity = identity(model) + max_pages.to_bytes(4, "little")
         self._lanes = [model.lane(max_pages)]
+        self._codec = StreamCodec(self._lanes[0], model_identity)
         self._first = self._lanes[0].park()
         self._lanes[0].resume(self._first.copy())
         self._executor, self._lock = ThreadPoolExecutor(self._threads), Lock()
         self._active: HotStream[ParkedStream] | None = None  # the stream that the first lane has
         self._active_key: Key = ""
-        kept = None if store is None else StreamStore(store, self._identity)
+        kept = None if store is None else StreamStore(store, model_identity)
         limits = Limits(memory_budget, max_keys, ttl)
-        self._streams = StreamCache(self, limits, kept, StreamStore(None, self._identity), clock)
+        self._streams = StreamCache(self._codec, limits, kept, StreamStore(None, model_identity), clock)
         self._has_store = kept is not None
 
     # Streams
@@ -147,9 +148,8 @@ class StreamPool:
                 key, tokens = waiting.popleft()
                 hot = self._load(key, create=True)
                 hot.in_use = True
-            lane.resume(hot.parked)
             try:
-                found[key] = lane.read(tokens)
+                found[key] = lane.resume_and_read(hot.parked, tokens)
             finally:
                 hot.parked, hot.in_use = lane.park(), False
             with self._lock:
@@ -195,14 +195,14 @@ class StreamPool:
         """All that a stream has of its own, for `restore` by a pool over the same model. Raises KeyError."""
         hot = self._load(key)
         self._park()
-        return self.dump(hot.parked)
+        return self._codec.dump(hot.parked)
 
     def restore(self, key: Key, content: bytes) -> None:
         """Begin or replace a stream with what `snapshot` returned.
 
         Raises ValueError, with nothing changed, if it is damaged, of another version, or of another model or pool.
         """
-        parked = self.parse(content, "the snapshot")
+        parked = self._codec.parse(content, "the snapshot")
         if key in self:
             self._remove(key)
         self._streams.add(key, parked)
@@ -274,28 +274,6 @@ class StreamPool:
                 raise _unknown(key)
             hot = self._streams.add(key, self._first.copy())
         return hot
-
-    # Bytes
-
-    def nbytes(self, parked: ParkedStream) -> int:
-        """How many bytes a stream takes beside the model."""
-        return self._lanes[0].nbytes(parked)
-
-    def dump(self, parked: ParkedStream) -> bytes:
-        """The bytes of a stream; see `snapshot`."""
-        arrays, values = self._lanes[0].to_arrays(parked)
-        return dump_checkpoint(arrays, values | {"model": self._identity.hex()}, "crc32")
-
-    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> ParkedStream:
-        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
-        arrays, values = parse_checkpoint(content, name, "crc32", trusted=trusted)
-        if values.get("model") != self._identity.hex():
-            raise ValueError(f"{name} is of another model, or of a pool with other options")
-        try:
-            return self._lanes[0].from_arrays(arrays, values, trusted=trusted)
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise ValueError(f"{name} cannot be used: {what}") from None
 
 
 def _checked(key: object) -> Key:

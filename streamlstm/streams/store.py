@@ -1,16 +1,20 @@
 """A store of streams on disk: a table of keys and bytes in one SQLite file.
 
-All changes since the last `commit` belong together: a crash leaves the store as it was then. One process at a time uses
-a store.
+All changes since the last `commit` belong together: a crash leaves the store as it was then. One process at a time
+writes to a store: it holds a write transaction for as long as it has the store open. Others may copy what the last
+commit left, at any time.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 Key = str | bytes
@@ -23,6 +27,7 @@ _TABLES = (
     "CREATE TABLE streams (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, seconds REAL NOT NULL,"
     " n_symbols INTEGER NOT NULL, content BLOB NOT NULL)",
     "CREATE INDEX by_time ON streams (seconds)",
+    "CREATE TABLE dropped (key BLOB PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE size (n_streams INTEGER NOT NULL)",
     "CREATE TRIGGER inserted AFTER INSERT ON streams BEGIN UPDATE size SET n_streams = n_streams + 1; END",
     "CREATE TRIGGER deleted AFTER DELETE ON streams BEGIN UPDATE size SET n_streams = n_streams - 1; END",
@@ -35,7 +40,13 @@ INSERT INTO streams (key, seconds, n_symbols, content) VALUES (?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET seconds = excluded.seconds, n_symbols = excluded.n_symbols, content = excluded.content
 """
 
+_OLDEST = "SELECT key, seconds, id FROM streams WHERE (seconds, id) > (?, ?) ORDER BY seconds, id LIMIT ?"
+
 CANNOT_WRITE = "the store cannot be written"
+
+OPENING_SECONDS, LONGEST_WAIT = 0.1, 10.0
+"""How long to wait for locks that others hold for a moment: when a store is opened, and later. A process that closes a
+store, or copies one that was not closed, holds such locks."""
 
 
 class Stored(NamedTuple):
@@ -65,10 +76,14 @@ class StreamStore:
         self._path = None if path is None else os.fspath(path)
         if self._path is not None and os.path.exists(self._path) and not _may_write(self._path):
             raise PermissionError(errno.EACCES, CANNOT_WRITE, self._path)
-        with self._clear_errors():
-            self._base = sqlite3.connect(self._path or "", timeout=0, isolation_level=None, check_same_thread=False)
+        with _clear_errors(self._path):
+            was_open = os.path.exists(f"{self._path}-wal")
+            self._base = _connected(self._path or "", OPENING_SECONDS)
             try:
                 self._open(model)
+                if was_open and self._path is not None:
+                    self._check_unused()
+                self._base.execute(f"PRAGMA busy_timeout = {LONGEST_WAIT * 1000:.0f}")
             except BaseException:
                 self._base.close()
                 raise
@@ -78,40 +93,47 @@ class StreamStore:
         if self._path is None:
             execute("PRAGMA journal_mode = MEMORY")
         else:
-            execute("PRAGMA locking_mode = EXCLUSIVE")
             execute("BEGIN IMMEDIATE")
-            self._check_tables(model)  # before the next line, which changes the file
+            if _statements(self._base):
+                _check(self._base, self._path, model)  # before the next line, which changes the file
             execute("COMMIT")
             execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = FULL")
         execute("BEGIN IMMEDIATE")
-        if not execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if not _statements(self._base):
             for statement in _TABLES:
                 execute(statement)
             execute("INSERT INTO size VALUES (0)")
             execute("INSERT INTO about VALUES ('version', ?), ('model', ?)", (VERSION, model))
         execute("COMMIT")
-        self._check_tables(model)
+        _check(self._base, self._path or "", model)
+        self._begin()
 
-    def _check_tables(self, model: bytes) -> None:
-        """Raise ValueError if the file is neither empty nor a store of this version and model.
+    def _check_unused(self) -> None:
+        """Raise what SQLite raises if another process uses the store, which has just let go of it for a commit.
 
-        The statements that its tables were made by must be ours: a view, a trigger or an index of someone else would
-        run when the store is used.
+        That process begins a new transaction at once.
         """
-        execute = self._base.execute
-        found = {statement for (statement,) in execute("SELECT sql FROM sqlite_master") if statement is not None}
-        if not found:
-            return
-        if _TABLES[0] not in found:
-            raise ValueError(f"{self._path} is an SQLite file, but not a store of streams")
-        about = dict(execute("SELECT name, value FROM about").fetchall())
-        if about.get("version") != VERSION:
-            raise ValueError(f"{self._path} is a store of version {about.get('version')}; this one reads {VERSION}")
-        if found != set(_TABLES):
-            raise ValueError(f"{self._path} is not a store of streams: it has other tables, views or triggers")
-        if about.get("model") != model:
-            raise ValueError(f"{self._path} has streams of another model; open it with the model that it began with")
+        self._base.execute("ROLLBACK")
+        time.sleep(OPENING_SECONDS / 2)
+        self._base.execute("PRAGMA busy_timeout = 0")
+        self._begin()
+
+    @classmethod
+    def copy_of(cls, path: str | os.PathLike[str], model: bytes) -> StreamStore:
+        """A temporary store with what the last commit left in a store, which another process may use meanwhile.
+
+        Raises as the constructor does, but the file need not be writable.
+        """
+        name, copied = os.fspath(path), cls(None, model)
+        try:
+            with _clear_errors(name), closing(_connected_for_reading(name)) as source:
+                _check(source, name, model)
+                source.backup(copied._base)
+        except BaseException:
+            copied.close()
+            raise
+        return copied
 
     def get(self, key: Key) -> Stored | None:
         """A stream; None if there is none."""
@@ -151,17 +173,42 @@ class StreamStore:
             self._begin()
             self._base.execute("INSERT OR REPLACE INTO about VALUES ('state', ?)", (state,))
 
+    def dropped(self, key: Key) -> bytes | None:
+        """What the caller has kept of a stream that was dropped; None if nothing."""
+        with self._clear_errors():
+            row = self._base.execute("SELECT content FROM dropped WHERE key = ?", (_encoded(key),)).fetchone()
+        return None if row is None else bytes(self._checked(row, bytes)[0])
+
+    def put_dropped(self, key: Key, content: bytes) -> None:
+        """Keep something of a stream that is dropped, in place of what was kept before."""
+        with self._clear_errors():
+            self._begin()
+            self._base.execute("INSERT OR REPLACE INTO dropped VALUES (?, ?)", (_encoded(key), content))
+
+    def all_dropped(self) -> Iterator[tuple[Key, bytes]]:
+        """What was kept of each dropped stream."""
+        with self._clear_errors():
+            for row in self._base.execute("SELECT key, content FROM dropped"):
+                key, content = self._checked(row, bytes, bytes)
+                yield _decoded(key), content
+
     def __iter__(self) -> Iterator[Key]:
         with self._clear_errors():
             for row in self._base.execute("SELECT key FROM streams"):
                 yield _decoded(*self._checked(row, bytes))
 
     def oldest(self) -> Iterator[tuple[Key, float]]:
-        """The keys with the times when they were used last, the oldest first."""
-        with self._clear_errors():
-            for row in self._base.execute("SELECT key, seconds FROM streams ORDER BY seconds"):
-                key, seconds = self._checked(row, bytes, float)
+        """The keys with the times when they were used last, the oldest first. In between, no query is open."""
+        seconds, number, n = -math.inf, 0, 1
+        while True:
+            with self._clear_errors():
+                rows = self._base.execute(_OLDEST, (seconds, number, n)).fetchall()
+            for row in rows:
+                key, seconds, number = self._checked(row, bytes, float, int)
                 yield _decoded(key), seconds
+            if len(rows) < n:
+                return
+            n = min(2 * n, 4096)
 
     def __len__(self) -> int:
         with self._clear_errors():
@@ -171,27 +218,36 @@ class StreamStore:
     def commit(self) -> None:
         """Make all changes since the last commit durable, all or none."""
         with self._clear_errors():
-            if self._base.in_transaction:
-                self._base.execute("COMMIT")
+            self._end("COMMIT")
 
     def roll_back(self) -> None:
         """Drop all changes since the last commit."""
         with self._clear_errors():
-            if self._base.in_transaction:
-                self._base.execute("ROLLBACK")
+            self._end("ROLLBACK")
 
     def clear(self) -> None:
-        """Delete all streams."""
+        """Delete all streams, and what was kept of those dropped."""
         with self._clear_errors():
             self._base.execute("DELETE FROM streams")
+            self._base.execute("DELETE FROM dropped")
 
     def close(self) -> None:
         """Drop what was not committed, and let others use the file."""
         self._base.close()
 
     def _begin(self) -> None:
+        """Begin a transaction unless there is one: so no other process may begin one.
+
+        Each change of a temporary store is a transaction of its own.
+        """
         if self._path is not None and not self._base.in_transaction:
             self._base.execute("BEGIN IMMEDIATE")
+
+    def _end(self, how: str) -> None:
+        """End the transaction, and begin the next one."""
+        if self._base.in_transaction:
+            self._base.execute(how)
+        self._begin()
 
     def _checked(self, row: tuple[Any, ...], *types: type) -> tuple[Any, ...]:
         """A row of a table. Raises ValueError if its values have other types: SQLite stores any type in any column."""
@@ -199,29 +255,71 @@ class StreamStore:
             raise ValueError(f"{self._path or 'the temporary store'} is damaged: a value has the wrong type")
         return row
 
-    @contextmanager
-    def _clear_errors(self) -> Iterator[None]:
-        """Raise the errors of SQLite as OSError or ValueError, with the path."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            name, path = getattr(error, "sqlite_errorname", ""), self._path or "the temporary store"
-            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-                raise BlockingIOError(errno.EWOULDBLOCK, "another process uses this store", path) from None
-            if name.startswith("SQLITE_FULL"):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from None
-            if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
-                raise PermissionError(errno.EACCES, CANNOT_WRITE, path) from None
-            if name.startswith("SQLITE_CANTOPEN"):
-                message = "the store cannot be opened: its folder is missing or not writable"
-                raise OSError(errno.ENOENT, message, path) from None
-            if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-                raise ValueError(f"{path} is not a store of streams, or it is damaged: {error}") from None
-            raise OSError(errno.EIO, f"the store cannot be used: {error}", path) from None
+    def _clear_errors(self) -> AbstractContextManager[None]:
+        return _clear_errors(self._path)
+
+
+@contextmanager
+def _clear_errors(path: str | None) -> Iterator[None]:
+    """Raise the errors of SQLite as OSError or ValueError, with the path."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name, path = getattr(error, "sqlite_errorname", ""), path or "the temporary store"
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process uses this store", path) from None
+        if name.startswith("SQLITE_FULL"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from None
+        if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
+            raise PermissionError(errno.EACCES, CANNOT_WRITE, path) from None
+        if name.startswith("SQLITE_CANTOPEN"):
+            message = "the store cannot be opened: its folder is missing or not writable"
+            raise OSError(errno.ENOENT, message, path) from None
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+            raise ValueError(f"{path} is not a store of streams, or it is damaged: {error}") from None
+        raise OSError(errno.EIO, f"the store cannot be used: {error}", path) from None
+
+
+def _connected(path: str, timeout: float, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def _connected_for_reading(path: str) -> sqlite3.Connection:
+    """A connection to a store that others may use.
+
+    SQLite creates files beside it. Where it cannot, or could not delete them, and there are none, nobody is writing:
+    the file is read as it is.
+    """
+    may_write = _may_write(path) and _may_write(os.path.dirname(os.path.abspath(path)))
+    how = "mode=rw" if may_write or os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"
+    return _connected(f"{Path(path).absolute().as_uri()}?{how}", LONGEST_WAIT, uri=True)
+
+
+def _statements(base: sqlite3.Connection) -> set[str]:
+    """The statements that the tables of a file were made by, and its views, triggers and indices."""
+    return {statement for (statement,) in base.execute("SELECT sql FROM sqlite_master") if statement is not None}
+
+
+def _check(base: sqlite3.Connection, path: str, model: bytes) -> None:
+    """Raise ValueError if a file is not a store of this version with streams of this model.
+
+    The statements that its tables were made by must be ours: a view, a trigger or an index of someone else would run
+    when the store is used.
+    """
+    found = _statements(base)
+    if _TABLES[0] not in found:
+        raise ValueError(f"{path} is an SQLite file, but not a store of streams")
+    about = dict(base.execute("SELECT name, value FROM about").fetchall())
+    if about.get("version") != VERSION:
+        raise ValueError(f"{path} is a store of version {about.get('version')}; this one reads {VERSION}")
+    if found != set(_TABLES):
+        raise ValueError(f"{path} is not a store of streams: it has other tables, views or triggers")
+    if about.get("model") != model:
+        raise ValueError(f"{path} has streams of another model; open it with the model that it began with")
 
 
 def _may_write(path: str) -> bool:
-    """Whether this process may write to a file. It is not opened: closing it would end the locks of another store."""
+    """Whether this process may write to a file or folder. It is not opened: to close a file ends all locks on it."""
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 

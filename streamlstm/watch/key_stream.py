@@ -9,6 +9,7 @@ import numpy as np
 
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint
 from ..predictor.lane import Lane
+from ..predictor.packed import packed, unpacked
 from ..predictor.parked import ParkedStream
 from .baseline import Baseline
 from .familiar import FamiliarLines
@@ -16,6 +17,9 @@ from .line_stream import History, LineStream
 
 FAMILIAR = "familiar."
 """What the names of the arrays of familiar lines begin with in a snapshot."""
+
+MODEL = "model"
+"""The name of the model in a packed stream."""
 
 OVERHEAD = 12_000
 """The bytes that the baselines of a key and Python's objects take, about."""
@@ -62,23 +66,40 @@ class KeyStreamCodec:
     def dump(self, parked: KeyStream) -> bytes:
         """The bytes of a stream."""
         arrays, values = self._lane.to_arrays(parked.model)
-        lines: dict[str, Any] = parked.lines.history.describe()
-        described = parked.lines.baseline.describe()
-        arrays["recent"] = np.array(described.pop("recent"), dtype=np.uint16)
-        lines["baseline"] = described
-        if parked.lines.familiar is not None:
-            lines["familiar"] = parked.lines.familiar.describe(arrays, FAMILIAR)
+        lines = _described(parked.lines, arrays)
         return dump_checkpoint(arrays, {**values, "model": self._identity, "lines": lines}, "crc32")
 
-    def parse(self, content: bytes, name: str, *, trusted: bool = False) -> KeyStream:
+    def pack(self, parked: KeyStream) -> bytes:
+        """The bytes of a stream, for this process."""
+        arrays: Arrays = {MODEL: np.frombuffer(self._lane.pack(parked.model), dtype=np.uint8)}
+        lines = _described(parked.lines, arrays)
+        return packed(arrays, lines)
+
+    def unpack(self, content: bytes) -> KeyStream:
+        """The stream that `pack` has packed."""
+        arrays, lines = unpacked(content)
+        return KeyStream(self._lane.unpack(arrays[MODEL].tobytes()), self._lines_of(arrays, lines))
+
+    def parse(self, content: bytes, name: str) -> KeyStream:
         """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
-        arrays, values = parse_checkpoint(content, name, "crc32", trusted=trusted)
+        arrays, values = parse_checkpoint(content, name, "crc32")
         if values.get("model") != self._identity:
             raise ValueError(f"{name} is of another model")
         try:
-            model = self._lane.from_arrays(arrays, values, trusted=trusted)
+            model = self._lane.from_arrays(arrays, values)
             return KeyStream(model, self._lines_of(arrays, values["lines"]))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{name} cannot be used: {error!r}") from None
+
+    def dump_history(self, history: History) -> bytes:
+        """The bytes of what is kept of a key whose model is dropped."""
+        return dump_checkpoint({}, history.describe(), "crc32")
+
+    def parse_history(self, content: bytes, name: str) -> History:
+        """What these bytes say, called `name` in errors. Raises ValueError if they are not valid."""
+        try:
+            return History.from_description(parse_checkpoint(content, name, "crc32")[1])
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"{name} cannot be used: {error!r}") from None
 
     def _lines_of(self, arrays: Arrays, described: dict[str, Any]) -> LineStream:
@@ -87,3 +108,14 @@ class KeyStreamCodec:
             familiar.restore(described["familiar"], arrays, FAMILIAR)
         baseline = Baseline(arrays["recent"].tolist(), **described["baseline"])
         return LineStream(familiar, baseline, History.from_description(described))
+
+
+def _described(lines: LineStream, arrays: Arrays) -> dict[str, Any]:
+    """The JSON-able description of what is known of the lines; what is large goes to `arrays`."""
+    described: dict[str, Any] = lines.history.describe()
+    baseline = lines.baseline.describe()
+    arrays["recent"] = np.array(baseline.pop("recent"), dtype=np.uint16)
+    described["baseline"] = baseline
+    if lines.familiar is not None:
+        described["familiar"] = lines.familiar.describe(arrays, FAMILIAR)
+    return described

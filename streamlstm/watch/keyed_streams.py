@@ -1,14 +1,13 @@
 """The streams of a watcher by key, over one model: those used last are in memory, the others on disk.
 
 Each begins where the model stands and depends on its own lines only: it does not matter where it lay in between. If
-there are too many, the model that was not used for longest is dropped. Of its key the history is kept, with which the
-first lines of a new model are compared.
+there are too many, the model that was not used for longest is dropped. The history of its key is kept on the disk: the
+first lines of a new model are compared with it.
 """
 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,6 @@ from .key_file import delete_store, new_store, store_of, write_model
 from .key_stream import KeyStream, KeyStreamCodec
 from .line_stream import History, LineStream
 from .notes import is_power_of_2
-
-MAX_DROPPED_KEYS = 5_000
-"""The number of keys whose history is kept after their model was dropped; each takes up to 8 kB."""
 
 
 class KeyedStreams:
@@ -59,7 +55,6 @@ class KeyedStreams:
         self._codec = KeyStreamCodec(self._lane, self._identity, familiar)
         self._limits = Limits(memory_budget, None, None)
         self._streams = self._cache(None)
-        self._dropped: OrderedDict[str, History] = OrderedDict()
         self._n_dropped, self._n_lines = 0, 0
         self._hot: HotStream[KeyStream] | None = None  # what `of` returned last
         self._key = ""
@@ -89,7 +84,7 @@ class KeyedStreams:
         if hot is None:
             if len(self._streams) == self._max_keys:
                 self._note_dropped(self._drop(), key, notes)
-            hot = self._streams.add(key, self._codec.new(self._first.copy(), self._dropped.pop(key, History())))
+            hot = self._streams.add(key, self._codec.new(self._first.copy(), self._history_of(key)))
         self._hot, self._key = hot, key
         return hot.parked.lines
 
@@ -128,14 +123,13 @@ class KeyedStreams:
         key = str(self._streams.oldest()[0])
         hot = self._streams.load(key)
         assert hot is not None
-        self._keep_history(key, hot.parked.lines.history)
-        self._streams.remove(key)
+        self._streams.drop(key, self._codec.dump_history(hot.parked.lines.history))
         return key
 
-    def _keep_history(self, key: str, history: History) -> None:
-        self._dropped[key] = history
-        if len(self._dropped) > MAX_DROPPED_KEYS:
-            self._dropped.popitem(last=False)
+    def _history_of(self, key: str) -> History:
+        """What was kept of a key when its model was dropped; an empty history if the key is new."""
+        content = self._streams.dropped(key)
+        return History() if content is None else self._codec.parse_history(content, f"the history of {key!r}")
 
     def _note_dropped(self, key: str, new_key: str, notes: list[str]) -> None:
         self._n_dropped += 1
@@ -153,8 +147,8 @@ class KeyedStreams:
         What has changed since the last time is written if it goes to the same file, else everything.
         """
         self._park()
-        dropped = [{"key": key, **history.describe()} for key, history in self._dropped.items()]
-        content = dump_checkpoint({}, {**state, "dropped": dropped, "n_lines": self._n_lines}, "crc32")
+        counts = {"n_dropped": self._n_dropped, "n_lines": self._n_lines}
+        content = dump_checkpoint({}, {**state, **counts}, "crc32")
         file = Path(path).resolve()
         if file == self._file:
             self._streams.save(content)
@@ -172,9 +166,11 @@ class KeyedStreams:
             self._written = _identified(file)
 
     def restored(
-        self, path: str | os.PathLike[str], saved: dict[str, Any], arrays: Arrays
+        self, path: str | os.PathLike[str], saved: dict[str, Any], arrays: Arrays, *, exclusive: bool
     ) -> tuple[KeyedStreams, dict[str, Any]]:
         """The streams that `save` wrote, and the state of the watcher.
+
+        exclusive  whether to use the store itself, as long as these streams are open; else a copy of it
 
         Raises OSError if the store cannot be opened, ValueError, TypeError, KeyError or AttributeError if something
         does not fit.
@@ -183,20 +179,19 @@ class KeyedStreams:
         if saved["learn"] != self._options[0]:
             raise ValueError(f"its keys were saved with learn={saved['learn']!r}; continue with the same")
         beside = store_of(path, saved)
-        store = StreamStore(beside, self._identity)
+        store = StreamStore(beside, self._identity) if exclusive else StreamStore.copy_of(beside, self._identity)
         try:
             state = parse_checkpoint(store.state, f"the state in {beside}", "crc32")[1]
-            for values in state["dropped"]:
-                found._keep_history(str(values["key"]), History.from_description(values))
-            found._n_lines = int(state["n_lines"])
+            found._n_dropped, found._n_lines = int(state["n_dropped"]), int(state["n_lines"])
             found._streams = found._cache(store)
             while len(found) > self._max_keys:
                 found._drop()
         except BaseException:
             store.close()
             raise
-        found._file, found._store = Path(path).resolve(), beside
-        found._written = _identified(found._file)
+        if exclusive:
+            found._file, found._store = Path(path).resolve(), beside
+            found._written = _identified(found._file)
         return found, state
 
     def close(self) -> None:

@@ -65,9 +65,9 @@ class SingleStream:
         write_checkpoint(path, arrays, {**values, "watch": watch})
 
     def restored(
-        self, path: str | os.PathLike[str], saved: dict[str, Any], arrays: Arrays
+        self, path: str | os.PathLike[str], saved: dict[str, Any], arrays: Arrays, *, exclusive: bool
     ) -> tuple[SingleStream, dict[str, Any]]:
-        """The stream that `save` wrote, and the state of the watcher.
+        """The stream that `save` wrote, and the state of the watcher. There is no store to be used exclusively.
 
         Raises ValueError, TypeError, KeyError, AttributeError or OverflowError for an inconsistent description.
         """

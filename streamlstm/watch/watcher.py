@@ -19,7 +19,7 @@ flagged lines too, until lines pass again. Otherwise a burst of a new kind of li
 With a key there is a model per key (`keyed_streams`), and the least recently used one is dropped when there are too
 many. A key that comes back gets a new model, which gives higher scores until it has learned. So its first lines, as
 many as the warm-up, are compared with those that earlier models of the key read at about the same age; the baselines
-for that are kept.
+for that are kept of all keys, on the disk.
 
 A line is read in full, by the model, unless it is familiar: everything in it was read in full before (`familiar`). Then
 its score is that of such lines, and the model neither reads it nor learns from it. But it is read in full if it would
@@ -305,8 +305,8 @@ class Watcher(AlarmWatcher):
         """Write everything needed to continue to a file, atomically.
 
         The file is also a model that `StreamPredictor.load` reads: that of all lines or, with keys, that of a new key.
-        With keys, their models and the rest are in a store beside it, whose name it has: both belong together. One
-        watcher at a time uses a store, until `close`.
+        With keys, their models and the rest are in a store beside it, whose name it has: both belong together. From the
+        first `save` on, no other watcher may save to the file until `close`.
         Raises OSError if `path` cannot be written, or if another process uses its store.
         """
         check_target(path)
@@ -315,20 +315,25 @@ class Watcher(AlarmWatcher):
         self._streams.save(path, state)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], **options: Any) -> Watcher:
+    def load(cls, path: str | os.PathLike[str], *, exclusive: bool = False, **options: Any) -> Watcher:
         """The watcher that `save` wrote, which continues to the last bit; for any other model, a new watcher.
 
-        options  those of `Watcher`, which are not saved
+        exclusive  with keys: whether `save` will write to the same file. Then no other watcher may until `close`, and
+                   the first `save` too writes only what has changed. Otherwise the keys are copied, and others may use
+                   the file meanwhile.
+        options    those of `Watcher`, which are not saved
 
         Raises OSError if the file cannot be read, ValueError with one line if it is not a whole, valid checkpoint or
         has models by key and no `key_regex` is given.
         """
         watcher = cls(StreamPredictor.load(path), **options)
-        watcher.restore(path)
+        watcher.restore(path, exclusive=exclusive)
         return watcher
 
-    def restore(self, path: str | os.PathLike[str]) -> None:
+    def restore(self, path: str | os.PathLike[str], *, exclusive: bool = False) -> None:
         """Continue with the streams that `save` wrote to `path`; do nothing if it is any other model.
+
+        exclusive  as for `load`
 
         The watcher must be new, and its predictor loaded from the same file. Raises OSError and ValueError as `load`
         does, with nothing changed.
@@ -340,7 +345,7 @@ class Watcher(AlarmWatcher):
         try:
             is_match = bool(saved["keyed"]) == streams.keyed
             if is_match:
-                streams, saved = streams.restored(path, saved, arrays)
+                streams, saved = streams.restored(path, saved, arrays, exclusive=exclusive)
             scores = RecentScores(RECENT_LINES, saved.get("scores"))
             counts, n_truncated = Counts(*map(int, saved.get("counts", ()))), int(saved.get("truncated", 0))
             if self._keeper is not None and is_match and saved.get("budget") is not None:

@@ -1,0 +1,39 @@
+"""How a lane goes on with another stream and reads for it, in one kernel.
+
+Each call of a kernel lets another thread of Python run, and then has to wait for it. So the fewer kernels they call,
+the less do threads that read for many streams hinder each other.
+"""
+
+from ..kernels.arrays import F32, I32, Stream
+from ..kernels.jit import entry
+from ..kernels.network import forward, output_layer
+from ..kernels.second_core import WHOLE
+from .arrays import MemoryArrays
+from .contexts import set_contexts
+from .delta import DeltaArrays, apply_delta
+from .mixture import mix, remember
+
+
+@entry
+def go_on(
+    theta: F32,
+    stream: Stream,
+    memory: MemoryArrays,
+    weights: DeltaArrays,
+    marks: I32,
+    words: I32,
+    count: int,
+    learn: bool,
+):
+    """Give the weights of the mixture the delta `marks`, `words`, and read `count` symbols from the state in slot 0 on.
+
+    Returns the number of symbols done, as `mixture.remember` does.
+    """
+    apply_delta(weights.array, weights.base, weights.written, marks, words)
+    output_layer(theta, stream, 0, 1, WHOLE)
+    set_contexts(memory.state)
+    mix(memory, stream.tape, stream.layout, 0)
+    if count == 0:
+        return 0
+    forward(theta, stream, 0, count, 1)
+    return remember(memory, stream, memory.scratch[:0], memory.written[:0], 0, 0, count, learn)
