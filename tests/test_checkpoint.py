@@ -1,5 +1,7 @@
 """Files that are written completely or not at all, and readers that refuse what is not a whole, valid checkpoint."""
 
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -21,10 +23,10 @@ from safetensors.numpy import save_file
 from streamlstm import Adam, Config, StreamPredictor
 from streamlstm.checkpoint import (
     FORMAT,
+    append_text,
     opened_atomically,
     parse_checkpoint,
     read_checkpoint,
-    remove_leftovers,
     write_atomically,
     write_checkpoint,
 )
@@ -395,5 +397,52 @@ def test_temporary_files_of_a_process_that_was_killed_are_deleted_after_a_minute
         path.write_bytes(b"x")
     for path in (old, other):
         os.utime(path, (1, 1))
-    remove_leftovers(tmp_path / "m[1]")
-    assert sorted(tmp_path.iterdir()) == sorted([new, other])
+    write_atomically(tmp_path / "m[1]", b"content")
+    assert sorted(tmp_path.iterdir()) == sorted([new, other, tmp_path / "m[1]"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system has no locks of files")
+def test_a_temporary_file_that_is_still_written_to_stays_however_old_it_is(tmp_path):
+    with opened_atomically(tmp_path / "m") as file:
+        file.write(b"from a slow pipe")
+        (temporary,) = tmp_path.iterdir()
+        os.utime(temporary, (1, 1))
+        write_atomically(tmp_path / "m", b"by another process")
+        assert temporary.exists()
+    assert (tmp_path / "m").read_bytes() == b"from a slow pipe"
+    assert os.listdir(tmp_path) == ["m"]
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(errno.EIO, True), (errno.ENOSPC, True), (errno.EINVAL, False)])
+def test_a_disk_that_cannot_keep_the_new_name_is_an_error(tmp_path, monkeypatch, number, is_told):
+    def fail(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="m") if is_told else contextlib.nullcontext() as caught:
+        write_atomically(tmp_path / "m", b"content")
+    assert not is_told or (caught.value.errno, caught.value.filename) == (number, str(tmp_path / "m"))
+    assert (tmp_path / "m").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("operation", ["open", "fsync", "chmod", "replace"])
+def test_an_error_names_the_file_and_not_a_temporary_one(tmp_path, monkeypatch, operation):
+    def fail(path, *arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "the temporary file")
+
+    (tmp_path / "m").write_bytes(b"old")
+    monkeypatch.setattr(os, operation, fail)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        write_atomically(tmp_path / "m", b"content")
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "m"), None)
+
+
+def test_lines_are_appended_as_lines_of_their_own(tmp_path):
+    path = tmp_path / "rows"
+    append_text(path, "one\n")
+    append_text(path, "two\n")
+    with open(path, "a") as file:
+        file.write("cut o")
+    append_text(path, "three\n")
+    assert path.read_text() == "one\ntwo\ncut o\nthree\n"

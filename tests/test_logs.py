@@ -323,6 +323,15 @@ def test_a_file_of_records_that_is_shorter_than_saved_is_appended_to_with_a_warn
     assert "6 bytes fewer" in caplog.text
 
 
+def test_a_record_begins_on_a_line_of_its_own_even_after_one_that_was_written_in_part(tmp_path):
+    (tmp_path / "out").write_bytes(b"one\ntw")
+    with Interruptible() as control:
+        out = OutputFile(str(tmp_path / "out"), control)
+        out.write(b"three\n")
+        out.close()
+    assert (tmp_path / "out").read_bytes() == b"one\ntw\nthree\n"
+
+
 def test_a_full_disk_is_told_once_and_waited_for(tmp_path, caplog, monkeypatch):
     left = [7, 0, 0, 0, 100]
     real = os.write
