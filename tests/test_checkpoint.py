@@ -202,6 +202,13 @@ def test_values_that_do_not_fit_the_weights_are_refused(good, tmp_path, key, val
     refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
 
 
+def test_a_config_that_is_none_is_refused_whatever_learns(good, tmp_path):
+    (tmp_path / "good.safetensors").write_bytes(good)
+    arrays, values = read_checkpoint(tmp_path / "good.safetensors")
+    write_checkpoint(tmp_path / "bent.safetensors", arrays, values | {"config": 7, "learn": "memory"})
+    refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
+
+
 @pytest.mark.parametrize("name", ["h", "c", "tokens", "bias_l0", "optimizer.1.weight_out"])
 def test_a_missing_or_misshapen_array_is_refused(good, tmp_path, name):
     (tmp_path / "good.safetensors").write_bytes(good)

@@ -124,6 +124,12 @@ def test_a_stream_costs_what_it_has_learned_up_to_a_limit():
     assert sizes[0] < sizes[1] < sizes[2]
 
 
+def test_the_most_pages_may_be_odd():
+    pages = StreamPool(MODEL, max_pages=65), StreamPool(MODEL, max_pages=64)
+    bits = [pool.observe("a", text_of("a")[:400]) for pool in pages]
+    assert np.array_equal(*bits)
+
+
 @pytest.mark.parametrize("name", ["prose", "code", "many"])
 def test_no_weight_of_a_stream_changes_unmarked(name):
     lines = [f"if x[{n % 7}] == ({n}, 'a{n}'): # <b>{chr(200 + n % 50)}</b>\n" for n in range(40)]
@@ -385,6 +391,7 @@ def test_a_damaged_snapshot_is_refused(position):
         ("memory.marks", lambda a: a.__setitem__(0, a[0] ^ 1)),
         ("memory.weights", lambda a: a.__setitem__(-1, -1)),  # numbers of uses
         ("memory.slots", lambda a: a.__setitem__(0, 0)),
+        ("memory.slots", lambda a: a.__setitem__(0, 33)),
         ("tokens", lambda a: a.__setitem__(0, 300)),
         ("bits", lambda a: a.__setitem__(0, -1)),
     ],

@@ -133,7 +133,7 @@ def is_saved(model: str) -> bool:
 def size_of(option: str, text: str) -> int:
     """The bytes of a size like `300MB` or `1.5GiB`. Raises ValueError with the name of the option."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", text, re.IGNORECASE)
-    if match is None or not float(match[1]) or (match[3] and not match[2]):
+    if match is None or not 0 < float(match[1]) < 1e15 or (match[3] and not match[2]):
         raise ValueError(f"{option} is a size like 300MB, 1GB or 1.5GiB, not {text!r}")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
 

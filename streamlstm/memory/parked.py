@@ -79,7 +79,7 @@ class StreamMemory(Memory):
 
     def __init__(self, shared: Memory, max_slots: int) -> None:
         self.__dict__.update(shared.fork().__dict__)
-        self._max_slots = max_slots
+        self._max_slots = max_slots - max_slots % 2  # of two pages one gives way
         mine = self._arrays
         self._weights = DeltaArray(mine.weights)
         self._first_n_learned = int(mine.state[layout.N_LEARNED])
@@ -160,7 +160,7 @@ class StreamMemory(Memory):
             raise ValueError(saved.INCONSISTENT)
         is_valid = saved.are_own(mine, state, numbers, pages, pairs) and saved.is_within(uses, 0, MAX_USES)
         is_valid = is_valid and saved.are_weights(self._weights.with_delta(delta), len(mine.entries))
-        if not is_valid or slots[0] < 1 or slots[1] < -1:
+        if not is_valid or slots[0] < 2 or slots[0] % 2 or slots[1] < -1:
             raise ValueError(saved.OUT_OF_RANGE)
 
 

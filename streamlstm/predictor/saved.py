@@ -68,19 +68,19 @@ def from_checkpoint(values: dict[str, Any]) -> Parsed:
     """Check the values of a checkpoint. Raises KeyError, TypeError or ValueError."""
     if "plan" in values:
         raise ValueError("it is an unfinished training run; continue it with train --resume")
-    learn, n_symbols = _learn_of(values), values["n_symbols"]
+    vocabulary, config = Vocabulary.from_description(values["vocabulary"]), Config(**values["config"])
+    learn, n_symbols = _learn_of(values, config), values["n_symbols"]
     if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not 0 <= n_symbols < 2**62:
         raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
     described = {name: value for name, value in dict(values["optimizer"]).items() if name not in PROGRESS}
-    vocabulary, config = Vocabulary.from_description(values["vocabulary"]), Config(**values["config"])
     return Parsed(vocabulary, config, optimizer_from(described), learn, n_symbols, values["about"])
 
 
-def _learn_of(values: dict[str, Any]) -> Learn:
+def _learn_of(values: dict[str, Any], config: Config) -> Learn:
     learn = values["learn"]
     if learn not in get_args(Learn):
         raise ValueError(f"learn must be 'all', 'memory' or 'nothing', not {learn!r}")
-    if learn == "memory" and not values["config"].get("memory", True):
+    if learn == "memory" and not config.memory:
         raise ValueError("learn is 'memory', but there is none")
     return cast(Learn, learn)
 
