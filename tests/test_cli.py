@@ -752,7 +752,8 @@ def test_an_unknown_level_of_predict_is_refused_with_the_known_ones():
 
 
 def test_the_usage_of_score_names_its_files_once():
-    assert b"score [OPTIONS] [FILE]..." in run("score", "--help").stdout
+    usage = run("score", "--help").stdout.splitlines()[0]
+    assert re.fullmatch(rb"Usage: streamlstm score \[OPTIONS\] \[?FILE\]?(\.\.\.)?", usage)  # typer's versions differ
 
 
 def test_an_option_that_is_no_number_is_a_usage_error():

@@ -13,6 +13,7 @@ from threading import Event, Thread
 
 import pytest
 from extras import library
+from no_network import CAN_FORBID, FORBIDDEN
 
 from streamlstm import Config, StreamPredictor
 from streamlstm.integrations.roots import AllowedFolders
@@ -222,13 +223,14 @@ def test_a_text_is_scored(server):
 
 
 @pytest.mark.slow
-def test_the_command_speaks_the_protocol_on_stdin_and_stdout(folders):
+def test_the_command_speaks_the_protocol_on_stdin_and_stdout_and_uses_no_network(folders):
     library("mcp")
     from mcp import Client, StdioServerParameters
     from mcp.client.stdio import stdio_client
 
     (folders / "logs" / "jobs.log").write_bytes(log())
-    arguments = ["-m", "streamlstm", "mcp", "--hidden", "16", "--layers", "1", str(folders / "logs")]
+    script = f"{FORBIDDEN if CAN_FORBID else ''}from streamlstm.cli import main\nmain()"
+    arguments = ["-c", script, "mcp", "--hidden", "16", "--layers", "1", str(folders / "logs")]
     command = StdioServerParameters(command=sys.executable, args=arguments, env=dict(os.environ))
 
     async def run():

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from commands import run
 from nets import random_predictor
+from no_network import CAN_FORBID, FORBIDDEN
 
 from streamlstm import SGD, Config, StreamPredictor, Vocabulary, top_characters
 from streamlstm.render.live import LiveText, continuation
 
-CLI = [sys.executable, "-m", "streamlstm", "live"]
 TINY = Config(hidden=16, layers=1)
 FRESH = ["--hidden", "16", "--layers", "1"]
 SENTENCE = "the green bottles hang on the wall, and "
@@ -158,12 +158,13 @@ def test_a_view_of_a_long_text_is_its_last_rows():
 
 
 class Terminal:
-    """`streamlstm live` in a terminal of 24 rows and 80 columns."""
+    """`streamlstm live` in a terminal of 24 rows and 80 columns; `before` is Python code that it runs first."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, before: str = "") -> None:
         self.screen, inside = pty.openpty()
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        command = [*CLI, *map(str, arguments)]
+        script = f"{before}\nfrom streamlstm.cli import main\nmain()"
+        command = [sys.executable, "-c", script, "live", *map(str, arguments)]
         environment = {**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
         self.process = subprocess.Popen(
             command, stdin=inside, stdout=inside, stderr=subprocess.PIPE, env=environment, start_new_session=True
@@ -185,7 +186,7 @@ class Terminal:
 
     def wait_for(self, pattern: str) -> None:
         """Read until the pattern was written, in what has come since the last wait."""
-        deadline, come = time.monotonic() + 30, ""
+        deadline, come = time.monotonic() + 90, ""
         while not re.search(pattern, come):
             ready, _, _ = select.select([self.screen], [], [], max(deadline - time.monotonic(), 0))
             assert ready, f"{pattern!r} did not come, but {come!r}"
@@ -226,6 +227,15 @@ def test_typing_shows_the_surprisal_and_the_text_is_written_at_the_end(toolkit):
         code, out, err = terminal.end("\x04")
     assert (code, out) == (0, "hi\n€\n")
     assert re.fullmatch(r"4 characters, [\d.]+ bits per character\n", err)
+
+
+def test_it_uses_no_network(toolkit):
+    if not CAN_FORBID:
+        pytest.skip("the filter is for Linux on x86-64 and aarch64")
+    with Terminal(*FRESH, before=FORBIDDEN) as terminal:
+        terminal.press("ab")
+        terminal.wait_for("last b")
+        assert terminal.end("\x04")[0] == 0
 
 
 def test_tab_accepts_what_is_expected_and_a_paste_is_read(toolkit, tmp_path):
