@@ -73,7 +73,8 @@ def test_aarch64_gives_the_bits_of_x86_64(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__", "compiled")
     shutil.copytree(Path(streamlstm.__file__).parent, package / "streamlstm", ignore=ignored)
     environment = {**os.environ, "PYTHONPATH": str(package)}
-    subprocess.run([sys.executable, "-m", "streamlstm.tasks.ahead", "aarch64"], env=environment, check=True)
+    make = [sys.executable, "-m", "streamlstm.tasks.ahead", "aarch64"]
+    subprocess.run(make, env=environment, cwd=package, check=True)  # in a folder where no other package is
 
     libraries = [f"/usr/lib/aarch64-linux-gnu/{name}" for name in ("blas", "lapack")]
     emulator = ["qemu-aarch64-static", "-L", root, "-E", f"LD_LIBRARY_PATH={':'.join(libraries)}"]

@@ -125,14 +125,22 @@ def test_a_script_that_guards_nothing_is_not_run_again(tmp_path, expected):
         (sys, "executable", "/usr/bin/uwsgi"),
         (sys, "executable", ""),
         (sys, "executable", None),
-        (sys, "executable", "/no/such/python3"),
         (sys, "frozen", True),
     ],
 )
-def test_no_helper_is_started_without_a_core_and_an_interpreter_for_it(monkeypatch, tmp_path, module, name, value):
+def test_no_helper_is_started_without_a_core_and_an_interpreter_for_it(monkeypatch, module, name, value):
     monkeypatch.setattr(helper, "n_cores", lambda: 2)
+    assert helper.can_help()
     monkeypatch.setattr(module, name, value, raising=False)
-    assert helper._start(0, [], tmp_path) is None
+    assert not helper.can_help()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", ["helper.n_cores = lambda: 1\n", "sys.executable = '/no/such/python3'\n"])
+def test_without_a_helper_all_that_is_needed_is_compiled_here(tmp_path, expected, before):
+    lines = finish(start(tmp_path, before + "result()\nprint(compiled_here())"))
+    assert lines == [expected if "python3" in before else f"{expected[:-1]}1", lines[1]]
+    assert lines[1].startswith("['apply_temperature'")
 
 
 # The helper compiles an entry that takes long; its parent prints its number when it has begun.

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -111,6 +112,95 @@ def test_numba_compiles_where_no_library_can_be_used(package, tmp_path, damage):
             path.write_text("not a library\n")
     environment = {"STREAMLSTM_JIT": "1"} if damage == "STREAMLSTM_JIT" else {}
     assert json.loads(run(tmp_path, "-c", NAMES, **environment))[0] is None
+
+
+ITEMS = """
+import ctypes
+import numpy as np
+from streamlstm import Config, StreamPredictor
+from streamlstm.kernels import jit, precompiled, surprise
+predictor = StreamPredictor(config=Config(hidden=8, window=4, memory=False))
+predictor.observe_many(b"abc")
+stream, library = predictor._stream._parts.tape.stream, jit.LIBRARY._library
+symbol = precompiled.symbol_of(surprise.skip)
+address = ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value
+call = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(address)
+for offset in (24, 32, 40):
+    ctypes.c_int64.in_dll(library, precompiled.TUPLE_ITEMS).value = offset
+    group = (ctypes.c_size_t * 30)()
+    group[offset // 8 : offset // 8 + len(stream)] = [id(item) for item in stream]
+    answers = []
+    for below in (0.0, 100.0):
+        arguments = (ctypes.c_size_t * 2)(ctypes.addressof(group), id(below))
+        answers.append(call(None, ctypes.addressof(arguments), 2))
+    print(answers)
+"""
+
+
+@pytest.mark.slow
+def test_a_library_finds_the_items_of_a_tuple_where_this_python_has_them(package):
+    assert precompiled.ITEMS == tuple.__basicsize__ in (24, 32)
+    assert run(package, "-c", ITEMS).decode().splitlines() == ["[False, True]"] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("nm"), reason="nm lists the symbols")
+def test_a_library_needs_nothing_but_python_and_what_any_c_library_has(package):
+    for level in LEVELS:
+        path = package / "streamlstm" / "compiled" / f"{level}.so"
+        symbols = subprocess.run(["nm", "-D", "--undefined-only", path], check=True, stdout=subprocess.PIPE).stdout
+        needed = {line.split()[1] for line in symbols.decode().splitlines()}
+        of_python = {name for name in needed if name.startswith(("Py", "_Py"))}
+        assert needed - of_python <= {"memset", "memcpy", "memmove", "sched_yield"}
+        assert of_python
+
+
+V2 = "fpu sse2 cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3"
+V3 = f"{V2} avx avx2 bmi1 bmi2 f16c fma abm movbe xsave"
+V4 = f"{V3} avx512f avx512bw avx512cd avx512dq avx512vl"
+ARM = "fp asimd evtstrm aes crc32"
+CPUS = {
+    "Zen 4": ("x86_64", f"flags\t\t: {V4}", ["x86-64-v4", "x86-64-v3", "x86-64-v2"]),
+    "Zen 3": ("x86_64", f"flags\t\t: {V3}", ["x86-64-v3", "x86-64-v2"]),
+    "a virtual machine that hides AVX2": ("x86_64", f"flags : {V4.replace(' avx2 ', ' ')}", ["x86-64-v2"]),
+    "Nehalem": ("x86_64", f"flags : {V2}", ["x86-64-v2"]),
+    "Core 2": ("x86_64", f"flags : {V2.replace(' popcnt', '')}", []),
+    "no list of features": ("x86_64", "model name : a CPU", []),
+    "Graviton": ("aarch64", f"Features\t: {ARM}", ["aarch64"]),
+    "an aarch64 without floats": ("aarch64", "Features\t: evtstrm", []),
+    "a 32-bit ARM": ("armv7l", f"Features\t: {ARM}", []),
+    "POWER": ("ppc64le", "cpu\t\t: POWER9", []),
+    "an Apple": ("arm64", f"Features\t: {ARM}", []),
+}
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_only_the_libraries_of_levels_that_a_cpu_has_are_tried(monkeypatch, tmp_path, cpu):
+    machine, line, expected = CPUS[cpu]
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{line}\nbugs : none\n\nprocessor : 1\n")
+    monkeypatch.setattr(precompiled, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(precompiled.platform, "machine", lambda: machine)
+    assert precompiled.levels() == expected
+    tried = []
+    monkeypatch.setattr(precompiled, "Library", lambda path: tried.append(path.stem))
+    monkeypatch.setattr(precompiled.sys, "platform", "linux")
+    monkeypatch.delenv("STREAMLSTM_JIT", raising=False)
+    precompiled.library()
+    assert tried == expected[:1]
+
+
+@pytest.mark.parametrize(("name", "value"), [("platform", "darwin"), ("platform", "win32"), ("implementation", None)])
+def test_no_library_is_tried_on_another_system(monkeypatch, name, value):
+    monkeypatch.setattr(precompiled.sys, name, value or SimpleNamespace(name="pypy"))
+    monkeypatch.setattr(precompiled, "levels", lambda: ["x86-64-v2"])
+    monkeypatch.setattr(precompiled, "Library", lambda path: path)
+    assert precompiled.library() is None
+
+
+def test_without_a_list_of_features_numba_compiles(monkeypatch, tmp_path):
+    monkeypatch.setattr(precompiled, "CPU_INFO", tmp_path / "nothing")
+    assert precompiled.levels() == []
+    assert precompiled.library() is None
 
 
 def test_an_object_of_another_python_is_not_read(monkeypatch):

@@ -34,7 +34,7 @@ from numba.core.runtime import rtsys
 from . import precompiled
 from .precompiled import PACKAGE, kernel_sources
 
-NOTICE = "compiling kernels once for this CPU, about 12 s…"
+NOTICE = "compiling kernels once for this CPU, about 7 s…"
 NO_CACHE_NOTICE = "compiling kernels for this CPU; no cache folder is writable (see streamlstm warmup)"
 WAITING_NOTICE = "waiting for another process that compiles the kernels…"
 SILENT_WAIT, LONGEST_WAIT = 1, 300

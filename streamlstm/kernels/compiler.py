@@ -19,12 +19,16 @@ from numba.core.types.misc import unliteral
 from numba.core.untyped_passes import IRProcessing
 
 from .cache import KernelCache, announce_compilation, cache_folder, cache_lock
-from .helper import compile_with_helper
+from .helper import can_help, compile_with_helper
 
-STREAM = ("remember", "assist", "forward", "backward", "descend", "rank_and_top", "skip", "surprisal_ratio")
-"""The entries of a stream that learns, those that take longest to compile first: half of the time is for `remember`."""
-CALLERS = ("step", "decode")
-"""Entries that call others, and are compiled with the machine code of those."""
+STREAM = (
+    *("remember", "forward", "step", "backward", "descend", "assist"),
+    *("rank_and_top", "skip", "surprisal_ratio"),
+)
+"""The entries of a stream that learns. `remember` takes half of the time, and the others, which share kernels, take
+the other half: one process compiles the first, and a second one the others. `step` calls `forward`."""
+CALLER = "decode"
+"""An entry that calls others of both processes, and is compiled with their machine code."""
 
 
 class _KernelCode(JITCodeLibrary):
@@ -119,24 +123,24 @@ def _load_or_compile(dispatcher: Any, compile_kernel: Any, signature: Any) -> An
 def compiled(dispatcher: Any) -> Any:
     """The machine code of an entry, from the cache or the compiler."""
     with global_compiler_lock:
-        if dispatcher.py_func.__name__ in (*STREAM, *CALLERS) and _is_missing(dispatcher):
+        if dispatcher.py_func.__name__ in (*STREAM, CALLER) and _is_missing(dispatcher):
             compile_missing(STREAM)
         dispatcher.compile(dispatcher.arguments)
     return dispatcher.overloads[dispatcher.arguments].entry_point
 
 
 def compile_missing(names: Iterable[str]) -> dict[str, float]:
-    """Compile those entries that are not in the cache, in two processes, if there are two of them at least.
+    """Compile those entries that are not in the cache in two processes, if a second one can help.
 
     Returns how many seconds each took.
     """
     with global_compiler_lock:
         folder = cache_folder()
-        if folder is None:
+        if folder is None or not can_help():
             return {}
         with cache_lock(folder).held():
             missing = {entry.py_func.__name__: entry for entry in ENTRIES if _is_missing(entry)}
-            entries = [missing[name] for name in names if name in missing and name not in CALLERS]
+            entries = [missing[name] for name in names if name in missing and name != CALLER]
             return compile_with_helper(entries, folder) if len(entries) > 1 else {}
 
 

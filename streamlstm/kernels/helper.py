@@ -24,8 +24,14 @@ from .cores import n_cores
 _SCRIPT = "import sys; sys.path[:] = sys.argv[4:]; from streamlstm.kernels import helper; helper.main(*sys.argv[1:4])"
 
 
+def can_help() -> bool:
+    """Whether a helper would have a core, and `sys.executable` is an interpreter, not a program with Python in it."""
+    is_frozen = getattr(sys, "frozen", False)
+    return n_cores() > 1 and not is_frozen and Path(sys.executable or "").name.startswith("python")
+
+
 def compile_with_helper(entries: list[Any], folder: Path) -> dict[str, float]:
-    """Compile at most 255 entries, of which none calls another one, for the cache in this folder, which is locked.
+    """Compile at most 255 entries, each after those that it calls, for the cache in this folder, which is locked.
 
     Returns how many seconds each took. An entry is missing if the helper did not finish it.
     """
@@ -59,9 +65,7 @@ def _compile_from(reader: int, entries: list[Any]) -> dict[str, float]:
 
 
 def _start(reader: int, entries: list[Any], folder: Path) -> Any:
-    """Start the helper, if it would have a core and `sys.executable` is an interpreter; else None."""
-    if n_cores() < 2 or getattr(sys, "frozen", False) or not Path(sys.executable or "").name.startswith("python"):
-        return None
+    """Start the helper; None if that fails."""
     names = ",".join(f"{entry.py_func.__module__}:{entry.py_func.__name__}" for entry in entries)
     paths = [path for path in sys.path if isinstance(path, str)]
     with suppress(OSError, ValueError):

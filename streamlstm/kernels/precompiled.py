@@ -3,8 +3,9 @@
 `ahead` compiles all entries into one shared library for each level of CPU. The function of an entry takes its arguments
 from Python and returns its result by the stable part of Python's C interface, and releases the global interpreter lock.
 It finds the data and the length of an array as a C extension does, at fixed places in the array object. All versions of
-CPython and NumPy have them there, except a free-threaded Python, and `_finds_arrays` checks it. So one library serves
-all versions of Python.
+CPython and NumPy have them there, except a free-threaded Python, and `_finds_arrays` checks it. Where a tuple has its
+items it is told when it is loaded. So one library serves all versions of Python. It needs nothing of a C library but
+`memset` and `sched_yield`, which any has.
 
 A library is used if it was compiled from the sources beside it, for a CPU like this one. If there is none, or
 STREAMLSTM_JIT=1 is set, numba compiles the kernels; with NUMBA_BOUNDSCHECK=1 too, since they check no index.
@@ -28,8 +29,12 @@ import numpy as np
 PACKAGE = Path(__file__).parents[1]
 FOLDER = PACKAGE / "compiled"
 
-DATA, LENGTHS, ITEMS = 16, 32, 24
-"""Where an array object holds the addresses of its data and of its lengths, and where a tuple holds its items."""
+DATA, LENGTHS = 16, 32
+"""Where an array object holds the addresses of its data and of its lengths."""
+ITEMS = tuple.__basicsize__
+"""Where a tuple holds its items: from Python 3.14 on after its hash."""
+TUPLE_ITEMS = "streamlstm_tuple_items"
+"""The variable of a library that is set to ITEMS, 64 bits."""
 
 SOURCES = "streamlstm_sources"
 """The symbol of a library with the digest of its sources and their names, a line each; ends with a zero byte."""
@@ -43,6 +48,9 @@ LEVELS = {
     "aarch64": "asimd fp",
 }
 """The levels of CPU, best first: the names in /proc/cpuinfo of what each has beyond the next one."""
+
+CPU_INFO = Path("/proc/cpuinfo")
+"""Where Linux lists what the CPU has."""
 
 _FASTCALL = 0x80  # METH_FASTCALL: a function of (self, array of arguments, their number)
 
@@ -75,6 +83,7 @@ class Library:
         )
         if digest != digest_of(PACKAGE / name for name in names):
             raise ValueError(f"{path} was compiled from other sources")
+        ctypes.c_int64.in_dll(self._library, TUPLE_ITEMS).value = ITEMS
         self._methods: list[_Method] = []  # a function refers to its method as long as it lives
 
     def function(self, entry: Any) -> Any:
@@ -142,7 +151,7 @@ def levels() -> list[str]:
 
 
 def _cpu_flags() -> set[str]:
-    with suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+    with suppress(OSError), open(CPU_INFO, encoding="ascii", errors="replace") as file:
         for line in file:
             name, _, words = line.partition(":")
             if name.strip() in ("flags", "Features"):

@@ -26,10 +26,10 @@ from ..checkpoint import opened_atomically
 from ..kernels.precompiled import (
     DATA,
     FOLDER,
-    ITEMS,
     LENGTHS,
     PACKAGE,
     SOURCES,
+    TUPLE_ITEMS,
     digest_of,
     kernel_sources,
     sealed,
@@ -115,7 +115,8 @@ def _arrays(context: Any, builder: Any, kind: types.Type, address: Any) -> Any:
         return builder.load(builder.inttoptr(builder.add(start, _I64(offset)), _I64.as_pointer()))
 
     if isinstance(kind, types.BaseTuple):
-        items = [_arrays(context, builder, item, word(address, ITEMS + 8 * i)) for i, item in enumerate(kind.types)]
+        first = builder.add(address, builder.load(builder.module.globals[TUPLE_ITEMS]))
+        items = [_arrays(context, builder, item, word(first, 8 * i)) for i, item in enumerate(kind.types)]
         return context.make_tuple(builder, kind, items)
     array, itemsize = context.make_array(kind)(context, builder), _I64(kind.dtype.bitwidth // 8)
     context.populate_array(
@@ -175,8 +176,9 @@ def write_library(name: str, folder: Path) -> None:
 
 
 def _module(triple: str) -> Any:
-    """LLVM's module of all entries, in which only the functions around them, and SOURCES, are visible."""
-    functions, codes, visible = ir.Module("streamlstm"), [], {SOURCES}
+    """LLVM's module of all entries, in which only the functions around them and two variables are visible."""
+    functions, codes, visible = ir.Module("streamlstm"), [], {SOURCES, TUPLE_ITEMS}
+    ir.GlobalVariable(functions, _I64, TUPLE_ITEMS).initializer = _I64(0)  # set when the library is loaded
     for entry in entries():
         entry.compile(entry.arguments)
         codes.append(str(entry.overloads[entry.arguments].library._final_module))
