@@ -121,7 +121,9 @@ class StreamMemory(Memory):
         """
         self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
         marks, words = parked.delta
-        n = native(resume_and_read)(theta, stream, self._arrays, self._weights.arrays, marks, words, count, self.learning)
+        n = native(resume_and_read)(
+            theta, stream, self._arrays, self._weights.arrays, marks, words, count, self.learning
+        )
         if n < count and self.make_space():
             self.remember(stream, n, count - n)
 
