@@ -7,9 +7,9 @@ Each stream reads `--bytes` of the files, a part of its own, line by line in tur
 followed by one of the second. Streams that exceed the budget lie on the disk in between. With more than one thread, the
 next lines of all streams are read together. Without FILE, the lines are made up: a log of many hosts.
 
-The columns: streams; bytes per second, and the same ÷ that of the first row; bytes that a stream takes in memory; how
-often one was brought back from the disk; the median and the 99th percentile of the time for a line, in ms; the most
-memory that was resident, in MB.
+The columns: streams; bytes per second (of CPU time, unless there are more threads), and the same ÷ that of the first
+row; bytes that a stream takes in memory; how often one was brought back from the disk; the median and the 99th
+percentile of the time for a line, in ms; the most memory that was resident, in MB.
 
 With --stored, a store in FOLDER has so many streams more, each of which has read one symbol (a million take 14 GB). It
 is opened, read for as above, saved, and opened again; then the streams are brought back one by one.
@@ -51,8 +51,8 @@ def lines_of(text: bytes, n_streams: int, n_bytes: int) -> list[list[bytes]]:
 
 
 def measured(pool: StreamPool, lines: list[list[bytes]], threads: int) -> tuple[float, list[float]]:
-    """Bytes per second, and the seconds that each line took."""
-    seconds, n_bytes = [], 0
+    """Bytes per second, of CPU time if there is one thread, and the seconds that each line took."""
+    seconds, n_bytes, cpu = [], 0, time.process_time()
     for turn in range(max(map(len, lines))):
         parts = {key: own[turn] for key, own in enumerate(lines) if turn < len(own)}
         n_bytes += sum(map(len, parts.values()))
@@ -65,7 +65,7 @@ def measured(pool: StreamPool, lines: list[list[bytes]], threads: int) -> tuple[
                 start = time.perf_counter()
                 pool.observe(str(key), part)
                 seconds.append(time.perf_counter() - start)
-    return n_bytes / sum(seconds), seconds
+    return n_bytes / (sum(seconds) if threads > 1 else time.process_time() - cpu), seconds
 
 
 def fill(path: Path, model: StreamPredictor, n: int) -> None:
@@ -128,7 +128,7 @@ def main() -> None:
             for n in options.streams:
                 measure_store(path, model, lines_of(text, n, options.bytes), budget)
         return
-    print("  streams   bytes/s   ÷ one  bytes each   loaded  p50 ms  p99 ms  peak MB")
+    print("  streams   bytes/s   ÷ one  bytes each   loaded  p50 ms  p99 ms  peak MB", flush=True)
     for n in options.streams:
         lines = lines_of(text, n, options.bytes)
         with StreamPool(model, options.learn, memory_budget=budget, threads=options.threads) as pool:
@@ -139,7 +139,8 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         each = stats.hot_bytes // stats.n_hot
         print(
-            f"{n:9,} {speed:9,.0f} {speed / first:7.2f} {each:11,} {stats.n_loaded:8,} {p50:7.2f} {p99:7.2f} {peak:8,}"
+            f"{n:9,} {speed:9,.0f} {speed / first:7.2f} {each:11,} {stats.n_loaded:8,} {p50:7.2f} {p99:7.2f} {peak:8,}",
+            flush=True,
         )
 
 

@@ -18,7 +18,7 @@ from . import layout, saved
 from .delta import Delta, DeltaArray
 from .memory import Memory
 from .overlay import GROWS_AT, MAX_USES, N_SLOTS, Parts, enlarged, filled, is_full, new_overlay, parts, places
-from .switch import go_on
+from .resume import resume_and_read
 
 FIRST_SLOTS, MIN_SLOTS, SYMBOLS_PER_PAGE = 32, 512, 4
 
@@ -114,14 +114,16 @@ class StreamMemory(Memory):
         self._weights.apply(parked.delta)
         self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
 
-    def go_on(self, parked: ParkedMemory, theta: F32, stream: Stream, count: int) -> None:
+    def resume_and_read(self, parked: ParkedMemory, theta: F32, stream: Stream, count: int) -> None:
         """`resume`, mix for the state in slot 0 of the tape, and read the `count` symbols that are on it.
 
         theta  the weights of the network
         """
         self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
         marks, words = parked.delta
-        n = native(go_on)(theta, stream, self._arrays, self._weights.arrays, marks, words, count, self.learning)
+        n = native(resume_and_read)(
+            theta, stream, self._arrays, self._weights.arrays, marks, words, count, self.learning
+        )
         if n < count and self.make_space():
             self.remember(stream, n, count - n)
 

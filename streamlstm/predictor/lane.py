@@ -48,7 +48,7 @@ class Lane:
 
     def resume_and_read(self, parked: ParkedStream, tokens: Tokens) -> F32:
         """`resume` and `read`, with fewer calls of kernels; an interrupt would leave the stream undefined."""
-        n = self._stream.go_on(parked, tokens)
+        n = self._stream.resume_and_read(parked, tokens)
         bits: F32 = self._stream.tape.stream.bits[:n].copy()
         return bits if n == len(tokens) else np.concatenate([bits, self.read(tokens[n:])])
 
@@ -58,7 +58,7 @@ class Lane:
 
     def resume(self, parked: ParkedStream) -> None:
         """Go on with a stream, which is in use from now on."""
-        self._stream.go_on(parked, NO_TOKENS)
+        self._stream.resume_and_read(parked, NO_TOKENS)
 
     def nbytes(self, parked: ParkedStream) -> int:
         """How many bytes a stream takes beside the model."""

@@ -189,7 +189,7 @@ class TokenStream:
         window = Window(state.copy(), tokens.copy(), tape.stream.bits[: len(tokens)].copy())
         return ParkedStream(weights, window, tape.n_symbols, None if memory is None else memory.park())
 
-    def go_on(self, parked: ParkedStream, tokens: Tokens) -> int:
+    def resume_and_read(self, parked: ParkedStream, tokens: Tokens) -> int:
         """Go on with another stream of this lane, whose arrays it takes over; returns how many of the tokens it read.
 
         It reads the first ones, as many as the tape takes, but none if the network learns or if there is no memory.
@@ -202,7 +202,7 @@ class TokenStream:
         tape.begin(parked.window.state, parked.n_symbols)
         n = min(len(tokens), tape.window)
         tape.stream.tokens[:n] = tokens[:n]
-        memory.go_on(parked.memory, weights.theta, tape.stream, n)
+        memory.resume_and_read(parked.memory, weights.theta, tape.stream, n)
         return n
 
     def _resume(self, parked: ParkedStream) -> None:

@@ -23,7 +23,7 @@ class CompiledKernel(NamedTuple):
 def entries() -> list[Any]:
     """All entries of the package, as dispatchers of numba; none if their machine code comes with the package."""
     from ..kernels import descent, gradient, line_tables, network, ranks, surprise  # noqa: F401  they register theirs
-    from ..memory import mixture, overlay, switch  # noqa: F401
+    from ..memory import mixture, overlay, resume  # noqa: F401
     from . import coder  # noqa: F401
 
     if jit.LIBRARY is not None:

@@ -1,7 +1,7 @@
 """How a lane goes on with another stream and reads for it, in one kernel.
 
-Each call of a kernel lets another thread of Python run, and then has to wait for it. So the fewer kernels they call,
-the less do threads that read for many streams hinder each other.
+A call of a kernel lets another thread of Python run, and at its end it has to wait for that thread. So the fewer
+kernels they call, the less the threads of a pool wait for each other.
 """
 
 from ..kernels.arrays import F32, I32, Stream
@@ -15,7 +15,7 @@ from .mixture import mix, remember
 
 
 @entry
-def go_on(
+def resume_and_read(
     theta: F32,
     stream: Stream,
     memory: MemoryArrays,
