@@ -77,12 +77,12 @@ class StreamStore:
         if self._path is not None and os.path.exists(self._path) and not _may_write(self._path):
             raise PermissionError(errno.EACCES, CANNOT_WRITE, self._path)
         with _clear_errors(self._path):
-            was_open = os.path.exists(f"{self._path}-wal")
+            was_open = self._path is not None and os.path.exists(f"{self._path}-wal")
             self._base = _connected(self._path or "", OPENING_SECONDS)
             try:
-                self._open(model)
-                if was_open and self._path is not None:
+                if was_open:
                     self._check_unused()
+                self._open(model)
                 self._base.execute(f"PRAGMA busy_timeout = {LONGEST_WAIT * 1000:.0f}")
             except BaseException:
                 self._base.close()
@@ -110,14 +110,11 @@ class StreamStore:
         self._begin()
 
     def _check_unused(self) -> None:
-        """Raise what SQLite raises if another process uses the store, which has just let go of it for a commit.
-
-        That process begins a new transaction at once.
-        """
-        self._base.execute("ROLLBACK")
-        time.sleep(OPENING_SECONDS / 2)
-        self._base.execute("PRAGMA busy_timeout = 0")
-        self._begin()
+        """Raise what SQLite raises if another process uses the store, be it between two transactions just now."""
+        for seconds in (OPENING_SECONDS / 2, 0.0):
+            self._base.execute("BEGIN IMMEDIATE")
+            self._base.execute("ROLLBACK")
+            time.sleep(seconds)
 
     @classmethod
     def copy_of(cls, path: str | os.PathLike[str], model: bytes) -> StreamStore:
