@@ -19,7 +19,7 @@ NOT_THERE = 600
 SMALL = """
 import numpy as np, os, sys, time
 from streamlstm.kernels import cache, compiler, helper, jit, ranks, surprise
-compiler.STREAM = ("apply_temperature", "surprisals", "rank_and_top")
+compiler.LARGE = ("apply_temperature", "surprisals", "rank_and_top")
 helper.n_cores = lambda: 2
 alone = helper._compile_from
 def result():
@@ -60,7 +60,7 @@ def expected(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_helper_compiles_what_is_left_to_it_and_its_parent_loads_it(tmp_path, expected):
-    seconds = "print(sorted(compiler.compile_missing(compiler.STREAM)))\n"
+    seconds = "print(sorted(compiler.compile_missing(compiler.LARGE)))\n"
     lines = finish(start(tmp_path, LET_IT_COMPILE + seconds + "result()\nprint(compiled_here())"))
     assert lines == ["['apply_temperature', 'rank_and_top', 'surprisals']", expected, "[]"]
 
@@ -73,7 +73,7 @@ def in_turns(reader, entries):  # take one entry, then wait until the helper has
     entries[number].compile(entries[number].arguments)
     return {entries[number].py_func.__name__: 1.0}
 helper._compile_from = in_turns
-seconds = compiler.compile_missing(compiler.STREAM)
+seconds = compiler.compile_missing(compiler.LARGE)
 result()
 print(len(seconds), len(compiled_here()))
 """
@@ -147,7 +147,7 @@ def test_without_a_helper_all_that_is_needed_is_compiled_here(tmp_path, expected
 LONG = """
 import array, fcntl, signal, termios
 from streamlstm.memory import mixture
-compiler.STREAM = ("remember", "apply_temperature")
+compiler.LARGE = ("remember", "apply_temperature")
 start, helpers = helper._start, []
 def wait_until_it_compiles(reader, entries):
     n_bytes = array.array("i", [4])
@@ -159,7 +159,7 @@ def wait_until_it_compiles(reader, entries):
 helper._compile_from = wait_until_it_compiles
 helper._start = lambda *arguments: helpers.append(start(*arguments)) or helpers[0]
 try:
-    compiler.compile_missing(compiler.STREAM)
+    compiler.compile_missing(compiler.LARGE)
 except KeyboardInterrupt:
     print(helpers[0].returncode, len(list(cache.cache_folder().glob("*.nbc"))), flush=True)
 """

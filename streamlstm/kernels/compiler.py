@@ -21,14 +21,13 @@ from numba.core.untyped_passes import IRProcessing
 from .cache import KernelCache, announce_compilation, cache_folder, cache_lock
 from .helper import can_help, compile_with_helper
 
-STREAM = (
-    *("remember", "forward", "step", "backward", "descend", "assist"),
-    *("rank_and_top", "skip", "surprisal_ratio"),
-)
-"""The entries of a stream that learns. `remember` takes half of the time, and the others, which share kernels, take
-the other half: one process compiles the first, and a second one the others. `step` calls `forward`."""
+LARGE = ("remember", "forward", "step", "backward", "descend", "assist")
+"""The entries that take long. `remember` takes half of the time, and the others, which share kernels, take the other
+half: one process compiles the first, and a second one the others. `step` calls `forward`."""
+SMALL = ("rank_and_top", "skip", "surprisal_ratio")
+"""Entries that a stream needs too: they are compiled with the large ones."""
 CALLER = "decode"
-"""An entry that calls others of both processes, and is compiled with their machine code."""
+"""A large entry that calls others of both processes, and is compiled with their machine code."""
 
 
 class _KernelCode(JITCodeLibrary):
@@ -123,8 +122,8 @@ def _load_or_compile(dispatcher: Any, compile_kernel: Any, signature: Any) -> An
 def compiled(dispatcher: Any) -> Any:
     """The machine code of an entry, from the cache or the compiler."""
     with global_compiler_lock:
-        if dispatcher.py_func.__name__ in (*STREAM, CALLER) and _is_missing(dispatcher):
-            compile_missing(STREAM)
+        if dispatcher.py_func.__name__ in (*LARGE, CALLER) and _is_missing(dispatcher):
+            compile_missing((*LARGE, *SMALL))
         dispatcher.compile(dispatcher.arguments)
     return dispatcher.overloads[dispatcher.arguments].entry_point
 
