@@ -52,7 +52,7 @@ def run_shell(code, folder):
         env={**os.environ, "PATH": path},
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
     )
     assert result.returncode == 0, f"{code}\n{result.stderr}"
     return result.stdout
