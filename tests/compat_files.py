@@ -1,4 +1,4 @@
-"""Write archives, messages, models and a snapshot that every later 1.x must read.
+"""Write archives, messages, models, a snapshot and a store that every later 1.x must read.
 
     python tests/compat_files.py
 
@@ -68,6 +68,11 @@ def pool_of(model: StreamPredictor) -> StreamPool:
     return StreamPool(model, learn="all")
 
 
+def store_of(model: StreamPredictor, path: Path) -> StreamPool:
+    """The streams in a store; their network does not learn, so that they take little space."""
+    return StreamPool(model, learn="memory", store=path)
+
+
 def expected_of(folder: Path) -> dict[str, Any]:
     """What must come of the files in a folder."""
     found: dict[str, Any] = json.loads((folder / "expected.json").read_text("utf-8"))
@@ -94,12 +99,18 @@ def write() -> None:
         pool.observe("key", text(500))
         (FOLDER / "memory.snapshot").write_bytes(pool.snapshot("key"))
         bits = pool.observe("key", DATA)
+    with store_of(found["memory"], FOLDER / "memory.db") as pool:
+        pool.observe("key", text(500))
+        pool.observe(b"key", text(20))
+        pool.save()
+        stored_bits = pool.observe("key", DATA)
     expected = {
         "written by": streamlstm.__version__,
         "arithmetic": module.ARITHMETIC,
         "models": {name: continued(predictor) for name, predictor in found.items()},
         "messages": {content: coder.compress(content).hex() for content in TEXTS},
         "snapshot": hashlib.sha256(bits.tobytes()).hexdigest(),
+        "store": hashlib.sha256(stored_bits.tobytes()).hexdigest(),
     }
     (FOLDER / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

@@ -5,11 +5,12 @@ python tests/compat_files.py writes the files of a version.
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from commands import run
-from compat_files import ALL, BUNDLED, DATA, FOLDER, FRAMES, continued, expected_of, pool_of
+from compat_files import ALL, BUNDLED, DATA, FOLDER, FRAMES, continued, expected_of, pool_of, store_of
 
 from streamlstm import MessageCoder, StreamPredictor, decompress
 from streamlstm.tasks.compress import ARITHMETIC
@@ -53,6 +54,19 @@ def test_a_stream_is_restored_from_a_snapshot_and_goes_on_to_the_last_bit(folder
         pool.restore("again", (folder / "memory.snapshot").read_bytes())
         bits = pool.observe("again", DATA)
     assert hashlib.sha256(bits.tobytes()).hexdigest() == expected_of(folder)["snapshot"]
+
+
+@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
+def test_a_store_is_opened_and_its_streams_go_on_to_the_last_bit(folder, tmp_path):
+    store = shutil.copy(folder / "memory.db", tmp_path)
+    with store_of(model(folder, "memory"), store) as pool:
+        assert {key: pool.n_symbols(key) - model(folder, "memory").n_symbols for key in pool} == {
+            "key": 500,
+            b"key": 20,
+        }
+        bits = pool.observe("key", DATA)
+        pool.save()
+    assert hashlib.sha256(bits.tobytes()).hexdigest() == expected_of(folder)["store"]
 
 
 @pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
