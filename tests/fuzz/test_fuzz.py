@@ -19,8 +19,8 @@ def test_what_was_found_once_keeps_every_promise(name):
         assert slow(TARGETS[name], case) == ""
 
 
-FEW_SECONDS = {"vocabulary": 40_000, "lines": 10_000, "container": 6_000, "message": 10_000, "model": 2_000}
-FEW_SECONDS |= {"snapshot": 4_000, "watcher": 500, "store": 500, "arguments": 150}
+FEW_SECONDS = {"vocabulary": 40_000, "lines": 10_000, "container": 4_000, "message": 8_000, "model": 1_500}
+FEW_SECONDS |= {"snapshot": 3_000, "watcher": 200, "store": 40, "arguments": 50}
 
 
 @pytest.mark.slow
