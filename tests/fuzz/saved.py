@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from engine import Target, refused
-from models import TEXT, of_bytes, of_text
+from models import TEXT, of_text
 from mutations import mutated_arrays, mutated_bytes, mutated_json
 
 from streamlstm import Config, StreamPool, StreamPredictor
@@ -165,13 +165,13 @@ LINES = [f"job {n % 3} done in {n} ms\n" for n in range(24)] + ["error: (no) 0x7
 
 def watcher_seeds():
     for options in ({}, {"alarms": "2/hour"}, {"thorough": True}, {"alarms": "1/10"}):
-        with Watcher(of_bytes().fork(), warmup=4, **options) as watcher:
+        with Watcher(of_text().fork(), warmup=4, **options) as watcher:
             for n, line in enumerate(LINES):
                 watcher.observe(line, seconds=n)
             watcher.position = {"at": 1}
             watcher.save(file())
             yield file().read_bytes()
-    watcher = SessionWatcher(of_bytes().fork(), warmup=2, alarms="1/10")
+    watcher = SessionWatcher(of_text().fork(), warmup=2, alarms="1/10")
     for n, line in enumerate(LINES):
         watcher.observe(line, session=f"s{n % 5}", seconds=n * 60)
     watcher.save(file())
