@@ -12,7 +12,7 @@ from test_watch import CALM, FRESH, SMALL, STRANGE, fresh, watched
 
 from streamlstm import Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint
-from streamlstm.kernels.line_tables import MAX_NUMBERS, MAX_VALUES, MIN_READ
+from streamlstm.kernels.line_tables import MAX_NUMBERS, MAX_VALUES, MIN_READ, N_READ, N_VALUES, STAMP, WAYS
 from streamlstm.watch import familiar, single_stream
 from streamlstm.watch.familiar import SAMPLED, FamiliarLines
 
@@ -317,7 +317,10 @@ def test_a_thorough_watcher_continues_a_file_with_familiar_lines_and_the_other_w
     assert sum(again.observe(line).is_familiar for line in CALM[501:900]) > 200
 
 
-@pytest.mark.parametrize("change", ["shape", "row", "dtype", "missing", "lines"])
+CHANGES = ["shape", "row", "dtype", "missing", "lines", "number of values", "number of lines", "stamp", "bucket"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_inconsistent_tables_are_refused(change):
     known, arrays = tables(*jobs("job N")), {}
     described = known.describe(arrays, "x.")
@@ -329,6 +332,14 @@ def test_inconsistent_tables_are_refused(change):
         arrays["x.usual.kinds"] = arrays["x.usual.kinds"].astype(np.float32)
     elif change == "missing":
         del arrays["x.usual.scores"]
+    elif change == "number of values":
+        arrays["x.usual.slots"][0, N_VALUES] = -(2**40)
+    elif change == "number of lines":
+        arrays["x.usual.kinds"][0, N_READ] = -1
+    elif change == "stamp":
+        arrays["x.usual.kinds"][0, STAMP] = 2**62
+    elif change == "bucket":
+        arrays["x.usual.kinds.rows"] ^= WAYS
     else:
         described["lines"] = -1
     before = {name: array.copy() for name, array in arrays.items()}

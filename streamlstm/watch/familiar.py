@@ -21,10 +21,12 @@ from ..kernels.line_tables import (
     LETTER,
     N_FAMILIAR,
     N_READ,
+    N_VALUES,
     OTHER,
     SIGN,
     SLOT_SIZE,
     SPACE,
+    STAMP,
     WAYS,
     X,
 )
@@ -152,6 +154,8 @@ class FamiliarLines:
                 raise ValueError(f"{prefix}{name} has the shape {rows.shape}, and not that of a table of lines")
             if len(used) and not 0 <= used.min() <= used.max() < len(table) // size:
                 raise ValueError(f"{prefix}{name}.rows are not rows of a table of lines")
+            if size > 1 and not _are_rows(table, rows, used):
+                raise ValueError(f"{prefix}{name} contains an out-of-range number")
             table.reshape(-1, size)[used] = rows
         self._usual, self._flagged, self._n_lines = usual, flagged, n_lines
 
@@ -185,6 +189,17 @@ class _Tables(NamedTuple):
         larger.scores[new] = self.scores[old]
         _moved(self.slots, larger.slots, SLOT_SIZE)
         return larger
+
+
+def _are_rows(table: I64, rows: I64, used: I64) -> bool:
+    """Whether these can be rows of a table of kinds or slots, at these places.
+
+    Kernels use a number of values as an index, without bounds checks. A key must be where it is sought.
+    """
+    size = rows.shape[1]
+    numbers = rows[:, STAMP:] if size == KIND_SIZE else rows[:, [STAMP, N_VALUES]]
+    first = plain(line_tables.bucket)(table, size, rows[:, KEY])
+    return bool(numbers.min(initial=0) >= 0 and numbers.max(initial=0) < 2**62 and (first == used // WAYS * WAYS).all())
 
 
 def _moved(table: I64, larger: I64, size: int) -> tuple[I64, I64]:

@@ -71,12 +71,9 @@ def model_named(name, path):
 
 
 def seeds():
-    for name, options in commands().items():
+    for name in commands():
         yield name.encode()
         yield f"{name}\0text".encode()
-        for option in options:
-            if option not in NOT_THESE:
-                yield "\0".join((name, "text", option, "1")).encode()
     for case in ("score\0text\0--by\0word\0--format\0tsv", "watch\0text\0--all\0--save\0new\0--key-regex\0\\d+"):
         yield case.encode()
     yield b"compress\0text\0-o\0new"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from engine import Target, refused
-from models import TEXT, of_bytes, of_text
+from models import TEXT, of_text
 from mutations import mutated_arrays, mutated_bytes, mutated_json
 
 from streamlstm import Config, StreamPool, StreamPredictor
@@ -34,8 +34,8 @@ def mutator(checksum):
         if rng.random() < 0.05:
             return mutated_bytes(rng, case, other)
         try:
-            arrays, values = parse_checkpoint(case, "", checksum, trusted=True)
-            others, other_values = parse_checkpoint(other, "", checksum, trusted=True)
+            arrays, values = parse_checkpoint(case, "", checksum)
+            others, other_values = parse_checkpoint(other, "", checksum)
         except ValueError:
             return mutated_bytes(rng, case, other)
         for _ in range(1 << rng.randrange(2)):
@@ -60,7 +60,7 @@ def mutator(checksum):
 def is_large(case, checksum):
     """Whether a case describes a network that is valid but not tiny."""
     try:
-        config = parse_checkpoint(case, "", checksum, trusted=True)[1]["config"]
+        config = parse_checkpoint(case, "", checksum)[1]["config"]
         sides = config["hidden"], config["layers"], config["window"] // 8, 5 * config["memory_bits"]
         return max(sides) > LONGEST_SIDE
     except (ValueError, KeyError, TypeError, OverflowError):
@@ -165,13 +165,13 @@ LINES = [f"job {n % 3} done in {n} ms\n" for n in range(24)] + ["error: (no) 0x7
 
 def watcher_seeds():
     for options in ({}, {"alarms": "2/hour"}, {"thorough": True}, {"alarms": "1/10"}):
-        with Watcher(of_bytes().fork(), warmup=4, **options) as watcher:
+        with Watcher(of_text().fork(), warmup=4, **options) as watcher:
             for n, line in enumerate(LINES):
                 watcher.observe(line, seconds=n)
             watcher.position = {"at": 1}
             watcher.save(file())
             yield file().read_bytes()
-    watcher = SessionWatcher(of_bytes().fork(), warmup=2, alarms="1/10")
+    watcher = SessionWatcher(of_text().fork(), warmup=2, alarms="1/10")
     for n, line in enumerate(LINES):
         watcher.observe(line, session=f"s{n % 5}", seconds=n * 60)
     watcher.save(file())
@@ -208,7 +208,7 @@ def mutate_watcher(rng, case, other):
     mutate = mutator("sha256")
     if rng.random() < 0.5:
         return mutate(rng, case, other)
-    arrays, values = parse_checkpoint(case, "", "sha256", trusted=True) if is_parsed(case) else (None, None)
+    arrays, values = parse_checkpoint(case, "", "sha256") if is_parsed(case) else (None, None)
     if values is None:
         return mutate(rng, case, other)
     for name in ("watch", "sessions"):
@@ -225,7 +225,7 @@ def mutate_watcher(rng, case, other):
 
 def is_parsed(case):
     try:
-        parse_checkpoint(case, "", "sha256", trusted=True)
+        parse_checkpoint(case, "", "sha256")
     except ValueError:
         return False
     return True
