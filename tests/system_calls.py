@@ -156,6 +156,7 @@ def _be_child(act: Callable[[], Any], reader: int, writer: int) -> None:
     try:
         os.setpgid(0, 0)
         os.close(reader)
+        _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the parent, before it has told ptrace so too
         if _LIBC.ptrace(_TRACEME, 0, None, None):
             os._exit(99)
         os.kill(os.getpid(), signal.SIGSTOP)

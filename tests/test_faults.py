@@ -139,13 +139,14 @@ def try_out(trial: Trial, fault: Fault, at: int) -> None:
 
 
 def try_out_all(trial: Trial) -> None:
-    """Let each fault happen at a call of each kind; with the environment variable FAULTS=all at each call."""
+    """Let each fault happen at a call of each kind; with the environment variable FAULTS=all at each single call."""
     draw = random.Random(1)
     for fault in FAULTS:
         possible = [call for call in trial.clean.calls if fault.can_happen(call)]
         kinds: dict[tuple[str, str], list[int]] = {}
         for index, call in enumerate(possible):
-            kinds.setdefault(kind_of(call), []).append(index)
+            if not call.path.endswith("-shm"):
+                kinds.setdefault(kind_of(call), []).append(index)
         all_of_them = os.environ.get("FAULTS") == "all"
         for at in range(len(possible)) if all_of_them else [draw.choice(each) for each in kinds.values()]:
             try_out(trial, fault, at)
@@ -165,7 +166,7 @@ def test_a_call_that_fails_or_is_the_last_one_leaves_the_old_or_the_new_file(bas
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", WRITERS if os.environ.get("FAULTS") == "all" else sorted(WRITERS.keys() - LIKE_OTHERS))
 def test_each_call_that_fails_or_is_the_last_one_leaves_the_old_or_the_new_file(base, name):
     try_out_all(Trial(WRITERS[name], base))
 
