@@ -19,7 +19,7 @@ NOT_THERE = 600
 SMALL = """
 import numpy as np, os, sys, time
 from streamlstm.kernels import cache, compiler, helper, jit, ranks, surprise
-compiler.LARGE = ("apply_temperature", "surprisals", "rank_and_top")
+compiler.LARGE, compiler.SMALL = ("apply_temperature", "surprisals", "rank_and_top"), ()
 helper.n_cores = lambda: 2
 alone = helper._compile_from
 def result():
@@ -147,7 +147,7 @@ def test_without_a_helper_all_that_is_needed_is_compiled_here(tmp_path, expected
 LONG = """
 import array, fcntl, signal, termios
 from streamlstm.memory import mixture
-compiler.LARGE = ("remember", "apply_temperature")
+compiler.LARGE, compiler.SMALL = ("remember", "apply_temperature"), ()
 start, helpers = helper._start, []
 def wait_until_it_compiles(reader, entries):
     n_bytes = array.array("i", [4])

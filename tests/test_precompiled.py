@@ -180,6 +180,7 @@ def test_only_the_libraries_of_levels_that_a_cpu_has_are_tried(monkeypatch, tmp_
     (tmp_path / "cpuinfo").write_text(f"processor : 0\n{line}\nbugs : none\n\nprocessor : 1\n")
     monkeypatch.setattr(precompiled, "CPU_INFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(precompiled.platform, "machine", lambda: machine)
+    monkeypatch.setattr(precompiled, "_answers", dict)
     assert precompiled.levels() == expected
     tried = []
     monkeypatch.setattr(precompiled, "Library", lambda path: tried.append(path.stem))
@@ -187,6 +188,27 @@ def test_only_the_libraries_of_levels_that_a_cpu_has_are_tried(monkeypatch, tmp_
     monkeypatch.delenv("STREAMLSTM_JIT", raising=False)
     precompiled.library()
     assert tried == expected[:1]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"AVX512F": False, "AVX2": True, "SSE42": True}, ["x86-64-v3", "x86-64-v2"]),
+        ({"AVX512F": False, "AVX2": False, "SSE42": True}, ["x86-64-v2"]),
+        ({"AVX512F": True, "AVX2": True, "SSE42": False}, []),
+    ],
+)
+def test_an_emulated_cpu_has_what_numpy_finds_not_what_the_real_one_has(monkeypatch, tmp_path, answers, expected):
+    (tmp_path / "cpuinfo").write_text(f"flags : {V4}\n")
+    monkeypatch.setattr(precompiled, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(precompiled.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(precompiled, "_answers", lambda: answers)
+    assert precompiled.levels() == expected
+
+
+def test_numpy_tells_what_it_found():
+    assert precompiled._answers().get(precompiled.ASKED_OF_NUMPY[LEVELS[-1]] if LEVELS else "", True)
+    assert not LEVELS or precompiled._answers()
 
 
 @pytest.mark.parametrize(("name", "value"), [("platform", "darwin"), ("platform", "win32"), ("implementation", None)])

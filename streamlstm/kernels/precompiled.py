@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import os
 import platform
 import re
@@ -48,6 +49,9 @@ LEVELS = {
     "aarch64": "asimd fp",
 }
 """The levels of CPU, best first: the names in /proc/cpuinfo of what each has beyond the next one."""
+
+ASKED_OF_NUMPY = {"x86-64-v4": "AVX512F", "x86-64-v3": "AVX2", "x86-64-v2": "SSE42", "aarch64": "ASIMD"}
+"""NumPy asks the CPU itself: under an emulator, /proc/cpuinfo may list what the real CPU has."""
 
 CPU_INFO = Path("/proc/cpuinfo")
 """Where Linux lists what the CPU has."""
@@ -139,12 +143,12 @@ def library() -> Library | None:
 
 def levels() -> list[str]:
     """The levels that this CPU has, best first."""
-    words = _cpu_flags()
+    words, answers = _cpu_flags(), _answers()
     found: list[str] = []
     family = {"x86_64": "x86-64", "aarch64": "aarch64"}.get(platform.machine(), "")
     for level in reversed(LEVELS):
         if family and level.startswith(family):
-            if not words.issuperset(LEVELS[level].split()):
+            if not (words.issuperset(LEVELS[level].split()) and answers.get(ASKED_OF_NUMPY[level], True)):
                 break
             found.insert(0, level)
     return found
@@ -157,6 +161,14 @@ def _cpu_flags() -> set[str]:
             if name.strip() in ("flags", "Features"):
                 return set(words.split())
     return set()
+
+
+def _answers() -> dict[str, bool]:
+    """What NumPy found out about the CPU; nothing if this version of NumPy does not tell."""
+    for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):
+        with suppress(ImportError, AttributeError):
+            return dict(importlib.import_module(name).__cpu_features__)
+    return {}
 
 
 def _finds_arrays() -> bool:
