@@ -142,7 +142,8 @@ def mutate(rng, case, other):
         arguments[0] = rng.choice(sorted(commands()))
     for _ in range(1 << rng.randrange(3)):
         at, kind = rng.randrange(1, len(arguments) + 1), rng.randrange(8)
-        option = rng.choice([each for each in commands()[arguments[0]] if each not in NOT_THESE])
+        options = [each for each in commands()[arguments[0]] if each not in NOT_THESE]
+        option = rng.choice([*options, "--debug"])
         value = rng.choice(NAMES) if rng.random() < 0.3 else rng.choice(WORDS)
         if kind == 0 and at < len(arguments):
             del arguments[at]
