@@ -304,6 +304,7 @@ def test_a_watched_log_that_claims_large_tables_takes_no_memory(tmp_path, sizes,
     watcher.save(tmp_path / "watched")
     arrays, values = read_checkpoint(tmp_path / "watched")
     values["watch"]["streams"][0]["familiar"]["sizes"] = [sizes, sizes]
+    arrays |= {name: array[:0] for name, array in arrays.items() if ".familiar." in name}
     write_checkpoint(tmp_path / "watched", arrays, values)
     n, error = n_allocated(lambda: Watcher.load(tmp_path / "watched"))
     assert n < MOST

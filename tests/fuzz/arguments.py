@@ -49,11 +49,10 @@ def commands():
 
 @cache
 def folder():
-    """A folder with files to read, in which all commands run; the bundled models are tiny ones there."""
+    """A folder with files to read, in which all commands run."""
     warmup()  # no command is interrupted while it compiles
     path = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     refill(path)
-    predictor.bundled_model = lambda name: model_named(name, path)
     return path
 
 
@@ -66,8 +65,9 @@ def refill(path):
     (path / "packed.slz").write_bytes(b"\x89SLZ\x02")
 
 
-def model_named(name, path):
-    return path / "model.safetensors" if name in ("small", "large") else bundled_model(name)
+def tiny_model(name):
+    """What takes the place of `bundled_model`."""
+    return folder() / "model.safetensors" if name in ("small", "large") else bundled_model(name)
 
 
 def seeds():
@@ -86,9 +86,11 @@ def check(case):
     home = os.getcwd()
     os.chdir(folder())
     logging.getLogger("streamlstm").handlers.clear()
+    predictor.bundled_model = tiny_model
     try:
         result = run(arguments)
     finally:
+        predictor.bundled_model = bundled_model
         os.chdir(home)
         refill(folder())
     if result is None:
