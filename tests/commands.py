@@ -28,6 +28,11 @@ CLI = [sys.executable, "-m", "streamlstm"]
 IS_REAL = not hasattr(os, "fork") or bool(os.environ.get("REAL_PROCESSES"))
 
 
+def kills(default):
+    """How many times a slow test kills a process: as KILLS says."""
+    return int(os.environ.get("KILLS", default))
+
+
 class Command(subprocess.Popen):
     """A `Popen` that does not wait for ever for a command when the test has failed."""
 

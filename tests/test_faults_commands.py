@@ -15,9 +15,6 @@ import pytest
 from system_calls import FAULTS, IS_SUPPORTED, Call, Fault, Outcome, run_child
 from writing_commands import COMMANDS, WritingCommand, make_inputs
 
-KILLS = int(os.environ.get("KILLS", "6"))
-"""How many times each command is killed."""
-
 
 class Runs:
     """Runs of a command in a folder, in memory where there is such."""
@@ -129,7 +126,7 @@ def test_a_command_that_cannot_write_says_so_in_a_line_and_the_next_run_ends_wel
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_was_killed_at_any_time_ends_well_the_next_time(base, name):
     runs, draw, n_killed = Runs(COMMANDS[name], base), random.Random(name), 0
-    while n_killed < KILLS:
+    while n_killed < commands.kills(6):
         runs.begin()
         for _ in range(3):  # it is killed, and what follows may be killed too
             process = runs.start()

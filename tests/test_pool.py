@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import kills
 from golden import text
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,8 +24,6 @@ from streamlstm.memory.parked import FIRST_SLOTS, MIN_SLOTS
 from streamlstm.streams.store import StreamStore
 
 SHAPE = Config(hidden=16, layers=1, window=8, memory_bits=12)
-KILLS = int(os.environ.get("KILLS", "20"))
-"""How many times a process that writes is killed in the slow test."""
 MODES = pytest.mark.parametrize("learn", ["memory", "all", "nothing"])
 
 
@@ -286,7 +285,7 @@ def test_a_killed_process_leaves_the_streams_of_its_last_save(tmp_path, learn):
 @pytest.mark.slow
 @pytest.mark.parametrize("learn", ["memory", "all"])
 def test_a_process_killed_at_any_time_leaves_the_streams_of_its_last_save(tmp_path, learn):
-    killed_while_writing(tmp_path, learn, KILLS)
+    killed_while_writing(tmp_path, learn, kills(20))
 
 
 # Bad input

@@ -13,7 +13,7 @@ import sys
 import time
 
 import pytest
-from commands import run, start
+from commands import kills, run, start
 from test_cli import next_line, objects
 
 from streamlstm import StreamPredictor
@@ -448,7 +448,7 @@ def watch_with_kills(arguments, n_kills, draw, errors):
     return n_killed
 
 
-@pytest.mark.parametrize("n_kills", [20, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_kills", [20, pytest.param(kills(60), marks=pytest.mark.slow)])
 def test_killed_at_any_time_it_writes_the_same_alarms_once(tmp_path, n_kills):
     log, draw, n_runs = tmp_path / "app.log", random.Random(n_kills), 0
     log.write_text("".join(lines_of(10_000, every=20)))
