@@ -20,10 +20,10 @@ IDENTITY_OF = compress.identity
 
 @cache
 def models():
-    """Without and with a memory; the identity of a model takes longer to compute than a case."""
+    """Without and with a memory. Their identities are kept: to compute one takes longer than a case."""
     predictors = of_bytes(memory=False), of_bytes()
-    identities = [IDENTITY_OF(predictor) for predictor in predictors]
-    compress.identity = lambda predictor: identities[predictor.config.memory]
+    identities = {id(predictor): IDENTITY_OF(predictor) for predictor in predictors}
+    compress.identity = lambda predictor: identities.get(id(predictor)) or IDENTITY_OF(predictor)
     return predictors
 
 
