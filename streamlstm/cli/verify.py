@@ -24,7 +24,7 @@ def verify(
     machine computes the bits that all machines compute, with one core or two. Saving and loading changes nothing. The
     model does not grow. Invalid symbols, interrupted saves and damaged files are refused, and nothing is lost. Streams
     do not affect each other. Compression is lossless. If a check fails, its first counterexample is printed and the
-    exit code is 1. 100 kB take about half a minute.
+    exit code is 1. 100 kB take half a minute to a minute.
 
     \b
       streamlstm verify book.txt --quick
