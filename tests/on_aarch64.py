@@ -74,12 +74,13 @@ def of_all_other_entries() -> dict[str, Any]:
         snapshot = pool.snapshot("key")
         pool.restore("again", (FOLDER / "memory.snapshot").read_bytes())
         again = pool.observe("again", DATA)
+        many = pool.observe_many({"key": text(50), "new": text(100)})
     return {
         "steps": hashed(np.array(steps)),
         "trace": hashed(trace.bits, trace.ranks, trace.next_tokens, trace.next_probabilities),
         "completions": repr(complete(small, 3, length=4)),
         "familiar": repr(found),
-        "pool": [hashed(surprisals), hashlib.sha256(snapshot).hexdigest(), hashed(again)],
+        "pool": [hashed(surprisals), hashlib.sha256(snapshot).hexdigest(), hashed(again, many["key"], many["new"])],
         "message": MessageCoder().compress("See you at ten.").hex(),
     }
 
