@@ -14,7 +14,7 @@ from compat_files import DATA, FOLDER, continued, pool_of
 from golden import golden, text
 from on_this_cpu import archive
 
-from streamlstm import Config, MessageCoder, StreamPredictor, Vocabulary, complete, decompress
+from streamlstm import Config, MessageCoder, StreamPool, StreamPredictor, Vocabulary, complete, decompress
 from streamlstm.kernels import jit, second_core
 from streamlstm.watch.familiar import FamiliarLines
 
@@ -74,6 +74,7 @@ def of_all_other_entries() -> dict[str, Any]:
         snapshot = pool.snapshot("key")
         pool.restore("again", (FOLDER / "memory.snapshot").read_bytes())
         again = pool.observe("again", DATA)
+    with StreamPool(model("memory"), learn="memory") as pool:
         many = pool.observe_many({"key": text(50), "new": text(100)})
     return {
         "steps": hashed(np.array(steps)),
