@@ -22,8 +22,13 @@ SaveFile = Annotated[
 ]
 
 
+def option(metavar: str, text: str) -> Any:
+    """An option with a value, and its help."""
+    return typer.Option(metavar=metavar, help=text)
+
+
 def _fresh(metavar: str, text: str) -> Any:
-    return typer.Option(metavar=metavar, help=f"Fresh network: {text}")
+    return option(metavar, f"Fresh network: {text}")
 
 
 @dataclass(frozen=True)

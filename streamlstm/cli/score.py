@@ -53,26 +53,8 @@ def score(
     explain: Annotated[
         bool, typer.Option("--explain", help="Report the surprisal and the weight of each expert, for each file.")
     ] = False,
-    engine: Annotated[
-        Optional[str],
-        typer.Option(metavar="ray", help="Score on a Ray cluster into Parquet files; requires streamlstm[ray]."),
-    ] = None,
-    workers: Annotated[
-        Optional[int], typer.Option(metavar="N", help="--engine: how many workers. [one for each CPU]")
-    ] = None,
-    out: Annotated[Optional[str], typer.Option(metavar="DIR", help="--engine: a folder, or a URL of one.")] = None,
-    column: Annotated[
-        Optional[str], typer.Option(metavar="NAME", help="--engine: the text of JSON lines and Parquet. [text]")
-    ] = None,
-    id_column: Annotated[
-        Optional[str], typer.Option(metavar="NAME", help="--engine: the id of a record. [FILE:POSITION]")
-    ] = None,
-    detail: Annotated[
-        Optional[str], typer.Option(metavar="LEVEL", help="--engine: also lists of each word or line of a record.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="--engine: continue in DIR after an interruption or a crash.")
-    ] = False,
+    *,
+    ray: RayOptions,
 ) -> None:
     """Measure the surprisal of a text by file, line or word.
 
@@ -104,7 +86,6 @@ def score(
     check_choice("--format", format, FORMATS)
     check_choice("--word-boundary", word_boundary, BOUNDARIES)
     check_choice("--context-reset", context_reset, RESETS)
-    ray = RayOptions(engine, workers, out, column, id_column, detail, resume)
     if ray.given:
         if compare or explain or (format, unit, word_boundary) != ("text", "bits", "trailing"):
             raise ValueError("--engine ray writes bits to Parquet files; use it without the options of other outputs")

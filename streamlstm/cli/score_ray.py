@@ -1,12 +1,12 @@
 """`score --engine ray`: files are scored by the workers of a Ray cluster, into a folder of Parquet files."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from .engine import check_engine
-from .options import ModelOptions, check_extra
+from .options import ModelOptions, check_extra, option
 
 if TYPE_CHECKING:
     from ..integrations.ray.score_job import ScoreJob
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RayOptions:
-    """The options of `score` that need an engine, as they are given."""
+    """The options of `score` that need an engine."""
 
-    engine: str | None
-    workers: int | None
-    out: str | None
-    column: str | None
-    id_column: str | None
-    detail: str | None
-    resume: bool
+    engine: Annotated[
+        Optional[str], option("ray", "Score on a Ray cluster into Parquet files; requires streamlstm[ray].")
+    ] = None
+    workers: Annotated[Optional[int], option("N", "--engine: how many workers. [one for each CPU]")] = None
+    out: Annotated[Optional[str], option("DIR", "--engine: a folder, or a URL of one.")] = None
+    column: Annotated[Optional[str], option("NAME", "--engine: the text of JSON lines and Parquet. [text]")] = None
+    id_column: Annotated[Optional[str], option("NAME", "--engine: the id of a record. [FILE:POSITION]")] = None
+    detail: Annotated[Optional[str], option("LEVEL", "--engine: also lists of each word or line of a record.")] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="--engine: continue in DIR after an interruption or a crash.")
+    ] = False
 
     @property
     def given(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from .options import check_files, is_saved, load_model
+from .options import check_files, is_saved, load_model, option
 
 if TYPE_CHECKING:
     from ..kernels.arrays import F32
@@ -17,29 +17,25 @@ if TYPE_CHECKING:
     from ..vocabulary import Vocabulary
 
 
-def _option(metavar: str, text: str) -> Any:
-    return typer.Option(metavar=metavar, help=text)
-
-
 @dataclass(frozen=True)
 class ScheduleOptions:
     """How long the network is trained, and how fast: see `TrainingPlan`."""
 
-    epochs: Annotated[float, _option("X", "How many times to read the text.")] = 10.0
+    epochs: Annotated[float, option("X", "How many times to read the text.")] = 10.0
     stop_at: Annotated[
-        Optional[int], _option("N", "Stop after update N, as Ctrl-C does; --resume continues. [the last update]")
+        Optional[int], option("N", "Stop after update N, as Ctrl-C does; --resume continues. [the last update]")
     ] = None
-    batch: Annotated[Optional[int], _option("N", "Parallel streams. [1 to 16, depending on the text's size]")] = None
-    window: Annotated[int, _option("N", "Symbols of each stream between two updates.")] = 64
-    lr: Annotated[float, _option("RATE", "Adam's learning rate after the warm-up.")] = 0.004
-    warmup: Annotated[int, _option("N", "Updates over which the learning rate rises.")] = 100
-    clip: Annotated[float, _option("X", "Maximum norm of the gradient.")] = 1.0
-    pieces: Annotated[str, _option("N:N", "Shortest and longest length of the pieces into which each file is cut.")] = (
+    batch: Annotated[Optional[int], option("N", "Parallel streams. [1 to 16, depending on the text's size]")] = None
+    window: Annotated[int, option("N", "Symbols of each stream between two updates.")] = 64
+    lr: Annotated[float, option("RATE", "Adam's learning rate after the warm-up.")] = 0.004
+    warmup: Annotated[int, option("N", "Updates over which the learning rate rises.")] = 100
+    clip: Annotated[float, option("X", "Maximum norm of the gradient.")] = 1.0
+    pieces: Annotated[str, option("N:N", "Shortest and longest length of the pieces into which each file is cut.")] = (
         "64:16384"
     )
-    crlf: Annotated[float, _option("X", "Share of the pieces that get CRLF line ends.")] = 0.0
-    seed: Annotated[int, _option("N", "Seed of the initial weights and of the shuffling.")] = 0
-    threads: Annotated[int, _option("N", "Threads; the weights do not depend on it. 0: one per core.")] = 0
+    crlf: Annotated[float, option("X", "Share of the pieces that get CRLF line ends.")] = 0.0
+    seed: Annotated[int, option("N", "Seed of the initial weights and of the shuffling.")] = 0
+    threads: Annotated[int, option("N", "Threads; the weights do not depend on it. 0: one per core.")] = 0
 
     def check(self) -> None:
         """Raise ValueError for an option that is not valid, of those that are not part of the plan."""
@@ -108,14 +104,14 @@ class StartOptions:
     """Which weights training starts from, and the shape of a new network."""
 
     model: Annotated[
-        Optional[str], _option("NAME|FILE", "Start from the weights of this model instead of random ones.")
+        Optional[str], option("NAME|FILE", "Start from the weights of this model instead of random ones.")
     ] = None
     hidden: Annotated[
-        Optional[int], _option("N", "Hidden units per layer; with --model, widen its layers to N. [128]")
+        Optional[int], option("N", "Hidden units per layer; with --model, widen its layers to N. [128]")
     ] = None
-    layers: Annotated[Optional[int], _option("N", "Layers. [3]")] = None
-    connections: Annotated[Optional[str], _option("KIND", "skip or stacked. [skip]")] = None
-    vocab: Annotated[Optional[str], _option("KIND", "bytes, or text (the characters of the files). [bytes]")] = None
+    layers: Annotated[Optional[int], option("N", "Layers. [3]")] = None
+    connections: Annotated[Optional[str], option("KIND", "skip or stacked. [skip]")] = None
+    vocab: Annotated[Optional[str], option("KIND", "bytes, or text (the characters of the files). [bytes]")] = None
 
     @property
     def saved(self) -> list[str]:
@@ -153,14 +149,14 @@ class MixtureOptions:
 
     mixture: Annotated[
         Optional[list[str]],
-        _option(
+        option(
             "FILE",
             "Learn the weights with which the mixture begins from this text, best one that is not trained on; "
             "repeatable. [the training text]",
         ),
     ] = None
     mixture_symbols: Annotated[
-        int, _option("N", "How many symbols to learn those weights from; 0: default weights.")
+        int, option("N", "How many symbols to learn those weights from; 0: default weights.")
     ] = 4_000_000
 
     @property
@@ -186,13 +182,13 @@ class OutputOptions:
     ] = False
     about: Annotated[
         Optional[list[str]],
-        _option("NAME=TEXT", "Note this in the model, for `streamlstm info`; repeatable."),
+        option("NAME=TEXT", "Note this in the model, for `streamlstm info`; repeatable."),
     ] = None
-    val: Annotated[Optional[Path], _option("FILE", "Score this file at each checkpoint.")] = None
-    curve: Annotated[
-        Optional[Path], _option("FILE", "Append a row of the learning curve (tsv) at each checkpoint.")
-    ] = None
-    checkpoint_every: Annotated[float, _option("SECONDS", "Time between checkpoints.")] = 120.0
+    val: Annotated[Optional[Path], option("FILE", "Score this file at each checkpoint.")] = None
+    curve: Annotated[Optional[Path], option("FILE", "Append a row of the learning curve (tsv) at each checkpoint.")] = (
+        None
+    )
+    checkpoint_every: Annotated[float, option("SECONDS", "Time between checkpoints.")] = 120.0
 
     @property
     def state(self) -> Path:

@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from .options import size_of
+from .options import option, size_of
 
 if TYPE_CHECKING:
     from ..logs.assembler import Parsing
-
-
-def _option(metavar: str, text: str) -> Any:
-    return typer.Option(metavar=metavar, help=text)
 
 
 @dataclass(frozen=True)
@@ -21,13 +17,13 @@ class ParsingOptions:
     """How the lines of a log become events."""
 
     input_format: Annotated[
-        str, _option("FORMAT", "plain, json, journald, docker, cri, logfmt, or cri+json and the like.")
+        str, option("FORMAT", "plain, json, journald, docker, cri, logfmt, or cri+json and the like.")
     ] = "auto"
-    field: Annotated[Optional[list[str]], _option("NAME", "Score this field of structured lines; may be repeated.")] = (
+    field: Annotated[Optional[list[str]], option("NAME", "Score this field of structured lines; may be repeated.")] = (
         None
     )
     multiline: Annotated[
-        Optional[str], _option("REGEX", "A line that REGEX finds begins an event; other lines continue it.")
+        Optional[str], option("REGEX", "A line that REGEX finds begins an event; other lines continue it.")
     ] = None
     score_times: Annotated[
         bool, typer.Option("--score-times", help="Score time stamps at the beginning of a line too.")
@@ -57,33 +53,33 @@ class WatcherOptions:
 
     alarms: Annotated[
         Optional[str],
-        _option(
+        option(
             "N/PERIOD",
             "Raise about N lines per hour, minute, day or number of lines: 10/10000. With --threshold: at most N.",
         ),
     ] = None
     threshold: Annotated[
         Optional[float],
-        _option("Z", "Flag lines more than Z robust standard deviations above the median. [7; with --alarms 0]"),
+        option("Z", "Flag lines more than Z robust standard deviations above the median. [7; with --alarms 0]"),
     ] = None
     key_regex: Annotated[
         Optional[str],
-        _option("REGEX", "Keep a separate model for each distinct match of REGEX (or of its first group)."),
+        option("REGEX", "Keep a separate model for each distinct match of REGEX (or of its first group)."),
     ] = None
-    key_field: Annotated[str, _option("NAME", "Keep a separate model for each value of this field.")] = ""
-    max_keys: Annotated[Optional[int], _option("N", "Keep at most N models, on the disk if need be. [10000]")] = None
+    key_field: Annotated[str, option("NAME", "Keep a separate model for each value of this field.")] = ""
+    max_keys: Annotated[Optional[int], option("N", "Keep at most N models, on the disk if need be. [10000]")] = None
     memory_budget: Annotated[
-        Optional[str], _option("SIZE", "Keep models of up to SIZE in memory, for example 300MB. [1GB]")
+        Optional[str], option("SIZE", "Keep models of up to SIZE in memory, for example 300MB. [1GB]")
     ] = None
     session_regex: Annotated[
         Optional[str],
-        _option("REGEX", "Score sessions: the lines in which REGEX (or its first group) matches the same text."),
+        option("REGEX", "Score sessions: the lines in which REGEX (or its first group) matches the same text."),
     ] = None
     session_idle: Annotated[
-        Optional[float], _option("SECONDS", "A session without a line for so long has ended. [300]")
+        Optional[float], option("SECONDS", "A session without a line for so long has ended. [300]")
     ] = None
     warmup: Annotated[
-        Optional[int], _option("N", "Lines to read, per key, or sessions before any is flagged. [100]")
+        Optional[int], option("N", "Lines to read, per key, or sessions before any is flagged. [100]")
     ] = None
     learn_flagged: Annotated[bool, typer.Option("--learn-flagged", help="Learn from flagged lines too.")] = False
     thorough: Annotated[
@@ -146,8 +142,8 @@ class ShownOptions:
     """Which lines are printed, and how."""
 
     all: Annotated[bool, typer.Option("--all", help="Print every line with its score, not only alarms.")] = False
-    context: Annotated[int, _option("N", "Print N lines before and after each alarm.")] = 0
-    format: Annotated[str, _option("FORMAT", "text or jsonl.")] = "text"
+    context: Annotated[int, option("N", "Print N lines before and after each alarm.")] = 0
+    format: Annotated[str, option("FORMAT", "text or jsonl.")] = "text"
 
     def check(self, has_sessions: bool) -> None:
         """Raise ValueError for an option that is not valid."""
@@ -165,20 +161,20 @@ class TargetOptions:
     """What else is written and run, and where the state is saved."""
 
     output: Annotated[
-        Optional[Path], _option("FILE", "Append the records to FILE; with --resume none is lost or doubled.")
+        Optional[Path], option("FILE", "Append the records to FILE; with --resume none is lost or doubled.")
     ] = None
-    exec: Annotated[
-        Optional[str], _option("COMMAND", "Run a shell command for each alarm, with its JSON on stdin.")
-    ] = None
+    exec: Annotated[Optional[str], option("COMMAND", "Run a shell command for each alarm, with its JSON on stdin.")] = (
+        None
+    )
     fail: Annotated[bool, typer.Option("--fail", help="Exit with 3 if anything was raised.")] = False
-    metrics: Annotated[Optional[Path], _option("FILE", "Write metrics for Prometheus to FILE every 5 seconds.")] = None
+    metrics: Annotated[Optional[Path], option("FILE", "Write metrics for Prometheus to FILE every 5 seconds.")] = None
     metrics_port: Annotated[
-        Optional[int], _option("PORT", "Serve them at a port of 127.0.0.1; requires streamlstm[metrics].")
+        Optional[int], option("PORT", "Serve them at a port of 127.0.0.1; requires streamlstm[metrics].")
     ] = None
     save: Annotated[
-        Optional[Path], _option("FILE", "Save the model and the position in the input, now and then and at the end.")
+        Optional[Path], option("FILE", "Save the model and the position in the input, now and then and at the end.")
     ] = None
-    save_every: Annotated[float, _option("SECONDS", "With --save: how often to save.")] = 60.0
+    save_every: Annotated[float, option("SECONDS", "With --save: how often to save.")] = 60.0
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the file of --save, if it exists, where it ended.")
     ] = False
