@@ -22,7 +22,7 @@ PROGRESS = ("n_steps", "powers", "surprisals")
 """The keys of the progress in a description of an optimizer's state."""
 
 _KEYS = {"candidate_lr_scale": "candidate", "output_lr_scale": "output"}
-"""The keys of hyper-parameters in checkpoints and archives where they differ from the names; version 0.1 chose them."""
+"""The keys of hyper-parameters in checkpoints and archives where they differ from the names."""
 
 
 @dataclass(frozen=True)

@@ -263,6 +263,46 @@ def test_a_damaged_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("types known", ["a #", "a #"]),
+        ("numbers weight", -1),
+        ("numbers levels 1", [[0, 5]]),
+        ("numbers levels 1", [[48, 5]]),
+        ("numbers levels 1", [[1, -5]]),
+        ("numbers levels", [[]]),
+        ("numbers changes 0", 1.5),
+        ("numbers shapes 0 0", 0),
+        ("numbers shapes 0 1 0", [-1, 1]),
+        ("numbers shapes 0 1 0", [1, 255]),
+        ("numbers shapes", [[1, []]] * 1025),
+        ("order n", [1, 2]),
+        ("order means", [1.0, -1.0]),
+        ("order contexts 0 1 0", [1, 0]),
+        ("open sessions 0 1", [99]),
+        ("open sessions 0 2", [[-2, 1]]),
+        ("open sessions 0 2 0", [1, -1]),
+        ("open sessions 0 5", 1000),
+    ],
+)
+def test_impossible_numbers_are_refused(tmp_path, path, value):
+    watcher = fitted(20)
+    for line in usual(1)[:2]:
+        watcher.observe(line)
+    watcher.save(tmp_path / "s")
+    arrays, values = read_checkpoint(tmp_path / "s")
+    *parts, last = [int(part) if part.isdecimal() else part for part in path.split()]
+    inner = values["sessions"]
+    for part in parts:
+        inner = inner[part]
+    assert inner[last] != value
+    inner[last] = value
+    write_checkpoint(tmp_path / "s", arrays, values)
+    with pytest.raises(ValueError, match="its sessions are inconsistent"):
+        SessionWatcher.load(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"session_regex": "("}, "is not a valid regular expression"),

@@ -292,18 +292,6 @@ def test_save_and_load_continues_to_the_last_bit(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_a_file_of_version_0_1_is_continued(tmp_path):
-    first, _ = watched(CALM[:150])
-    first.save(tmp_path / "new")
-    arrays, values = read_checkpoint(tmp_path / "new")
-    for stream in values["watch"]["streams"]:
-        del stream["early"]
-    write_checkpoint(tmp_path / "old", arrays, values)
-    found, expected = (Watcher.load(tmp_path / name) for name in ("old", "new"))
-    lines = [*CALM[150:200], STRANGE, *CALM[200:220]]
-    assert [found.observe(line) for line in lines] == [expected.observe(line) for line in lines]
-
-
 def damage(path, change):
     arrays, values = read_checkpoint(path)
     change(values["watch"])
@@ -320,6 +308,8 @@ def damage(path, change):
         lambda watch: watch["streams"][0].pop("baseline"),
         lambda watch: watch["streams"][0].update(alarms=-1),
         lambda watch: watch["streams"][0].update(alarms=[]),
+        lambda watch: watch.pop("scores"),
+        lambda watch: watch["streams"][0].pop("early"),
         lambda watch: watch["streams"][0].update(early=[7]),
         lambda watch: watch["streams"][0]["baseline"].update(recent=[-1]),
         lambda watch: watch["streams"][0]["baseline"].update(recent=[1.5]),

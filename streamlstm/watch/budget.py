@@ -247,7 +247,7 @@ class BudgetKeeper:
         kinds = OrderedDict((str(kind), _Kind(float(at), int(n))) for kind, at, n in described["kinds"])
         n_raised, n_repeated, n_held = map(int, described["counts"])
         scores = RecentScores(self._scores.window, described["scores"])
-        raised_at, growth = map(float, described.get("overdue", (received, 1.0)))
+        raised_at, growth = map(float, described["overdue"])
         if not all(map(math.isfinite, (*values, raised_at, growth))):
             raise ValueError(f"an account must be of finite numbers, not {[*values, raised_at, growth]}")
         self._account, self._received = min(max(values[0], 0.0), self._capacity), values[1]

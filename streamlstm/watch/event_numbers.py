@@ -224,26 +224,38 @@ class EventNumbers:
         }
 
     @classmethod
-    def from_description(cls, described: dict[str, Any]) -> EventNumbers:
-        """What `describe` described.
+    def from_description(cls, described: dict[str, Any], n_types: int) -> EventNumbers:
+        """What `describe` described; its symbols are at most `n_types`.
 
-        Raises ValueError, TypeError, KeyError, OverflowError or IndexError if it is not such a description.
+        Raises ValueError, TypeError, KeyError or OverflowError if it is not such a description.
         """
         numbers = cls()
-        numbers._weight = int(described["weight"])
+        numbers._weight = _checked(described["weight"], 0, SESSIONS - 1)
         numbers._rounded_weight = _rounded(numbers._weight)
-        numbers._grow(len(described["levels"]))
-        numbers._levels = [Counter({int(level): int(n) for level, n in each}) for each in described["levels"]]
-        numbers._changes = [int(n) for n in described["changes"]]
+        numbers._levels = [
+            Counter({_checked(level, 1, N_LEVELS - 1): _checked(n, 1, numbers._weight) for level, n in each})
+            for each in described["levels"]
+        ]
+        numbers._changes = [_checked(n, 0, SESSIONS * UNITS) for n in described["changes"]]
+        n_symbols = len(numbers._levels)
+        if not 1 <= n_symbols <= n_types + 1 or len(numbers._changes) != n_symbols:
+            raise ValueError(f"{n_types} types have numbers of {n_symbols} symbols, {len(numbers._changes)} changes")
+        numbers._grow(n_symbols)
         numbers._costs = [{} for _ in numbers._levels]
-        if len(numbers._changes) != len(numbers._levels) or len(described["shapes"]) > MAX_SHAPES:
-            raise ValueError("the tables of numbers differ in length")
+        if len(described["shapes"]) > MAX_SHAPES:
+            raise ValueError(f"{len(described['shapes'])} shapes, more than {MAX_SHAPES}")
         for n, shape in described["shapes"]:
             levels = numbers._levels_of({})
             for symbol, level in shape:
-                levels[symbol] = level
-            numbers._shape_counts[numbers._shape_of(levels)] = int(n)
+                levels[_checked(symbol, 0, n_symbols - 1)] = _checked(level, 1, N_LEVELS - 1)
+            numbers._shape_counts[numbers._shape_of(levels)] = _checked(n, 1, SESSIONS)
         return numbers
+
+
+def _checked(n: Any, least: int, most: int) -> int:
+    if not isinstance(n, int) or not least <= n <= most:
+        raise ValueError(f"{n!r} is not an integer from {least} to {most}")
+    return n
 
 
 def _base_of(counted: dict[int, int], level: int) -> float:

@@ -140,6 +140,12 @@ class EventOrder:
         contexts = described["contexts"]
         order._contexts = {int(key): {int(symbol): int(n) for symbol, n in each} for key, each in contexts}
         order._mean, order._mean_square = map(float, described["means"])
+        if not 0 <= order._weight <= order._n_sessions or min(order._mean, order._mean_square) < 0:
+            raise ValueError("the numbers of sessions and the means of their costs cannot be those of an order")
+        if len(order._contexts) > MAX_CONTEXTS or any(
+            n < 1 for each in order._contexts.values() for n in each.values()
+        ):
+            raise ValueError(f"there must be at most {MAX_CONTEXTS} contexts, and positive counts in them")
         return order
 
 

@@ -95,3 +95,7 @@ class EventTypes:
         names = [str(name) for name in described["known"]]
         self._unknown = OrderedDict((str(name), float(bits)) for name, bits in described["unknown"])
         self._names, self.symbols = names, {name: symbol for symbol, name in enumerate(names, 1)}
+        if len(self.symbols) < len(names) or len(names) > MAX_TYPES or len(self._unknown) > MAX_UNKNOWN:
+            raise ValueError(
+                f"{len(names)} known and {len(self._unknown)} unknown types, {len(self.symbols)} of them distinct"
+            )

@@ -144,7 +144,7 @@ class FamiliarLines:
         n_lines = described["lines"]
         if isinstance(n_lines, bool) or not isinstance(n_lines, int) or not 0 <= n_lines < 2**62:
             raise ValueError(f"the number of lines must be a whole number from 0 on, not {n_lines!r}")
-        sizes = described.get("sizes", (LARGEST, LARGEST_FLAGGED))
+        sizes = described["sizes"]
         if any(n not in POSSIBLE_SIZES for each in sizes for n in each):
             raise ValueError(f"the tables of lines must have 8, 16, … or {max(LARGEST)} rows, not {sizes!r}")
         usual, flagged = (_Tables.empty(*each) for each in sizes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,11 +39,10 @@ class History:
     @classmethod
     def from_description(cls, values: dict[str, Any]) -> History:
         """The history that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
-        excess = values["alarms"]  # the key of version 0.1
+        excess = values["alarms"]
         if excess not in range(BURST_LINES + 1):
             raise ValueError(f"alarms must be from 0 to {BURST_LINES}, not {excess!r}")
-        early: Iterable[dict[str, Any]] = values.get("early", ())  # version 0.1 wrote none
-        return cls(BaselinesByAge(early), excess)
+        return cls(BaselinesByAge(values["early"]), excess)
 
 
 @dataclass

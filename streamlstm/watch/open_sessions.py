@@ -63,11 +63,19 @@ class OpenSession:
         return [self.symbols.tolist(), list(self.counts.items()), new, self.seconds, self.n_lines, self.number]
 
     @classmethod
-    def from_description(cls, described: list[Any]) -> OpenSession:
-        """The session that `describe` described. Raises ValueError or TypeError if it is not one."""
+    def from_description(cls, described: list[Any], n_types: int) -> OpenSession:
+        """The session that `describe` described, with `n_types` known types.
+
+        Raises ValueError or TypeError if it is not one.
+        """
         symbols, counts, new, seconds, n_lines, number = described
         counted = Counter({int(symbol): int(n) for symbol, n in counts})
         named = {str(name): float(bits) for name, bits in new}
+        possible = range(-len(named), n_types + 1)
+        if len(named) > MAX_NEW or len(symbols) > MAX_ORDERED or any(s not in possible for s in (*symbols, *counted)):
+            raise ValueError(f"a session has {len(symbols)} symbols in order and {len(named)} new types")
+        if any(n < 1 for n in counted.values()) or counted.total() != n_lines:
+            raise ValueError(f"a session of {n_lines} lines has the counts {list(counted.values())[:20]}")
         return cls(array("i", symbols), counted, named, float(seconds), int(n_lines), int(number))
 
 
@@ -135,9 +143,12 @@ class OpenSessions:
         sessions = [[name, *session.describe()] for name, session in self._sessions.items()]
         return {"clock": self._clock, "time": self._time, "n_begun": self._n_begun, "sessions": sessions}
 
-    def restore(self, described: dict[str, Any]) -> None:
-        """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
-        sessions = [(str(name), OpenSession.from_description(each)) for name, *each in described["sessions"]]
+    def restore(self, described: dict[str, Any], n_types: int) -> None:
+        """Continue from what `describe` returned, with `n_types` known types.
+
+        Raises ValueError, TypeError or KeyError if it is not that.
+        """
+        sessions = [(str(name), OpenSession.from_description(each, n_types)) for name, *each in described["sessions"]]
         clock, time, n_begun = float(described["clock"]), described["time"], int(described["n_begun"])
         self._time = None if time is None else float(time)
         self._clock, self._n_begun, self._sessions = clock, n_begun, OrderedDict(sessions)

@@ -334,15 +334,14 @@ class SessionWatcher(AlarmWatcher):
             return
         saved = values["sessions"]
         try:
-            numbers, order = (
-                EventNumbers.from_description(saved["numbers"]),
-                EventOrder.from_description(saved["order"]),
-            )
+            self._types.restore(saved["types"])
+            n_types = len(self._types.symbols)
+            numbers = EventNumbers.from_description(saved["numbers"], n_types)
+            order = EventOrder.from_description(saved["order"])
             scores = RecentScores(RECENT_LINES, saved["scores"])
             counts, n = Counts(*map(int, saved["counts"])), [int(each) for each in saved["n"]]
             n_sessions, n_outside, excess, is_fitted = n
-            self._types.restore(saved["types"])
-            self._open.restore(saved["open"])
+            self._open.restore(saved["open"], n_types)
             if self._keeper is not None and saved["budget"] is not None:
                 self._keeper.restore(saved["budget"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
@@ -350,7 +349,7 @@ class SessionWatcher(AlarmWatcher):
         self._numbers, self._order, self._scores = numbers, order, scores
         self._counts, self._n_sessions, self._n_outside = counts, n_sessions, n_outside
         self._excess, self._is_fitted = excess, bool(is_fitted)
-        self.position = saved.get("position")
+        self.position = saved["position"]
 
 
 def _text_of(line: str | bytes) -> str:

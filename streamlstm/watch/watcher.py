@@ -342,24 +342,24 @@ class Watcher(AlarmWatcher):
         if "watch" not in values:
             return
         saved, streams = values["watch"], self._streams
+        if not streams.keyed and isinstance(saved, dict) and saved.get("keyed"):
+            raise ValueError(f"{path} has a model per key; give the regular expression of the key (key_regex) again")
         try:
             is_match = bool(saved["keyed"]) == streams.keyed
             if is_match:
                 streams, saved = streams.restored(path, saved, arrays, exclusive=exclusive)
-            scores = RecentScores(RECENT_LINES, saved.get("scores"))
-            counts, n_truncated = Counts(*map(int, saved.get("counts", ()))), int(saved.get("truncated", 0))
-            if self._keeper is not None and is_match and saved.get("budget") is not None:
+            scores = RecentScores(RECENT_LINES, saved["scores"])
+            counts, n_truncated = Counts(*map(int, saved["counts"])), int(saved["truncated"])
+            if self._keeper is not None and is_match and saved["budget"] is not None:
                 self._keeper.restore(saved["budget"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if streams is not self._streams:
                 streams.close()
             raise ValueError(f"{path} is not a usable model: its watched lines are inconsistent: {error!r}") from None
-        if not is_match and not streams.keyed:
-            raise ValueError(f"{path} has a model per key; give the regular expression of the key (key_regex) again")
         if streams is not self._streams:
             self._streams.close()
         self._streams, self._scores, self._counts, self._n_truncated = streams, scores, counts, n_truncated
-        self.position = saved.get("position")
+        self.position = saved["position"]
 
     def close(self) -> None:
         """Let others use the store of the keys; what was not saved is lost. Without keys there is nothing to close."""
