@@ -341,6 +341,7 @@ class SessionWatcher(AlarmWatcher):
             scores = RecentScores(RECENT_LINES, saved["scores"])
             counts, n = Counts(*map(int, saved["counts"])), [int(each) for each in saved["n"]]
             n_sessions, n_outside, excess, is_fitted = n
+            position = saved["position"]
             self._open.restore(saved["open"], n_types)
             if self._keeper is not None and saved["budget"] is not None:
                 self._keeper.restore(saved["budget"])
@@ -349,7 +350,7 @@ class SessionWatcher(AlarmWatcher):
         self._numbers, self._order, self._scores = numbers, order, scores
         self._counts, self._n_sessions, self._n_outside = counts, n_sessions, n_outside
         self._excess, self._is_fitted = excess, bool(is_fitted)
-        self.position = saved["position"]
+        self.position = position
 
 
 def _text_of(line: str | bytes) -> str:

@@ -350,6 +350,7 @@ class Watcher(AlarmWatcher):
                 streams, saved = streams.restored(path, saved, arrays, exclusive=exclusive)
             scores = RecentScores(RECENT_LINES, saved["scores"])
             counts, n_truncated = Counts(*map(int, saved["counts"])), int(saved["truncated"])
+            position = saved["position"]
             if self._keeper is not None and is_match and saved["budget"] is not None:
                 self._keeper.restore(saved["budget"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -359,7 +360,7 @@ class Watcher(AlarmWatcher):
         if streams is not self._streams:
             self._streams.close()
         self._streams, self._scores, self._counts, self._n_truncated = streams, scores, counts, n_truncated
-        self.position = saved["position"]
+        self.position = position
 
     def close(self) -> None:
         """Let others use the store of the keys; what was not saved is lost. Without keys there is nothing to close."""

@@ -62,7 +62,8 @@ def mutated_json(rng, value):
     elif kind == 3 and isinstance(holder, dict):
         holder[rng.choice(("", "x", "memory", "store", "format"))] = holder.pop(key)
     elif kind <= 5 and isinstance(holder[key], int | float):
-        holder[key] += rng.choice((1, -1, 2, -2, 0.5))
+        step = rng.choice((1, -1, 2, -2, 0.5))
+        holder[key] += step if abs(holder[key]) < 2**1000 else int(step)  # a larger integer has no sum with a float
     else:
         holder[key] = copy.deepcopy(rng.choice(VALUES) if rng.random() < 0.4 else rng.choice(NUMBERS))
     return root[0]
