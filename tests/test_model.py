@@ -190,9 +190,9 @@ def test_a_seed_must_be_an_integer(seed):
         fresh_theta(Layout(Config(hidden=4), 4), seed)
 
 
-@pytest.mark.parametrize("size", [1, 1000, 99_999])
-def test_arrays_are_aligned_to_cache_lines(size):
-    assert aligned_zeros(size).ctypes.data % 64 == 0
+@pytest.mark.parametrize(("size", "unit"), [(1, 64), (1000, 64), (99_999, 64), (1 << 19, 1 << 21), (777_777, 1 << 21)])
+def test_arrays_are_aligned_to_cache_lines_and_large_ones_to_huge_pages(size, unit):
+    assert aligned_zeros(size).ctypes.data % unit == 0
     assert aligned_zeros(size).size == size
 
 

@@ -12,7 +12,7 @@ table  int32 [pages · PAGE], the words of each page:
     ENTRIES   up to MAX_ENTRIES entries: count · 65536 + token
 
 A kernel finds a page by where it begins in the table. Of a shared table, the page itself may lie in the overlay: see
-`page_to_read` and `page_to_write`.
+`page_to_read` and `page_to_write`. The overlay is None or empty if the table is not shared.
 """
 
 from ..kernels.arrays import PAGE
@@ -172,7 +172,7 @@ def log_context(table, undo, h):
     """Log all pages that `add` may change for the context h: its own, and both places of one that may be created."""
     number = 0
     while True:
-        at = find(table, table[:0], h, number)
+        at = find(table, None, h, number)
         if at < 0:
             start = start_of(table, combine(h, number))
             log_page(undo, start // PAGE, table, start)

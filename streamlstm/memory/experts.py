@@ -130,7 +130,9 @@ def set_distributions(memory, V, C):
     for j in range(0, C, 128):
         store(scratch, distribution_at(0, C) + j, splat(ONE / f32(V), 128))
     for context in range(N_CONTEXTS):
-        distinct, total, latest = collect(table, overlay, state[CONTEXT_HASH + context], entries)
+        h = state[CONTEXT_HASH + context]
+        known = collect(table, None, h, entries) if overlay.size == 0 else collect(table, overlay, h, entries)
+        distinct, total, latest = known
         state[DISTINCT + context], state[TOTAL + context], state[LATEST + context] = distinct, total, latest
         below = distribution_at(max(min(context, N_ORDERS) - 1, 0), C)
         scratch[BACKOFF + context] = backoff_weight(weights, state, context)
@@ -185,12 +187,12 @@ def update_counts(memory, token):
     order, is_new = LONGEST_ORDER, True
     while is_new and order >= 0:
         h = state[CONTEXT_HASH + order]
-        known = add(table, overlay, h, token, ORDER_LIMIT) if is_plain else count(memory, h, token, ORDER_LIMIT)
+        known = add(table, None, h, token, ORDER_LIMIT) if is_plain else count(memory, h, token, ORDER_LIMIT)
         is_new = not known
         order -= 1
     for context in range(N_ORDERS, N_CONTEXTS):
         h = state[CONTEXT_HASH + context]
         if is_plain:
-            add(table, overlay, h, token, EXTRA_LIMIT)
+            add(table, None, h, token, EXTRA_LIMIT)
         else:
             count(memory, h, token, EXTRA_LIMIT)
