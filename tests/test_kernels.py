@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from nets import random_predictor, random_tokens, theta_of, twin_of
 from numba import njit
 
-from streamlstm import SGD, Adam, Config, RMSprop, Vocabulary
+from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
 from streamlstm.kernels import functions, gradient, network
 from streamlstm.kernels.arrays import FILLED
-from streamlstm.kernels.descent import DECAY, FIRST_SUMS, N_HYPER
+from streamlstm.kernels.descent import DECAY, FIRST_SUMS, LEAST_SQUARE, N_HYPER
 from streamlstm.kernels.jit import native
 from streamlstm.kernels.lanes import load, store
 from streamlstm.kernels.surprise import surprisal_ratio
@@ -205,13 +205,11 @@ def test_the_gradient_of_the_twin_agrees_with_finite_differences(config):
             assert abs(numeric - exact.reshape(-1)[index]) < 1e-6, (name, index)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=ids)
-@pytest.mark.parametrize("config", SHAPES[1:], ids=ids)
-def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_learning(config, optimizer):
-    predictor = random_predictor(config, optimizer=optimizer)
-    twin, window = twin_of(predictor, np.float32), config.window
+def check_bits(predictor, optimizer, n_symbols=10):
+    """Let a predictor and its float32 twin read and learn from the same tokens, and compare all that they compute."""
+    twin, window = twin_of(predictor, np.float32), predictor.config.window
     slots = [{name: np.zeros_like(weight) for name, weight in twin.weights.items()} for _ in range(2)]
-    tokens = [int(token) for token in random_tokens(5 * window + 2, 10)]
+    tokens = [int(token) for token in random_tokens(5 * window + 2, n_symbols)]
     powers, n_steps, bits = [1.0, 1.0], 0, []
     for index, token in enumerate(tokens):
         if len(twin.tape) == window:
@@ -240,6 +238,25 @@ def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_lea
     flat = np.concatenate([weight.ravel() for weight in twin.weights.values()])
     assert np.array_equal(flat, theta_of(predictor))
     assert predictor._stream.weights.optimizer.n_steps == n_steps
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=ids)
+@pytest.mark.parametrize("config", SHAPES[1:], ids=ids)
+def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_learning(config, optimizer):
+    check_bits(random_predictor(config, optimizer=optimizer), optimizer)
+
+
+def test_gradients_too_small_to_square_leave_no_subnormal_number_in_rmsprop():
+    random = random_predictor(SHAPES[2])
+    weights = random.weights()
+    weights["bias_out"][6:] = -50  # probabilities of 2⁻⁷²
+    predictor = StreamPredictor.from_weights(weights, random.vocabulary, random.config, RMSprop())
+    check_bits(predictor, RMSprop(), n_symbols=6)
+    mean_squares = predictor._stream.weights.optimizer.slots
+    assert np.all((mean_squares == 0) | (mean_squares >= LEAST_SQUARE))
+    small = Layout(SHAPES[2], 10).named(mean_squares)["bias_out"]
+    assert small[:6].all()
+    assert not small[6:].any()
 
 
 def test_the_surprisal_ratio_of_a_window_follows_that_of_its_symbols():

@@ -11,7 +11,19 @@ import numpy as np
 
 from .arrays import BASE, F32, F64, FILLED, ONE, PENDING, ZERO, Gradient, Stream
 from .gradient import flow_back, has
-from .intrinsics import acquire, exchange, lane_sum, load, pause, reciprocal_root_guess, release, root, splat, store
+from .intrinsics import (
+    acquire,
+    exchange,
+    flush,
+    lane_sum,
+    load,
+    pause,
+    reciprocal_root_guess,
+    release,
+    root,
+    splat,
+    store,
+)
 from .jit import entry, kernel
 from .network import RECORD, SLOT, copy_slot, flow, layer_of, shape_of
 from .second_core import (
@@ -40,6 +52,10 @@ f32 = np.float32
 
 DECAY, FIRST_SUMS = 0.995, (640.0, 595.2)
 """What the recent sums of surprisals are multiplied by before those of a window are added; and the first sums."""
+
+LEAST, LEAST_SQUARE = f32(2.0**-54), f32(2.0**-120)
+"""A gradient below LEAST has the square 0, and a mean square of RMSprop below LEAST_SQUARE is 0. ε² is so much larger
+that no weight changes by that. Otherwise they would become subnormal numbers, which slow a CPU down a hundredfold."""
 
 LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2, PULL, SCALE, CLIP = range(12)
 NETWORK_BITS, BITS = 12, 13
@@ -110,7 +126,8 @@ def rmsprop(update, start, n, lr):
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
         g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
-        v = hyper[BETA2] * load(slots, j, 32) + (ONE - hyper[BETA2]) * (g * g)
+        large = flush(g, LEAST)
+        v = flush(hyper[BETA2] * load(slots, j, 32) + (ONE - hyper[BETA2]) * (large * large), LEAST_SQUARE)
         store(slots, j, v)
         move(update, j, w, (lr * g) * reciprocal_root(v * hyper[CORRECT2] + hyper[EPSILON] * hyper[EPSILON]))
 
@@ -160,7 +177,7 @@ def sum_of_squares(grad, start, n):
     """Σ grad[start : start + n]² on 128 lanes; n a multiple of 128."""
     total = splat(ZERO, 128)
     for j in range(start, start + n, 128):
-        g = load(grad, j, 128)
+        g = flush(load(grad, j, 128), LEAST)
         total = total + g * g
     return lane_sum(total)
 
@@ -170,7 +187,7 @@ def half_of_squares(grad, start, n, part):
     """One thread's 64 of the 128 lanes of `sum_of_squares`. `lane_sum` begins by adding one half to the other."""
     total = splat(ZERO, 64)
     for j in range(start + (0 if part == CALLER else 64), start + n, 128):
-        g = load(grad, j, 64)
+        g = flush(load(grad, j, 64), LEAST)
         total = total + g * g
     return total
 

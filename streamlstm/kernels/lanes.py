@@ -240,12 +240,18 @@ def minimum(a: Any, b: Any) -> Any:
     raise NotImplementedError("lanes exist only in kernels")
 
 
+def flush(a: Any, least: Any) -> Any:
+    """Each lane, or 0 if its magnitude is less than `least`."""
+    raise NotImplementedError("lanes exist only in kernels")
+
+
 def _larger(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
-def _smaller(builder: Any, a: Any, b: Any) -> Any:
-    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+def _flushed(builder: Any, a: Any, least: Any) -> Any:
+    is_less = builder.fcmp_ordered("<", _larger(builder, a, builder.fneg(a)), least)
+    return builder.select(is_less, ir.Constant(a.type, None), a)
 
 
 _binary(operator.add, lambda builder, a, b: builder.fadd(a, b))
@@ -253,7 +259,8 @@ _binary(operator.sub, lambda builder, a, b: builder.fsub(a, b))
 _binary(operator.mul, lambda builder, a, b: builder.fmul(a, b))
 _binary(operator.truediv, lambda builder, a, b: builder.fdiv(a, b))
 _binary(maximum, _larger)
-_binary(minimum, _smaller)
+_binary(minimum, lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))
+_binary(flush, _flushed)
 
 
 @intrinsic

@@ -53,6 +53,11 @@ def tree(a: Array) -> Array:
     return total
 
 
+def flush(a: Array, least: float) -> Array:
+    """Each number, or 0 if its magnitude is less than `least`."""
+    return np.where(np.abs(a) < least, a.dtype.type(0), a)
+
+
 def polynomial(x: Array, *coefficients: float) -> Array:
     """A polynomial by Horner's method, the highest power first."""
     y: Array = f32(coefficients[0]) * x + f32(coefficients[1])

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import Array, add_product, dot, exp, in_order, reciprocal_root, sigmoid, tanh, tree
+from .arithmetic import Array, add_product, dot, exp, flush, in_order, reciprocal_root, sigmoid, tanh, tree
 
 HYPER = [
     *["lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2"],
     *["epsilon", "correct1", "correct2", "pull", "scale", "clip"],
 ]
+LEAST, LEAST_SQUARE = 2.0**-54, 2.0**-120
+"""A smaller gradient has the square 0, and a smaller mean square of RMSprop is 0: no product is a subnormal number."""
+
 Weights = dict[tuple[str, int], Array]
 """Matrices and biases by name and layer: ("recurrent", 0), …"""
 
@@ -132,7 +135,7 @@ class Reference:
         dense = [name for name in grad if name[0] != "table"]
         layers, output = ([grad[name].ravel() for name in dense if ("output" in name[0]) is on] for on in (False, True))
         rows = [grad[name][v] for name in grad if name[0] == "table" for v in self.read]
-        parts = (np.concatenate(layers), np.concatenate(output), *rows)
+        parts = [flush(part, LEAST) for part in (np.concatenate(layers), np.concatenate(output), *rows)]
         norm = scale * np.sqrt(in_order([tree(in_order((part * part).reshape(-1, 128))) for part in parts]))
         scale, one = scale * (clip / norm) if norm > clip else scale, self.dtype(1)
         for name, w in self.weights.items():
@@ -143,7 +146,9 @@ class Reference:
             g = grad[name][used] * scale + l2 * w[used]
             m, v = slots[0][name], slots[1][name]
             m[used] = b1 * m[used] + ((one - b1) * g if rule == "adam" else g)
-            v[used] = b2 * v[used] + (one - b2) * (g * g)
+            large = flush(g, LEAST) if rule == "rmsprop" else g
+            v[used] = b2 * v[used] + (one - b2) * (large * large)
+            v[used] = flush(v[used], LEAST_SQUARE) if rule == "rmsprop" else v[used]
             x = v[used] * c2
             if rule == "adam":
                 step = rate * (m[used] * c1) / (np.sqrt(x) + epsilon)
