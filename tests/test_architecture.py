@@ -154,6 +154,17 @@ def test_no_private_attribute_is_used_across_packages(tree, path):
     assert used - ALWAYS_PUBLIC - NUMBAS - private_names_defined_in(part_of(name_of(path))) == set()
 
 
+@pytest.mark.parametrize(("tree", "path"), trees(FILES))
+def test_the_annotations_of_a_class_use_no_name_that_it_defines(tree, path):
+    """From Python 3.14 on annotations are evaluated when they are asked for, and would find the name in the class."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+            used = {name.id for field in fields for name in ast.walk(field.annotation) if isinstance(name, ast.Name)}
+            defined = {getattr(item, "name", "") for item in node.body}
+            assert used & (defined | {field.target.id for field in fields if field.value}) == set(), node.name
+
+
 @pytest.mark.parametrize(("tree", "path"), trees(INITS))
 def test_the_init_of_a_package_only_exports_public_names(tree, path):
     assert ast.get_docstring(tree)

@@ -27,7 +27,7 @@ def option(metavar: str, text: str) -> Any:
     return typer.Option(metavar=metavar, help=text)
 
 
-def _fresh(metavar: str, text: str) -> Any:
+def _fresh_option(metavar: str, text: str) -> Any:
     return option(metavar, f"Fresh network: {text}")
 
 
@@ -50,9 +50,9 @@ class ModelOptions:
         ),
     ] = None
     freeze: Annotated[bool, typer.Option("--freeze", help="Learn nothing.")] = False
-    hidden: Annotated[Optional[int], _fresh("N", "hidden units per layer. [64]")] = None
-    layers: Annotated[Optional[int], _fresh("N", "layers. [3]")] = None
-    window: Annotated[Optional[int], _fresh("N", "symbols between two updates of the weights. [16]")] = None
+    hidden: Annotated[Optional[int], _fresh_option("N", "hidden units per layer. [64]")] = None
+    layers: Annotated[Optional[int], _fresh_option("N", "layers. [3]")] = None
+    window: Annotated[Optional[int], _fresh_option("N", "symbols between two updates of the weights. [16]")] = None
     memory: Annotated[
         Optional[bool],
         typer.Option(
@@ -60,12 +60,14 @@ class ModelOptions:
             help="Mix in counts of what followed similar contexts. [memory; a saved model: as saved]",
         ),
     ] = None
-    memory_bits: Annotated[Optional[int], _fresh("N", "2^N pages of 64 bytes in the memory. [20]")] = None
-    connections: Annotated[Optional[str], _fresh("KIND", "skip or stacked. [skip]")] = None
-    optimizer: Annotated[Optional[str], _fresh("NAME", "sgd, rmsprop or adam. [rmsprop]")] = None
-    lr: Annotated[Optional[float], _fresh("RATE", "learning rate. [the optimizer's]")] = None
-    seed: Annotated[Optional[int], _fresh("N", "seed of the initial weights. [0]")] = None
-    vocab: Annotated[Optional[str], _fresh("KIND", "bytes, or text (the characters of the input). [bytes]")] = None
+    memory_bits: Annotated[Optional[int], _fresh_option("N", "2^N pages of 64 bytes in the memory. [20]")] = None
+    connections: Annotated[Optional[str], _fresh_option("KIND", "skip or stacked. [skip]")] = None
+    optimizer: Annotated[Optional[str], _fresh_option("NAME", "sgd, rmsprop or adam. [rmsprop]")] = None
+    lr: Annotated[Optional[float], _fresh_option("RATE", "learning rate. [the optimizer's]")] = None
+    seed: Annotated[Optional[int], _fresh_option("N", "seed of the initial weights. [0]")] = None
+    vocab: Annotated[Optional[str], _fresh_option("KIND", "bytes, or text (the characters of the input). [bytes]")] = (
+        None
+    )
 
     def open(
         self, source: BinaryIO, control: "Interruptible"
