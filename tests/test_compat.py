@@ -90,6 +90,12 @@ def test_models_and_archives_of_0_x_are_refused_with_one_line_that_says_who_read
         assert re.fullmatch(rf"streamlstm: [^\n]*{WHO_READS_IT}[^\n]*\n", result.stderr.decode()), result.stderr
 
 
+def test_a_message_of_0_2_is_refused_with_one_line_that_says_who_reads_it():
+    result = run("decompress", "--message", stdin=(BEFORE / "0.2.msg").read_bytes())
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert re.fullmatch(r"streamlstm: [^\n]*message of streamlstm 1\.0 or later[^\n]*0\.2\n", result.stderr.decode())
+
+
 def test_a_snapshot_of_0_x_is_refused_with_one_line_that_says_who_reads_it():
     with (
         pool_of(model(FOLDER, "memory")) as pool,

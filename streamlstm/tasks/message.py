@@ -2,7 +2,7 @@
 
 A message is nothing but code: no length, identity or checksum. Whatever carries it must know its length in bytes.
 
-    version   v bits    v - 1 zeros and a one; 1: coded with the bundled model `small` of streamlstm 0.2
+    version   v bits    v - 1 zeros and a one; 1: coded with the bundled model `small` of streamlstm 1.0
     code                the output of the range coder, with decisions whether the text ends: see `coder`
 
 A raw message is a byte 0 and the data, for data that coding would enlarge. An empty message is an empty text. Each text
@@ -70,7 +70,7 @@ class MessageCoder:
         content = message[1:] if is_raw else self._decoded(np.frombuffer(message, dtype=np.uint8))
         is_whole = 0 < len(content) <= MAX_BYTES and len(message) <= len(content) + is_raw
         if not is_whole or (is_raw and self.compress(content) != message):
-            raise ValueError("it is not a message of streamlstm, or it is damaged")
+            raise ValueError("it is not a message of streamlstm 1.0 or later, or it is damaged; 0.2 reads those of 0.2")
         return content
 
     def _parts(self, content: bytes) -> npt.NDArray[np.int64]:
