@@ -1,10 +1,13 @@
 """One warm kernel cache for all workers. No test asserts how fast something is: a busy machine is no error."""
 
+import os
 import signal
 import subprocess
 import sys
 
 from hypothesis import settings
+
+os.environ["STREAMLSTM_JIT"] = "1"  # numba's kernels, also where `ahead` has written libraries: see test_precompiled
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

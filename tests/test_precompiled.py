@@ -37,7 +37,7 @@ print(json.dumps([jit.LIBRARY and str(jit.LIBRARY.path), type(jit.native(network
 
 def run(folder, *arguments, **environment):
     """Run Python with the package in a folder; returns what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), **environment}
+    environment = {**os.environ, "PYTHONPATH": str(folder), "STREAMLSTM_JIT": "0", **environment}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=environment, cwd=folder, stdout=subprocess.PIPE, check=True).stdout
 
@@ -214,6 +214,7 @@ def test_numpy_tells_what_it_found():
 @pytest.mark.parametrize(("name", "value"), [("platform", "darwin"), ("platform", "win32"), ("implementation", None)])
 def test_no_library_is_tried_on_another_system(monkeypatch, name, value):
     monkeypatch.setattr(precompiled.sys, name, value or SimpleNamespace(name="pypy"))
+    monkeypatch.delenv("STREAMLSTM_JIT", raising=False)
     monkeypatch.setattr(precompiled, "levels", lambda: ["x86-64-v2"])
     monkeypatch.setattr(precompiled, "Library", lambda path: path)
     assert precompiled.library() is None
@@ -225,6 +226,11 @@ def test_without_a_list_of_features_numba_compiles(monkeypatch, tmp_path):
     assert precompiled.library() is None
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there are no libraries for this system")
 def test_an_object_of_another_python_is_not_read(monkeypatch):
+    monkeypatch.delenv("STREAMLSTM_JIT", raising=False)
+    monkeypatch.setattr(precompiled, "levels", lambda: ["x86-64-v2"])
+    monkeypatch.setattr(precompiled, "Library", lambda path: path)
+    assert precompiled.library() is not None
     monkeypatch.setattr(precompiled, "DATA", precompiled.DATA + ctypes.sizeof(ctypes.c_size_t))
     assert precompiled.library() is None
