@@ -3,7 +3,7 @@
     python -m streamlstm.tasks.ahead                      # all levels
     python -m streamlstm.tasks.ahead x86-64-v3
 
-It needs the GNU linker: `ld`, and `aarch64-linux-gnu-ld` for aarch64. A level takes a minute. The same
+It needs the GNU linker: `ld`, and `aarch64-linux-gnu-ld` for aarch64. A level takes half a minute. The same
 sources and the same numba and llvmlite give the same bytes. Numba compiles each entry as it does for the CPU that it
 runs on, but for the level; then a function is put around each entry that takes and returns Python objects.
 """
