@@ -11,8 +11,8 @@ The places of the matches are spread over the history: hardly two of them lie on
 N_PLACES pairs of them, each under its index in the history; a pair gives way to another one with the same hash. Without
 such space they are in the pages.
 
-A kernel that knows that nothing is shared passes None for the overlay: what it calls is then compiled without one.
-Where only the memory learns, a predictor alone would otherwise pay 3 % of its time for overlays.
+A kernel that knows that nothing is shared passes None as the overlay to the kernels that it calls: they are then
+compiled without it. Otherwise a predictor alone would take 3 % more time where only its memory learns.
 
 overlay  int32 [0] if nothing is shared, or
     N_SLOTS, N_OWN   the number of pages that there is space for, and of those in use
