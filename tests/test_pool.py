@@ -119,7 +119,7 @@ def test_a_stream_costs_what_it_has_learned_up_to_a_limit():
     for n in (0, 10, 2000, 30000):
         pool = StreamPool(predictor, max_pages=2048)
         pool.observe("a", text(n))
-        overlay = pool._lanes[0]._stream.memory._arrays.overlay
+        overlay = pool._readers[0]._stream.memory._arrays.overlay
         sizes.append(int(overlay[0]))
     assert sizes == [FIRST_SLOTS, sizes[1], MIN_SLOTS, 2048]
     assert sizes[0] < sizes[1] < sizes[2]
@@ -137,7 +137,7 @@ def test_no_weight_of_a_stream_changes_unmarked(name):
     pool = StreamPool(MODEL)
     pool.observe("before", text_of("before"))
     pool.observe("a", {"prose": text(1000), "code": "".join(lines), "many": bytes(range(256)) * 3}[name])
-    weights = pool._lanes[0]._stream.memory._weights
+    weights = pool._readers[0]._stream.memory._weights
     differs = weights.values.view(np.int32) != weights._base[: len(weights.values)]
     assert not differs[~np.repeat(weights.written, PART)[: len(differs)].astype(bool)].any()
     assert differs.any()

@@ -77,7 +77,7 @@ def wait_until_ready(predictor):
     started = time.monotonic()
     predictor._stream._publish_arrays(predictor._stream._parts)
     while layout_of(predictor)[STATE] != READY:
-        predictor._stream._parts.helper._wakeup.set()
+        predictor._stream._parts.assistant._wakeup.set()
         assert time.monotonic() < started + 60
         time.sleep(0.001)
 
@@ -259,9 +259,9 @@ def test_an_update_that_is_interrupted_leaves_the_two_with_the_same_arrays(monke
 
     def thetas():
         """Those of the predictor, its fork, and the assistant."""
-        helper = predictor._stream._parts.helper
-        assert (layout_of(predictor) is helper.layout) == (predictor._stream._parts.weights.theta is helper._arrays[1])
-        return predictor._stream._parts.weights.theta, twin._stream._parts.weights.theta, helper._arrays[1]
+        weights, assistant = predictor._stream._parts.weights, predictor._stream._parts.assistant
+        assert (layout_of(predictor) is assistant.layout) == (weights.theta is assistant._arrays[1])
+        return weights.theta, twin._stream._parts.weights.theta, assistant._arrays[1]
 
     with predictor.assisted():
         predictor.observe_many(tokens[:4])
@@ -293,7 +293,7 @@ def test_what_was_compressed_alone_two_cores_decompress(monkeypatch, learning):
         holder = SimpleNamespace(_stream=stream)
         helped.append(n_barriers(holder) > 0)
         parts = begin_window(stream, next_token)
-        if parts.helper is not None and len(helped) < 20:
+        if parts.assistant is not None and len(helped) < 20:
             wait_until_ready(holder)
         return parts
 
@@ -306,7 +306,7 @@ def with_marks():
     """A predictor that looks for an assistant, whose thread was not started, and its fork."""
     predictor = random_predictor(Config(32, 2), Vocabulary.bytes())
     alone = predictor.fork()
-    predictor._stream._set_helper(Assistant(assist, Learner(predictor._stream.layout, predictor.config.window)))
+    predictor._stream._set_assistant(Assistant(assist, Learner(predictor._stream.layout, predictor.config.window)))
     return predictor, alone
 
 
@@ -383,9 +383,9 @@ def test_the_thread_sleeps_unless_the_trial_wants_it(monkeypatch):
     predictor = random_predictor(Config(32, 1), Vocabulary.bytes())
     predictor.learning = False
     with predictor.assisted():
-        helper = predictor._stream._parts.helper
+        assistant = predictor._stream._parts.assistant
         predictor.observe_many(random_tokens(32 * (TRIAL - 1), 256))
-        assert not helper._wakeup.is_set()
+        assert not assistant._wakeup.is_set()
         assert layout_of(predictor)[STATE] == AWAY
         predictor.observe_many(random_tokens(2 * 32, 256))
         wait_until_ready(predictor)
@@ -432,10 +432,10 @@ def test_a_child_process_works_alone():
 
 def test_an_assistant_that_an_interrupt_left_behind_is_replaced():
     predictor, _ = with_marks()
-    predictor._stream._parts.helper.end()
+    predictor._stream._parts.assistant.end()
     with predictor.assisted():
         wait_until_ready(predictor)
-    assert predictor._stream._parts.helper is None
+    assert predictor._stream._parts.assistant is None
 
 
 def test_saving_between_two_steps_changes_nothing(tmp_path):

@@ -11,7 +11,7 @@ from golden import text
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary
-from streamlstm.predictor.lane import Lane
+from streamlstm.predictor.stream_reader import StreamReader
 from streamlstm.tasks import guarantees
 from streamlstm.tasks import verify as module
 from streamlstm.tasks.compress import identity
@@ -54,7 +54,7 @@ def test_a_model_of_characters_is_checked_in_all_but_the_compression():
 observe, observe_many, predict, fork, save, load = (
     getattr(StreamPredictor, name) for name in ("observe", "observe_many", "predict", "fork", "save", "load")
 )
-read, resume = Lane.read, Lane.resume
+read, resume = StreamReader.read, StreamReader.resume
 
 
 def never_sums_to_one(self):
@@ -182,7 +182,13 @@ def test_a_glance_at_the_future_is_found(monkeypatch):
     [
         ("no loss", StreamPredictor, "load", loads_anything, r"a file that is damaged at byte [\d,]+ was loaded"),
         ("no loss", guarantees, "opened_atomically", writes_in_place, "an interrupted save has changed the older file"),
-        ("isolated", Lane, "resume", forgets_what_came_before, r"beside others, in stream \d symbol \d+ has .*"),
+        (
+            "isolated",
+            StreamReader,
+            "resume",
+            forgets_what_came_before,
+            r"beside others, in stream \d symbol \d+ has .*",
+        ),
     ],
 )
 def test_a_file_that_is_lost_and_a_stream_that_depends_on_others_are_found(

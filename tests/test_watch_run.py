@@ -320,11 +320,16 @@ def next_line_of(stream):
     return stream.readline()
 
 
+IMPATIENT = """
+from streamlstm.cli import watch_notes, watch_run
+watch_notes.BEHIND_SECONDS, watch_run.TICK_SECONDS = 0.5, 0.1
+"""
+
+
 def test_it_is_told_how_far_it_is_behind(tmp_path):
     log = tmp_path / "app.log"
     log.write_text("".join(usual(n) for n in range(60_000)))
-    slow = "import streamlstm.cli.watch_run as w; w.BEHIND_SECONDS = 0.5; w.TICK_SECONDS = 0.1"
-    with start("watch", "--follow", log, *FRESH, before=slow) as process:
+    with start("watch", "--follow", log, *FRESH, before=IMPATIENT) as process:
         message = next_line_of(process.stderr).decode()
         assert message.startswith("streamlstm: behind by about ")
         assert "lines (" in message
@@ -333,9 +338,8 @@ def test_it_is_told_how_far_it_is_behind(tmp_path):
 
 
 def test_a_pipe_that_is_always_full_is_told():
-    slow = "import streamlstm.cli.watch_run as w; w.BEHIND_SECONDS = 0.5; w.TICK_SECONDS = 0.1"
     yes = subprocess.Popen(["yes", "an endless line"], stdout=subprocess.PIPE)
-    with start("watch", *FRESH, stdin=yes.stdout, before=slow) as process:
+    with start("watch", *FRESH, stdin=yes.stdout, before=IMPATIENT) as process:
         assert b"there was always more to read" in next_line_of(process.stderr)
         process.kill()
         process.communicate()

@@ -85,7 +85,7 @@ class RayWatch:
                 saved = time.monotonic()
             if self.status.is_due:
                 self.status.show(self.summary(streams))
-            self.tell_notes()
+            self.write_source_notes()
         streams.save_position(self.source.describe())
 
     def take(self, results: "Sequence[Result]") -> None:
@@ -96,8 +96,8 @@ class RayWatch:
             sys.stdout.write(getattr(result, "record", ""))
         sys.stdout.flush()
 
-    def tell_notes(self) -> None:
-        """Tell what the source has noticed."""
+    def write_source_notes(self) -> None:
+        """Write the notes of the source to stderr."""
         for note in self.source.notes:
             self.status.clear()
             typer.echo(f"streamlstm: {note}", err=True)

@@ -19,9 +19,9 @@ from ..logs.source import Source
 from ..render.escape import terminal_text
 from ..render.lines import LinePrinter, StatusLine, format_json
 from ..render.session_lines import SessionPrinter, format_session_json
-from ..watch.notes import is_power_of_2
 from ..watch.sessions import EndedSession, SessionWatcher
 from ..watch.watcher import Counts, WatchedLine, Watcher
+from .watch_notes import InputNotes
 
 TICK_SECONDS = 1.0
 """How often the lag is measured."""
@@ -29,25 +29,18 @@ TICK_SECONDS = 1.0
 METRICS_SECONDS = 5.0
 """How often the file of --metrics is written."""
 
-BACK_SECONDS = 60.0
-"""If a time stamp is so much before that of the line before, it is told, where time matters."""
-
-BEHIND_SECONDS = 10.0
-"""From this lag on it is told, and again each time it has doubled."""
-
-
 AnyWatcher = Watcher | SessionWatcher
 
 
 @dataclass
 class Outputs:
-    """Where records go.
+    """Where the records of a run go.
 
     printer   prints them
+    status    the status line
     output    the file that the printer writes to; None for stdout
     alerts    the command that is run for each alarm
     metrics   the file of metrics
-    status    the status line
     """
 
     printer: LinePrinter | SessionPrinter
@@ -59,11 +52,11 @@ class Outputs:
 
 @dataclass
 class WatchRun:
-    """The events of a source, watched.
+    """Passes the events of a source to a watcher, and its results to the outputs.
 
     watcher, source, outputs  what it connects
 
-    values  the metrics, a new table every TICK_SECONDS
+    `values` are the metrics: a new dict every TICK_SECONDS.
     """
 
     watcher: AnyWatcher
@@ -74,9 +67,9 @@ class WatchRun:
     def __post_init__(self) -> None:
         self._before = self.watcher.counts
         self._started = self._ticked = time.monotonic()
-        self._measured, self._written = self._started, 0.0
-        self._told_lag, self._told_busy = BEHIND_SECONDS / 2, BEHIND_SECONDS / 2
-        self._n_invalid, self._n_back, self._saved = 0, 0, 0.0
+        self._written = 0.0
+        self._notes = InputNotes(self.source)
+        self._saved = 0.0
         self._saved_state: Any = None
         budget = self.watcher.budget
         self._has_sessions = isinstance(self.watcher, SessionWatcher)
@@ -87,7 +80,7 @@ class WatchRun:
         self._tick(self._started)
 
     def take(self, event: Event | None) -> None:
-        """Watch an event and tell what is to be told; None when there is none for the moment."""
+        """Watch an event, and write the records and notes that result; None if there is no event for the moment."""
         now = time.monotonic()
         if event is None:
             self._pass_time(now)
@@ -97,9 +90,9 @@ class WatchRun:
             self._event, self._event_time = event, now
             if isinstance(self.watcher, SessionWatcher):
                 for session in self.watcher.observe(event.text, seconds=seconds):
-                    self._tell_session(session)
+                    self._write_session(session)
             else:
-                self._tell(self.watcher.observe(event.text + "\n", key=event.key, seconds=seconds), event)
+                self._write_line(self.watcher.observe(event.text + "\n", key=event.key, seconds=seconds), event)
         if now - self._ticked >= TICK_SECONDS:
             self._tick(now)
         if self.outputs.status.is_due:
@@ -111,60 +104,54 @@ class WatchRun:
         if isinstance(self.watcher, SessionWatcher) and (seconds is not None or not self._is_dated):
             idle = now - self._event_time
             for session in self.watcher.pass_time(now if seconds is None else seconds + idle):
-                self._tell_session(session)
+                self._write_session(session)
 
     def _seconds(self, event: Event, now: float) -> float | None:
         """The time of an event; if no event has had a time stamp, that of the clock."""
-        seconds, before = event.seconds, self._event.seconds
-        if seconds is not None and before is not None and before - seconds > BACK_SECONDS:
-            self._n_back += 1
-            if is_power_of_2(self._n_back):
-                count = f"; such lines so far: {self._n_back:,}" if self._n_back > 1 else ""
-                self._note(f"time went back by {before - seconds:,.0f} s, to {event.time}{count}")
-        self._is_dated = self._is_dated or seconds is not None
-        return seconds if self._is_dated else now
+        self._write_notes(self._notes.time(event, self._event))
+        self._is_dated = self._is_dated or event.seconds is not None
+        return event.seconds if self._is_dated else now
 
-    def _tell(self, line: WatchedLine, event: Event) -> None:
+    def _write_line(self, line: WatchedLine, event: Event) -> None:
         lag = self.source.lag() if line.raised else self._lag
         cast(LinePrinter, self.outputs.printer).write(line, event, lag)
         if line.raised:
             self._raise(format_json(line, event, lag))
-        for note in line.notes:
-            self._note(note)
+        self._write_notes(line.notes)
 
-    def _tell_session(self, session: EndedSession) -> None:
+    def _write_session(self, session: EndedSession) -> None:
         lag = self.source.lag() if session.raised else self._lag
         cast(SessionPrinter, self.outputs.printer).write(session, self._event, lag)
         if session.raised:
             self._raise(format_session_json(session, self._event, lag))
 
     def _raise(self, record: str) -> None:
-        """Tell an alarm to the command of --exec, once it is written."""
+        """Pass the record of an alarm to the command of --exec, after it was written."""
         self.outputs.printer.flush()
         if self.outputs.alerts is not None:
             self.outputs.alerts(record)
 
-    def _note(self, note: str) -> None:
-        self.outputs.status.clear()
-        typer.echo(f"streamlstm: {terminal_text(note)}", err=True)
+    def _write_notes(self, notes: list[str]) -> None:
+        for note in notes:
+            self.outputs.status.clear()
+            typer.echo(f"streamlstm: {terminal_text(note)}", err=True)
 
-    def _show(self) -> None:
-        """Write what is printed so far, else it could later be written behind the status, and show the status."""
-        self.outputs.printer.flush()
-        self.tell_notes()
-        self.outputs.status.show(self.summary())
-
-    def tell_notes(self) -> None:
-        """Tell what the source has noticed."""
-        for note in self.source.notes:
-            self._note(note)
+    def write_source_notes(self) -> None:
+        """Write the notes of the source to stderr."""
+        self._write_notes(self.source.notes)
         self.source.notes.clear()
 
+    def _show(self) -> None:
+        """Show the status, after all that was printed so far: it could otherwise be written behind the status."""
+        self.outputs.printer.flush()
+        self.write_source_notes()
+        self.outputs.status.show(self.summary())
+
     def _tick(self, now: float) -> None:
-        """Measure the lag, and tell it if it is large; renew the metrics."""
+        """Measure the lag, write the notes that are due, and update the metrics."""
         self._lag = self.source.lag()
-        self.tell_notes()
-        self._tell_lag()
+        self.write_source_notes()
+        self._write_notes([*self._notes.lag(self._lag), *self._notes.invalid()])
         counts, seconds = self.watcher.counts, max(now - self._ticked, 1e-9)
         speed = (counts.characters - self.values.get("characters_total", counts.characters)) / seconds
         self.values = self._measured_values(counts, speed)
@@ -173,7 +160,7 @@ class WatchRun:
             self.write_metrics()
 
     def write_metrics(self) -> None:
-        """Write the file of --metrics. A warning tells if that is not possible."""
+        """Write the file of --metrics, or log a warning if that fails."""
         self._written = time.monotonic()
         if self.outputs.metrics is not None:
             try:
@@ -195,42 +182,18 @@ class WatchRun:
             values |= {"dropped_total": self.outputs.alerts.n_dropped, "failed_total": self.outputs.alerts.n_failed}
         return values | ({"saved_seconds": self._saved} if self._saved else {})
 
-    def _tell_lag(self) -> None:
-        lag = self._lag
-        if lag is not None and lag.seconds >= 2 * self._told_lag:
-            self._told_lag = lag.seconds
-            self._note(f"behind by about {lag.n_lines:,} lines ({lag.n_bytes:,} bytes), {lag.seconds:.0f} s")
-        elif lag is not None and lag.seconds < 1 and self._told_lag >= BEHIND_SECONDS:
-            self._told_lag = BEHIND_SECONDS / 2
-            self._note("caught up with the input")
-        busy = self.source.busy_seconds()
-        if busy >= 2 * self._told_busy:
-            self._told_busy = busy
-            self._note(f"there was always more to read for {busy:.0f} s: what writes to the pipe probably waits")
-        elif busy < 1:
-            self._told_busy = BEHIND_SECONDS / 2
-        if self.source.n_invalid > 2 * self._n_invalid:
-            self._tell_invalid()
-
-    def _tell_invalid(self) -> None:
-        """Tell how many lines were not in the format of the input."""
-        n = self._n_invalid = self.source.n_invalid
-        lines = "1 line was" if n == 1 else f"{n:,} lines were"
-        self._note(f"{lines} not in the format of the input, and read as plain text")
-
     def finish(self, is_end: bool = True) -> None:
-        """Write and tell everything, and let the command of --exec end, before the state is saved for the last time.
+        """Write all records and notes, and wait for the command of --exec, before the state is saved for the last time.
 
         is_end  whether the open sessions have ended too
         """
         if isinstance(self.watcher, SessionWatcher) and is_end:
             for session in self.watcher.finish():
-                self._tell_session(session)
+                self._write_session(session)
         self.outputs.printer.flush()
         self.outputs.status.clear()
-        self.tell_notes()
-        if self.source.n_invalid > self._n_invalid:
-            self._tell_invalid()
+        self.write_source_notes()
+        self._write_notes(self._notes.invalid(is_end=True))
         if self.outputs.alerts is not None:
             self.outputs.alerts.close()
 
@@ -249,7 +212,7 @@ class WatchRun:
         return ", ".join(parts)
 
     def _sessions(self) -> list[str]:
-        """The number of sessions, if there are any, before a restart too."""
+        """The number of sessions, including those before a restart; nothing if lines are watched."""
         if not isinstance(self.watcher, SessionWatcher):
             return []
         watcher = self.watcher
@@ -258,7 +221,7 @@ class WatchRun:
         return [f"{watcher.n_sessions:,} sessions{open_ones}", *outside]
 
     def final_summary(self) -> str:
-        """The summary, and the kinds of which most lines were not raised."""
+        """The summary, and the kinds with the most lines that were not raised."""
         what = "sessions like" if self._has_sessions else "lines like"
         kinds = [(terminal_text(kind) or "(no single reason)", n) for kind, n in self.watcher.repeated()]
         rows = [f"{n:>9,} more {what}: {kind}" for kind, n in kinds]
@@ -270,7 +233,7 @@ class WatchRun:
         return self.watcher.counts.raised > self._before.raised
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the watcher with the position in the input and in the output, once all before it is written."""
+        """Write all records, and then save the watcher with the position in the input and in the output."""
         outputs = self.outputs
         outputs.printer.flush()
         position: dict[str, Any] = {
@@ -283,14 +246,14 @@ class WatchRun:
             event = self._event
             position["event"] = [event.number, event.path, event.rotation, event.offset, event.time]
         state = (position, self.watcher.counts)
-        if state != self._saved_state:  # else nothing has happened
+        if state != self._saved_state:  # otherwise nothing has happened
             self.watcher.position = position
             self.watcher.save(path)
             self._saved_state, self._saved = state, time.time()
 
 
 def _event_of(described: Any) -> Event:
-    """The last event before `save`, without its text; an empty one if there was none."""
+    """The last event before `save`, without its text; an empty event if there was none."""
     if not described:
         return Event("")
     number, path, rotation, offset, stamp = described

@@ -1,4 +1,4 @@
-"""What is kept of a predictor so that it can be restored."""
+"""What has to be copied of a predictor so that it can be restored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .weights import Weights
 
 
 class Captured:
-    """What `StreamPredictor.restore` needs beside the undo log of the memory.
+    """What `StreamPredictor.restore` needs besides the undo log of the memory.
 
     weights  shared with the predictor until it learns
     tape     a copy

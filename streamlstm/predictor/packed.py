@@ -1,6 +1,6 @@
-"""Arrays and values as bytes, for the process that writes them: it takes a tenth of the time of a checkpoint.
+"""Arrays and values as bytes, to be read by the process that wrote them. This takes a tenth of a checkpoint's time.
 
-Nothing is checked, so such bytes must come from nowhere else.
+Nothing is checked, so such bytes must not come from anywhere else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..checkpoint import Arrays
 
 
 def packed(arrays: Arrays, values: Any) -> bytes:
-    """The bytes of arrays, which are contiguous, and of JSON-able values.
+    """The bytes of arrays, which are contiguous, and of JSON values.
 
     >>> unpacked(packed({"a": np.arange(3)}, 7))
     ({'a': array([0, 1, 2])}, 7)

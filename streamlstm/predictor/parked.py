@@ -1,4 +1,4 @@
-"""A stream that is parked: what it has of its own, beside the model that it shares with others."""
+"""A parked stream: all that it does not share with the other streams over the same model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Window(NamedTuple):
 
 
 class ParkedStream:
-    """One of many streams over a model, until it goes on.
+    """One of many streams over a model, while no `StreamReader` reads for it.
 
     weights    those of the model, until the stream learns: then its own
     window     the unfinished window
@@ -44,13 +44,13 @@ class ParkedStream:
         return ParkedStream(self.weights, self.window, self.n_symbols, memory)
 
     def nbytes(self, model: Weights) -> int:
-        """The number of bytes that it takes beside the weights of its model."""
+        """The number of bytes that it takes, without the weights of its model."""
         own = sum(array.nbytes for array in self.window)
         own += 0 if self.memory is None else self.memory.nbytes
         return own if self.weights is model else own + self.weights.nbytes
 
     def own_arrays(self, model: Weights) -> tuple[Arrays, Any]:
-        """All arrays as they are, and the other values, for `Lane.unpack`."""
+        """All arrays as they are, and the other values, for `StreamReader.unpack`."""
         arrays: Arrays = {} if self.memory is None else self.memory.own_arrays()
         arrays |= self.window._asdict()
         if self.weights is model:
@@ -59,7 +59,7 @@ class ParkedStream:
         return arrays | {"theta": self.weights.theta, "slots": optimizer.slots}, [self.n_symbols, optimizer.describe()]
 
     def to_arrays(self, layout: Layout, model: Weights) -> tuple[Arrays, dict[str, Any]]:
-        """The arrays by name and the JSON-able values of a snapshot, without the weights of the model."""
+        """The arrays by name and the JSON values of a snapshot, without the weights of the model."""
         h, c = layout.hidden_state(self.window.state)
         arrays: Arrays = {"h": h, "c": c, "tokens": self.window.tokens, "bits": self.window.bits}
         values: dict[str, Any] = {"n_symbols": self.n_symbols}

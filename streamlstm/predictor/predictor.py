@@ -17,13 +17,13 @@ from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..optim import Optimizer, RMSprop
 from ..vocabulary import Symbol, Symbols, Vocabulary
-from . import mixing, saved
+from . import initial_mixture, saved
 from .bundled import bundled_model
 from .captured import Captured
 from .description import described
-from .lane import Lane
 from .sources import KnownTokens, TokenSource
 from .stream import Learn, TokenStream
+from .stream_reader import StreamReader
 from .trace import Step, Trace, TraceRecorder
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class StreamPredictor:
 
     @property
     def n_symbols(self) -> int:
-        """How many symbols it has observed, over all its saves and loads."""
+        """How many symbols it has observed, including those before it was saved and loaded."""
         return self._stream.tape.n_symbols
 
     @property
@@ -187,7 +187,7 @@ class StreamPredictor:
         h, c = self._stream.layout.hidden_state(self._stream.tape.state)
         return h.copy(), c.copy()
 
-    # Asking: changes nothing
+    # Queries: change nothing
 
     def predict(self) -> F32:
         """The distribution of the next symbol, float32 [V]: above 0 everywhere, sums to 1. Changes nothing."""
@@ -201,20 +201,20 @@ class StreamPredictor:
     def top(self, k: int = 5) -> list[tuple[str | bytes, float]]:
         """The k most probable next symbols with their probabilities, the most probable first. Changes nothing.
 
-        A byte above 127, which is no character by itself, is `bytes`. `top_characters` gives whole characters.
+        A byte above 127, which is not a character by itself, is `bytes`. `top_characters` gives whole characters.
         """
         _require_count(k)
         probabilities = self.predict()
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self._vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]
 
-    # Observing: takes symbols, and learns
+    # Observing: takes symbols and learns
 
     def observe(self, symbol: Symbol) -> float:
-        """Take the next symbol: score it by the distribution held, then step, and learn if `learning`.
+        """Take the next symbol: score it by the distribution that `predict` returns, advance, and learn if `learning`.
 
-        Returns its surprisal in bits. Over a byte vocabulary a character of several bytes is several symbols, and their
-        surprisals add up. Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        Returns its surprisal in bits. Over a byte vocabulary, a character of several bytes is several symbols, and
+        their surprisals add up. Raises ValueError, with nothing changed, if the vocabulary lacks the symbol.
         """
         token = self._token_of.get(symbol) if type(symbol) in _EXACT else None
         if token is not None:  # fast path
@@ -228,7 +228,7 @@ class StreamPredictor:
         raise ValueError(f"a token is between 0 and {len(self._vocabulary) - 1}, not {token}")
 
     def observe_many(self, symbols: Symbols) -> F32:
-        """Observe symbols one after the other; the same bits as `observe` on each, at the kernels' speed.
+        """Observe symbols one after the other: the same bits as `observe` for each, many times faster.
 
         Returns their surprisals in bits, float32 [n]: one per character of a text vocabulary, one per byte of a byte
         vocabulary. Raises ValueError, with nothing changed, if the vocabulary lacks one of them.
@@ -257,12 +257,12 @@ class StreamPredictor:
         return recorder.trace()
 
     def steps(self, source: TokenSource | Symbols, n: int | None = None) -> Iterator[Step]:
-        """Observe tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
+        """Observe tokens, as many at a time as fit on the tape, and yield a `Step` for each run of them.
 
         source  text, bytes or tokens, as `observe_many` takes them, or a `TokenSource` that finds the tokens
-        n       the number of tokens to observe at most; default: all; required for a `TokenSource`
+        n       the most tokens to observe; default: all; required for a `TokenSource`
 
-        At each yield the predictor has observed the tokens of the step and no others: it may be asked and forked.
+        At each yield the predictor has observed the tokens of the step and no others, and may be queried and forked.
         Stops early if the source has no more tokens.
         """
         if not isinstance(source, TokenSource):
@@ -275,7 +275,7 @@ class StreamPredictor:
     # Copies
 
     def fork(self, *, learning: bool | None = None) -> Self:
-        """An independent copy, for exploring. It shares what neither of the two changes.
+        """An independent copy, for exploring. The two share whatever neither of them changes.
 
         learning  whether the copy learns, as the attribute; default: as this predictor does
         """
@@ -299,36 +299,36 @@ class StreamPredictor:
         return self._stream.log_changes()
 
     def capture(self, log: UndoLog) -> Captured:
-        """What `restore` needs beside the log, whose epoch begins now. Raises ValueError if the log has ended."""
+        """What `restore` needs besides the log, whose epoch begins now. Raises ValueError if the log has ended."""
         return self._stream.capture(log)
 
     def restore(self, captured: Captured, log: UndoLog) -> None:
-        """Become equal to what this predictor was when `capture` was called and the log's epoch began.
+        """Return to the state that this predictor had when `capture` was called and the log's epoch began.
 
         Raises ValueError if the log has ended.
         """
         self._stream.restore(captured, log)
 
     def reset(self) -> None:
-        """Go to the state in which streams begin; keep the weights and what has been counted."""
+        """Return to the state in which streams begin; keep the weights and the counts."""
         self._stream.reset()
 
-    def lane(self, max_pages: int) -> Lane:
-        """Reads many streams that begin where this predictor stands, as long as it does not change."""
-        return Lane(self._stream, max_pages)
+    def stream_reader(self, max_pages: int) -> StreamReader:
+        """A reader for many streams that begin where this predictor stands, which must not change meanwhile."""
+        return StreamReader(self._stream, max_pages)
 
     def learn_mixture(self, texts: Iterable[Symbols]) -> int:
         """Learn the weights with which the mixture begins, from texts that are each read as a new stream.
 
         Returns the number of symbols read. Raises ValueError unless it has a memory and has observed nothing yet.
         """
-        return mixing.learn_mixture(self._stream, self._vocabulary, map(self._vocabulary.encode, texts))
+        return initial_mixture.learn_mixture(self._stream, self._vocabulary, map(self._vocabulary.encode, texts))
 
     def assisted(self) -> AbstractContextManager[None]:
-        """Within this context a second core computes half of each step and update: the same bits in less time.
+        """Within this context, a second core computes half of each step and update: the same bits in less time.
 
-        While symbols come without a pause, the second core is kept busy. Where it would not help, because the network
-        is small or the process may use only one core, nothing changes. A fork of the predictor is not assisted.
+        The second core busy-waits while symbols arrive without a pause. It is not used where it would not help: for a
+        small network, or if the process may use one core only. A fork of the predictor is not assisted.
 
         >>> from streamlstm import StreamPredictor
         >>> predictor = StreamPredictor.pretrained()
@@ -345,16 +345,16 @@ class StreamPredictor:
 
         half  round the weights to float16: half the size, but the loaded predictor is not quite the same
 
-        Raises OSError if `path` cannot be written, ValueError if a number is not finite; an older file of that name
-        is then still whole.
+        Raises OSError if `path` cannot be written, ValueError if a number is not finite; an existing file of that name
+        is then left as it was.
         """
         write_checkpoint(path, *self.to_checkpoint(half))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> StreamPredictor:
-        """The predictor that `save` wrote: it continues as if it had never stopped, to the last bit.
+        """The predictor that `save` wrote. It continues as if it had never stopped, to the last bit.
 
-        Raises OSError if the file cannot be read, ValueError with one line if it is not a whole, valid checkpoint.
+        Raises OSError if the file cannot be read, ValueError if it is not a complete, valid checkpoint.
         """
         arrays, values = read_checkpoint(path)
         try:
@@ -365,10 +365,10 @@ class StreamPredictor:
             raise ValueError(f"{path} is not a usable model: {error}") from None
 
     def to_checkpoint(self, half: bool = False, *, whole: bool = False) -> tuple[Arrays, dict[str, Any]]:
-        """The arrays by name and the JSON-able values of a checkpoint.
+        """The arrays by name and the JSON values of a checkpoint.
 
         half   round the weights to float16
-        whole  as equal predictors have them: with a memory that has seen nothing, without what a memory computes anew
+        whole  as equal predictors have them: with a memory that has seen nothing, without what a memory computes again
         """
         return saved.to_checkpoint(self._stream, self._vocabulary, self.about, half=half, whole=whole)
 

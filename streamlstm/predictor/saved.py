@@ -20,7 +20,7 @@ from .weights import Weights
 def to_checkpoint(
     stream: TokenStream, vocabulary: Vocabulary, about: dict[str, Any], *, half: bool, whole: bool
 ) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays by name and the JSON-able values that hold all of a predictor."""
+    """The arrays by name and the JSON values that hold all of a predictor."""
     layout, weights, tape, memory = stream.layout, stream.weights, stream.tape, stream.memory
     optimizer = weights.optimizer
     state, tokens = (tape.first_state, tape.tokens) if tape.learning else (tape.state, tape.tokens[:0])

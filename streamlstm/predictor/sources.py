@@ -1,4 +1,4 @@
-"""Where the tokens come from that a predictor steps over: from an array, or from whoever implements `TokenSource`."""
+"""Where a predictor's tokens come from: an array, or another implementation of `TokenSource`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TokenSource(Protocol):
 
 
 class KnownTokens:
-    """Tokens that are known beforehand: the network reads as many at once as the tape takes.
+    """Tokens that are known in advance: the network reads as many at once as fit on the tape.
 
     tokens  int32 [n]
     report  float32 [n · REPORT] or empty: filled with what the experts of the memory predicted
@@ -64,7 +64,10 @@ class KnownTokens:
         return count
 
     def _count_to_marked(self, distributions: F32) -> int:
-        """How many tokens to feed, given the distributions after each: up to where a marked one may be among the k."""
+        """How many tokens to feed: up to the first one after which a marked token may be among the k most probable.
+
+        distributions  float32 [count, V], the distribution after each token
+        """
         is_marked = self._marked.astype(bool)
         best = distributions[:, is_marked].max(axis=1, initial=-1, keepdims=True)
         ends = np.flatnonzero((distributions > best).sum(axis=1) < self._k)

@@ -1,10 +1,10 @@
 """A stream of tokens: the network, the memory and the optimizer at work, without symbols and without files.
 
-One token's way: its surprisal is read from the distribution held, then one step of the network and the memory makes the
-next distribution. Each time the window's T tokens are on the tape and the token after them is known, the gradient of
-those T predictions updates the weights, and the tape restarts from the carried state.
+The path of a token: its surprisal is read from the current distribution; then one step of the network and the memory
+computes the next distribution. When the window's T tokens are on the tape and the token after them is known, the
+gradient of those T predictions updates the weights, and the tape restarts from the carried state.
 
-All that changes lies in arrays that a kernel changes as its last act, or in `_parts`, which is replaced as a whole: an
+All state is in arrays, whose position a kernel writes last, or in `_parts`, which is replaced as a whole. So an
 interrupt leaves a stream before or after a whole block. An update may already have used the next token as its target;
 the caller continues with that token.
 """
@@ -30,7 +30,7 @@ from ..vocabulary import Tokens
 from .captured import Captured
 from .parked import ParkedStream, Window
 from .sources import TokenSource
-from .tape import FROZEN_WINDOW, LANE_WINDOW, Tape, start_state
+from .tape import FROZEN_WINDOW, READER_WINDOW, Tape, start_state
 from .trace import Step
 from .weights import Learner, Weights
 
@@ -39,22 +39,22 @@ Learn = Literal["all", "memory", "nothing"]
 
 
 class _Parts(NamedTuple):
-    """Everything about a stream that changes."""
+    """Everything about a stream that changes. `assistant` is the second core, if there is one."""
 
     weights: Weights
     tape: Tape
     memory: Memory | None
-    helper: Assistant | None = None
+    assistant: Assistant | None = None
 
 
 class TokenStream:
-    """What a stream of tokens carries from token to token, and how it learns.
+    """The state of a stream of tokens, and how it learns.
 
     layout  the shape of the network
-    theta   float32, the weights, see `network`
+    theta   float32 [P], the weights, see `network`
     memory  the memory beside the network, or None
 
-    It begins as after `reset`, and learns.
+    At first it is as after `reset`, and learns.
     """
 
     def __init__(self, layout: Layout, theta: F32, optimizer: Optimizer, memory: Memory | None) -> None:
@@ -81,7 +81,7 @@ class TokenStream:
 
     @property
     def learn(self) -> Learn:
-        """What learns from what is observed. Setting it drops the unfinished window, not the context."""
+        """What learns from the tokens observed. Setting it drops the unfinished window, not the context."""
         parts = self._parts
         if parts.tape.learning:
             return "all"
@@ -105,46 +105,46 @@ class TokenStream:
 
     def observe_token(self, token: int) -> float:
         """Take the next token, which is not checked; returns its surprisal in bits."""
-        weights, tape, memory, helper = self._parts
-        started = 0.0 if helper is None else time.perf_counter()
+        weights, tape, memory, assistant = self._parts
+        started = 0.0 if assistant is None else time.perf_counter()
         bits: float = self._step(weights.theta, tape.stream, token)
         if bits < 0:  # the window is full
-            weights, tape, memory, helper = self._begin_window(token)
+            weights, tape, memory, assistant = self._begin_window(token)
             bits = self._step(weights.theta, tape.stream, token)
         if memory is not None:
             bits = memory.remember_next(tape.stream)
-        if helper is not None:
-            helper.add_work(started)
+        if assistant is not None:
+            assistant.add_work(started)
         return bits
 
     def steps(self, source: TokenSource, n: int) -> Iterator[Step]:
-        """Observe up to n tokens, as many at a time as the tape takes, and yield a `Step` for each run of them.
+        """Observe up to n tokens, as many at a time as fit on the tape, and yield a `Step` for each run of them.
 
-        At each yield the predictor has observed the tokens of the step and no others: it may be asked and forked.
+        At each yield the stream has observed the tokens of the step and no others, and may be queried and forked.
         Stops early if the source has no more tokens.
         """
         done = 0
         while done < n:
             parts = self._parts
-            started = 0.0 if parts.helper is None else time.perf_counter()
+            started = 0.0 if parts.assistant is None else time.perf_counter()
             at = parts.tape.filled
             if at == parts.tape.window:
                 parts, at = self._begin_window(source.peek(parts.weights, parts.tape)), 0
-            weights, tape, memory, helper = parts
+            weights, tape, memory, assistant = parts
             end = min(tape.window, at + n - done)
             source.prepare(weights, tape, at, end - at)
             while at < end:
                 count = source.feed(weights, memory, tape, at, end - at)
                 if not count:
                     return
-                if helper is not None:
-                    helper.add_work(started)
+                if assistant is not None:
+                    assistant.add_work(started)
                 yield Step(done, count, tape.stream, at)
                 done, at = done + count, at + count
-                started = 0.0 if helper is None else time.perf_counter()
+                started = 0.0 if assistant is None else time.perf_counter()
 
     def start_from(self, state: F32, tokens: Tokens, bits: F32, n_symbols: int, learn: Learn) -> None:
-        """Go to where a window began with a state and has taken these tokens, after `n_symbols` tokens in all.
+        """Continue after `n_symbols` tokens, in an unfinished window that began with a state and has these tokens.
 
         bits  the surprisals of these tokens; those of a mixture cannot be computed again
         """
@@ -155,7 +155,7 @@ class TokenStream:
         self._parts = self._refilled(parts._replace(tape=tape, memory=memory), tokens, bits)
 
     def _refilled(self, parts: _Parts, tokens: Tokens, bits: F32) -> _Parts:
-        """The same parts, with the tokens of an unfinished window on the tape and the next distribution computed."""
+        """The same parts with the tokens of an unfinished window on the tape, and the next distribution computed."""
         theta, stream = parts.weights.theta, parts.tape.stream
         stream.tokens[: len(tokens)] = tokens
         if len(tokens):
@@ -167,22 +167,22 @@ class TokenStream:
 
     # Many streams over one model
 
-    def lane(self, max_slots: int) -> TokenStream:
-        """A stream that takes the place of one parked stream after another, which all begin where this one is.
+    def resumable(self, max_slots: int) -> TokenStream:
+        """A copy that can `park` its stream and resume another one. All these streams begin where this one stands.
 
-        max_slots  the most pages in the overlay of each, see `StreamMemory`
+        max_slots  the most pages in the overlay of each stream, see `StreamMemory`
 
-        This stream must not change as long as the lane is in use.
+        This stream must not change as long as the copy is in use.
         """
-        lane = self.fork(self.learn)
-        parts = lane._parts
+        twin = self.fork(self.learn)
+        parts = twin._parts
         memory = None if parts.memory is None else StreamMemory(parts.memory, max_slots)
-        tape = parts.tape if parts.tape.learning else lane._new_tape(False, LANE_WINDOW)
-        lane._parts = lane._refreshed(_Parts(parts.weights, tape, memory))
-        return lane
+        tape = parts.tape if parts.tape.learning else twin._new_tape(False, READER_WINDOW)
+        twin._parts = twin._refreshed(_Parts(parts.weights, tape, memory))
+        return twin
 
     def park(self) -> ParkedStream:
-        """What the stream of this lane has of its own; see `Lane`."""
+        """The current stream. Its arrays are not copies: another stream must be resumed next."""
         weights, tape, memory, _ = self._parts
         assert memory is None or isinstance(memory, StreamMemory)
         state, tokens = (tape.first_state, tape.tokens) if tape.learning else (tape.state, tape.tokens[:0])
@@ -190,9 +190,9 @@ class TokenStream:
         return ParkedStream(weights, window, tape.n_symbols, None if memory is None else memory.park())
 
     def resume_and_read(self, parked: ParkedStream, tokens: Tokens) -> int:
-        """Go on with another stream of this lane, whose arrays it takes over; returns how many of the tokens it read.
+        """Resume a parked stream, whose arrays it takes over, and read its next tokens. Returns how many were read.
 
-        It reads the first ones, as many as the tape takes, but none if the network learns or if there is no memory.
+        These are as many as fit on the tape, but none if the network learns or if there is no memory.
         """
         weights, tape, memory, _ = self._parts
         if tape.learning or memory is None or parked.memory is None:
@@ -206,7 +206,7 @@ class TokenStream:
         return n
 
     def _resume(self, parked: ParkedStream) -> None:
-        """Go on with another stream, whose network may have learned."""
+        """Resume a parked stream, whose network may have learned."""
         old, tape, memory, _ = self._parts
         parked.weights.share_with(self)
         parked.weights.release(parked)
@@ -231,7 +231,7 @@ class TokenStream:
         return twin
 
     def reset(self) -> None:
-        """Go to the state in which streams begin; keep the weights and what has been counted."""
+        """Return to the state in which streams begin; keep the weights and the counts."""
         parts, tape = self._parts, self._new_tape(self._parts.tape.learning)
         tape.first_state[:] = start_state(self.layout, parts.weights.theta)
         memory = parts.memory.restarted() if parts.memory is not None else None
@@ -244,19 +244,19 @@ class TokenStream:
         return UndoLog(0) if memory is None else memory.log_changes()
 
     def capture(self, log: UndoLog) -> Captured:
-        """What `restore` needs beside the log, whose epoch begins now. Raises ValueError if the log has ended."""
+        """What `restore` needs besides the log, whose epoch begins now. Raises ValueError if the log has ended."""
         weights, tape, memory, _ = self._parts
         return Captured(weights, tape.copy(), None if memory is None else memory.captured(log))
 
     def restore(self, captured: Captured, log: UndoLog) -> None:
-        """Become equal to what this stream was when `capture` was called; see `StreamPredictor.restore`."""
+        """Return to the state that this stream had when `capture` was called; see `StreamPredictor.restore`."""
         parts, memory = self._parts, None
         if parts.memory is not None and captured.memory is not None:
             memory = parts.memory.restored(captured.memory, log)
         tape = captured.tape.copy()
         captured.weights.share_with(self)
-        restored = _Parts(captured.weights, tape if parts.helper is None else tape.with_marks(), memory, parts.helper)
-        self._parts = restored
+        tape = tape if parts.assistant is None else tape.with_assistant()
+        self._parts = restored = _Parts(captured.weights, tape, memory, parts.assistant)
         if parts.weights is not captured.weights:
             parts.weights.release(self)
         if memory is not None:
@@ -264,16 +264,16 @@ class TokenStream:
         self._publish_arrays(restored)
 
     def _refreshed(self, parts: _Parts) -> _Parts:
-        """The same parts, with the distribution of the state that they hold computed."""
+        """The same parts, with the distribution of their state computed."""
         self._forward(parts.weights.theta, parts.tape.stream, parts.tape.filled, 0, 1)
         if parts.memory is not None:
             parts.memory.mix(parts.tape.stream, parts.tape.filled)
         return parts
 
     def _begin_window(self, next_token: int) -> _Parts:
-        """The tape is full: learn from it if `learning`, and begin the next window.
+        """Learn from the full tape, if the network learns, and begin the next window.
 
-        It does not learn from a window that was predicted well: that would cost time and change little.
+        It does not learn from a window that was predicted well: that would take time and change little.
         """
         parts = self._parts
         if parts.tape.learning:
@@ -283,32 +283,32 @@ class TokenStream:
             parts.tape.restart()
         else:
             self._parts = parts = parts._replace(tape=self._new_tape(False, FROZEN_WINDOW))
-        if parts.helper is not None:
+        if parts.assistant is not None:
             self._publish_arrays(parts)
-            parts.helper.window_done()
+            parts.assistant.window_done()
         return parts
 
     def _learn(self, next_token: int) -> _Parts:
-        """Update the weights by the gradient of the window, with weights of its own."""
+        """Update the weights by the gradient of the window; first copy them if they are shared."""
         parts = self._own_weights() if self._parts.weights.is_shared else self._parts
-        learner = Learner(self.layout, parts.tape.window) if parts.helper is None else parts.helper.learner
+        learner = Learner(self.layout, parts.tape.window) if parts.assistant is None else parts.assistant.learner
         parts.weights.update(parts.tape, next_token, learner)
         return parts
 
     def _new_tape(self, learning: bool, window: int = 0, *, assisted: bool | None = None) -> Tape:
-        """A tape whose window begins where the stream stands now; if it does not learn, of `window` symbols."""
+        """A tape whose window begins where the stream stands. If the network does not learn, `window` is its length."""
         if assisted is None:
-            assisted = self._parts.helper is not None
+            assisted = self._parts.assistant is not None
         tape = self._parts.tape
         if learning:
             window = self.layout.config.window
         tape = Tape.beginning_with(tape.state, tape.n_symbols, self.layout, window, learning)
-        return tape.with_marks() if assisted else tape
+        return tape.with_assistant() if assisted else tape
 
     def _own_weights(self) -> _Parts:
         """Copy the weights that are shared with a fork, so that they may change."""
         parts, shared = self._parts, self._parts.weights
-        tape = parts.tape if parts.helper is None else parts.tape.with_marks()
+        tape = parts.tape if parts.assistant is None else parts.tape.with_assistant()
         self._parts = parts._replace(weights=shared.copy(self), tape=tape)
         shared.release(self)
         return self._parts
@@ -318,37 +318,37 @@ class TokenStream:
     @contextmanager
     def assisted(self) -> Iterator[None]:
         """See `StreamPredictor.assisted`."""
-        n_weights = self.layout.tables  # all that lies before the tables is read in each step
-        helper = self._parts.helper
-        if (helper is not None and not helper.is_done) or not second_core.helps(n_weights):
+        n_weights = self.layout.tables  # each step reads all weights before the tables
+        assistant = self._parts.assistant
+        if (assistant is not None and not assistant.is_done) or not second_core.helps(n_weights):
             yield
             return
-        helper = Assistant(assist, Learner(self.layout, self.layout.config.window))
+        assistant = Assistant(assist, Learner(self.layout, self.layout.config.window))
         try:
-            self._set_helper(helper)
-            helper.start()
+            self._set_assistant(assistant)
+            assistant.start()
             yield
         finally:
-            helper.end()
-            self._set_helper(None)
+            assistant.end()
+            self._set_assistant(None)
 
-    def _set_helper(self, helper: Assistant | None) -> None:
-        """Work with an assistant from now on, or without; an unfinished window continues."""
+    def _set_assistant(self, assistant: Assistant | None) -> None:
+        """Use an assistant from now on, or none; an unfinished window continues."""
         parts = self._parts
-        tape = parts.tape.without_marks() if helper is None else parts.tape.with_marks()
-        self._parts = parts = parts._replace(helper=helper, tape=tape)
+        tape = parts.tape.without_assistant() if assistant is None else parts.tape.with_assistant()
+        self._parts = parts = parts._replace(assistant=assistant, tape=tape)
         if not tape.learning:
             self._parts = parts = parts._replace(tape=self._new_tape(False))
-        if helper is not None:
+        if assistant is not None:
             self._publish_arrays(parts)
 
     def _publish_arrays(self, parts: _Parts) -> None:
-        """Give the assistant the arrays of these parts, if they are not those that it has.
+        """Give the assistant the arrays of these parts, unless it has them.
 
-        Where an array was replaced, the layout was too: until this, the assistant is not called.
+        Whoever replaces an array replaces the layout too: until this is called, the assistant is not used.
         """
-        weights, tape, _, helper = parts
-        if helper is not None and helper.layout is not tape.stream.layout:
-            learner = helper.learner
+        weights, tape, _, assistant = parts
+        if assistant is not None and assistant.layout is not tape.stream.layout:
+            learner = assistant.learner
             arrays = weights.theta, weights.first, weights.optimizer.slots
-            helper.set_arrays(tape.stream, *arrays, learner.gradient, learner.hyper)
+            assistant.set_arrays(tape.stream, *arrays, learner.gradient, learner.hyper)

@@ -11,10 +11,11 @@ from ..kernels.second_core import with_marks
 from ..model import Layout, aligned_empty, aligned_zeros
 
 FROZEN_WINDOW = 32
-"""How many symbols fill the tape of a predictor that does not learn; a block of them shares one reading of theta."""
+"""How many symbols fill the tape of a predictor that does not learn; a block of them shares one read of theta."""
 
-LANE_WINDOW = 128
-"""The same for a lane, which begins a window with each text: most lines are one block, and 5 to 15 % faster for it."""
+READER_WINDOW = 128
+"""The same for a `StreamReader`, whose window begins with each text: most lines are then one block, and 5 to 15 %
+faster."""
 
 
 def start_state(layout: Layout, theta: F32) -> F32:
@@ -61,7 +62,7 @@ class Tape:
         return tape
 
     def begin(self, state: F32, n_symbols: int) -> None:
-        """Begin a window with a state, after `n_symbols` symbols of another stream."""
+        """Begin a window with the state of a stream after `n_symbols` symbols."""
         self.stream.tape[: self.layout.state] = state
         self.stream.position[:] = 0
         self.stream.position[BASE] = n_symbols
@@ -78,7 +79,7 @@ class Tape:
 
     @property
     def has_pending_update(self) -> bool:
-        """Whether an update was interrupted after `backward` had used up the records of the window."""
+        """Whether an update was interrupted after `backward` had overwritten the records of the window."""
         return self.stream.position.item(PENDING) == 1
 
     @property
@@ -128,11 +129,11 @@ class Tape:
         mine.tape[:used], mine.tokens[:], mine.bits[:] = theirs.tape[:used], theirs.tokens, theirs.bits
         mine.position[:] = theirs.position
 
-    def with_marks(self) -> Tape:
+    def with_assistant(self) -> Tape:
         """The same records with a layout for an assistant; one that works on another layout is not called any more."""
         return self._with_layout(with_marks(self.layout.describe(self.learning, self.batch)))
 
-    def without_marks(self) -> Tape:
+    def without_assistant(self) -> Tape:
         """The same records without an assistant."""
         return self._with_layout(self.layout.describe(self.learning, self.batch))
 

@@ -68,7 +68,7 @@ class Weights:
         return Weights(aligned_copy(self.theta), self.first, self.optimizer.copy(), holder)
 
     def release(self, holder: object) -> None:
-        """A predictor does not hold them any more."""
+        """A predictor no longer holds them."""
         self._holders.discard(holder)
 
     def skip(self, tape: Tape) -> bool:
@@ -83,11 +83,12 @@ class Weights:
     def update(self, tape: Tape, next_token: int, learner: Learner) -> None:
         """One step down the gradient of the window's predictions; the tape then begins a new window.
 
-        next_token: the symbol that the window's last distribution had to predict. Raises FloatingPointError, with
-        theta as it was, where the gradient is not finite.
+        next_token  the target of the window's last distribution
+
+        Raises FloatingPointError, with theta unchanged, if the gradient is not finite.
         """
         stream, window = tape.stream, tape.window
-        if tape.has_pending_update:  # an interrupted one has used up the records: they are made again
+        if tape.has_pending_update:  # an interrupted one has overwritten the records: compute them again
             native(network.forward)(self.theta, stream, 0, window, 1)
         stream.tokens[window] = next_token
         lr = self._learning_rate(tape, learner.hyper)

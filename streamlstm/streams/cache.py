@@ -1,4 +1,4 @@
-"""Where the streams of a pool or a watcher lie: in memory up to a budget, the others on disk."""
+"""The streams of a pool or a watcher: the most recently used in memory, up to a budget, and the others on disk."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Parked(Protocol):
 S = TypeVar("S", bound=Parked)
 
 OVERHEAD = 1024
-"""The bytes that Python takes for a stream in memory, about."""
+"""About how many bytes Python's objects take for a stream in memory."""
 
 
 class PoolStats(NamedTuple):
-    """What a pool is doing.
+    """How many streams a pool has, and how often they were moved since it was opened.
 
-    n_streams   all streams
-    n_hot       those in memory
-    hot_bytes   what these take
-    n_loaded    how often a stream was brought back from the disk, since the pool was opened
-    n_evicted   how often one was moved there to make space
-    n_forgotten how many were forgotten because of `max_keys` or `ttl`
+    n_streams    all streams
+    n_hot        those in memory
+    hot_bytes    how many bytes these take
+    n_loaded     how often a stream was loaded from the disk
+    n_evicted    how often one was moved to the disk to free memory
+    n_forgotten  how many were forgotten because of `max_keys` or `ttl`
     """
 
     n_streams: int
@@ -45,7 +45,7 @@ class PoolStats(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What a pool may keep: bytes in memory, streams in all, and seconds without use; None for no limit."""
+    """The most bytes in memory, the most streams, and the most seconds without use; None for no limit."""
 
     memory_budget: int
     max_keys: int | None
@@ -62,10 +62,10 @@ class Codec(Protocol[S]):
         """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
 
     def pack(self, parked: S) -> bytes:
-        """The bytes of a stream for this process, which takes less time."""
+        """The bytes of a stream for this process only; faster than `dump`."""
 
     def unpack(self, content: bytes) -> S:
-        """The stream that `pack` has packed."""
+        """The stream that `pack` packed; it is not checked."""
 
     def nbytes(self, parked: S) -> int:
         """How many bytes a stream takes in memory."""
@@ -76,10 +76,10 @@ class HotStream(Generic[S]):
     """A stream in memory.
 
     parked       the stream
-    nbytes       what it takes
-    seconds      when it was used last
+    nbytes       how many bytes it takes
+    seconds      when it was last used
     has_changed  whether it has changed since it was written to the disk
-    in_use       whether it is being read for: then it stays in memory
+    in_use       whether a reader reads for it: then it stays in memory
     """
 
     parked: S
@@ -90,12 +90,12 @@ class HotStream(Generic[S]):
 
 
 class StreamCache(Generic[S]):
-    """The streams of a pool: those used last are in memory, the others in a temporary file until `save`.
+    """The streams of a pool: the most recently used are in memory, the others on disk.
 
     codec    turns streams into bytes and back
-    limits   what may be kept
-    store    what `save` writes to; None if there is none
-    evicted  a temporary store, for streams that have changed since `save`; what it has of streams in memory is outdated
+    limits   how much may be kept
+    store    `save` writes to it; None if there is none
+    evicted  a temporary store for streams that have changed since `save`; its copies of streams in memory are outdated
     clock    returns the time in seconds
     """
 
@@ -108,9 +108,9 @@ class StreamCache(Generic[S]):
         clock: Callable[[], float],
     ) -> None:
         self._codec, self._limits, self._store, self._evicted, self._clock = codec, limits, store, evicted, clock
-        self._hot: OrderedDict[Key, HotStream[S]] = OrderedDict()  # the one that was used last is at the end
-        self._removed: set[Key] = set()  # streams that are still in the store
-        self._by_age: Iterator[tuple[Key, float]] = iter(())  # what `_oldest_stored` has not looked at
+        self._hot: OrderedDict[Key, HotStream[S]] = OrderedDict()  # the most recently used one is at the end
+        self._removed: set[Key] = set()  # removed streams that are still in the store
+        self._by_age: Iterator[tuple[Key, float]] = iter(())  # those that `_oldest_stored` has not looked at
         self._oldest_of_store: tuple[Key, float] | None = None
         self._restart_ages()
         self._n_streams = 0 if store is None else len(store)
@@ -131,21 +131,21 @@ class StreamCache(Generic[S]):
             yield from (key for key in others if key not in self._hot and key not in self._removed)
 
     def stats(self) -> PoolStats:
-        """What the pool is doing."""
+        """The sizes and counts of the moment."""
         counts = self._n_loaded, self._n_evicted, self._n_forgotten
         return PoolStats(self._n_streams, len(self._hot), self._hot_bytes, *counts)
 
     def save(self, state: bytes | None = None) -> None:
-        """Write all that has changed to the store. Raises OSError if it cannot be written; nothing has changed then.
+        """Write all changes to the store, or none of them. Raises OSError if it cannot be written.
 
-        state  what the caller keeps beside the streams, see `StreamStore.state`
+        state  what the caller stores with the streams, see `StreamStore.state`
         """
         assert self._store is not None
         self._expire()
         self._write(self._store, self._changed(), self._evicted.all_dropped(), state)
 
     def move_to(self, store: StreamStore, state: bytes | None = None) -> None:
-        """Write all streams to another store, which is empty and takes the place of the present one; as `save`."""
+        """Write all streams to another store, which is empty and replaces the current one; otherwise like `save`."""
         self._expire()
         old = self._store
         dropped = chain(() if old is None else old.all_dropped(), self._evicted.all_dropped())
@@ -165,7 +165,7 @@ class StreamCache(Generic[S]):
                 yield key, self._stored(hot)
 
     def _content_of(self, key: Key) -> Stored:
-        """A stream that there is, as it is stored."""
+        """An existing stream as it is stored, wherever it is."""
         hot, evicted = self._hot.get(key), None
         if hot is None:
             evicted = self._evicted.get(key)
@@ -204,10 +204,10 @@ class StreamCache(Generic[S]):
             hot.has_changed = False
 
     def load(self, key: Key) -> HotStream[S] | None:
-        """Bring a stream into memory, as the one that was used last; None if there is none.
+        """Bring a stream into memory, as the most recently used one; None if there is none.
 
-        Before, others give way if those in memory exceed the budget. Raises OSError, with nothing changed, if the disk
-        is full.
+        First, streams are evicted if those in memory exceed the budget. Raises OSError, with nothing changed, if the
+        disk is full.
         """
         self._trim()
         hot = self._hot.get(key)
@@ -242,7 +242,7 @@ class StreamCache(Generic[S]):
         return None if self._store is None or key in self._removed else self._store.get(key)
 
     def add(self, key: Key, parked: S) -> HotStream[S]:
-        """Take in a new stream; others give way as in `load`, and are forgotten if there are too many."""
+        """Add a new stream. Others are evicted as in `load`, and the oldest forgotten if there are too many."""
         self._trim()
         self._n_streams += 1
         hot = self._heat(key, parked)
@@ -256,7 +256,7 @@ class StreamCache(Generic[S]):
         return hot
 
     def measure(self, key: Key) -> None:
-        """Take note of how many bytes a stream takes now, if it is in memory."""
+        """Measure how many bytes a stream takes now, if it is in memory."""
         hot = self._hot.get(key)
         if hot is not None:
             nbytes = self._codec.nbytes(hot.parked) + OVERHEAD
@@ -278,19 +278,19 @@ class StreamCache(Generic[S]):
         self._n_forgotten += 1
 
     def drop(self, key: Key, content: bytes) -> None:
-        """Remove a stream, and keep something else in its place, on the disk."""
+        """Remove a stream, and keep other bytes in its place, on the disk."""
         self._evicted.put_dropped(key, content)
         self.remove(key)
 
     def dropped(self, key: Key) -> bytes | None:
-        """What `drop` has kept of a stream; None if nothing."""
+        """The bytes that `drop` kept in place of a stream; None if there are none."""
         content = self._evicted.dropped(key)
         return self._store.dropped(key) if content is None and self._store is not None else content
 
     def _trim(self) -> None:
-        """Move the streams that were used longest ago to the disk, until those in memory fit into the budget.
+        """Evict the least recently used streams, until those in memory fit into the budget.
 
-        One stream stays, and those in use.
+        Streams in use stay, and so does the last one.
         """
         while self._hot_bytes > self._limits.memory_budget and len(self._hot) > 1:
             key = next((key for key, hot in self._hot.items() if not hot.in_use), None)
@@ -307,7 +307,7 @@ class StreamCache(Generic[S]):
         self._n_evicted += 1
 
     def oldest(self) -> tuple[Key, float]:
-        """The stream that was used longest ago, and when."""
+        """The least recently used stream, and when it was last used."""
         found = [pair for pair in (self._oldest_evicted(), self._oldest_stored()) if pair is not None]
         if not found:
             key, hot = next(iter(self._hot.items()))
@@ -315,7 +315,7 @@ class StreamCache(Generic[S]):
         return min(found, key=lambda pair: pair[1])
 
     def _oldest_evicted(self) -> tuple[Key, float] | None:
-        """The same of those evicted; what is outdated before it is deleted, so that it is passed over once only."""
+        """The same among the evicted. Outdated copies before it are deleted, so that they are skipped once only."""
         outdated, found = [], None
         for key, seconds in self._evicted.oldest():
             if key not in self._hot:
@@ -327,7 +327,7 @@ class StreamCache(Generic[S]):
         return found
 
     def _oldest_stored(self) -> tuple[Key, float] | None:
-        """The same of those that are in the store only. What is passed over stays so until the next `save`."""
+        """The same of the streams that are in the store only. A stream that is skipped is skipped until `save`."""
         while self._oldest_of_store is not None and not self._is_only_stored(self._oldest_of_store[0]):
             self._oldest_of_store = next(self._by_age, None)
         return self._oldest_of_store
@@ -344,7 +344,7 @@ class StreamCache(Generic[S]):
         return self._limits.ttl is not None and self._clock() - seconds > self._limits.ttl
 
     def _expire(self) -> None:
-        """Forget all streams that were not used for too long."""
+        """Forget all streams that have not been used for too long."""
         while self._limits.ttl is not None and self._n_streams:
             key, seconds = self.oldest()
             if not self._is_expired(seconds):
@@ -355,7 +355,7 @@ class StreamCache(Generic[S]):
         return Stored(hot.seconds, hot.parked.n_symbols, self._codec.dump(hot.parked))
 
     def close(self) -> None:
-        """End both stores."""
+        """Close both stores."""
         self._evicted.close()
         if self._store is not None:
             self._store.close()

@@ -1,7 +1,7 @@
-"""Many keyed streams over one model: those in use lie in memory, the others in a store on disk.
+"""Many keyed streams that share one model: the most recently used are in memory, the others in a store on disk.
 
-Every stream begins where the model stands, and then depends on its own symbols only: never on other streams, on their
-order, on the number of threads, or on where it lay in between.
+Every stream begins as a copy of the model, and then depends on its own symbols only: not on other streams, on the order
+in which streams are read, on the number of threads, or on where the stream was kept in between.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from .store import Key, StreamStore
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..predictor.lane import Lane
     from ..predictor.parked import ParkedStream
+    from ..predictor.stream_reader import StreamReader
 
 MEMORY_BUDGET = 10**9
-"""How many bytes of streams are kept in memory by default."""
+"""The most bytes of streams in memory, by default."""
 
 MAX_PAGES = 8192
 """The most pages of 64 bytes in which a stream keeps counts, by default."""
 
 
 class StreamPool:
-    """Many keyed streams over one model.
+    """Many keyed streams that share one model.
 
     predictor      the model: each stream begins as a copy of it as it is now
-    learn          what the streams learn: "memory" (the network stays as it is, and is shared), "all" or "nothing"
-    store          path of a file that keeps the streams (SQLite); `save` writes to it. None: they end with the pool;
-                   those that do not fit into memory lie in a temporary file meanwhile
-    memory_budget  bytes of streams to keep in memory; the model and what is being read come on top
-    max_pages      the most pages of 64 bytes in which a stream keeps counts. It takes up to 512, and one for every four
-                   symbols if those are more; when there are no more, the least used ones are forgotten
-    max_keys       the most streams; the one that was used longest ago is forgotten. None: no limit
-    ttl            seconds after which a stream that was not used is forgotten. None: never
+    learn          what the streams learn: "memory" (the network does not change, and is shared), "all" or "nothing"
+    store          path of an SQLite file, to which `save` writes the streams. None: they end with the pool, and those
+                   that do not fit into memory are in a temporary file meanwhile
+    memory_budget  the most bytes of streams in memory, without the model and the streams that are being read
+    max_pages      the most pages of 64 bytes in which a stream keeps counts. It uses up to 512 pages, or one for every
+                   four symbols if that is more; when all are in use, it forgets the least used counts
+    max_keys       the most streams; beyond that the least recently used one is forgotten. None: no limit
+    ttl            seconds without use after which a stream is forgotten. None: never
     threads        how many threads `observe_many` uses; 0: one per core
     clock          returns the time in seconds, for `ttl`
 
-    A key is a str or bytes. Raises ValueError for an option out of its range, TypeError for a key of another type, and
-    what `StreamStore` raises for a store that cannot be used.
+    A key is a str or bytes. Raises ValueError for an option out of range, TypeError for a key of another type, and the
+    errors of `StreamStore` for a store that cannot be used.
 
     >>> from streamlstm import Config, StreamPredictor, StreamPool
     >>> pool = StreamPool(StreamPredictor(config=Config(hidden=16, layers=1)))
@@ -93,12 +93,12 @@ class StreamPool:
         model.learn = learn
         self._model, self._max_pages, self._threads = model, max_pages, threads or n_cores()
         model_identity = identity(model) + max_pages.to_bytes(4, "little")
-        self._lanes = [model.lane(max_pages)]
-        self._codec = StreamCodec(self._lanes[0], model_identity)
-        self._first = self._lanes[0].park()
-        self._lanes[0].resume(self._first.copy())
+        self._readers = [model.stream_reader(max_pages)]
+        self._codec = StreamCodec(self._readers[0], model_identity)
+        self._first = self._readers[0].park()
+        self._readers[0].resume(self._first.copy())
         self._executor, self._lock = ThreadPoolExecutor(self._threads), Lock()
-        self._active: HotStream[ParkedStream] | None = None  # the stream that the first lane has
+        self._active: HotStream[ParkedStream] | None = None  # the current stream of the first reader
         self._active_key: Key = ""
         kept = None if store is None else StreamStore(store, model_identity)
         limits = Limits(memory_budget, max_keys, ttl)
@@ -108,39 +108,40 @@ class StreamPool:
     # Streams
 
     def observe(self, key: Key, text: Symbols) -> F32:
-        """Let a stream observe symbols; returns their surprisals in bits. A key that is not known begins a stream.
+        """Let a stream observe symbols; returns their surprisals in bits, float32 [n]. A new key begins a stream.
 
-        Raises, with nothing changed: ValueError for a symbol that the vocabulary does not have, OSError if streams have
-        to give way and the disk is full.
+        Raises, with nothing changed: ValueError if the vocabulary lacks a symbol, and OSError if streams have to be
+        moved to the disk and it is full.
         """
         tokens = self._model.vocabulary.encode(text)
         self._activate(key, create=True)
-        return self._lanes[0].read(tokens)
+        return self._readers[0].read(tokens)
 
     def observe_many(self, texts: Mapping[Key, Symbols]) -> dict[Key, F32]:
-        """Let each stream observe its text, several at a time; the same bits as one after the other.
+        """Let each stream observe its text, several streams at a time: the same bits as one after the other.
 
-        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have; OSError if streams have
-        to give way and the disk is full: then some have observed their text, see `n_symbols`.
+        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol. Raises OSError if streams have to be
+        moved to the disk and it is full; then some streams have observed their text, see `n_symbols`.
         """
         waiting = deque((_checked(key), self._model.vocabulary.encode(text)) for key, text in texts.items())
-        n_lanes = min(self._threads, len(waiting))
-        while len(self._lanes) < n_lanes:
-            self._lanes.append(self._model.lane(self._max_pages))
+        n_readers = min(self._threads, len(waiting))
+        while len(self._readers) < n_readers:
+            self._readers.append(self._model.stream_reader(self._max_pages))
         self._park()
         found: dict[Key, F32] = {}
-        readers = [self._executor.submit(self._read_waiting, lane, waiting, found) for lane in self._lanes[:n_lanes]]
+        readers = self._readers[:n_readers]
+        futures = [self._executor.submit(self._read_waiting, reader, waiting, found) for reader in readers]
         try:
-            for reader in readers:
-                reader.result()
+            for future in futures:
+                future.result()
         finally:
             with self._lock:
                 waiting.clear()  # after an error the other threads stop soon
-            wait(readers)
+            wait(futures)
         return {key: found[key] for key in texts}
 
-    def _read_waiting(self, lane: Lane, waiting: deque[tuple[Key, Tokens]], found: dict[Key, F32]) -> None:
-        """Let one stream after another observe its tokens until none is waiting; in a thread of its own."""
+    def _read_waiting(self, reader: StreamReader, waiting: deque[tuple[Key, Tokens]], found: dict[Key, F32]) -> None:
+        """Let one stream after another observe its tokens, until none is waiting. Each thread runs this once."""
         while True:
             with self._lock:
                 if not waiting:
@@ -149,16 +150,16 @@ class StreamPool:
                 hot = self._load(key, create=True)
                 hot.in_use = True
             try:
-                found[key] = lane.resume_and_read(hot.parked, tokens)
+                found[key] = reader.resume_and_read(hot.parked, tokens)
             finally:
-                hot.parked, hot.in_use = lane.park(), False
+                hot.parked, hot.in_use = reader.park(), False
             with self._lock:
                 self._streams.measure(key)
 
     def predict(self, key: Key) -> F32:
         """The distribution of the next symbol of a stream, float32 [V]. Raises KeyError for an unknown key."""
         self._activate(key)
-        return self._lanes[0].distribution.copy()
+        return self._readers[0].distribution.copy()
 
     def top(self, key: Key, k: int = 5) -> list[tuple[str | bytes, float]]:
         """The k most probable next symbols of a stream with their probabilities. Raises KeyError for an unknown key."""
@@ -192,13 +193,16 @@ class StreamPool:
         return n
 
     def snapshot(self, key: Key) -> bytes:
-        """All that a stream has of its own, for `restore` by a pool over the same model. Raises KeyError."""
+        """A stream as bytes, without the model, for `restore` in a pool over the same model.
+
+        Raises KeyError for an unknown key.
+        """
         hot = self._load(key)
         self._park()
         return self._codec.dump(hot.parked)
 
     def restore(self, key: Key, content: bytes) -> None:
-        """Begin or replace a stream with what `snapshot` returned.
+        """Create or replace a stream from what `snapshot` returned.
 
         Raises ValueError, with nothing changed, if it is damaged, of another version, or of another model or pool.
         """
@@ -217,16 +221,16 @@ class StreamPool:
         return iter(self._streams)
 
     def stats(self) -> PoolStats:
-        """What the pool is doing."""
+        """How many streams there are, how many of them are in memory, and how often streams were moved."""
         return self._streams.stats()
 
     # Saving
 
     def save(self) -> None:
-        """Write all streams to the store: a crash later on leaves them as they are now.
+        """Write all streams to the store: after a crash they are as they are now.
 
-        Raises ValueError for a pool without a store. Raises OSError if the store cannot be written; it and the pool are
-        then as before.
+        Raises ValueError for a pool without a store. Raises OSError if the store cannot be written; the store and the
+        pool are then unchanged.
         """
         if not self._has_store:
             raise ValueError("this pool has no store; name a file: StreamPool(…, store='streams.db')")
@@ -234,7 +238,7 @@ class StreamPool:
         self._streams.save()
 
     def close(self) -> None:
-        """End the pool. What has changed since `save` is lost."""
+        """Close the pool and its store. What has changed since `save` is lost."""
         self._executor.shutdown()
         self._streams.close()
 
@@ -249,25 +253,25 @@ class StreamPool:
         self._park()
         self._streams.remove(key)
 
-    # The lane
+    # The reader
 
     def _activate(self, key: Key, create: bool = False) -> None:
-        """Let the first lane go on with a stream."""
+        """Let the first reader resume a stream, unless that is its current one."""
         hot = self._load(key, create)
         if hot is not self._active:
             self._park()
-            self._lanes[0].resume(hot.parked)
+            self._readers[0].resume(hot.parked)
             hot.in_use, self._active, self._active_key = True, hot, key
 
     def _park(self) -> None:
-        """Take the stream out of the first lane."""
+        """Park the current stream of the first reader, if there is one."""
         if self._active is not None:
-            self._active.parked, self._active.in_use = self._lanes[0].park(), False
+            self._active.parked, self._active.in_use = self._readers[0].park(), False
             self._streams.measure(self._active_key)
             self._active = None
 
     def _load(self, key: Key, create: bool = False) -> HotStream[ParkedStream]:
-        """A stream, brought into memory. Raises KeyError unless it may be created."""
+        """Bring a stream into memory, or create it. Raises KeyError if there is none and it may not be created."""
         hot = self._streams.load(_checked(key))
         if hot is None:
             if not create:
@@ -277,7 +281,7 @@ class StreamPool:
 
 
 def _checked(key: object) -> Key:
-    """A key. Raises TypeError for what cannot be one."""
+    """The key itself. Raises TypeError if it is not a str or bytes."""
     if not isinstance(key, str | bytes):
         raise TypeError(f"a key must be str or bytes, not {type(key).__name__}")
     return key

@@ -1,8 +1,8 @@
 """A store of streams on disk: a table of keys and bytes in one SQLite file.
 
-All changes since the last `commit` belong together: a crash leaves the store as it was then. One process at a time
-writes to a store: it holds a write transaction for as long as it has the store open. Others may copy what the last
-commit left, at any time.
+All changes since the last `commit` are one transaction: after a crash, the store is as the last commit left it. One
+process at a time writes to a store: it holds a write transaction for as long as it has the store open. Other processes
+may copy the last commit at any time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TABLES = (
     "CREATE TRIGGER inserted AFTER INSERT ON streams BEGIN UPDATE size SET n_streams = n_streams + 1; END",
     "CREATE TRIGGER deleted AFTER DELETE ON streams BEGIN UPDATE size SET n_streams = n_streams - 1; END",
 )
-"""The triggers count the streams: to count a million of them at each opening would take seconds."""
+"""The triggers count the streams: counting a million of them whenever a store is opened would take seconds."""
 
 
 _PUT = """
@@ -45,14 +45,14 @@ _OLDEST = "SELECT key, seconds, id FROM streams WHERE (seconds, id) > (?, ?) ORD
 CANNOT_WRITE = "the store cannot be written"
 
 OPENING_SECONDS, LONGEST_WAIT = 0.1, 10.0
-"""How long to wait for locks that others hold for a moment: when a store is opened, and later. A process that closes a
-store, or copies one that was not closed, holds such locks."""
+"""How long to wait for locks that other processes hold briefly: when a store is opened, and later. A process holds such
+locks while it closes a store, or copies one that was not closed."""
 
 
 class Stored(NamedTuple):
     """A stream in a store.
 
-    seconds    when it was used last
+    seconds    when it was last used
     n_symbols  how many symbols it has seen
     content    the stream itself
     """
@@ -65,8 +65,8 @@ class Stored(NamedTuple):
 class StreamStore:
     """Streams by key, in an SQLite file.
 
-    path   of the file, which is created if it does not exist; None for a temporary file that ends with this object
-    model  identifies the model whose streams these are
+    path   of the file, which is created if it does not exist; None for a temporary file, deleted with this object
+    model  identifies the model of the streams
 
     Raises OSError if the file cannot be opened or written, or if another process uses it; ValueError if it is not a
     store, or one of another version or another model.
@@ -110,7 +110,7 @@ class StreamStore:
         self._begin()
 
     def _check_unused(self) -> None:
-        """Raise what SQLite raises if another process uses the store, be it between two transactions just now."""
+        """Raise SQLite's error if another process uses the store, even if it is between two transactions just now."""
         for seconds in (OPENING_SECONDS / 2, 0.0):
             self._base.execute("BEGIN IMMEDIATE")
             self._base.execute("ROLLBACK")
@@ -118,7 +118,7 @@ class StreamStore:
 
     @classmethod
     def copy_of(cls, path: str | os.PathLike[str], model: bytes) -> StreamStore:
-        """A temporary store with what the last commit left in a store, which another process may use meanwhile.
+        """A temporary copy of the last commit of a store, which another process may be using.
 
         Raises as the constructor does, but the file need not be writable.
         """
@@ -159,7 +159,7 @@ class StreamStore:
 
     @property
     def state(self) -> bytes:
-        """What the caller keeps beside the streams; changes to it are committed with those to the streams."""
+        """Bytes that the caller stores with the streams; changes to it are committed with those to the streams."""
         with self._clear_errors():
             row = self._base.execute("SELECT value FROM about WHERE name = 'state'").fetchone()
         return b"" if row is None else bytes(self._checked(row, bytes)[0])
@@ -171,19 +171,19 @@ class StreamStore:
             self._base.execute("INSERT OR REPLACE INTO about VALUES ('state', ?)", (state,))
 
     def dropped(self, key: Key) -> bytes | None:
-        """What the caller has kept of a stream that was dropped; None if nothing."""
+        """The bytes that the caller kept in place of a dropped stream; None if there are none."""
         with self._clear_errors():
             row = self._base.execute("SELECT content FROM dropped WHERE key = ?", (_encoded(key),)).fetchone()
         return None if row is None else bytes(self._checked(row, bytes)[0])
 
     def put_dropped(self, key: Key, content: bytes) -> None:
-        """Keep something of a stream that is dropped, in place of what was kept before."""
+        """Keep bytes in place of a dropped stream; they replace earlier ones."""
         with self._clear_errors():
             self._begin()
             self._base.execute("INSERT OR REPLACE INTO dropped VALUES (?, ?)", (_encoded(key), content))
 
     def all_dropped(self) -> Iterator[tuple[Key, bytes]]:
-        """What was kept of each dropped stream."""
+        """The bytes that were kept in place of each dropped stream."""
         with self._clear_errors():
             for row in self._base.execute("SELECT key, content FROM dropped"):
                 key, content = self._checked(row, bytes, bytes)
@@ -195,7 +195,7 @@ class StreamStore:
                 yield _decoded(*self._checked(row, bytes))
 
     def oldest(self) -> Iterator[tuple[Key, float]]:
-        """The keys with the times when they were used last, the oldest first. In between, no query is open."""
+        """The keys with the times when they were last used, the oldest first. No query stays open between two items."""
         seconds, number, n = -math.inf, 0, 1
         while True:
             with self._clear_errors():
@@ -223,19 +223,19 @@ class StreamStore:
             self._end("ROLLBACK")
 
     def clear(self) -> None:
-        """Delete all streams, and what was kept of those dropped."""
+        """Delete all streams, and what was kept in place of dropped ones."""
         with self._clear_errors():
             self._base.execute("DELETE FROM streams")
             self._base.execute("DELETE FROM dropped")
 
     def close(self) -> None:
-        """Drop what was not committed, and let others use the file."""
+        """Drop what was not committed, and let other processes use the file."""
         self._base.close()
 
     def _begin(self) -> None:
-        """Begin a transaction unless there is one: so no other process may begin one.
+        """Begin a transaction unless there is one, so that no other process can begin one.
 
-        Each change of a temporary store is a transaction of its own.
+        In a temporary store, each change is a transaction of its own.
         """
         if self._path is not None and not self._base.in_transaction:
             self._base.execute("BEGIN IMMEDIATE")
@@ -282,10 +282,10 @@ def _connected(path: str, timeout: float, *, uri: bool = False) -> sqlite3.Conne
 
 
 def _connected_for_reading(path: str) -> sqlite3.Connection:
-    """A connection to a store that others may use.
+    """A connection to a store that other processes may use.
 
-    SQLite creates files beside it. Where it cannot, or could not delete them, and there are none, nobody is writing:
-    the file is read as it is.
+    SQLite creates files beside it. If it could not create or delete them here, and there are none, no process is
+    writing, and the file is read as it is.
     """
     may_write = _may_write(path) and _may_write(os.path.dirname(os.path.abspath(path)))
     how = "mode=rw" if may_write or os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"
@@ -293,14 +293,14 @@ def _connected_for_reading(path: str) -> sqlite3.Connection:
 
 
 def _statements(base: sqlite3.Connection) -> set[str]:
-    """The statements that the tables of a file were made by, and its views, triggers and indices."""
+    """The statements that created the tables, views, triggers and indices of a file."""
     return {statement for (statement,) in base.execute("SELECT sql FROM sqlite_master") if statement is not None}
 
 
 def _check(base: sqlite3.Connection, path: str, model: bytes) -> None:
     """Raise ValueError if a file is not a store of this version with streams of this model.
 
-    The statements that its tables were made by must be ours: a view, a trigger or an index of someone else would run
+    The statements that created its tables must be ours: a view, a trigger or an index that someone else added would run
     when the store is used.
     """
     found = _statements(base)
@@ -316,12 +316,12 @@ def _check(base: sqlite3.Connection, path: str, model: bytes) -> None:
 
 
 def _may_write(path: str) -> bool:
-    """Whether this process may write to a file or folder. It is not opened: to close a file ends all locks on it."""
+    """Whether this process may write to a file or folder. It is not opened: closing a file ends all locks on it."""
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _encoded(key: Key) -> bytes:
-    """The bytes of a key; those of a text never equal those of bytes."""
+    """The bytes of a key; those of a str never equal those of a bytes key."""
     return b"b" + key if isinstance(key, bytes) else b"s" + key.encode("utf-8", "surrogatepass")
 
 

@@ -20,7 +20,7 @@ from ..checkpoint import dump_checkpoint, opened_atomically, parse_checkpoint
 from ..kernels.arrays import F32
 from ..model import Config
 from ..predictor import StreamPredictor
-from ..predictor.lane import Lane
+from ..predictor.stream_reader import StreamReader
 from ..vocabulary import Tokens
 from .runs import CheckResult, Run, bits_difference
 
@@ -169,15 +169,15 @@ def isolated(tokens: Tokens, predictor: StreamPredictor, random: np.random.Gener
     """What a stream predicts does not depend on other streams, on threads, or on where it lay in between."""
     texts = np.array_split(tokens[: min(len(tokens), SAMPLE)], N_STREAMS)
     model = predictor.fork()
-    lanes = [model.lane(MAX_PAGES) for _ in range(2)]
+    readers = [model.stream_reader(MAX_PAGES) for _ in range(2)]
     streams = [_Stream(model, text) for text in texts]
     n_turns = 0
-    with ThreadPoolExecutor(len(lanes)) as threads:
+    with ThreadPoolExecutor(len(readers)) as threads:
         while waiting := [stream for stream in streams if not stream.is_done]:
-            chosen = random.permutation(len(waiting))[: len(lanes)]
+            chosen = random.permutation(len(waiting))[: len(readers)]
             sizes = random.integers(1, 1 + max(1, len(texts[0]) // 4), len(chosen))
             stored = random.integers(0, 2, len(chosen))
-            turns = zip((waiting[each] for each in chosen), lanes, sizes, stored, strict=False)
+            turns = zip((waiting[each] for each in chosen), readers, sizes, stored, strict=False)
             list(threads.map(lambda turn: turn[0].read(*turn[1:]), turns))
             n_turns += len(chosen)
     figures = f"{N_STREAMS} streams in {n_turns} turns, in two threads, in memory or as bytes in between: the same bits"
@@ -192,10 +192,10 @@ class _Stream:
     """One of several streams over a model; `alone` has the surprisals of its text where it is the only one."""
 
     def __init__(self, model: StreamPredictor, text: Tokens) -> None:
-        lane = model.lane(MAX_PAGES)
-        self._parked = lane.park()
+        reader = model.stream_reader(MAX_PAGES)
+        self._parked = reader.park()
         first = self._parked.copy()
-        self.alone = lane.read(text)
+        self.alone = reader.read(text)
         self._parked, self._text, self.bits = first, text, list[F32]()
 
     @property
@@ -203,13 +203,13 @@ class _Stream:
         """Whether it has read its text."""
         return len(self._text) == 0
 
-    def read(self, lane: Lane, size: int, stored: int) -> None:
+    def read(self, reader: StreamReader, size: int, stored: int) -> None:
         """Read the next symbols of its text; then it is parked, as bytes if it is to be stored."""
-        lane.resume(self._parked)
-        self.bits.append(lane.read(self._text[:size]))
-        self._text, self._parked = self._text[size:], lane.park()
+        reader.resume(self._parked)
+        self.bits.append(reader.read(self._text[:size]))
+        self._text, self._parked = self._text[size:], reader.park()
         parked = self._parked.copy()
         if stored:
-            content = dump_checkpoint(*lane.to_arrays(self._parked), "crc32")
-            parked = lane.from_arrays(*parse_checkpoint(content, "a stream", "crc32"))
+            content = dump_checkpoint(*reader.to_arrays(self._parked), "crc32")
+            parked = reader.from_arrays(*parse_checkpoint(content, "a stream", "crc32"))
         self._parked = parked

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint
-from ..predictor.lane import Lane
 from ..predictor.packed import packed, unpacked
 from ..predictor.parked import ParkedStream
+from ..predictor.stream_reader import StreamReader
 from .baseline import Baseline
 from .familiar import FamiliarLines
 from .line_stream import History, LineStream
@@ -45,13 +45,13 @@ class KeyStream:
 class KeyStreamCodec:
     """Turns the stream of a key into bytes and back.
 
-    lane      reads for all streams
+    reader    reads for all streams
     identity  identifies the model that all streams begin with
     familiar  of which those of a new stream are made; None if all lines are to be read in full
     """
 
-    def __init__(self, lane: Lane, identity: bytes, familiar: FamiliarLines | None) -> None:
-        self._lane, self._identity, self._familiar = lane, identity.hex(), familiar
+    def __init__(self, reader: StreamReader, identity: bytes, familiar: FamiliarLines | None) -> None:
+        self._reader, self._identity, self._familiar = reader, identity.hex(), familiar
 
     def new(self, model: ParkedStream, history: History) -> KeyStream:
         """The stream of a key that comes for the first time, or whose model was dropped."""
@@ -61,24 +61,24 @@ class KeyStreamCodec:
     def nbytes(self, parked: KeyStream) -> int:
         """How many bytes a stream takes in memory."""
         familiar = parked.lines.familiar
-        return self._lane.nbytes(parked.model) + (0 if familiar is None else familiar.nbytes) + OVERHEAD
+        return self._reader.nbytes(parked.model) + (0 if familiar is None else familiar.nbytes) + OVERHEAD
 
     def dump(self, parked: KeyStream) -> bytes:
         """The bytes of a stream."""
-        arrays, values = self._lane.to_arrays(parked.model)
+        arrays, values = self._reader.to_arrays(parked.model)
         lines = _described(parked.lines, arrays)
         return dump_checkpoint(arrays, {**values, "model": self._identity, "lines": lines}, "crc32")
 
     def pack(self, parked: KeyStream) -> bytes:
         """The bytes of a stream, for this process."""
-        arrays: Arrays = {MODEL: np.frombuffer(self._lane.pack(parked.model), dtype=np.uint8)}
+        arrays: Arrays = {MODEL: np.frombuffer(self._reader.pack(parked.model), dtype=np.uint8)}
         lines = _described(parked.lines, arrays)
         return packed(arrays, lines)
 
     def unpack(self, content: bytes) -> KeyStream:
         """The stream that `pack` has packed."""
         arrays, lines = unpacked(content)
-        return KeyStream(self._lane.unpack(arrays[MODEL].tobytes()), self._lines_of(arrays, lines))
+        return KeyStream(self._reader.unpack(arrays[MODEL].tobytes()), self._lines_of(arrays, lines))
 
     def parse(self, content: bytes, name: str) -> KeyStream:
         """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
@@ -86,7 +86,7 @@ class KeyStreamCodec:
         if values.get("model") != self._identity:
             raise ValueError(f"{name} is of another model")
         try:
-            model = self._lane.from_arrays(arrays, values)
+            model = self._reader.from_arrays(arrays, values)
             return KeyStream(model, self._lines_of(arrays, values["lines"]))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{name} cannot be used: {error!r}") from None
@@ -111,7 +111,7 @@ class KeyStreamCodec:
 
 
 def _described(lines: LineStream, arrays: Arrays) -> dict[str, Any]:
-    """The JSON-able description of what is known of the lines; what is large goes to `arrays`."""
+    """What is known of the lines as JSON values; large parts are added to `arrays`."""
     described: dict[str, Any] = lines.history.describe()
     baseline = lines.baseline.describe()
     arrays["recent"] = np.array(baseline.pop("recent"), dtype=np.uint16)

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint
+from ..kernels.arrays import F64
 from ..predictor import Learn, StreamPredictor
 from ..predictor.parked import ParkedStream
 from ..streams.cache import HotStream, Limits, StreamCache
 from ..streams.pool import MAX_PAGES
 from ..streams.store import StreamStore
 from ..tasks.compress import identity
-from ..tasks.units import F64
 from ..vocabulary import Tokens
 from .familiar import FamiliarLines
 from .key_file import delete_store, new_store, store_of, write_model
 from .key_stream import KeyStream, KeyStreamCodec
 from .line_stream import History, LineStream
-from .notes import is_power_of_2
+from .notes import is_noted
 
 
 class KeyedStreams:
@@ -47,18 +47,18 @@ class KeyedStreams:
         self._predictor, self._max_keys = predictor.fork(), max_keys
         model = predictor.fork()
         model.learn = learn
-        self._lane = model.lane(MAX_PAGES)
-        self._first = self._lane.park()
-        self._lane.resume(self._first.copy())
+        self._reader = model.stream_reader(MAX_PAGES)
+        self._first = self._reader.park()
+        self._reader.resume(self._first.copy())
         self._identity = b"watch" + identity(model)
         familiar = None if thorough else FamiliarLines(predictor.vocabulary)
-        self._codec = KeyStreamCodec(self._lane, self._identity, familiar)
+        self._codec = KeyStreamCodec(self._reader, self._identity, familiar)
         self._limits = Limits(memory_budget, None, None)
         self._streams = self._cache(None)
         self._n_dropped, self._n_lines = 0, 0
-        self._hot: HotStream[KeyStream] | None = None  # what `of` returned last
+        self._hot: HotStream[KeyStream] | None = None  # what `get` returned last
         self._key = ""
-        self._active: HotStream[KeyStream] | None = None  # what the lane has
+        self._active: HotStream[KeyStream] | None = None  # the current stream of the reader
         self._active_key = ""
         self._before: ParkedStream | None = None  # the model before the last line
         self._file: Path | None = None  # of which the store is
@@ -70,14 +70,14 @@ class KeyedStreams:
         return StreamCache(self._codec, self._limits, store, StreamStore(None, self._identity), self._clock)
 
     def _clock(self) -> float:
-        """When a stream was used, as the number of lines until then: the order in which models are dropped is saved."""
+        """The time, as the number of lines so far, so that the order in which models are dropped can be saved."""
         return float(self._n_lines)
 
     def __len__(self) -> int:
         return len(self._streams)
 
-    def of(self, key: str, notes: list[str]) -> LineStream:
-        """The stream of a key; if it is new, the least recently used one may be dropped, which `notes` then tells."""
+    def get(self, key: str, notes: list[str]) -> LineStream:
+        """The stream of a key. For a new key the least recently used stream may be dropped; then a note is added."""
         self._n_lines += 1
         self._streams.measure(self._key)
         hot = self._streams.load(key)
@@ -89,7 +89,7 @@ class KeyedStreams:
         return hot.parked.lines
 
     def read(self, tokens: Tokens, undoable: bool) -> F64:
-        """Let the model of the key that `of` was asked for last observe a line; returns the surprisals, float64 [n].
+        """Let the model of the key that was last passed to `get` observe a line; returns the surprisals, float64 [n].
 
         undoable  whether `undo` may follow; reading costs less otherwise
         """
@@ -99,9 +99,9 @@ class KeyedStreams:
             self._park()
         self._before = hot.parked.model.copy() if undoable else None
         if hot is not self._active:
-            self._lane.resume(hot.parked.model)
+            self._reader.resume(hot.parked.model)
             hot.in_use, self._active, self._active_key = True, hot, self._key
-        return self._lane.read(tokens).astype("float64")
+        return self._reader.read(tokens).astype("float64")
 
     def undo(self) -> None:
         """Make the model what it was before the last line. Raises ValueError if that was not read as undoable."""
@@ -111,14 +111,14 @@ class KeyedStreams:
         self._active = self._before = None
 
     def _park(self) -> None:
-        """Take the stream out of the lane."""
+        """Park the current stream of the reader, if there is one."""
         if self._active is not None:
-            self._active.parked.model, self._active.in_use = self._lane.park(), False
+            self._active.parked.model, self._active.in_use = self._reader.park(), False
             self._streams.measure(self._active_key)
             self._active = None
 
     def _drop(self) -> str:
-        """Drop the model that was not used for longest, and keep the history of its key; returns the key."""
+        """Drop the least recently used model, and keep the history of its key; returns the key."""
         self._park()
         key = str(self._streams.oldest()[0])
         hot = self._streams.load(key)
@@ -127,13 +127,13 @@ class KeyedStreams:
         return key
 
     def _history_of(self, key: str) -> History:
-        """What was kept of a key when its model was dropped; an empty history if the key is new."""
+        """The history of a key whose model was dropped; an empty one if the key is new."""
         content = self._streams.dropped(key)
         return History() if content is None else self._codec.parse_history(content, f"the history of {key!r}")
 
     def _note_dropped(self, key: str, new_key: str, notes: list[str]) -> None:
         self._n_dropped += 1
-        if is_power_of_2(self._n_dropped):
+        if is_noted(self._n_dropped):
             notes.append(
                 f"dropped the model of key {key!r} to make one for {new_key!r}: max_keys is {self._max_keys} "
                 f"({self._n_dropped:,} dropped so far); a new model misses more until it has read enough lines"
@@ -195,7 +195,7 @@ class KeyedStreams:
         return found, state
 
     def close(self) -> None:
-        """Let others open the store. What has changed since `save` is lost."""
+        """Close the store, so that others can open it. What has changed since `save` is lost."""
         self._streams.close()
         if self._store is not None and self._written is None:
             delete_store(self._store)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..kernels.arrays import F64
 from ..predictor import StreamPredictor
 from ..tasks.snapshot import Snapshot
-from ..tasks.units import F64
 from ..vocabulary import Tokens
 
 MAX_LAG = 32

@@ -1,4 +1,4 @@
-"""What a watcher keeps of a stream of lines beside the model that reads it: scores, and which lines are familiar."""
+"""What a watcher knows of a stream of lines, besides the model that reads it: scores, and which lines are familiar."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class History:
 
     @property
     def is_burst(self) -> bool:
-        """Whether so many lines were flagged that the stream has changed."""
+        """Whether lines were flagged in a burst: the stream has changed."""
         return self.excess >= BURST_LINES
 
     def count(self, flagged: bool) -> None:
@@ -33,7 +33,7 @@ class History:
         self.excess = min(max(self.excess + (1 if flagged else -1), 0), BURST_LINES)
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able description."""
+        """The history as JSON values."""
         return {"alarms": self.excess, "early": self.early.describe()}
 
     @classmethod

@@ -1,10 +1,10 @@
-"""When something that happens again and again is told: the 1st, 2nd, 4th, 8th, … time."""
+"""Which occurrences of an event that repeats itself are worth a note to the user."""
 
 
-def is_power_of_2(n: int) -> bool:
-    """Whether the nth time is told, n being at least 1.
+def is_noted(n: int) -> bool:
+    """Whether there is a note for the nth occurrence, n being at least 1: for the 1st, 2nd, 4th, 8th, …
 
-    >>> [n for n in range(1, 20) if is_power_of_2(n)]
+    >>> [n for n in range(1, 20) if is_noted(n)]
     [1, 2, 4, 8, 16]
     """
     return n & (n - 1) == 0

@@ -1,4 +1,4 @@
-"""The sessions that have begun and not ended yet: at most so many, ended by idle time."""
+"""The sessions that have begun and not ended yet: a limited number of them, which end when they are idle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_ORDERED = 1000
-"""The order of so many lines of a session is kept; of further ones only their number."""
+"""The order of this many lines of a session is kept; further lines are only counted."""
 
 MAX_NEW = 100
 """So many new event types of a session are kept; further ones only count as new."""
@@ -58,7 +58,7 @@ class OpenSession:
         return symbols, counts, {name: bits for name, bits in self.new.items() if name not in known}
 
     def describe(self) -> list[Any]:
-        """The JSON-able state, for `from_description`."""
+        """The state as JSON values, for `from_description`."""
         new = list(self.new.items())  # a list: their order counts
         return [self.symbols.tolist(), list(self.counts.items()), new, self.seconds, self.n_lines, self.number]
 
@@ -83,7 +83,7 @@ class OpenSessions:
     """The open sessions by their name, that with the oldest last event first.
 
     idle_seconds  a session without an event for longer than this has ended
-    max_open      the number of sessions to keep; of more, the one that was idle longest has ended
+    max_open      the number of sessions to keep; of more, the one that was idle longest ends
 
     Time is the sum of the differences between the times of events, each from 0 to 2 · idle_seconds: a clock that jumps
     ends at most the sessions that are open.
@@ -91,7 +91,7 @@ class OpenSessions:
     >>> sessions = OpenSessions(idle_seconds=60.0, max_open=2)
     >>> for name, seconds in (("a", 0.0), ("b", 50.0), ("a", 90.0)):
     ...     sessions.pass_time(seconds)
-    ...     sessions.of(name).add(1)
+    ...     sessions.get(name).add(1)
     >>> sessions.pass_time(120.0)
     >>> [(name, session.n_lines) for name, session in sessions.ended()], len(sessions)
     ([('b', 1)], 1)
@@ -107,14 +107,14 @@ class OpenSessions:
         return len(self._sessions)
 
     def pass_time(self, seconds: float | None) -> None:
-        """Tell the time of an event; None if it is not known, and then none passes."""
+        """Move on to the time of an event, in seconds; None if it is not known, and then no time passes."""
         if seconds is None:
             return
         if self._time is not None:
             self._clock += min(max(seconds - self._time, 0.0), 2 * self._idle_seconds)
         self._time = seconds
 
-    def of(self, name: str) -> OpenSession:
+    def get(self, name: str) -> OpenSession:
         """The session of this name, to which an event is added now; a new one if it is not open."""
         session = self._sessions.get(name)
         if session is None:
@@ -139,7 +139,7 @@ class OpenSessions:
             yield name, self._sessions.pop(name)
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able state, for `restore`."""
+        """The state as JSON values, for `restore`."""
         sessions = [[name, *session.describe()] for name, session in self._sessions.items()]
         return {"clock": self._clock, "time": self._time, "n_begun": self._n_begun, "sessions": sessions}
 

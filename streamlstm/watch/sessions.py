@@ -79,15 +79,15 @@ class SessionWatcher(AlarmWatcher):
 
     predictor      used and modified by the watcher
     session_regex  the session of a line is the match of this regular expression (of its first group, if it has one);
-                   None: `observe` is told the session
+                   None: the caller names the session in `observe`
     idle_seconds   a session without a line for longer than this has ended, by the times passed to `observe`
-    max_open       the number of open sessions to keep; of more, the one that was idle longest has ended
+    max_open       the number of open sessions to keep; of more, the one that was idle longest ends
     threshold      sessions with a larger z are flagged
     warmup         sessions before any is flagged
     learn_flagged  also learn from flagged sessions
     alarms         a budget, as that of `Watcher`; a number of lines is one of sessions here
 
-    position       JSON-able; saved and restored with the watcher. A caller keeps there where its input stands.
+    `position` is JSON-serialisable, and saved and restored with the watcher: for the caller's position in its input.
 
     Memory is bounded. Raises ValueError for an option that is out of range or not a valid regular expression.
 
@@ -138,7 +138,7 @@ class SessionWatcher(AlarmWatcher):
 
     @property
     def counts(self) -> Counts:
-        """The lines observed so far, and what became of the sessions, before a restart too."""
+        """The lines observed so far, and what became of the sessions, including those before a restart."""
         return self._counts
 
     @property
@@ -186,7 +186,7 @@ class SessionWatcher(AlarmWatcher):
         session  the session of the line; default: what `session_regex` finds
         seconds  the time of the line; only differences matter
 
-        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol.
         """
         line = _text_of(line)
         name = self._pattern.key_of(line) if session is None else session[:MAX_KEY_LENGTH]
@@ -201,7 +201,7 @@ class SessionWatcher(AlarmWatcher):
         if not name:
             self._n_outside += 1
             return ended
-        opened = self._open.of(name)
+        opened = self._open.get(name)
         symbol = self._types.symbols.get(event_type)  # known by now, if a session that ended had it
         if symbol is None:
             opened.add_new(event_type, bits)

@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from ..checkpoint import Arrays, write_checkpoint
+from ..kernels.arrays import F64
 from ..predictor import StreamPredictor
-from ..tasks.units import F64
 from ..vocabulary import Tokens
 from .baseline import Baseline
 from .familiar import FamiliarLines
@@ -18,7 +18,7 @@ FAMILIAR = "stream.0.familiar."
 """What the names of the arrays of familiar lines begin with in a checkpoint."""
 
 NETWORK_LINES = 2_000
-"""From so many scores on, only the memory of the model learns, unless all lines are read in full. A line that is read
+"""From this many scores on, only the memory of the model learns, unless all lines are read in full. A line that is read
 in full then takes half the time, for 1.5 % more bits. If this began after 500 lines, the AUC of replaced tokens would
 be 0.01 lower on three training logs."""
 
@@ -40,7 +40,7 @@ class SingleStream:
     def __len__(self) -> int:
         return 1
 
-    def of(self, key: str, notes: list[str]) -> LineStream:
+    def get(self, key: str, notes: list[str]) -> LineStream:
         """The stream, whatever the key."""
         return self._lines
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..tasks.units import F64
+from ..kernels.arrays import F64
 
 SPAN_MARGIN, MIN_SPAN_BITS = 2.0, 8.0
 """A span is a run of characters whose surprisals exceed the median score plus SPAN_MARGIN by MIN_SPAN_BITS in all."""

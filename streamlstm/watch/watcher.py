@@ -1,7 +1,8 @@
 """Watch lines as they arrive: which lines are unusual, and which characters in them are surprising.
 
-A line's score is its mean surprisal in bits per character, its newline included. Its z says how far the score lies
-above those of recent lines; see `baseline`. Once the warm-up is over, a line is flagged if its z exceeds the threshold.
+A line's score is its mean surprisal in bits per character, including its newline. Its z is a robust z-score: how far
+the score lies above those of recent lines; see `baseline`. After the warm-up, a line is flagged if its z exceeds the
+threshold.
 
 THRESHOLD was chosen on nine public logs (Loghub, 2,000 lines each) in which 1 % of the lines were replaced by lines of
 another log. After the first 500 lines, z exceeds 6, 7 and 9 for 99, 98 and 98 % of the replaced lines, and for 2.2, 1.9
@@ -13,23 +14,23 @@ measures all this.
 The watcher does not learn from a flagged line: its predictions are the same as if the line had never been there. See
 `line_reader` for how a line is undone.
 
-If recently BURST_LINES more lines were flagged than were not, the stream has changed: the watcher then learns from
-flagged lines too, until lines pass again. Otherwise a burst of a new kind of line would be flagged for ever.
+If BURST_LINES more of the recent lines were flagged than were not, the stream has changed: the watcher then learns from
+flagged lines too, until lines are no longer flagged. Otherwise a burst of a new kind of line would be flagged for ever.
 
-With a key there is a model per key (`keyed_streams`), and the least recently used one is dropped when there are too
+With keys there is a model per key (`keyed_streams`), and the least recently used one is dropped when there are too
 many. A key that comes back gets a new model, which gives higher scores until it has learned. So its first lines, as
-many as the warm-up, are compared with those that earlier models of the key read at about the same age; the baselines
-for that are kept of all keys, on the disk.
+many as the warm-up, are compared with the scores that earlier models of the key gave at about the same age. The
+baselines for this are kept for all keys, on disk.
 
-A line is read in full, by the model, unless it is familiar: everything in it was read in full before (`familiar`). Then
-its score is that of such lines, and the model neither reads it nor learns from it. But it is read in full if it would
-then be flagged, or no longer be flagged, and one in a thousand is read in full anyway. Of two lines with the same
-score, the one with something new in it is more unusual. So the z of a familiar line, read in full or not, counts less,
-and that of any other line is positive. On five training logs in which one token of 1 % of the lines was replaced, this
-raises the AUC by up to 0.02.
+A familiar line (`familiar`) is one in which everything was read before. The model neither reads it nor learns from it,
+and its score is that of earlier lines like it. It is read in full, however, if it would be flagged although lines like
+it were not, or the other way round; and one in a thousand is read in full anyway. Of two lines with the same score, the
+one with something new in it is more unusual. So the z of a familiar line, read in full or not, counts less, and that of
+any other line is positive. On five training logs in which one token of 1 % of the lines was replaced, this raises the
+AUC by up to 0.02.
 
-With a budget of alarms (`budget`) the threshold follows the z of recent lines, and a kind of line is raised once per
-period: further lines of it are flagged, but not raised. A line that is to be raised is read in full first.
+With a budget of alarms (`budget`), the threshold adapts to the z of recent lines, and each kind of line is raised once
+per period: further lines of it are flagged, but not raised. A line that is to be raised is read in full first.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..checkpoint import check_target, read_checkpoint
+from ..kernels.arrays import F64
 from ..predictor import Learn, StreamPredictor
 from ..streams.pool import MEMORY_BUDGET
-from ..tasks.units import F64, byte_widths, code_points, readable
+from ..tasks.units import byte_widths, code_points, readable
 from .alarm_watcher import AlarmWatcher
 from .budget import Budget, Verdict
 from .familiar import Familiar
@@ -52,7 +54,7 @@ from .key_pattern import MAX_KEY_LENGTH, KeyPattern
 from .keyed_streams import KeyedStreams
 from .kinds import kind_of
 from .line_stream import LineStream
-from .notes import is_power_of_2
+from .notes import is_noted
 from .recent_scores import RecentScores
 from .single_stream import SingleStream
 from .spans import SPAN_MARGIN, surprising_spans
@@ -67,10 +69,10 @@ MAX_LINE_BYTES = 16384
 """Longer lines are truncated; container runtimes split their records at the same size."""
 
 FAMILIAR_WEIGHT = 0.25
-"""What a positive z of a familiar line that is usual is multiplied by; see `_adjusted`."""
+"""The factor for the positive z of a familiar line that was not flagged; see `_adjusted`."""
 
 RECENT_LINES = 10_000
-"""The probability of a score is estimated from at least this many recent lines, once there are so many."""
+"""The probability of a score is estimated from at least this many recent lines, once there are that many."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,12 @@ class WatchedLine:
 
 
 class Counts(NamedTuple):
-    """How many lines a watcher has observed, and what became of them.
+    """How many lines a watcher has observed, and how it judged them.
 
     lines, characters  observed
     flagged            unusual lines
     raised             alarms
-    repeated           unusual lines that were not raised because their kind was raised lately
+    repeated           unusual lines that were not raised because their kind was raised recently
     held               unusual lines that were not raised because the budget was spent
     familiar           lines that were not read in full, because everything in them was read before
     """
@@ -140,20 +142,20 @@ class Watcher(AlarmWatcher):
                    one); each begins as a fork of the predictor. Default: one model for all lines.
     keyed          keep a separate model per key that is passed to `observe`; implied by key_regex
     max_keys       the most models; the least recently used is dropped, and only the baselines of its key are kept
-    memory_budget  bytes of models to keep in memory, about. The others lie on the disk: in a temporary file, and once
-                   `save` was called beside the file that it writes
-    learn          what learns, as the attribute of a predictor; default: what the predictor does, but the memory alone
-                   if there are keys: then a key takes kilobytes, and not megabytes
+    memory_budget  about how many bytes of models to keep in memory. The others are on disk: in a temporary file or,
+                   after the first `save`, beside the file that it writes
+    learn          what learns, as the attribute of a predictor; default: what the predictor does, but with keys only
+                   the memory: then a key takes kilobytes, not megabytes
     learn_flagged  also learn from flagged lines
-    alarms         a budget, for example "5/hour" or "10/10000" (lines): raise about as many lines, those with the
-                   largest z, and each kind of line once per period, or more often if there are too few kinds for the
+    alarms         a budget, for example "5/hour" or "10/10000" (lines): raise about that many lines, those with the
+                   largest z, and each kind of line once per period, or more often if there are too few kinds to use the
                    budget. `threshold` is then the least z; if one is given, the budget is only a limit.
     thorough       read every line in full, and let the network learn from all of them; by default familiar lines are
                    not read in full, and after 2,000 lines only the memory learns
 
-    position       JSON-able; saved and restored with the watcher. A caller keeps there where its input stands.
+    `position` is JSON-serialisable, and saved and restored with the watcher: for the caller's position in its input.
 
-    Memory is bounded. What the lines of a key score does not depend on other keys, nor on where its model lies.
+    Memory is bounded. The scores of a key's lines do not depend on other keys, or on where its model is kept.
     Raises ValueError for an option that is out of range or not a valid regular expression.
 
     >>> from streamlstm import Config, StreamPredictor
@@ -206,7 +208,7 @@ class Watcher(AlarmWatcher):
 
     @property
     def counts(self) -> Counts:
-        """What was observed so far, before a restart too."""
+        """The counts so far, including those before a restart."""
         return self._counts
 
     def observe(
@@ -218,7 +220,7 @@ class Watcher(AlarmWatcher):
         key      the key of the line, if the caller knows it; default: what `key_regex` finds
         seconds  the time of the line, for a budget per time; only differences between lines matter
 
-        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol.
         """
         notes: list[str] = []
         data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else bytes(line)
@@ -228,7 +230,7 @@ class Watcher(AlarmWatcher):
         if is_truncated:
             self._note_truncated(notes)
         key = self._pattern.key_of(text) if key is None else key[:MAX_KEY_LENGTH]
-        stream = self._streams.of(key if self._streams.keyed else "", notes)
+        stream = self._streams.get(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
         is_warm = baseline.n_scores >= self._warmup
         kind = "" if self._keeper is None else kind_of(text.removesuffix("\n"))
@@ -237,7 +239,7 @@ class Watcher(AlarmWatcher):
         familiar = stream.familiar.find(tokens) if is_warm and stream.familiar is not None else None
         bits, score = np.zeros(0), 0.0 if familiar is None else familiar.score
         median, z = baseline.compare(score, len(text))
-        is_familiar = familiar is not None and self._is_as_before(familiar, _adjusted(z, familiar), stream, kind)
+        is_familiar = familiar is not None and self._can_skip(familiar, _adjusted(z, familiar), stream, kind)
         if not is_familiar:
             bits = self._streams.read(tokens, undoable=is_warm and not self._learn_flagged)
             score = float(bits.sum()) / max(len(text), 1)
@@ -262,11 +264,12 @@ class Watcher(AlarmWatcher):
         unusual, raised, n_before = verdict
         return WatchedLine(text, score, z, unusual, spans, key, notes, raised, n_before, probability, is_familiar)
 
-    def _is_as_before(self, familiar: Familiar, z: float, stream: LineStream, kind: str) -> bool:
+    def _can_skip(self, familiar: Familiar, z: float, stream: LineStream, kind: str) -> bool:
         """Whether a familiar line, which has this z, need not be read in full.
 
-        A usual line that would be flagged is read in full, because it may have become usual since; likewise a flagged
-        one that would not be. With a budget, one that would be raised is read, and one of a kind raised lately is not.
+        A line that would be flagged although lines like it were not is read in full, and so is one that would not be
+        flagged although lines like it were: the model may have learned since. With a budget, a line that would be
+        raised is read in full; one of a kind that was raised recently is not.
         """
         if familiar.is_due:
             return False
@@ -288,7 +291,7 @@ class Watcher(AlarmWatcher):
 
     def _note_truncated(self, notes: list[str]) -> None:
         self._n_truncated += 1
-        if is_power_of_2(self._n_truncated):
+        if is_noted(self._n_truncated):
             count = f" ({self._n_truncated:,} such lines so far)" if self._n_truncated > 1 else ""
             notes.append(
                 f"line {self._counts.lines + 1:,} has more than {MAX_LINE_BYTES:,} bytes and was truncated{count}"
@@ -304,9 +307,9 @@ class Watcher(AlarmWatcher):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything needed to continue to a file, atomically.
 
-        The file is also a model that `StreamPredictor.load` reads: that of all lines or, with keys, that of a new key.
-        With keys, their models and the rest are in a store beside it, whose name it has: both belong together. From the
-        first `save` on, no other watcher may save to the file until `close`.
+        `StreamPredictor.load` can read the file too: as the model of all lines or, with keys, that of a new key. With
+        keys, their models and all else are in a store beside the file, which names the store: keep both together. From
+        the first `save` on, no other watcher may save to the file until `close`.
         Raises OSError if `path` cannot be written, or if another process uses its store.
         """
         check_target(path)
@@ -318,20 +321,20 @@ class Watcher(AlarmWatcher):
     def load(cls, path: str | os.PathLike[str], *, exclusive: bool = False, **options: Any) -> Watcher:
         """The watcher that `save` wrote, which continues to the last bit; for any other model, a new watcher.
 
-        exclusive  with keys: whether `save` will write to the same file. Then no other watcher may until `close`, and
-                   the first `save` too writes only what has changed. Otherwise the keys are copied, and others may use
-                   the file meanwhile.
+        exclusive  with keys: whether `save` will write to the same file. Then no other watcher may write to it until
+                   `close`, and even the first `save` writes only what has changed. Otherwise the keys are copied, and
+                   others may use the file meanwhile.
         options    those of `Watcher`, which are not saved
 
-        Raises OSError if the file cannot be read, ValueError with one line if it is not a whole, valid checkpoint or
-        has models by key and no `key_regex` is given.
+        Raises OSError if the file cannot be read; ValueError if it is not a complete, valid checkpoint, or if it has a
+        model per key and no `key_regex` is given.
         """
         watcher = cls(StreamPredictor.load(path), **options)
         watcher.restore(path, exclusive=exclusive)
         return watcher
 
     def restore(self, path: str | os.PathLike[str], *, exclusive: bool = False) -> None:
-        """Continue with the streams that `save` wrote to `path`; do nothing if it is any other model.
+        """Continue with the streams that `save` wrote to `path`; do nothing if the file is another kind of model.
 
         exclusive  as for `load`
 
@@ -363,7 +366,7 @@ class Watcher(AlarmWatcher):
         self.position = position
 
     def close(self) -> None:
-        """Let others use the store of the keys; what was not saved is lost. Without keys there is nothing to close."""
+        """Close the store of the keys, if there is one, so that others can use it; what was not saved is lost."""
         self._streams.close()
 
     def __enter__(self) -> Self:

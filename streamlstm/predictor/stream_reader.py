@@ -1,4 +1,4 @@
-"""A lane: it reads for one stream after another, of many streams over one model."""
+"""A predictor that reads for one stream after another, of many streams that share a model."""
 
 from __future__ import annotations
 
@@ -20,52 +20,53 @@ from .weights import Weights
 NO_TOKENS: Tokens = np.zeros(0, dtype=np.int32)
 
 
-class Lane:
-    """Reads for one stream after another; each begins where `model` stands and learns what `model` learns.
+class StreamReader:
+    """Reads for one stream at a time, and switches between streams.
 
-    model      must not change as long as there are lanes of it
+    model      each stream begins as a copy of it, and learns what it learns; it must not change while readers exist
     max_pages  the most pages of 64 bytes in which a stream keeps counts, see `memory.parked`
 
-    A lane is used by one thread at a time. Lanes of one model may be used in different threads.
+    `park` gives the current stream, and `resume` continues another one. Use a reader from one thread at a time;
+    readers of one model may be used in different threads.
     """
 
     def __init__(self, model: TokenStream, max_pages: int) -> None:
         self._model_weights = model.weights
-        self._stream = model.lane(max_pages)
+        self._stream = model.resumable(max_pages)
         self._window = model.layout.config.window if model.learn == "all" else 0
 
     @property
     def distribution(self) -> F32:
-        """The distribution of the next token of the present stream, float32 [V]; a view."""
+        """The distribution of the next token of the current stream, float32 [V]; a view."""
         return self._stream.distribution
 
     def read(self, tokens: Tokens) -> F32:
-        """Observe tokens, which are not checked; returns their surprisals in bits."""
+        """Observe tokens, which are not checked; returns their surprisals in bits, float32 [n]."""
         bits = np.empty(len(tokens), dtype=np.float32)
         for step in self._stream.steps(KnownTokens(tokens), len(tokens)):
             bits[step.start : step.start + step.count] = step.bits
         return bits
 
     def resume_and_read(self, parked: ParkedStream, tokens: Tokens) -> F32:
-        """`resume` and `read`, with fewer calls of kernels; an interrupt would leave the stream undefined."""
+        """`resume` and then `read`, with fewer calls of kernels. An interrupt leaves the stream undefined."""
         n = self._stream.resume_and_read(parked, tokens)
         bits: F32 = self._stream.tape.stream.bits[:n].copy()
         return bits if n == len(tokens) else np.concatenate([bits, self.read(tokens[n:])])
 
     def park(self) -> ParkedStream:
-        """The present stream. Its arrays are no copies: `resume` must come before anything else."""
+        """The current stream. Its arrays are not copies: `resume` must be the next call."""
         return self._stream.park()
 
     def resume(self, parked: ParkedStream) -> None:
-        """Go on with a stream, which is in use from now on."""
+        """Continue a stream, whose arrays this reader uses from now on."""
         self._stream.resume_and_read(parked, NO_TOKENS)
 
     def nbytes(self, parked: ParkedStream) -> int:
-        """How many bytes a stream takes beside the model."""
+        """How many bytes a stream takes, without the model."""
         return parked.nbytes(self._model_weights)
 
     def to_arrays(self, parked: ParkedStream) -> tuple[Arrays, dict[str, Any]]:
-        """The arrays by name and the JSON-able values of a snapshot."""
+        """The arrays by name and the JSON-serialisable values of a snapshot."""
         return parked.to_arrays(self._stream.layout, self._model_weights)
 
     def pack(self, parked: ParkedStream) -> bytes:
@@ -73,7 +74,7 @@ class Lane:
         return packed(*parked.own_arrays(self._model_weights))
 
     def unpack(self, content: bytes) -> ParkedStream:
-        """The stream that `pack` has packed."""
+        """The stream that `pack` packed."""
         arrays, (n_symbols, optimizer) = unpacked(content)
         memory = ParkedMemory.from_own_arrays(arrays) if "memory.state" in arrays else None
         window = Window(arrays["state"], arrays["tokens"], arrays["bits"])

@@ -1,9 +1,10 @@
-"""How the weights with which a mixture begins are learned: by reading many texts, each with an empty memory.
+"""How the initial weights of a mixture are learned: by reading many texts, each with an empty memory.
 
-The mixture of a stream's first symbols needs other weights than a later one, and these cannot be learned in that
-stream. So they are learned beforehand: each text is read as a stream of its own, by a network that adapts and a memory
-that counts from zero, and the mixture goes on with the weights that it has learned on the text before. The result is
-the mean of the weights after each text, later ones weighing more: the last weights alone would suit the last text.
+At the beginning of a stream the mixture needs other weights than later on, and a stream is too short to learn them
+there. So they are learned in advance: each text is read as a stream of its own, by a network that adapts and a memory
+that is empty at first, and the mixture continues with the weights that it learned from the text before. The result is
+the mean of the weights after each text, in which later texts count more: the last weights alone would suit the last
+text.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from .sources import KnownTokens
 from .stream import TokenStream
 
 PAGES_PER_SYMBOL = 32
-"""A table of so many pages for each symbol is practically never full."""
+"""A table with this many pages for each symbol is practically never full."""
 MAX_USES = np.float32(100)
-"""As if the rows of adjustments had been used so often at most: then they still learn fast in a new stream."""
+"""The rows of adjustments count as used at most this often, so that they still learn fast in a new stream."""
 
 
 def learn_mixture(stream: TokenStream, vocabulary: Vocabulary, texts: Iterable[Tokens]) -> int:
@@ -40,7 +41,7 @@ def learn_mixture(stream: TokenStream, vocabulary: Vocabulary, texts: Iterable[T
 
 
 class _Learner:
-    """Reads texts by the network of a stream, which is left as it is.
+    """Reads texts with a copy of the network of a stream.
 
     n_symbols  how many symbols it has read
     """
