@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import random_predictor
+from test_cli import bytes_of
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
-from streamlstm.render.escape import escaped, json_string
+from streamlstm.render.escape import escaped, json_object, json_string
 from streamlstm.tasks.characters import BYTES_ID, character, split_characters, trace_characters
 
 TINY = Config(hidden=16, layers=1)
@@ -256,5 +257,14 @@ def test_a_json_string_is_printable_and_means_the_text(text):
     assert json.loads(json_string(text)) == text
 
 
-def test_the_controls_of_a_terminal_are_escaped_in_a_json_string():
-    assert json_string("\x9b2J \x1b é\u202e\udcff") == r'"\u009b2J \u001b é\u202e\udcff"'
+def test_the_controls_of_a_terminal_are_escaped_in_a_json_string_and_invalid_bytes_replaced():
+    assert json_string("\x9b2J \x1b é\u202e\udcff") == r'"\u009b2J \u001b é\u202e' + '\ufffd"'
+
+
+@given(st.binary(), st.binary())
+def test_a_json_object_is_utf8_and_has_the_exact_bytes_of_each_text(first, second):
+    texts = {name: data.decode("utf-8", "surrogateescape") for name, data in (("a", first), ("b", second))}
+    found = json.loads(json_object({**texts, "n": 7}).encode("utf-8", "strict"))
+    assert (bytes_of(found, "a"), bytes_of(found, "b"), found["n"]) == (first, second, 7)
+    assert [len(found[name]) for name in texts] == [len(text) for text in texts.values()]
+    assert ("a_base64" in found) == ("\ufffd" in found["a"] and "\ufffd".encode() not in first)

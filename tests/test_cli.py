@@ -1,5 +1,6 @@
 """The command line as a shell sees it: real processes, real pipes, real files."""
 
+import base64
 import errno
 import json
 import multiprocessing
@@ -90,7 +91,16 @@ def tiny(text: str | None = None) -> StreamPredictor:
 
 
 def objects(lines: bytes) -> list[dict]:
-    return [json.loads(line) for line in lines.splitlines()]
+    """The objects in lines of JSON, whose texts are UTF-8: many parsers refuse lone surrogates."""
+    found = [json.loads(line) for line in lines.splitlines()]
+    json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
+def bytes_of(record: dict, name: str) -> bytes:
+    """The exact bytes of a text in a JSON record."""
+    exact = record.get(f"{name}_base64")
+    return record[name].encode() if exact is None else base64.b64decode(exact, validate=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,7 +1,6 @@
 """Sessions: what they cost, when they end, and that a watcher of them continues exactly."""
 
 import itertools
-import json
 import os
 import random
 import signal
@@ -9,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 from commands import run, start
-from test_cli import objects
+from test_cli import bytes_of, objects
 from test_watch_run import FRESH, JSONL, records, wait_for
 
 from streamlstm import Config, SessionWatcher, StreamPredictor
@@ -420,8 +419,8 @@ def test_lines_and_sessions_do_not_continue_each_other(tmp_path):
 def test_a_record_is_json_whatever_the_session_is_called(tmp_path):
     line = b"id=\xff\x1b[2J works\n"
     result = run("watch", "--session-regex", r"id=(\S+)", "--all", *FRESH, *JSONL, stdin=line)
-    (record,) = [json.loads(each) for each in result.stdout.splitlines()]
-    assert record["session"] == "\udcff\x1b[2J"
+    (record,) = objects(result.stdout)
+    assert (record["session"], bytes_of(record, "session")) == ("\ufffd\x1b[2J", b"\xff\x1b[2J")
 
 
 def test_with_a_budget_the_summary_tells_of_sessions_without_a_reason():

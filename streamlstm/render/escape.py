@@ -1,7 +1,12 @@
 """Text as a terminal, a table or JSON can show it: what is not printable, which a terminal might obey, is escaped."""
 
 import json
+import re
 import unicodedata
+from base64 import b64encode
+from typing import Any
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def escaped(symbol: str | bytes) -> str:
@@ -31,17 +36,49 @@ def escaped_text(text: str) -> str:
 def json_string(text: str) -> str:
     r"""A text as a JSON string; characters that are not printable, which a terminal might obey, are escaped.
 
-    >>> print(json_string("é\x9b\n"))
-    "é\u009b\n"
+    A byte that is not valid UTF-8, a lone surrogate in Python (`surrogateescape`), is replaced by U+FFFD.
+
+    >>> print(json_string("é\x9b\n\udcff"))
+    "é\u009b\n�"
     """
-    return printable_json(json.dumps(text, ensure_ascii=False))
+    return _printable_json(json.dumps(text, ensure_ascii=False))
 
 
-def printable_json(text: str) -> str:
-    """JSON on one line, in which the characters of strings that are not printable are escaped as well."""
+def json_object(values: dict[str, Any]) -> str:
+    r"""A JSON object on one line, with its strings as in `json_string`.
+
+    After the other fields, each text NAME in which a byte was replaced has a field NAME_base64 with its exact bytes.
+
+    >>> print(json_object({"line": 7, "text": "é\udcff"}))
+    {"line": 7, "text": "é�", "text_base64": "w6n/"}
+    """
+    text = json.dumps(values, ensure_ascii=False)
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    exact = {base64_name(name): base64_of(each) for name, each in values.items() if is_replaced(each)}
+    return _printable_json(json.dumps(values | exact, ensure_ascii=False))
+
+
+def is_replaced(value: object) -> bool:
+    """Whether a value is a text that JSON cannot express exactly, because it has bytes that are not valid UTF-8."""
+    return isinstance(value, str) and _LONE_SURROGATE.search(value) is not None
+
+
+def base64_name(name: str) -> str:
+    """The name of the field with the exact bytes of a text."""
+    return f"{name}_base64"
+
+
+def base64_of(text: str) -> str:
+    """The bytes of a text in Base64."""
+    return b64encode(text.encode("utf-8", "surrogateescape")).decode()
+
+
+def _printable_json(text: str) -> str:
+    """JSON on one line without lone surrogates, and with all characters escaped that are not printable."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in _LONE_SURROGATE.sub("\ufffd", text))
 
 
 def terminal_text(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from types import TracebackType
@@ -11,7 +10,7 @@ from typing import Any, Protocol, TextIO
 from ..logs.event import Event
 from ..logs.lag import Lag
 from ..watch.watcher import WatchedLine
-from .escape import display_width, printable_json, terminal_text
+from .escape import display_width, json_object, terminal_text
 
 FORMATS = ("text", "jsonl")
 SCHEMA = 1
@@ -24,7 +23,7 @@ _CLEAR = "\r\x1b[K"
 
 
 def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
-    r"""A JSON object on one line, with its newline. All characters that are not printable are escaped.
+    r"""A JSON object on one line, with its newline; see `json_object`.
 
     The field `version` is SCHEMA. Fields may be added to a version; a field that changes its meaning or is removed
     makes a new one.
@@ -56,7 +55,7 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
         "lag_lines": lag and lag.n_lines,
         "lag_seconds": lag and round(lag.seconds, 3),
     }
-    return printable_json(json.dumps(record, ensure_ascii=False)) + "\n"
+    return json_object(record) + "\n"
 
 
 def format_line(line: WatchedLine, event: Event, *, terminal: bool = False, colour: bool = False) -> str:
@@ -245,7 +244,7 @@ class LinePrinter:
         self._out.flush()
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able state, for `restore`."""
+        """The state as JSON values, for `restore`."""
         return {"before": list(self._before), "after": self._n_after, "last": self._last, "n_lines": self._n_lines}
 
     def restore(self, described: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..tasks.score import UNITS, check_choice, check_level
 from ..tasks.units import Scores
-from .escape import escaped_text, json_string
+from .escape import base64_name, base64_of, escaped_text, is_replaced, json_string
 
 FORMATS = ("text", "tsv", "jsonl")
 CACHED_LENGTH = 32
@@ -70,7 +70,7 @@ class ScoreTable:
             ints, texts = ["line", "column", "offset"], ["text"] if format == "text" else ["text", "file"]
         self._kinds = "d" * len(ints) + "f" * len(floats) + "s" * len(texts)
         self.header, self._template = self._layout([*ints, *floats, *texts])
-        self._quoted, self._cached = (json_string, _json_cell) if format == "jsonl" else (escaped_text, _cell)
+        self._cell, self._cached = (_json_cell, _cached_json_cell) if format == "jsonl" else (_cell, _cached_cell)
 
     def _layout(self, names: list[str]) -> tuple[str, str]:
         """The header, and the template of a record."""
@@ -106,7 +106,7 @@ class ScoreTable:
         columns: list[Iterable[Any]] = [array.tolist() for array in (*positions, *floats)]
         columns.append(self._cells(units.texts))
         if self._format != "text":
-            columns.append(repeat(self._quoted(file)))
+            columns.append(repeat(self._cell(file, "file")))
         return "".join([self._template % row for row in zip(*columns)])  # noqa: B905 repeat is endless
 
     def total(self, file: str) -> str:
@@ -116,12 +116,23 @@ class ScoreTable:
         n_symbols, a, b = self._sums[0], self._factor * self._sums[1], self._factor * self._sums[2]
         self._sums = [0.0, 0.0, 0.0]
         numbers = (b - a, a, b) if self._compared else (n_symbols, a, a / max(n_symbols, 1))
-        return self._template % (*numbers, self._quoted(file))
+        return self._template % (*numbers, self._cell(file, "file"))
 
     def _cells(self, texts: list[str]) -> Iterable[str]:
-        quoted, cached = self._quoted, self._cached
-        return [cached(text) if len(text) <= CACHED_LENGTH else quoted(text) for text in texts]
+        cell, cached = self._cell, self._cached
+        return [cached(text, "text") if len(text) <= CACHED_LENGTH else cell(text, "text") for text in texts]
 
 
-_json_cell: Callable[[str], str] = lru_cache(4096)(json_string)
-_cell: Callable[[str], str] = lru_cache(4096)(escaped_text)
+def _cell(text: str, name: str) -> str:
+    """A text in a column of this name."""
+    return escaped_text(text)
+
+
+def _json_cell(text: str, name: str) -> str:
+    """The value of the field of this name and, if it is not exact, a field with the exact bytes; see `json_object`."""
+    value = json_string(text)
+    return f'{value},"{base64_name(name)}":"{base64_of(text)}"' if is_replaced(text) else value
+
+
+_cached_cell: Callable[[str, str], str] = lru_cache(4096)(_cell)
+_cached_json_cell: Callable[[str, str], str] = lru_cache(4096)(_json_cell)

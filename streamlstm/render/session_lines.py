@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ..logs.event import Event
 from ..logs.lag import Lag
 from ..watch.sessions import EndedSession
-from .escape import printable_json, terminal_text
+from .escape import json_object, terminal_text
 from .lines import FORMATS, SCHEMA, BinaryOutput, StatusLine
 
 HEADER = "    lines      bits        z    session\n"
 
 
 def format_session_json(session: EndedSession, event: Event, lag: Lag | None = None) -> str:
-    r"""A JSON object on one line, with its newline. All characters that are not printable are escaped.
+    r"""A JSON object on one line, with its newline; see `json_object`.
 
     event  after which the session had ended
     lag    how far reading is behind; None if it is not known
@@ -46,7 +45,7 @@ def format_session_json(session: EndedSession, event: Event, lag: Lag | None = N
         "lag_lines": lag and lag.n_lines,
         "lag_seconds": lag and round(lag.seconds, 3),
     }
-    return printable_json(json.dumps(record, ensure_ascii=False)) + "\n"
+    return json_object(record) + "\n"
 
 
 def format_session(session: EndedSession, *, terminal: bool = False) -> str:

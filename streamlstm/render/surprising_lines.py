@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from ..logs.event import Event
 from ..watch.surprising import SurprisingLine
-from .escape import printable_json, terminal_text
+from .escape import json_object, terminal_text
 from .lines import HEADER as LINE_HEADER
 from .lines import SCHEMA, format_line
 
@@ -14,7 +12,7 @@ HEADER = "    count" + LINE_HEADER
 
 
 def format_kind_json(found: SurprisingLine[Event]) -> str:
-    """A JSON object on one line, with its newline. All characters that are not printable are escaped."""
+    """A JSON object on one line, with its newline; see `json_object`."""
     line, event, n_lines = found
     record = {
         "version": SCHEMA,
@@ -29,7 +27,7 @@ def format_kind_json(found: SurprisingLine[Event]) -> str:
         "line": event.number,
         "offset": event.offset,
     }
-    return printable_json(json.dumps(record, ensure_ascii=False)) + "\n"
+    return json_object(record) + "\n"
 
 
 def format_kind(
