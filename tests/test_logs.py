@@ -151,6 +151,21 @@ def test_any_json_object_is_parsed_or_refused_with_a_value_error(values):
             assert all(isinstance(part, str) for part in (message.text, message.time, message.stream))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"\ud83d\ude00 \uD83D\uDE00", "😀 😀"),
+        (r"cut \ud83d", "cut \ufffd"),
+        (r"\ude00\ud83d\ude00\ud83d", "\ufffd😀\ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\\ud83d \\\ud83d", "\\ud83d \\\ufffd"),
+        ("\udcff \\udcff", "\udcff \ufffd"),
+    ],
+)
+def test_a_lone_surrogate_in_json_is_not_a_character(text, expected):
+    assert FORMATS["json"](f'{{"message": "{text}"}}', Fields()).text == expected
+
+
 def test_a_json_object_without_a_message_is_scored_without_its_time():
     message = FORMATS["json"]('{"ts": 17, "level": "warn", "free": 0, "path": [1]}', Fields())
     assert (message.text, message.time) == ("level=warn free=0 path=[1]", "17")

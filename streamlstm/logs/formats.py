@@ -17,6 +17,10 @@ TIME_FIELDS = ("time", "timestamp", "ts", "@timestamp", "t", "asctime", "datetim
 _CRI = re.compile(r"(\d{4}-\d\d-\d\dT\S+) (stdout|stderr) ([FP])(?::\S*)? ?", re.ASCII)
 _PAIR = re.compile(r'([^\s="]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"]*))(?:\s+|$)')
 _ESCAPE = re.compile(r'\\([\\"nt])')
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_HEX = "[0-9a-fA-F]"
+_JSON_ESCAPE = re.compile(rf"\\(?:u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}|(u[dD][89a-fA-F]{_HEX}{{2}})|.)")
+"""An escape in JSON, or the two of a surrogate pair; the group has a lone surrogate."""
 
 
 class Fields(NamedTuple):
@@ -174,6 +178,9 @@ def _pairs(line: str) -> dict[str, str]:
 
 
 def _json_object(line: str) -> dict[str, Any]:
+    """The values of a JSON object. An escape of a lone surrogate, which is not a character, becomes U+FFFD."""
+    if _SURROGATE.search(line):
+        line = _JSON_ESCAPE.sub(lambda match: "\\ufffd" if match[1] else match[0], line)
     try:
         values = json.loads(line)
     except RecursionError:
