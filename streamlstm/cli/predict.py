@@ -33,14 +33,14 @@ def predict(
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Add what each expert of the memory predicted, in bits, and its weight.")
+        bool, typer.Option("--explain", help="Add the surprisal and weight of each expert: network and contexts.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Write no records, only the summary.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no records, only the summary.")] = False,
     save: SaveFile = None,
 ) -> None:
-    """Print each character's surprisal and what is expected next.
+    """Print each character's surprisal and the predicted next ones.
 
-    Reads FILE or stdin, and writes a record per character as it arrives: its surprisal in bits, its rank among the
+    Reads FILE or stdin, and prints a record for each character as it arrives: its surprisal in bits, its rank among the
     predictions (1: the most probable), and the most probable next characters. A summary goes to stderr at the end.
     The formats ansi and html are heat maps of the text. The rank of a character of several bytes is the largest rank
     of its bytes.
@@ -57,9 +57,9 @@ def predict(
     from ..tasks.input import is_live, open_input
     from ..tasks.signals import Interruptible
 
-    level = _check(format, by, top, explain, quiet)
-    form = FORMATS[format]
-    by = level or ("symbol" if explain else form.by)
+    level = _checked_level(format, by, top, explain, quiet)
+    writer = FORMATS[format]
+    by = level or ("symbol" if explain else writer.by)
     control, out, total = Interruptible(), sys.stdout, 0.0
     with open_input(file) as source:
         predictor, parts = model.open(source, control)
@@ -71,16 +71,16 @@ def predict(
         with control, saving(predictor, save) as save_if_due, predictor.assisted():
             start = time.perf_counter()
             if not quiet:
-                header = form.start("stdin" if file == "-" else Path(file).name, by)
+                header = writer.start("stdin" if file == "-" else Path(file).name, by)
                 out.write(header.replace("\n", "\texperts\n") if explain and format == "tsv" else header)
-            for bits, records in _observed(predictor, parts, by, top, explain, None if quiet else form):
+            for bits, records in _observed(predictor, parts, by, top, explain, None if quiet else writer):
                 out.write(records)
                 if live:
                     out.flush()
                 total += float(bits.sum(dtype="float64"))
                 save_if_due()
             if not quiet:
-                out.write(form.end())
+                out.write(writer.end())
             out.flush()
     seconds, count = time.perf_counter() - start, predictor.n_symbols - n_before
     typer.echo(
@@ -90,31 +90,31 @@ def predict(
 
 
 def _observed(
-    predictor: "StreamPredictor", parts: Any, by: str, top: int, explain: bool, form: "Format | None"
+    predictor: "StreamPredictor", parts: Any, by: str, top: int, explain: bool, writer: "Format | None"
 ) -> "Iterator[tuple[F32, str]]":
-    """Observe the parts of a stream; yields the surprisals in each, and its records if there is a format."""
+    """Observe the parts of a stream; yields the surprisals in each part, and its records if there is a format."""
     from ..tasks.characters import character, split_characters, trace_characters
     from ..tasks.input import tokens
 
     index = 0
-    if form is None:
+    if writer is None:
         for block in tokens(parts, predictor.vocabulary):
             yield predictor.observe_many(block), ""
     elif by == "character":
         for text in split_characters(parts):
             trace = trace_characters(predictor, text, top, index)
-            yield trace.bits, form.lines(trace, character, index)
+            yield trace.bits, writer.lines(trace, character, index)
             index += len(trace.bits)
     else:
         symbol = predictor.vocabulary.symbol
         for block in tokens(parts, predictor.vocabulary):
             trace = predictor.trace(block, top, explain)
-            yield trace.bits, form.lines(trace, symbol, index)
+            yield trace.bits, writer.lines(trace, symbol, index)
             index += len(block)
 
 
-def _check(format: str, by: str | None, top: int, explain: bool, quiet: bool) -> str | None:
-    """The level that --by names. Raises ValueError for an invalid option, or for two that exclude each other."""
+def _checked_level(format: str, by: str | None, top: int, explain: bool, quiet: bool) -> str | None:
+    """The level of --by, in full. Raises ValueError for an invalid option, or for two that exclude each other."""
     from ..render.formats import FORMATS
     from ..tasks.score import check_choice, check_level
 
