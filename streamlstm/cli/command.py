@@ -44,7 +44,7 @@ def saving(model: Savable, path: Path | None, seconds: float | None = None) -> "
     """Save the model to `path`, if there is one, at the end of the block, after a first signal, and if output fails.
 
     After a second signal or any other exception, the model is not saved, because it could be wrong.
-    Yields a function to be called between two records, which saves it every so many seconds, by default `SAVE_SECONDS`,
+    Yields a function to be called between two records, which saves it every `seconds`, by default `SAVE_SECONDS`,
     as well. If it cannot, it logs a warning.
     """
     saved = time.monotonic()

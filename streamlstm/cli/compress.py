@@ -24,7 +24,7 @@ OutputFile = Annotated[
     typer.Option("--output", "-o", metavar="FILE", help="The file to write. [stdout]", callback=_none_for_stdout),
 ]
 Message = Annotated[
-    bool, typer.Option("--message", help="Without a container, for 64 kB at most, always with the bundled model small.")
+    bool, typer.Option("--message", help="A short text (up to 64 kB) without a container, always with the model small.")
 ]
 
 
@@ -33,7 +33,7 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None, 
     """Compress a file losslessly, using a model's predictions.
 
     Reads FILE or stdin; writes to -o or stdout. To restore the file, give decompress the same model and options.
-    With --message, a short text takes two bytes more than its surprisals at most, and damage may go unnoticed.
+    With --message, a short text takes hardly ever more than two bytes above its surprisal; damage may go unnoticed.
 
     \b
       tar c . | streamlstm compress > folder.slz
@@ -60,7 +60,7 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None, 
 
 @command
 def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None, message: Message = False) -> None:
-    """Restore a file that compress has written, on any machine.
+    """Restore a compressed file, on any machine.
 
     Reads FILE or stdin; writes to -o or stdout. If the input is damaged, -o writes no file, and stdout gets the data
     before the damage. Slower than compress unless a second core is free.

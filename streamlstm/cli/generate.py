@@ -33,7 +33,7 @@ def generate(
 ) -> None:
     """Generate text that continues a prompt.
 
-    Prints the prompt, then N characters, each drawn from the prediction of the model, which does not learn meanwhile.
+    Prints the prompt and then N characters, each drawn from the model's prediction. The model does not learn from them.
 
     \b
       streamlstm generate --prompt "Once upon a time" -n 300

@@ -27,7 +27,7 @@ def live(
     top: Annotated[int, typer.Option(metavar="K", help="How many next characters to show.")] = 8,
     save: SaveFile = None,
 ) -> None:
-    """Type text, and watch what the model expects next.
+    """Type text and see what the model predicts next.
 
     Colours show how surprising each character was, and bars show the most probable next ones. Tab accepts the
     completion of the word that is shown after the cursor. Backspace deletes a character of the current line; the model

@@ -15,7 +15,7 @@ def mcp(
     folders: Annotated[list[str], typer.Argument(metavar="FOLDER", help="Files below these may be read, no others.")],
     max_bytes: Annotated[int, typer.Option(metavar="N", help="Read at most the last N bytes of a file.")] = 1_000_000,
 ) -> None:
-    """Offer an assistant tools that find surprising lines.
+    """Serve tools that find surprising lines to an AI assistant.
 
     The tools are `surprising_lines` for a file and `score_text` for a text. Speaks the Model Context Protocol on stdin
     and stdout; an assistant starts it. Requires streamlstm[mcp].

@@ -45,11 +45,11 @@ class ModelOptions:
         Optional[str],
         typer.Option(
             metavar="all|memory",
-            help="What learns from each symbol: the network's weights and the memory, or the memory only, which is "
+            help="What learns from the input: the network's weights and the memory, or the memory only, which is "
             "faster. [all; a saved model: as saved]",
         ),
     ] = None
-    freeze: Annotated[bool, typer.Option("--freeze", help="Learn nothing.")] = False
+    freeze: Annotated[bool, typer.Option("--freeze", help="Do not learn from the input.")] = False
     hidden: Annotated[Optional[int], _fresh_option("N", "hidden units per layer. [64]")] = None
     layers: Annotated[Optional[int], _fresh_option("N", "layers. [3]")] = None
     window: Annotated[Optional[int], _fresh_option("N", "symbols between two updates of the weights. [16]")] = None
@@ -57,7 +57,7 @@ class ModelOptions:
         Optional[bool],
         typer.Option(
             "--memory/--no-memory",
-            help="Mix in counts of what followed similar contexts. [memory; a saved model: as saved]",
+            help="Mix in counts of what followed each context so far. [memory; a saved model: as saved]",
         ),
     ] = None
     memory_bits: Annotated[Optional[int], _fresh_option("N", "2^N pages of 64 bytes in the memory. [20]")] = None

@@ -15,13 +15,13 @@ def regions(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A table with the columns id, text and perhaps passage.")],
     first: Annotated[int, typer.Option(metavar="K", help="Also score the first K characters of each region.")] = 3,
     order: Annotated[float, typer.Option(metavar="A", help="Order of the Rényi entropy.")] = 0.5,
-    separator: Annotated[str, typer.Option(metavar="TEXT", help="What stands between two regions.")] = " ",
+    separator: Annotated[str, typer.Option(metavar="TEXT", help="The text between two regions.")] = " ",
 ) -> None:
-    """Measure the regions of texts for a reading experiment.
+    """Measure the regions of a reading experiment.
 
-    FILE has tabs between its columns and their names in its first row. The table comes back with surprisal and entropy
-    in bits, each by both rules for white space, and with the values of the two regions before. The context is reset
-    where the passage changes.
+    FILE is a table separated by tabs, with the names of the columns in its first row. Prints the table with the
+    surprisal and entropy of each region in bits, by both rules for white space, and those of the two regions before it.
+    The context is reset where the passage changes.
 
     \b
       streamlstm regions stories.tsv --freeze > measures.tsv

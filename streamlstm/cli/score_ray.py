@@ -41,7 +41,7 @@ class RayOptions:
 
 
 def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by: str, context_reset: str) -> None:
-    """Score files, and tell on stderr how it goes."""
+    """Score files, with the progress on stderr."""
     check_extra("ray", "ray", "pyarrow", "fsspec")
     from ..integrations.ray import connected
     from ..integrations.ray.pieces import Columns, matching_files, pieces_of

@@ -24,16 +24,16 @@ def surprising(
     top: Annotated[int, typer.Option(metavar="N", help="How many lines to print.")] = 20,
     rotated: Annotated[bool, typer.Option("--rotated", help="Read the rotated copies of each file before it.")] = False,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="Read every line with the model, not only some of a frequent kind.")
+        bool, typer.Option("--thorough", help="Read every line with the model, not only some of each frequent kind.")
     ] = False,
     format: Annotated[str, typer.Option(metavar="FORMAT", help="text or jsonl.")] = "text",
 ) -> None:
     """Print the most surprising kinds of lines in logs.
 
-    Of each kind, the most surprising line is shown, with the number of lines of the kind. Lines are of one kind if they
-    differ in numbers, addresses and the like only. Files are read in the order in which they are named; they may be
-    compressed with gzip, xz, bzip2 or zstd. The first hundred lines only serve to learn what is usual, and so do the
-    first hundred of a kind that has more. Frequent kinds are read ever more rarely, so that long logs take little
+    For each kind, prints the most surprising line and the number of lines of the kind. Lines are of the same kind if
+    they differ only in numbers, addresses and the like. Files are read in the order given; they may be compressed with
+    gzip, xz, bzip2 or zstd. The first hundred lines only teach the model what is usual, and so do the first hundred of
+    a kind that has more. The model reads fewer and fewer lines of a frequent kind, so that long logs take little
     longer; --thorough reads every line. Time stamps at the beginning of a line are not scored.
 
     \b

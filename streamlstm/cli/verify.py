@@ -19,11 +19,11 @@ def verify(
 ) -> None:
     """Check the guarantees of the predictor on your own file.
 
-    Every distribution is normalised. Every symbol is scored before the model learns from it. Cutting the stream into
-    other blocks gives the same bits. No surprisal depends on later input. Questions and forks change nothing. This
-    machine computes the bits that all machines compute, with one core or two. Saving and loading changes nothing. The
-    model does not grow. Invalid symbols, interrupted saves and damaged files are refused, and nothing is lost. Streams
-    do not affect each other. Compression is lossless. If a check fails, its first counterexample is printed and the
+    Checks that every distribution is normalised; every symbol is scored before the model learns from it; splitting the
+    stream into other blocks gives the same bits; no surprisal depends on later input; queries and forks change nothing;
+    this machine computes the same bits as all others, with one core or two; saving and loading changes nothing; the
+    model does not grow; invalid symbols, interrupted saves and damaged files are rejected, and nothing is lost; streams
+    do not affect each other; and compression is lossless. If a check fails, its first counterexample is printed and the
     exit code is 1. 100 kB take half a minute to a minute.
 
     \b

@@ -10,9 +10,9 @@ def warmup() -> None:
     """Compile all kernels for this CPU ahead of time.
 
     Prints each kernel, whether it was compiled or loaded from the cache, and how long that took; then the folder of
-    the cache. Without this, each command compiles the kernels that it needs when it first runs.
+    the cache. Otherwise, each command compiles the kernels that it needs when it first runs.
 
-    A wheel may contain the compiled kernels of this CPU: then there is nothing to compile.
+    If the package contains compiled kernels for this CPU, there is nothing to compile.
 
     \b
       streamlstm warmup

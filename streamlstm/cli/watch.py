@@ -37,15 +37,15 @@ def watch(
     """Print the unusual lines of a log as they arrive.
 
     Reads stdin or files, learns what is normal, and prints the lines whose surprisal per character is far above that of
-    recent lines, with the surprising part marked. Time stamps at the beginning of a line are printed, but not scored.
-    Lines are truncated after 16,384 bytes, with a note on stderr. The model does not learn from flagged lines, unless
-    many of them come in a burst. A familiar line, whose words and numbers are all known, is not read again, but gets
-    the score of such lines, which is about 50 times as fast (--thorough reads it).
+    recent lines, with their surprising parts marked. Time stamps at the beginning of a line are printed, but not
+    scored. Lines are truncated after 16,384 bytes, with a note on stderr. The model does not learn from flagged lines,
+    unless many of them come in a burst. It skips familiar lines, in which all words and numbers are known: they get the
+    score of earlier lines like them, which is about 50 times as fast (--thorough reads every line).
 
-    With --key-regex or --key-field each key has a model. It learns counts only, which takes about 150 kB per key
-    (--learn all: 7 MB). The models used last are in memory, the others on the disk: with --save in a store beside
-    FILE, which belongs to it, else in a temporary file. If there are more than --max-keys, the least recently used
-    model is dropped; its key starts again with a new one, which misses more until it has read enough lines.
+    With --key-regex or --key-field there is a separate model for each key. It learns counts only, which takes about
+    150 kB per key (--learn all: 7 MB). The most recently used models are in memory, the others on disk: in a store
+    beside the file of --save, which is part of it, or in a temporary file. Beyond --max-keys, the least recently used
+    model is dropped. If its key comes back, it gets a new model, which detects less until it has read enough lines.
 
     Watch a growing log, about five alarms an hour, and continue after a restart or a crash:
 
@@ -61,7 +61,7 @@ def watch(
       streamlstm watch app.log.2.gz app.log.1 app.log --alarms 10/10000 --context 2
       streamlstm watch app.log --multiline '^\\d{4}-'
 
-    Sessions, for example requests: which of them have new kinds of lines, too many or too few, or another order:
+    Sessions, such as requests, with new kinds of lines, too many or too few lines, or lines in an unusual order:
 
     \b
       streamlstm watch app.log --session-regex 'req-[0-9a-f]+' --session-idle 60
@@ -74,7 +74,7 @@ def watch(
       streamlstm watch --follow app.log --metrics /var/lib/node_exporter/watch.prom
       streamlstm watch build.log --model good-builds.safetensors --threshold 9 --fail
 
-    Many logs on several cores or machines; FILE may also be a folder, and DIR has everything to continue:
+    Many logs on several cores or machines; FILE may be a folder, and DIR keeps everything needed to continue:
 
     \b
       streamlstm watch --engine ray --follow /var/log/hosts --out watched --resume --format jsonl

@@ -1,4 +1,4 @@
-"""The options of `watch`, and of `surprising` what is the same: how a log is read, and what is raised and written."""
+"""The options of `watch`, some of which `surprising` shares: how a log is read, what is raised and what is written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,14 @@ class ParsingOptions:
         None
     )
     multiline: Annotated[
-        Optional[str], option("REGEX", "A line that REGEX finds begins an event; other lines continue it.")
+        Optional[str], option("REGEX", "A line with a match of REGEX begins an event; other lines continue it.")
     ] = None
     score_times: Annotated[
-        bool, typer.Option("--score-times", help="Score time stamps at the beginning of a line too.")
+        bool, typer.Option("--score-times", help="Also score time stamps at the beginning of a line.")
     ] = False
 
     def parsing(self, key_field: str = "") -> "Parsing":
-        """What a source is told. Raises ValueError for an unknown format or an invalid regular expression."""
+        """How a source parses lines. Raises ValueError for an unknown format or an invalid regular expression."""
         from ..logs.assembler import Parsing
         from ..logs.formats import Fields
 
@@ -42,9 +42,9 @@ class FollowOptions:
     """Whether growing files are followed."""
 
     follow: Annotated[
-        bool, typer.Option("--follow", help="Wait for more at the end of the files, through rotation and truncation.")
+        bool, typer.Option("--follow", help="Wait for new lines at the end of the files, through log rotation.")
     ] = False
-    from_end: Annotated[bool, typer.Option("--from-end", help="With --follow: begin at the end of the files.")] = False
+    from_end: Annotated[bool, typer.Option("--from-end", help="With --follow: start at the end of the files.")] = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class WatcherOptions:
         Optional[str],
         option(
             "N/PERIOD",
-            "Raise about N lines per hour, minute, day or number of lines: 10/10000. With --threshold: at most N.",
+            "Raise about N lines per minute, hour, day or number of lines, as 10/10000. With --threshold: at most N.",
         ),
     ] = None
     threshold: Annotated[
@@ -67,28 +67,28 @@ class WatcherOptions:
         option("REGEX", "Keep a separate model for each distinct match of REGEX (or of its first group)."),
     ] = None
     key_field: Annotated[str, option("NAME", "Keep a separate model for each value of this field.")] = ""
-    max_keys: Annotated[Optional[int], option("N", "Keep at most N models, on the disk if need be. [10000]")] = None
+    max_keys: Annotated[Optional[int], option("N", "Keep at most N models, in memory and on disk. [10000]")] = None
     memory_budget: Annotated[
-        Optional[str], option("SIZE", "Keep models of up to SIZE in memory, for example 300MB. [1GB]")
+        Optional[str], option("SIZE", "Keep up to SIZE of models in memory, for example 300MB. [1GB]")
     ] = None
     session_regex: Annotated[
         Optional[str],
         option("REGEX", "Score sessions: the lines in which REGEX (or its first group) matches the same text."),
     ] = None
     session_idle: Annotated[
-        Optional[float], option("SECONDS", "A session without a line for so long has ended. [300]")
+        Optional[float], option("SECONDS", "A session ends after this long without a line. [300]")
     ] = None
     warmup: Annotated[
-        Optional[int], option("N", "Lines to read, per key, or sessions before any is flagged. [100]")
+        Optional[int], option("N", "Flag nothing in the first N lines, of each key, or the first N sessions. [100]")
     ] = None
-    learn_flagged: Annotated[bool, typer.Option("--learn-flagged", help="Learn from flagged lines too.")] = False
+    learn_flagged: Annotated[bool, typer.Option("--learn-flagged", help="Also learn from flagged lines.")] = False
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="Read every line in full; by default familiar lines are not.")
+        bool, typer.Option("--thorough", help="Read every line with the model; by default it skips familiar lines.")
     ] = False
 
     @property
     def has_sessions(self) -> bool:
-        """Whether sessions are scored, and not lines."""
+        """Whether sessions are scored instead of lines."""
         return self.session_regex is not None
 
     @property
@@ -97,9 +97,9 @@ class WatcherOptions:
         return self.key_regex is not None or bool(self.key_field)
 
     def given(self, learn: str | None) -> dict[str, Any]:
-        """The arguments of the watcher that are given; `learn` is the option of the model.
+        """The arguments of the watcher that were given; `learn` is the option --learn of the model.
 
-        Raises ValueError for options that do not go together.
+        Raises ValueError for options that exclude each other.
         """
         self._check()
         size = None if self.memory_budget is None else size_of("--memory-budget", self.memory_budget)
@@ -161,22 +161,22 @@ class TargetOptions:
     """What else is written and run, and where the state is saved."""
 
     output: Annotated[
-        Optional[Path], option("FILE", "Append the records to FILE; with --resume none is lost or doubled.")
+        Optional[Path], option("FILE", "Append the records to FILE; with --resume, none is lost or written twice.")
     ] = None
     exec: Annotated[Optional[str], option("COMMAND", "Run a shell command for each alarm, with its JSON on stdin.")] = (
         None
     )
-    fail: Annotated[bool, typer.Option("--fail", help="Exit with 3 if anything was raised.")] = False
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with 3 if there was an alarm.")] = False
     metrics: Annotated[Optional[Path], option("FILE", "Write metrics for Prometheus to FILE every 5 seconds.")] = None
     metrics_port: Annotated[
-        Optional[int], option("PORT", "Serve them at a port of 127.0.0.1; requires streamlstm[metrics].")
+        Optional[int], option("PORT", "Serve the metrics on this port of 127.0.0.1; requires streamlstm[metrics].")
     ] = None
     save: Annotated[
-        Optional[Path], option("FILE", "Save the model and the position in the input, now and then and at the end.")
+        Optional[Path], option("FILE", "Save the model and the position in the input, periodically and at the end.")
     ] = None
-    save_every: Annotated[float, option("SECONDS", "With --save: how often to save.")] = 60.0
+    save_every: Annotated[float, option("SECONDS", "With --save: time between two saves.")] = 60.0
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the file of --save, if it exists, where it ended.")
+        bool, typer.Option("--resume", help="Continue from the file of --save, if it exists, where it left off.")
     ] = False
 
     @property
