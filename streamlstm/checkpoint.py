@@ -1,4 +1,4 @@
-"""Checkpoints: named arrays and JSON-able values in one .safetensors file, written completely or not at all."""
+"""Checkpoints: named arrays and JSON values in one .safetensors file, written completely or not at all."""
 
 import contextlib
 import errno
@@ -39,7 +39,7 @@ Checksum = Literal["sha256", "crc32"]
 
 
 def write_checkpoint(path: str | os.PathLike[str], arrays: Arrays, values: dict[str, Any]) -> None:
-    """Write `arrays` and the JSON-able `values` to `path`.
+    """Write `arrays` and the JSON values `values` to `path`.
 
     Raises ValueError for a number that is not finite, OSError if the file cannot be written. After an error or a crash,
     the file is what it was before, or the new one; see `opened_atomically`.

@@ -221,7 +221,7 @@ def optimizer_from(description: dict[str, Any]) -> Optimizer:
 
 
 def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
-    """Its name and hyper-parameters as JSON-able values, under the keys of checkpoints and archives.
+    """Its name and hyper-parameters as JSON values, under the keys of checkpoints and archives.
 
     >>> describe_optimizer(SGD(candidate_lr_scale=0.5))["candidate"]
     0.5
@@ -289,7 +289,7 @@ class OptimizerState:
         self.slots[index * size : (index + 1) * size] = slot
 
     def describe(self) -> dict[str, Any]:
-        """Everything except the slots, as JSON-able values."""
+        """Everything except the slots, as JSON values."""
         progress = {"n_steps": self.n_steps, "powers": list(self.powers), "surprisals": self.progress[5:].tolist()}
         return {**describe_optimizer(self.optimizer), **progress}
 

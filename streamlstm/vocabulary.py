@@ -91,7 +91,7 @@ class Vocabulary:
         return cls(**description)
 
     def describe(self) -> dict[str, str | None]:
-        """The vocabulary as JSON-able values."""
+        """The vocabulary as JSON values."""
         return {"characters": self.characters, "unknown": self.unknown}
 
     def __repr__(self) -> str:

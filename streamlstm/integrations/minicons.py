@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..kernels.arrays import F64
 from ..predictor import StreamPredictor
 from ..tasks.characters import character, trace_characters
 from ..tasks.score import score_by
-from ..tasks.units import F64
 
 Reduction = Callable[[F64], float]
 """Makes one number of the scores of n tokens, float64 [n]."""

@@ -27,11 +27,12 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import numpy.typing as npt
 
+from ..kernels.arrays import F64
 from ..kernels.jit import native
 from ..kernels.ranks import apply_temperature
 from ..predictor import StreamPredictor
 from ..tasks.characters import character_chances
-from ..tasks.units import F64, byte_widths, code_points, readable
+from ..tasks.units import byte_widths, code_points, readable
 
 RULES = ("trailing", "leading")
 MEASURES = tuple(

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels.arrays import F32
+from ..kernels.arrays import F32, F64
 from ..predictor import StreamPredictor
-from ..tasks.units import F64
 from .extras import missing_extra
 from .records import FEATURES, features
 

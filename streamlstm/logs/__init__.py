@@ -1,1 +1,1 @@
-"""A log as a stream of events, wherever it is and whatever its format, and what is told of them."""
+"""A log as a stream of events, wherever it is and whatever its format, and where its alarms go."""

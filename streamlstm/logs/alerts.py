@@ -16,13 +16,13 @@ TIMEOUT_SECONDS = 30.0
 """A command that takes longer is killed, with all that it started."""
 
 BURST, INTERVAL_SECONDS = 10, 6.0
-"""So many commands may follow one another at once; then one per interval is run."""
+"""This many commands may run without a pause; then one per interval is run."""
 
 MAX_WAITING = 100
 """Further alarms are dropped, and counted."""
 
 END_SECONDS = 10.0
-"""At the end, the alarms that wait have this long."""
+"""At the end, the waiting alarms have this much time."""
 
 
 class AlertCommand:

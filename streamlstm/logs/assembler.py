@@ -184,7 +184,7 @@ class Assembler:
         )
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able state, for `restore`."""
+        """The state as JSON values, for `restore`."""
         opened = self._open
         return {
             "line": self.number,

@@ -1,8 +1,8 @@
 """A file that is read while it grows, is rotated and truncated.
 
-A file is known by its inode and by the TAIL_BYTES bytes before the position in it, which each read compares: so a
-truncation is seen even if the file has grown beyond the position since. What was not read of a file that was renamed or
-copied is sought beside it, under a name that begins with its own, and the files between it and the new one too.
+A file is identified by its inode and by the TAIL_BYTES bytes before the position in it, which each read compares: so a
+truncation is noticed even if the file has grown beyond the position since. If a file was renamed or copied, the rest of
+it is searched for in its folder, under names that begin with its own, and so are files between it and the new one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TAIL_BYTES = 64
 """The number of bytes before a position that identify a file."""
 
 ROTATE_SECONDS = 2.0
-"""After a file was replaced, its writer may go on writing to the old one until it reopens it. The old one is left once
-this time has passed without anything new in it."""
+"""After a file was replaced, its writer may continue to write to the old one for a while. The old one is left once this
+time has passed without anything new in it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Place:
     modified: int = 0
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able values."""
+        """The place as JSON values."""
         return {"inode": self.inode, "offset": self.offset, "tail": self.tail.hex(), "modified": self.modified}
 
     @classmethod
@@ -64,10 +64,10 @@ class FollowedFile:
     from_end     without a place, begin at the end of the file that is there
 
     rotation     how often another file has taken the place of the one that was read; begins with `rotation`
-    offset       the number of bytes read of the present file
+    offset       the number of bytes read from the current file
     is_at_end    whether the last `read` found nothing
-    is_complete  whether nothing more will come of the present file, and `advance` leads to the next one
-    notes        what was noticed, for the user; the reader removes what it has shown
+    is_complete  whether the current file will not grow any more, so that `advance` opens the next one
+    notes        messages for the user; the caller removes those that it has shown
 
     Raises OSError if the file cannot be read and is not followed.
     """
@@ -90,7 +90,7 @@ class FollowedFile:
             self._try_to_open()
 
     def read(self) -> bytes:
-        """The next bytes of the present file; b"" if there are none now."""
+        """The next bytes of the current file; b"" if there are none now."""
         if self._number is None and not self._try_to_open():
             return b""
         assert self._number is not None
@@ -106,7 +106,7 @@ class FollowedFile:
         return data
 
     def advance(self) -> None:
-        """Go on with the next file, once this one is complete."""
+        """Continue with the next file, once this one is complete."""
         if self._number is not None:
             self._finished.append(self.place(self.offset))
             os.close(self._number)
@@ -142,7 +142,7 @@ class FollowedFile:
         self._next.clear()
 
     def _read_on(self, number: int) -> bytes:
-        """What follows in the open file. If it was truncated or written anew, what is left in a copy of it."""
+        """What follows in the open file. If it was truncated or rewritten, what is left in a copy of it."""
         block = os.pread(number, BLOCK + len(self._tail), self.offset - len(self._tail))
         if block.startswith(self._tail):
             data = block[len(self._tail) :]

@@ -9,7 +9,7 @@ MARK_SECONDS = 1.0
 """The least time between two measurements that are kept."""
 
 MAX_MARKS = 1_000
-"""At most so many are kept; of more, every second one is dropped."""
+"""The most that are kept; of more, every second one is dropped."""
 
 
 class Lag(NamedTuple):
@@ -26,7 +26,7 @@ class Lag(NamedTuple):
 
 
 class LagMeter:
-    """Measure how long a reader has been behind: it keeps when the end of the input was where.
+    """Measures how long a reader has been behind, from where the end of the input was at which time.
 
     It needs no time stamps, and a monotonic clock, so that nothing depends on clocks being right.
 

@@ -43,7 +43,7 @@ METRICS = (
     Metric("characters_per_second", "gauge", "Characters that were scored per second, since the last report."),
     Metric("saved_seconds", "gauge", "When the state was saved last, in seconds since 1970."),
 )
-"""What is told. A metric without a value is left out."""
+"""The metrics by name. A metric without a value is left out."""
 
 Values = dict[str, float]
 """The value of each metric by its name."""

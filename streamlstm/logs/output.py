@@ -1,4 +1,4 @@
-"""The file to which records are written, such that none is lost or doubled when the program is killed."""
+"""The file to which records are written, such that none is lost or written twice if the program is killed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class OutputFile:
                 self._control.wait(RETRY_SECONDS)
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able position up to which the file is on the disk."""
+        """The position up to which the file is on disk, as JSON values."""
         self.flush()
         with naming(self.path):
             os.fsync(self._number)

@@ -1,4 +1,4 @@
-"""All events of one or several logs, in the order in which they come, and where in the logs that is."""
+"""All events of one or several logs, in the order in which they arrive, and the position in the logs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .lines import LineSplitter
 from .unfollowed import CompressedFile, Pipe, compression_of
 
 POLL_SECONDS = 0.1
-"""How often a followed file is looked at."""
+"""How often a followed file is checked for new bytes."""
 
 TICK_SECONDS = 1.0
-"""How often a pipe without input gives control back."""
+"""How often a pipe without input returns control."""
 
 
 class Source:
@@ -33,7 +33,7 @@ class Source:
     from_end   begin at the end of the files, if they are followed
     described  what `describe` returned; reading continues there
 
-    notes      what was noticed, for the user; the reader removes what it has shown
+    notes      messages for the user; the caller removes those that it has shown
 
     Raises ValueError for stdin or a compressed file that is to be followed, and for a description that is not valid.
     """
@@ -86,7 +86,7 @@ class Source:
             source.file.close()
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able description of how far each file was used."""
+        """How far each file was used."""
         for source in self._inputs:
             if not isinstance(source.file, Pipe):
                 self._described[source.path] = source.describe()
@@ -109,7 +109,7 @@ class Source:
 
     @property
     def n_invalid(self) -> int:
-        """The number of lines that were not in the format of their file, and were taken as plain text."""
+        """The number of lines that were not in the format of their file, and were read as plain text."""
         return self._n_invalid + sum(source.assembler.n_invalid for source in self._inputs)
 
     def lag(self) -> Lag | None:
@@ -120,7 +120,7 @@ class Source:
         return self._meter.measure(self.n_bytes, n_unread, self.n_lines, time.monotonic())
 
     def busy_seconds(self) -> float:
-        """For how long a pipe has never been empty: then its writer probably waits for the reader. 0 for files."""
+        """How long a pipe has not been empty: if long, its writer probably waits for the reader. 0 for files."""
         is_live = any(isinstance(source.file, Pipe) and source.file.is_live for source in self._inputs)
         return time.monotonic() - self._waited if is_live else 0.0
 
@@ -245,7 +245,7 @@ class _Input:
             yield from self.assembler.feed(line)
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able description of how far the log was used."""
+        """How far the log was used."""
         return {**self.assembler.describe(), "place": self.file.place(self.assembler.offset).describe()}
 
 

@@ -1,4 +1,4 @@
-"""Pipes and compressed files as bytes: what cannot be followed."""
+"""Inputs that cannot be followed, as bytes: pipes and compressed files."""
 
 from __future__ import annotations
 

@@ -3,12 +3,12 @@
 A unit is a symbol, a character, a word, a line, or the whole text. The surprisal of a unit is the sum of those of its
 symbols, so the totals agree at every level.
 
-A word is what stands between white space, punctuation included. White space is charged to one of its two neighbours.
-If it is charged to the word after it (`leading`), a word pays for the end of the word before it, and the probabilities
+A word is what stands between white space, punctuation included. White space is assigned to one of its two neighbours.
+If it is assigned to the word after it (`leading`), a word pays for the end of the word before it, and the probabilities
 of all words that could follow sum to less than 1 (Oh & Schuler 2024, "Leading Whitespaces of Language Models' Subword
-Vocabulary Pose a Confound for Calculating Word Probabilities", EMNLP). If it is charged to the word before it
+Vocabulary Pose a Confound for Calculating Word Probabilities", EMNLP). If it is assigned to the word before it
 (`trailing`, the default), each word pays for its own letters and its own end.
-White space before the first word is charged to the first word, white space after the last word to the last.
+White space before the first word is assigned to the first word, white space after the last word to the last.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..kernels.arrays import F64
 from ..memory.memory import EXPERTS
 from ..predictor import StreamPredictor
 from ..vocabulary import Symbols
 from .characters import split_characters
-from .units import F64, Chunk, Position, ResetPoints, Scores, Units, byte_widths, code_points, readable
+from .units import Chunk, Position, ResetPoints, Scores, Units, byte_widths, code_points, readable
 
 TextParts = str | bytes | bytearray | memoryview | Iterable[str | bytes]
 """A text: in one part, or in several as they arrive. Text in bytes is UTF-8."""

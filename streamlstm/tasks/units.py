@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..kernels.arrays import F64, I64
 from ..vocabulary import Vocabulary
 
-F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
 Points = npt.NDArray[np.uint32]
 
 NEWLINE, RETURN = 10, 13
@@ -31,7 +30,7 @@ class Scores:
     """The surprisals and positions of n units of a text, in text order.
 
     bits       float64 [n]
-    n_symbols  int64 [n], the number of symbols charged to each unit
+    n_symbols  int64 [n], the number of symbols assigned to each unit
     lines      int64 [n], from 1
     columns    int64 [n], from 1, in characters (code points) of the line
     offsets    int64 [n], from 0, in bytes of the input
@@ -176,7 +175,7 @@ class Units:
     """Groups characters into units. The last unit stays open until it is known to be complete.
 
     by       character, word, line or file
-    leading  whether white space is charged to the word after it instead of the word before it
+    leading  whether white space is assigned to the word after it instead of the word before it
 
     Separators end the text of a unit: white space for words, a newline for lines. The next word starts at the next
     character that is not a separator, the next line right after the newline.
@@ -188,7 +187,7 @@ class Units:
         self._open: Scores | None = None  # one unit, without its text
         self._text: list[str] = []  # the text of the open unit in parts, at most MAX_TEXT + 1 characters
         self._text_length = 0
-        self._held_bits, self._held_symbols = 0.0, 0  # of white space to be charged to the next word
+        self._held_bits, self._held_symbols = 0.0, 0  # of white space to be assigned to the next word
 
     def add(self, chunk: Chunk) -> Scores:
         """Add the characters of a chunk, and return the units that it completes."""
@@ -243,7 +242,7 @@ class Units:
             self._text_length += len(text)
 
     def _edges(self, starts: I64, separators: npt.NDArray[np.bool_]) -> I64:
-        """Where the characters charged to each unit begin: the open one, each new one, the white space to be held."""
+        """Where the characters assigned to each unit begin: the open one, each new one, the white space to be held."""
         n = len(separators)
         if self._leading:
             # A unit is charged from the end of the word before it, so that the white space between them is its own.
@@ -273,7 +272,7 @@ class Units:
         return whole
 
     def _end(self, table: Scores) -> Scores:
-        """All remaining units. White space that is still held is charged to the last one."""
+        """All remaining units. White space that is still held is assigned to the last one."""
         if not len(table.bits) and self._held_symbols:
             one = np.ones(1, dtype=np.int64)
             table = Scores(np.zeros(1), 0 * one, one, one, 0 * one, [""])

@@ -63,7 +63,7 @@ class Baseline:
             raise ValueError(f"mean_length must be at least 1, not {mean_length}")
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able arguments `recent`, `n_scores` and `mean_length` that make an equal baseline."""
+        """The arguments `recent`, `n_scores` and `mean_length` of an equal baseline, as JSON values."""
         return {"recent": self.recent.tolist(), "n_scores": self.n_scores, "mean_length": self.mean_length}
 
     def add(self, score: float, length: int) -> None:
@@ -141,5 +141,5 @@ class BaselinesByAge:
         return next((baseline for baseline in reversed(candidates) if baseline.n_scores >= n_scores), None)
 
     def describe(self) -> list[dict[str, Any]]:
-        """The JSON-able argument that makes equal baselines."""
+        """The argument of equal baselines, as JSON values."""
         return [baseline.describe() for baseline in self._baselines]

@@ -93,7 +93,7 @@ class Verdict(NamedTuple):
     """What a budget says of a line.
 
     is_unusual  whether its score reaches the threshold
-    is_raised   whether it is an alarm: it is unusual, its kind was not raised lately, and the budget allows it
+    is_raised   whether it is an alarm: it is unusual, its kind was not raised recently, and the budget allows it
     n_before    for an alarm, the number of lines of its kind that were not raised since the last alarm of its kind
     """
 
@@ -170,7 +170,7 @@ class BudgetKeeper:
         return Verdict(is_unusual, False, 0)
 
     def is_repeated(self, kind: str) -> bool:
-        """Whether a kind of line was raised lately, so that a further line of it is not raised now."""
+        """Whether a kind of line was raised recently, so that a further line of it is not raised now."""
         known = self._kinds.get(kind)
         return known is not None and self._received - known.raised_at < self._interval()
 
@@ -230,7 +230,7 @@ class BudgetKeeper:
         return self._scores.bin_exceeded_by(int(fraction * n_lines))
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able state, for `restore`."""
+        """The state as JSON values, for `restore`."""
         kinds = [[kind, state.raised_at, state.n_since] for kind, state in self._kinds.items()]
         account = [self._account, self._received, self._rate, self._n_rates, self._time]
         counts = [self.n_raised, self.n_repeated, self.n_held]

@@ -22,10 +22,10 @@ from .exact_bits import STEPS, bits_of, entropy_of
 from .spans import SPAN_MARGIN as MARGIN
 
 SESSIONS = 65_536
-"""When so many sessions have been counted, all counts are halved."""
+"""When this many sessions have been counted, all counts are halved."""
 
 MAX_SHAPES = 1024
-"""Of all combinations of numbers that occurred, so many are kept."""
+"""The most combinations of numbers that are kept."""
 
 EXACT, N_LEVELS = 16, 48
 UNITS, MASS_BITS = 1 << 20, 40
@@ -49,7 +49,7 @@ class NumberCost(NamedTuple):
 
 
 def _rounded(n: int) -> int:
-    """A number to six binary digits: what depends on it only is computed anew when that changes."""
+    """A number to six binary digits: what depends on it is computed again only when that changes."""
     shift = max(n.bit_length() - 6, 0)
     return n >> shift << shift
 
@@ -214,7 +214,7 @@ class EventNumbers:
         self._shape_index = {self._shapes[i].tobytes(): i for i in range(len(kept))}
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able state, for `from_description`."""
+        """The state as JSON values, for `from_description`."""
         shapes = [[[s, int(row[s])] for s in np.flatnonzero(row).tolist()] for row in self._shapes]
         return {
             "weight": self._weight,

@@ -127,7 +127,7 @@ class EventOrder:
         counts[symbol] = counts.get(symbol, 0) + 1
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able state, for `from_description`."""
+        """The state as JSON values, for `from_description`."""
         contexts = [[key, list(each.items())] for key, each in self._contexts.items()]
         means = [self._mean, self._mean_square]
         return {"n": [self._n_sessions, self._weight], "contexts": contexts, "means": means}

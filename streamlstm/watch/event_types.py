@@ -14,7 +14,7 @@ MAX_TYPES = 1024
 """Further event types are never known."""
 
 MAX_UNKNOWN = 4096
-"""The texts of so many types that are not known are kept with their bits; the one used longest ago is forgotten."""
+"""The bits of this many types that are not known are kept; the least recently used one is forgotten."""
 
 
 class EventTypes:
@@ -48,7 +48,7 @@ class EventTypes:
     def bits(self, event_type: str) -> float:
         """What the text of a type costs that is not known, in bits, by the model before it read that text.
 
-        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol.
         """
         bits = self._unknown.get(event_type)
         if bits is None:
@@ -87,7 +87,7 @@ class EventTypes:
         return self._predictor.vocabulary.encode(readable(event_type + "\n", self._predictor.vocabulary))
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able state, for `restore`; the model is not in it."""
+        """The state as JSON values, for `restore`; the model is not in it."""
         return {"known": self._names, "unknown": list(self._unknown.items())}
 
     def restore(self, described: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ FIRST = 16, 64
 """For how many kinds and numbers tables that grow begin; they double when they are half full."""
 
 SAMPLED = 1024
-"""One in so many familiar lines is read in full."""
+"""One in this many familiar lines is read in full."""
 
 RECENT_READ = 2
 """The score of a kind is a moving mean of those of its lines; the latest weighs 1 / RECENT_READ."""
@@ -132,7 +132,7 @@ class FamiliarLines:
             self._usual, self._flagged = (self._usual, tables) if flagged else (tables, self._flagged)
 
     def describe(self, arrays: Arrays, prefix: str) -> dict[str, Any]:
-        """The JSON-able state, for `restore`; the tables are added to `arrays`, with a prefix to their names."""
+        """The state as JSON values, for `restore`; the tables are added to `arrays`, with a prefix to their names."""
         for name, table, size in _named(self._usual, self._flagged):
             rows = table.reshape(-1, size)
             used = np.flatnonzero(rows.any(axis=1))

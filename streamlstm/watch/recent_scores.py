@@ -96,7 +96,7 @@ class RecentScores:
         return edge
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-able description of an equal histogram."""
+        """The histogram as JSON values."""
         newer, older = ([[i, n] for i, n in enumerate(counts) if n] for counts in (self._newer, self._older))
         return {"newer": newer, "n_newer": self._n_newer, "older": older, "n_older": self._n_older}
 

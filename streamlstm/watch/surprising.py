@@ -1,7 +1,7 @@
 """The most surprising lines of a log, one of each kind, with how often the kind occurred.
 
 A line is judged by its z, as in `watch`. A new kind of line is always surprising, and a kind that comes often is not
-any more once the model has learned it: of a kind with more than USUAL_LINES lines, so many first lines do not count.
+any more once the model has learned it: the first USUAL_LINES lines of a kind that has more do not count.
 
 The model reads the first READ_LINES lines of each kind, and of further ones only the 256th, 512th, 1024th and so on,
 so that a long log with few kinds takes little longer than a short one. `thorough` reads all.
@@ -95,7 +95,7 @@ class SurprisingKinds(Generic[Place]):
         line         without its newline
         is_reported  whether it may be among the top lines; otherwise it serves to learn what is usual
 
-        Raises ValueError, with nothing changed, for a symbol that the vocabulary does not have.
+        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol.
         """
         kind = kind_of(line)
         state = self._kinds.get(kind) or _Kind()

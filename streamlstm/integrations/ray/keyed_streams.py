@@ -259,7 +259,7 @@ class KeyedStreams:
         return self._store.all_results()
 
     def save_position(self, position: Any) -> None:
-        """Wait until all records are done, and keep a JSON-able description of where their source stands."""
+        """Wait until all records are done, and keep the position in their source, as JSON values."""
         self.flush()
         self._store.save_position(position)
 

@@ -82,7 +82,7 @@ class StreamStore:
         return StreamPredictor.from_checkpoint(*parse_checkpoint(content, _MODEL))
 
     def save_position(self, position: Any) -> None:
-        """Keep a JSON-able description of where the source stands; all records before it are done."""
+        """Keep the position in the source, as JSON values; all records before it are done."""
         self._storage.write(_POSITION, json.dumps(position).encode())
 
     def position(self) -> Any:
