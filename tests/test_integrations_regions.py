@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -172,7 +173,20 @@ def test_wrong_input_is_refused(tmp_path):
             region_table(frozen(), numbered(WORDS), **options)
     with pytest.raises(ValueError, match="region '7' has no text"):
         region_table(frozen(), [("7", "  ")])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "has no column 'id'; its first row must have id, text"),
+        (b"word\tid\nThe\t1\n", "has no column 'text'"),
+        (b"id\ttext\n1\tThe\n2\n", "has no id or no text in row 3"),
+        (b"id\ttext\n1\tcaf\xe9\n", "is not a table in UTF-8 with tabs between its columns: .* byte 0xe9"),
+        (b"id\ttext\n1\t" + b"x" * 200_000, "is not a table in UTF-8 with tabs between its columns: field larger"),
+    ],
+)
+def test_a_file_that_is_not_a_table_of_regions_is_named(tmp_path, content, message):
     path = tmp_path / "wrong.tsv"
-    path.write_text("word\tid\nThe\t1\n")
-    with pytest.raises(ValueError, match="no id or no text in row 2"):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} {message}"):
         read_regions(path)

@@ -65,9 +65,9 @@ class MeasureOptions:
         if self.compare and model.model is not None:
             raise ValueError("--compare names its models; use it without --model")
         if self.is_heat_map and (self.compare or (self.by and self.level != "character") or len(files) > 1):
-            raise ValueError(f"--format {self.format} shows one file by character; use it without --compare")
+            raise ValueError(f"--format {self.format} shows one file by character; use it without --by and --compare")
         if self.explain and (self.compare or self.level != "file" or self.format not in ("text", "tsv")):
-            raise ValueError("--explain reports on whole files, as text or tsv; use it without --compare")
+            raise ValueError("--explain reports on whole files, as text or tsv; use it without --by and --compare")
         if model.vocab == "text" and len(files) > 1 and self.context_reset == "never":
             raise ValueError("--vocab text takes its characters from one file; use --vocab bytes")
 

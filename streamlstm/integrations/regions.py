@@ -100,16 +100,23 @@ def region_table(
 
 
 def read_regions(path: str | os.PathLike[str]) -> list[Region]:
-    """The regions in a table with tabs between its columns: id, text and perhaps passage, as its first row says.
+    """The regions in a UTF-8 table with tabs between its columns: id, text and perhaps passage, named in its first row.
 
-    Raises OSError if the file cannot be read, ValueError if a column is missing.
+    Raises OSError if the file cannot be read, ValueError if it is not such a table.
     """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a table in UTF-8 with tabs between its columns: {error}") from None
+    for name in ("id", "text"):
+        if name not in (reader.fieldnames or ()):
+            raise ValueError(f"{path} has no column {name!r}; its first row must have id, text and perhaps passage")
     regions = []
     for number, row in enumerate(rows, 2):
-        if row.get("id") is None or row.get("text") is None:
-            raise ValueError(f"{path} has no id or no text in row {number}; its columns must be id, text, passage")
+        if row["id"] is None or row["text"] is None:
+            raise ValueError(f"{path} has no id or no text in row {number}; put tabs between its columns")
         regions.append(Region(row["id"], row["text"], row.get("passage") or ""))
     return regions
 
