@@ -715,6 +715,12 @@ def test_a_senseless_option_of_generate_is_refused_with_its_name(trained, option
     assert_refused(run("generate", "--model", trained, *options.split("=", 1)), word)
 
 
+def test_the_model_that_train_writes_must_be_named(trained):
+    result = run("train", trained.with_name("text"))
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert b"Missing option '--output' / '-o'" in result.stderr
+
+
 def test_what_train_cannot_use_is_refused_before_it_starts(trained, tmp_path):
     (tmp_path / "empty").touch()
     for option, value, word in (("--threads", -1, "--threads"), ("--val", tmp_path / "empty", "empty")):

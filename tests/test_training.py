@@ -165,7 +165,7 @@ def test_short_texts_train_with_fewer_streams_and_shorter_windows(length):
 
 @pytest.mark.parametrize("length", [0, 1])
 def test_a_text_without_a_next_symbol_is_refused(length):
-    with pytest.raises(ValueError, match=f"at least 2 symbols, the text has {length}"):
+    with pytest.raises(ValueError, match=f"at least 2 symbols; the text has {length}"):
         Trainer(TEXT[:length], LETTERS, SMALL, PLAN)
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_type_hints
 
@@ -161,7 +161,8 @@ def _expand(parameters: Any, hints: dict[str, Any]) -> Any:
         if is_dataclass(hint):
             types = get_type_hints(hint, include_extras=True)
             for field in fields(hint):
-                yield _keyword(field.name, field.default, types[field.name])
+                default = inspect.Parameter.empty if field.default is MISSING else field.default
+                yield _keyword(field.name, default, types[field.name])
         else:
             yield _keyword(parameter.name, parameter.default, hint)
 

@@ -178,7 +178,7 @@ def load_model(model: str, memory: bool | None = None) -> "StreamPredictor":
 
     if model == "none":
         raise ValueError(
-            "--model none is a fresh network, which has learned nothing yet; name a bundled or a saved model"
+            "the model none is a fresh network, which has learned nothing yet; name a bundled or a saved model"
         )
     if is_saved(model):
         predictor = StreamPredictor.load(model)

@@ -79,6 +79,7 @@ def watch(
     \b
       streamlstm watch --engine ray --follow /var/log/hosts --out watched --resume --format jsonl
     """
+    reading.check()
     shown.check(watching.has_sessions)
     if model.vocab == "text":
         raise ValueError("--vocab text needs the whole text in advance; watch reads bytes, or as a saved model does")

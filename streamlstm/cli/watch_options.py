@@ -46,6 +46,11 @@ class FollowOptions:
     ] = False
     from_end: Annotated[bool, typer.Option("--from-end", help="With --follow: start at the end of the files.")] = False
 
+    def check(self) -> None:
+        """Raise ValueError for options that do not go together."""
+        if self.from_end and not self.follow:
+            raise ValueError("--from-end is for files that are followed; add --follow")
+
 
 @dataclass(frozen=True)
 class WatcherOptions:
@@ -208,4 +213,6 @@ class TargetOptions:
         for index, path in enumerate(paths):
             check_target(path, *files, *paths[:index])
         if self.metrics_port is not None:
+            if not 0 <= self.metrics_port < 65536:
+                raise ValueError(f"--metrics-port must be from 0 to 65535, not {self.metrics_port}")
             check_server()

@@ -107,11 +107,11 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t")
-            rows = list(reader)
+            names, rows = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a table in UTF-8 with tabs between its columns: {error}") from None
     for name in ("id", "text"):
-        if name not in (reader.fieldnames or ()):
+        if name not in names:
             raise ValueError(f"{path} has no column {name!r}; its first row must have id, text and perhaps passage")
     regions = []
     for number, row in enumerate(rows, 2):

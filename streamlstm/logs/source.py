@@ -59,7 +59,8 @@ class Source:
         if follow:
             for path in paths:
                 if path == "-" or (os.path.exists(path) and (not _is_regular(path) or _is_compressed(path))):
-                    raise ValueError(f"{path} cannot be followed; only files can that are not compressed")
+                    name = "stdin" if path == "-" else path
+                    raise ValueError(f"{name} cannot be followed; only uncompressed files can")
             self._inputs = [self._opened(path) for path in paths]  # now, so that a first `describe` knows the files
 
     def events(self) -> Iterator[Event | None]:

@@ -182,7 +182,7 @@ class Trainer:
         self._documents = [documents] if isinstance(documents, np.ndarray) else list(documents)
         size = sum(map(len, self._documents))
         if size < 2:
-            raise ValueError(f"training needs at least 2 symbols, the text has {size}")
+            raise ValueError(f"training needs at least 2 symbols; the text has {size}")
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.plan, self.vocabulary = plan, vocabulary
