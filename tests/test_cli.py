@@ -644,9 +644,10 @@ def test_saving_never_replaces_what_is_no_regular_file(tmp_path):
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_an_output_that_is_full_is_one_line():
+@pytest.mark.parametrize("arguments", [["predict", *TINY], ["predict", "--help"], ["--help"], ["--version"]])
+def test_an_output_that_is_full_is_one_line(arguments):
     with open("/dev/full", "wb") as full:
-        process = run("predict", *TINY, stdin=b"abc", stdout=full)
+        process = run(*arguments, stdin=b"abc", stdout=full)
     assert process.returncode == 1
     assert re.fullmatch(rb"streamlstm: No space left on device\n", process.stderr)
 

@@ -15,10 +15,13 @@ def main() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     from .app import app
-    from .command import leave
+    from .command import code_and_message, leave
 
     if sys.stdout is None:
         leave(1, "stdout is closed")
     encoding = sys.stdout.encoding
     sys.stdout = open(1, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    app(prog_name="streamlstm")
+    try:
+        app(prog_name="streamlstm")
+    except OSError as error:  # help that cannot be written; a command reports its own errors
+        leave(*code_and_message(error))

@@ -106,7 +106,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             if typer_context.find_root().params["debug"]:
                 traceback.print_exc()
-            leave(*_reported(error))
+            leave(*code_and_message(error))
 
     hints = get_type_hints(function, include_extras=True)
     parameters = list(_expand(inspect.signature(function).parameters.values(), hints))
@@ -117,7 +117,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command()(guarded)
 
 
-def _reported(error: Exception) -> tuple[int, str]:
+def code_and_message(error: Exception) -> tuple[int, str]:
     """The exit code and the message of an error: one that names the user's input, or a bug of ours."""
     if isinstance(error, OSError):
         return INPUT_ERROR, _os_message(error)
