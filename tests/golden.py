@@ -1,7 +1,7 @@
 """Print, as JSON, hashes of what many networks predict and of their weights after learning.
 
 `tests/golden.json` holds the hashes of the first version. They must not change, on any CPU. Their digest is
-ARITHMETIC in `streamlstm.tasks.compress`, so that whatever changes one of them changes the identity of each model.
+ARITHMETIC in `streamlstm.tasks.identity`, so that whatever changes one of them changes the identity of each model.
     python tests/golden.py > tests/golden.json
 """
 

@@ -247,7 +247,7 @@ def test_the_identity_of_a_bundled_model_is_what_archives_of_it_say(name, expect
 
 def test_another_arithmetic_is_another_identity(monkeypatch):
     before = identity(tiny())
-    monkeypatch.setattr(module, "ARITHMETIC", "0123456789abcdef")
+    monkeypatch.setattr("streamlstm.tasks.identity.ARITHMETIC", "0123456789abcdef")
     assert identity(tiny()) != before
 
 

@@ -12,7 +12,7 @@ from streamlstm.predictor.bundled import bundled_model
 from streamlstm.reference import model as model_file
 from streamlstm.reference.decoder import decompress
 from streamlstm.reference.message import decompress_message
-from streamlstm.tasks.compress import identity
+from streamlstm.tasks.identity import identity
 
 ALONE = """
 import sys

@@ -95,6 +95,13 @@ def test_wrong_columns_and_models_are_refused():
 # Pieces
 
 
+def test_an_escape_of_a_lone_surrogate_in_a_record_is_not_a_character(tmp_path):
+    (tmp_path / "a.jsonl").write_text(r'{"id": "\ud800", "text": "cut \ud83d"}')
+    [piece] = pieces_of([str(tmp_path / "a.jsonl")], "text")
+    [record] = records_of(piece, Columns(id="id"))
+    assert (record.id, *record.parts) == ("\ufffd", "cut \ufffd")
+
+
 @pytest.mark.parametrize("piece_bytes", [1, 7, 40, 10**6])
 def test_pieces_have_each_record_once(piece_bytes, tmp_path, monkeypatch):
     monkeypatch.setattr(pieces_module, "PIECE_BYTES", piece_bytes)

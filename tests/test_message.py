@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from streamlstm import MessageCoder, StreamPredictor, compress_message, decompress_message
 from streamlstm.kernels.jit import native
 from streamlstm.tasks import coder as kernels
-from streamlstm.tasks.compress import identity
+from streamlstm.tasks.identity import identity
 from streamlstm.tasks.message import MAX_BYTES, MODEL, VERSION
 
 KNOWN = Path(__file__).parent / "compressed" / "messages.json"

@@ -35,7 +35,8 @@ from streamlstm.kernels.second_core import (
 from streamlstm.predictor.sources import KnownTokens
 from streamlstm.predictor.stream import TokenStream
 from streamlstm.predictor.weights import Learner
-from streamlstm.tasks.compress import compress, decompress, identity
+from streamlstm.tasks.compress import compress, decompress
+from streamlstm.tasks.identity import identity
 from streamlstm.tasks.snapshot import Snapshot
 
 SHAPES = [

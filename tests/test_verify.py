@@ -14,7 +14,7 @@ from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.predictor.stream_reader import StreamReader
 from streamlstm.tasks import guarantees
 from streamlstm.tasks import verify as module
-from streamlstm.tasks.compress import identity
+from streamlstm.tasks.identity import identity
 from streamlstm.tasks.verify import verify
 
 TINY = ["--hidden", "8", "--layers", "1", "--window", "4", "--memory-bits", "10"]

@@ -1,4 +1,4 @@
-"""How a lane goes on with another stream and reads for it, in one kernel.
+"""How a reader of parked streams goes on with another stream and reads for it, in one kernel.
 
 A call of a kernel lets another thread of Python run, and at its end it has to wait for that thread. So the fewer
 kernels they call, the less the threads of a pool wait for each other.

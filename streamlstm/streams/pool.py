@@ -19,7 +19,7 @@ import numpy as np
 from ..kernels.arrays import F32
 from ..kernels.cores import n_cores
 from ..predictor import Learn, StreamPredictor
-from ..tasks.compress import identity
+from ..tasks.identity import identity
 from ..vocabulary import Symbols, Tokens
 from .cache import HotStream, Limits, PoolStats, StreamCache
 from .codec import StreamCodec

@@ -35,7 +35,6 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ..checkpoint import digest
 from ..kernels.jit import native
 from ..memory.memory import NO_MEMORY, Memory
 from ..model import MAX_WINDOW
@@ -44,11 +43,10 @@ from ..predictor.tape import Tape
 from ..predictor.weights import Weights
 from ..vocabulary import Tokens
 from . import coder
+from .identity import identity
 
 MAGIC, VERSION, OLDEST = b"\x89SLZ", 2, 2
 """What a container begins with; the version that is written, and the oldest that is read: that of version 1.0."""
-ARITHMETIC = "8d27c81539662937"
-"""Part of every identity: the digest of `tests/golden.json`, which changes with any bit of any distribution."""
 
 END, CODED, RAW = range(3)
 FRAME_SYMBOLS = 1 << 21
@@ -135,17 +133,6 @@ def decompress_file(
             target.write(data)
             n_written += len(data)
     return reader.n_read, n_written
-
-
-def identity(predictor: StreamPredictor) -> bytes:
-    """16 bytes that are equal for predictors that predict and learn the same, and differ for others.
-
-    The first half of the SHA-256 of what its checkpoint would contain, with the arithmetic in place of what does not
-    matter for that: see the page on containers.
-    """
-    arrays, described = predictor.to_checkpoint(whole=True)
-    values = {key: described[key] for key in ("config", "vocabulary", "optimizer", "learn")}
-    return bytes.fromhex(digest(arrays, values | {"arithmetic": ARITHMETIC}))[:16]
 
 
 def _fork(predictor: StreamPredictor) -> StreamPredictor:

@@ -19,7 +19,7 @@ from ..predictor.parked import ParkedStream
 from ..streams.cache import HotStream, Limits, StreamCache
 from ..streams.pool import MAX_PAGES
 from ..streams.store import StreamStore
-from ..tasks.compress import identity
+from ..tasks.identity import identity
 from ..vocabulary import Tokens
 from .familiar import FamiliarLines
 from .key_file import delete_store, new_store, store_of, write_model

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
@@ -24,6 +25,9 @@ except ModuleNotFoundError as error:
 
 PIECE_BYTES = 1 << 20
 """The size of a piece of records, about: half a minute of work for the bundled model."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What an escape of JSON can stand for although it is not a character."""
 
 MAX_PIECES = 10_000
 """If there are more pieces of records than this, they are made larger."""
@@ -179,7 +183,9 @@ def _record(text: Any, id: Any, where: str) -> Record:
         text = ""
     if not isinstance(text, str | bytes):
         raise ValueError(f"{where}: the text of the record is not a text, but {text!r}")
-    return Record(str(id), [text])
+    if isinstance(text, str):
+        text = _SURROGATE.sub("\ufffd", text)
+    return Record(_SURROGATE.sub("\ufffd", str(id)), [text])
 
 
 def _opened(piece: Piece) -> Any:

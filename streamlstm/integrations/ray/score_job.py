@@ -20,7 +20,7 @@ from typing import Any
 
 from ...checkpoint import dump_checkpoint, parse_checkpoint
 from ...predictor import StreamPredictor
-from ...tasks.compress import identity
+from ...tasks.identity import identity
 from ...tasks.score import check_choice, score_by
 from ..batches import DETAILS, model_of_bytes, score_text
 from ..extras import missing_extra

@@ -21,7 +21,7 @@ from typing import Any, get_type_hints
 
 from ...checkpoint import dump_checkpoint, parse_checkpoint
 from ...predictor import StreamPredictor
-from ...tasks.compress import identity
+from ...tasks.identity import identity
 from ..batches import model_of_bytes
 from ..extras import missing_extra
 from .readers import READINGS, Reading, Result
