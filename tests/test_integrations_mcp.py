@@ -103,12 +103,11 @@ def test_a_link_that_appears_after_the_check_is_refused(folders, monkeypatch):
 def swap(path, target, is_ended):
     """Let a path be a folder and a link to another one by turns."""
     aside = path.with_name(path.name + "-aside")
+    steps = [lambda: path.rename(aside), lambda: path.symlink_to(target), path.unlink, lambda: aside.rename(path)]
     while not is_ended.is_set():
-        path.rename(aside)
-        path.symlink_to(target)
-        path.unlink()
-        aside.rename(path)
-        time.sleep(0)  # let the other thread run
+        for step in steps:
+            step()
+            time.sleep(0)  # let the other thread run
 
 
 @pytest.mark.parametrize("swapped", ["logs/below", "logs"])
