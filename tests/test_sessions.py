@@ -255,7 +255,7 @@ def test_it_continues_exactly(tmp_path):
 def test_a_damaged_file_is_refused(tmp_path):
     fitted(20).save(tmp_path / "s")
     arrays, values = read_checkpoint(tmp_path / "s")
-    for name in ("types", "numbers", "order", "open", "scores"):
+    for name in ("types", "numbers", "order", "open", "scores", "n"):
         write_checkpoint(tmp_path / "t", arrays, {**values, "sessions": {**values["sessions"], name: {"x": 1}}})
         with pytest.raises(ValueError, match="its sessions are inconsistent"):
             SessionWatcher.load(tmp_path / "t")

@@ -309,6 +309,7 @@ def damage(path, change):
         lambda watch: watch["streams"][0].update(alarms=-1),
         lambda watch: watch["streams"][0].update(alarms=[]),
         lambda watch: watch.pop("scores"),
+        lambda watch: watch.pop("position"),
         lambda watch: watch["streams"][0].pop("early"),
         lambda watch: watch["streams"][0].update(early=[7]),
         lambda watch: watch["streams"][0]["baseline"].update(recent=[-1]),
