@@ -424,7 +424,7 @@ def test_a_signal_saves_the_keys_and_the_next_run_continues_where_it_was(tmp_pat
     assert len(os.listdir(tmp_path)) == 3
 
 
-@pytest.mark.parametrize("n_kills", [5, pytest.param(kills(30), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_kills", [5, pytest.param(kills(20), marks=pytest.mark.slow)])
 def test_killed_at_any_time_it_writes_the_same_alarms_once(tmp_path, n_kills):
     log, state, draw, n_killed = tmp_path / "app.log", tmp_path / "m", random.Random(n_kills), 0
     log.write_text("".join(lines_of(1200, 12)))

@@ -285,7 +285,7 @@ def test_a_killed_process_leaves_the_streams_of_its_last_save(tmp_path, learn):
 @pytest.mark.slow
 @pytest.mark.parametrize("learn", ["memory", "all"])
 def test_a_process_killed_at_any_time_leaves_the_streams_of_its_last_save(tmp_path, learn):
-    killed_while_writing(tmp_path, learn, kills(20))
+    killed_while_writing(tmp_path, learn, kills(12))
 
 
 # Bad input

@@ -452,7 +452,7 @@ def watch_with_kills(arguments, n_kills, draw, errors):
     return n_killed
 
 
-@pytest.mark.parametrize("n_kills", [20, pytest.param(kills(60), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_kills", [20, pytest.param(kills(40), marks=pytest.mark.slow)])
 def test_killed_at_any_time_it_writes_the_same_alarms_once(tmp_path, n_kills):
     log, draw, n_runs = tmp_path / "app.log", random.Random(n_kills), 0
     log.write_text("".join(lines_of(10_000, every=20)))
