@@ -1,5 +1,7 @@
 """The kernels against the NumPy implementation (the twin), and the twin against finite differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
 from streamlstm.kernels import functions, gradient, network
 from streamlstm.kernels.arrays import FILLED
 from streamlstm.kernels.descent import DECAY, FIRST_SUMS, LEAST_SQUARE, N_HYPER
+from streamlstm.kernels.gradient import LEAST
 from streamlstm.kernels.jit import native
 from streamlstm.kernels.lanes import load, store
 from streamlstm.kernels.surprise import surprisal_ratio
@@ -32,6 +35,8 @@ OPTIMIZERS = [
     *[SGD(lr=0.3, l2=1e-3), SGD(lr=0.1, momentum=0.9, pull_back=0.2), RMSprop(lr=0.02)],
     *[RMSprop(lr=0.02, pull_back=0.1), Adam(lr=0.01, clip=0.05)],
 ]
+
+LEAST_OF_SLOTS = {"sgd": [LEAST], "rmsprop": [LEAST_SQUARE], "adam": [LEAST_SQUARE, LEAST]}
 
 ids = repr
 
@@ -246,17 +251,41 @@ def test_the_float32_twin_gives_the_bits_of_the_kernels_while_predicting_and_lea
     check_bits(random_predictor(config, optimizer=optimizer), optimizer)
 
 
-def test_gradients_too_small_to_square_leave_no_subnormal_number_in_rmsprop():
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=ids)
+@pytest.mark.parametrize("bias", [-37, -90], ids=["probabilities of 2⁻⁵⁶", "probabilities of 2⁻¹⁰⁴"])
+def test_tiny_derivatives_leave_no_subnormal_number_behind(bias, optimizer):
     random = random_predictor(SHAPES[2])
     weights = random.weights()
-    weights["bias_out"][6:] = -50  # probabilities of 2⁻⁷²
-    predictor = StreamPredictor.from_weights(weights, random.vocabulary, random.config, RMSprop())
-    check_bits(predictor, RMSprop(), n_symbols=6)
-    mean_squares = predictor._stream.weights.optimizer.slots
-    assert np.all((mean_squares == 0) | (mean_squares >= LEAST_SQUARE))
-    small = Layout(SHAPES[2], 10).named(mean_squares)["bias_out"]
-    assert small[:6].all()
-    assert not small[6:].any()
+    weights["bias_out"][6:] = bias
+    optimizer = replace(optimizer, l2=0.0)
+    predictor = StreamPredictor.from_weights(weights, random.vocabulary, random.config, optimizer)
+    check_bits(predictor, optimizer, n_symbols=6)
+    slots = predictor._stream.weights.optimizer.slots.reshape(-1, theta_of(predictor).size)
+    for slot, least in zip(slots, LEAST_OF_SLOTS[optimizer.name], strict=bool(slots.size)):
+        assert np.all((slot == 0) | (np.abs(slot) >= least))
+        of_output = Layout(SHAPES[2], 10).named(slot)["bias_out"]
+        assert of_output[:6].all()
+        if bias == -90 or least == LEAST_SQUARE:
+            assert not of_output[6:].any()
+
+
+def test_closed_gates_leave_no_subnormal_number_in_the_gradient():
+    random = random_predictor(SHAPES[2])
+    config, weights = random.config, random.weights()
+    for l in range(config.layers):
+        i, f, _, o = weights[f"bias_l{l}"].reshape(4, -1)
+        i[:4] = f[2:6] = o[4:8] = -90  # σ(-90) is 2⁻¹⁰⁴ in the kernels
+    predictor = StreamPredictor.from_weights(weights, random.vocabulary, config, RMSprop())
+    check_bits(predictor, RMSprop())
+    layout, T = Layout(config, 10), config.window
+    learner, stream = Learner(layout, T), Tape(layout, T, learning=True).stream
+    learner.gradient.grad[:] = 0
+    stream.tokens[:] = random_tokens(T + 1, 10)
+    theta = predictor._stream._parts.weights.theta
+    native(network.forward)(theta, stream, 0, T, 1)
+    native(gradient.backward)(theta, learner.gradient, stream, T, 1)
+    grad = learner.gradient.grad[learner.gradient.grad != 0]
+    assert np.all(np.abs(grad) >= LEAST * LEAST)
 
 
 def test_the_surprisal_ratio_of_a_window_follows_that_of_its_symbols():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .arrays import BASE, F32, F64, FILLED, ONE, PENDING, ZERO, Gradient, Stream
-from .gradient import flow_back, has
+from .gradient import LEAST, flow_back, has
 from .intrinsics import (
     acquire,
     exchange,
@@ -53,9 +53,9 @@ f32 = np.float32
 DECAY, FIRST_SUMS = 0.995, (640.0, 595.2)
 """What the recent sums of surprisals are multiplied by before those of a window are added; and the first sums."""
 
-LEAST, LEAST_SQUARE = f32(2.0**-54), f32(2.0**-120)
-"""A gradient below LEAST has the square 0, and a mean square of RMSprop below LEAST_SQUARE is 0. ε² is so much larger
-that no weight changes by that. Otherwise they would become subnormal numbers, which slow a CPU down a hundredfold."""
+LEAST_TO_SQUARE, LEAST_SQUARE = f32(2.0**-54), f32(2.0**-120)
+"""The square of a gradient below LEAST_TO_SQUARE and a mean square below LEAST_SQUARE are 0, as are a gradient and its
+mean below LEAST: too little to change a weight. Otherwise they would become subnormal numbers, see there."""
 
 LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2, PULL, SCALE, CLIP = range(12)
 NETWORK_BITS, BITS = 12, 13
@@ -98,6 +98,12 @@ def reciprocal_root(x):
 
 
 @kernel
+def scaled(update, j, w):
+    """scale·grad + λ·θ of 32 weights w = θ from j on, with 0 for a gradient below LEAST."""
+    return flush(load(update.grad, j, 32), LEAST) * update.hyper[SCALE] + update.hyper[L2] * w
+
+
+@kernel
 def move(update, j, w, step):
     """θ = θ - step + κ·(θ_first - θ), for 32 weights w = θ from j on."""
     w_new = w - step
@@ -109,25 +115,31 @@ def move(update, j, w, step):
 @kernel
 def sgd(update, start, n, lr):
     """m = β₁·m + (scale·g + λ·θ);  θ -= lr·m.  Without momentum (β₁ = 0) there is no optimizer slot m."""
-    theta, _, slots, grad, hyper = update
+    theta, _, slots, _, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
-        g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
+        m = scaled(update, j, w)
         if hyper[BETA1] != ZERO:
-            g = hyper[BETA1] * load(slots, j, 32) + g
-            store(slots, j, g)
-        move(update, j, w, lr * g)
+            m = flush(hyper[BETA1] * load(slots, j, 32) + m, LEAST)
+            store(slots, j, m)
+        move(update, j, w, lr * m)
+
+
+@kernel
+def mean_square(hyper, v, g):
+    """β₂·v + (1 - β₂)·g², with 0 for what is too small."""
+    g = flush(g, LEAST_TO_SQUARE)
+    return flush(hyper[BETA2] * v + (ONE - hyper[BETA2]) * (g * g), LEAST_SQUARE)
 
 
 @kernel
 def rmsprop(update, start, n, lr):
     """v = β₂·v + (1 - β₂)·g²;  θ -= lr·g / √(v / (1 - β₂ᵏ) + ε²);  g = scale·grad + λ·θ  (Tieleman & Hinton 2012)."""
-    theta, _, slots, grad, hyper = update
+    theta, _, slots, _, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
-        g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
-        large = flush(g, LEAST)
-        v = flush(hyper[BETA2] * load(slots, j, 32) + (ONE - hyper[BETA2]) * (large * large), LEAST_SQUARE)
+        g = scaled(update, j, w)
+        v = mean_square(hyper, load(slots, j, 32), g)
         store(slots, j, v)
         move(update, j, w, (lr * g) * reciprocal_root(v * hyper[CORRECT2] + hyper[EPSILON] * hyper[EPSILON]))
 
@@ -135,12 +147,12 @@ def rmsprop(update, start, n, lr):
 @kernel
 def adam(update, start, n, lr):
     """θ -= lr·m̂ / (√v̂ + ε);  m = β₁·m + (1 - β₁)·g;  v and g as above;  m̂, v̂ over 1 - βᵏ  (Kingma & Ba 2015)."""
-    theta, _, slots, grad, hyper = update
+    theta, _, slots, _, hyper = update
     for j in range(start, start + n, 32):
         w = load(theta, j, 32)
-        g = load(grad, j, 32) * hyper[SCALE] + hyper[L2] * w
-        v = hyper[BETA2] * load(slots, j, 32) + (ONE - hyper[BETA2]) * (g * g)
-        m = hyper[BETA1] * load(slots, theta.size + j, 32) + (ONE - hyper[BETA1]) * g
+        g = scaled(update, j, w)
+        v = mean_square(hyper, load(slots, j, 32), g)
+        m = flush(hyper[BETA1] * load(slots, theta.size + j, 32) + (ONE - hyper[BETA1]) * g, LEAST)
         store(slots, j, v)
         store(slots, theta.size + j, m)
         move(update, j, w, lr * (m * hyper[CORRECT1]) / (root(v * hyper[CORRECT2]) + hyper[EPSILON]))
@@ -177,7 +189,7 @@ def sum_of_squares(grad, start, n):
     """Σ grad[start : start + n]² on 128 lanes; n a multiple of 128."""
     total = splat(ZERO, 128)
     for j in range(start, start + n, 128):
-        g = flush(load(grad, j, 128), LEAST)
+        g = flush(load(grad, j, 128), LEAST_TO_SQUARE)
         total = total + g * g
     return lane_sum(total)
 
@@ -187,7 +199,7 @@ def half_of_squares(grad, start, n, part):
     """One thread's 64 of the 128 lanes of `sum_of_squares`. `lane_sum` begins by adding one half to the other."""
     total = splat(ZERO, 64)
     for j in range(start + (0 if part == CALLER else 64), start + n, 128):
-        g = flush(load(grad, j, 64), LEAST)
+        g = flush(load(grad, j, 64), LEAST_TO_SQUARE)
         total = total + g * g
     return total
 

@@ -4,13 +4,19 @@ Truncated backpropagation through time (Williams & Peng 1990; Graves 2013). Arra
 and as there the order of every sum is written down.
 """
 
+import numpy as np
+
 from .arrays import F32, ONE, PENDING, Gradient, Matrix, Stream, Vectors
 from .functions import tanh
-from .intrinsics import load, store
+from .intrinsics import flush, load, store
 from .jit import entry, inlined, kernel
 from .network import COLUMNS, RECORD, SLOT, VOCABULARY, Cell, copy_slot, layer_of, shape_of
 from .products import add_row, add_transposed_product, clear, outer_products, sum_vectors
 from .second_core import BACKWARD, CALLER, WHOLE, barrier, call, finish, share
+
+LEAST = np.float32(2.0**-60)
+"""A smaller dy, dz, dc or h counts as 0 in the gradient, too little to change a weight. Otherwise their products would
+be subnormal numbers, which slow a CPU down a hundredfold."""
 
 
 @kernel
@@ -35,7 +41,7 @@ def cell_backward(tape, cell, work, dh, dc, begin, n):
     """dz from dh and dc, which lie at work[dh] and work[dc], for n of the H units, from `begin` on.
 
     δ = dc + dh·o·(1 - tanh²c);  dz = [δ·g·i(1-i), δ·c_before·f(1-f), δ·i·(1-g²), dh·tanh(c)·o(1-o)];  dc_before = δ·f.
-    dz replaces the gates, and dc_before replaces dc.
+    dz replaces the gates, and dc_before replaces dc, with 0 for each number below LEAST.
     """
     H, z = cell.H, cell.z
     for j in range(begin, begin + n, 32):
@@ -44,11 +50,12 @@ def cell_backward(tape, cell, work, dh, dc, begin, n):
         t = tanh(load(tape, cell.after + H + j, 32))
         e = load(work, dh + j, 32)
         delta = load(work, dc + j, 32) + e * o * (ONE - t * t)
-        store(tape, z + j, delta * g * i * (ONE - i))
-        store(tape, z + H + j, delta * load(tape, cell.before + H + j, 32) * f * (ONE - f))
-        store(tape, z + 2 * H + j, delta * i * (ONE - g * g))
-        store(tape, z + 3 * H + j, e * t * o * (ONE - o))
-        store(work, dc + j, delta * f)
+        c_before = load(tape, cell.before + H + j, 32)
+        store(tape, z + j, flush(delta * g * i * (ONE - i), LEAST))
+        store(tape, z + H + j, flush(delta * c_before * f * (ONE - f), LEAST))
+        store(tape, z + 2 * H + j, flush(delta * i * (ONE - g * g), LEAST))
+        store(tape, z + 3 * H + j, flush(e * t * o * (ONE - o), LEAST))
+        store(work, dc + j, flush(delta * f, LEAST))
 
 
 @kernel
@@ -57,6 +64,13 @@ def forget_back(tape, cell, work, dc, begin, n):
     for gates in range(cell.z, cell.z + 4 * cell.H, cell.H):
         clear(tape, gates + begin, n)
     clear(work, dc + begin, n)
+
+
+@kernel
+def flush_row(tape, at, n):
+    """tape[at : at + n], with 0 for each number below LEAST."""
+    for j in range(at, at + n, 32):
+        store(tape, j, flush(load(tape, j, 32), LEAST))
 
 
 @inlined
@@ -75,6 +89,9 @@ def flow_back(theta, gradient, stream, count, part):
     sum_vectors(grad, shape.tables - C + first_column, tape, Vectors(slot + first_column, record, rows), n_columns)
     first_column, n_columns = share(G, 128, part)
     dy, dh, dc = Vectors(slot, record, rows), Vectors(begin, H, rows), rows * H
+    for r in range(rows + B):
+        for l in range(shape.L):
+            flush_row(tape, r * record + layer_of(shape, l).h + begin, n)
     for l in range(shape.L - 1, -1, -1):
         layer = layer_of(shape, l)
         h, z = layer.h + begin, slot + layer.z
@@ -119,10 +136,9 @@ def flow_back(theta, gradient, stream, count, part):
 def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: int):
     """The gradient of the window's loss Σ -ln p_s(token s) over slots s = 1 … count of the tape, by truncated BPTT.
 
-    The begin-of-stream symbol adds no loss, and nothing goes back beyond it. Otherwise it goes
-    back through time as far as slot 0, whose state counts as given. Writes grad (of a table only the touched rows) and
-    touched. First copies the state in slot `count` to slot T + 1 and marks the update as PENDING, since p and the gates
-    in slots 1 … count are overwritten.
+    The begin-of-stream symbol adds no loss, and nothing goes back beyond it. Otherwise it goes back through time as far
+    as slot 0, whose state counts as given. Writes grad (of a table only the touched rows) and touched. First copies the
+    state in slot `count` to slot T + 1 and marks the update as PENDING, since p, the gates and tiny h are overwritten.
     An assistant, if there is one, computes half.
     """
     tape, tokens, touched, layout = stream.tape, stream.tokens, gradient.touched, stream.layout
@@ -137,6 +153,7 @@ def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: 
             clear(tape, slot + r * record, layout[COLUMNS])
         else:
             tape[slot + r * record + tokens[batch + r]] -= ONE
+            flush_row(tape, slot + r * record, layout[COLUMNS])
     part = call(layout, BACKWARD, 0, count)
     flow_back(theta, gradient, stream, count, part)
     finish(layout, part)

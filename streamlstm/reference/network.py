@@ -17,8 +17,9 @@ HYPER = [
     *["lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2"],
     *["epsilon", "correct1", "correct2", "pull", "scale", "clip"],
 ]
-LEAST, LEAST_SQUARE = 2.0**-54, 2.0**-120
-"""A smaller gradient has the square 0, and a smaller mean square of RMSprop is 0: no product is a subnormal number."""
+LEAST, LEAST_TO_SQUARE, LEAST_SQUARE = 2.0**-60, 2.0**-54, 2.0**-120
+"""What counts as 0, so that no product is a subnormal number: a smaller dy, dz, dc or h in the gradient, a smaller
+gradient or its mean; the square of a smaller gradient; and a smaller mean square."""
 
 Weights = dict[tuple[str, int], Array]
 """Matrices and biases by name and layer: ("recurrent", 0), …"""
@@ -84,9 +85,11 @@ class Reference:
         The begin-of-stream symbol as a target adds no loss, and nothing goes back beyond it.
         """
         tokens, old_h, old_c, gates, h, c, p = zip(*self.tape, strict=True)
+        old_h, h = ([flush(row, LEAST) for row in rows] for rows in (old_h, h))
         w, T = self.weights, range(len(self.tape))
         ends = [target == self.V for target in targets]
         dy = [p[t] * 0 if ends[t] else p[t] - np.eye(len(p[t]), dtype=self.dtype)[targets[t]] for t in T]
+        dy = [flush(dy[t], LEAST) for t in T]
         grad = {("output bias", 0): in_order(dy)}
         dz: list[Array] = []
         for l in reversed(range(self.L)):
@@ -107,8 +110,8 @@ class Reference:
                 tanh_c = tanh(c[t][l])
                 dc = dc + dh[t] * o * (1 - tanh_c * tanh_c)
                 df, do = dc * old_c[t][l] * f * (1 - f), dh[t] * tanh_c * o * (1 - o)
-                dz[t] = np.concatenate([dc * g * i * (1 - i), df, dc * i * (1 - g * g), do])
-                dc = dc * f
+                dz[t] = flush(np.concatenate([dc * g * i * (1 - i), df, dc * i * (1 - g * g), do]), LEAST)
+                dc = flush(dc * f, LEAST)
             grad["recurrent", l] = in_order([np.outer(old_h[t][l], dz[t]) for t in T])
             grad["bias", l] = in_order(dz)
             if l:
@@ -135,7 +138,7 @@ class Reference:
         dense = [name for name in grad if name[0] != "table"]
         layers, output = ([grad[name].ravel() for name in dense if ("output" in name[0]) is on] for on in (False, True))
         rows = [grad[name][v] for name in grad if name[0] == "table" for v in self.read]
-        parts = [flush(part, LEAST) for part in (np.concatenate(layers), np.concatenate(output), *rows)]
+        parts = [flush(part, LEAST_TO_SQUARE) for part in (np.concatenate(layers), np.concatenate(output), *rows)]
         norm = scale * np.sqrt(in_order([tree(in_order((part * part).reshape(-1, 128))) for part in parts]))
         scale, one = scale * (clip / norm) if norm > clip else scale, self.dtype(1)
         for name, w in self.weights.items():
@@ -143,12 +146,11 @@ class Reference:
             if "output" not in name[0]:
                 rate.reshape(4, -1)[2] = lr_candidate
             used = self.read if name[0] == "table" else slice(None)
-            g = grad[name][used] * scale + l2 * w[used]
+            g = flush(grad[name][used], LEAST) * scale + l2 * w[used]
             m, v = slots[0][name], slots[1][name]
-            m[used] = b1 * m[used] + ((one - b1) * g if rule == "adam" else g)
-            large = flush(g, LEAST) if rule == "rmsprop" else g
-            v[used] = b2 * v[used] + (one - b2) * (large * large)
-            v[used] = flush(v[used], LEAST_SQUARE) if rule == "rmsprop" else v[used]
+            m[used] = flush(b1 * m[used] + ((one - b1) * g if rule == "adam" else g), LEAST if b1 else 0)
+            large = flush(g, LEAST_TO_SQUARE)
+            v[used] = flush(b2 * v[used] + (one - b2) * (large * large), LEAST_SQUARE)
             x = v[used] * c2
             if rule == "adam":
                 step = rate * (m[used] * c1) / (np.sqrt(x) + epsilon)
