@@ -110,6 +110,7 @@ os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # a second core would b
 print(f"{'':<10}{'MB':>10}{'µs/byte':>12}{'resident MB':>12}")
 with tempfile.TemporaryDirectory() as temporary:
     folder = arguments.folder or Path(temporary)
+    folder.mkdir(parents=True, exist_ok=True)
     if arguments.watch:
         same = read_with_watch(log, n_bytes, arguments.pieces, folder)
     else:
