@@ -84,8 +84,8 @@ class Reference:
 
         The begin-of-stream symbol as a target adds no loss, and nothing goes back beyond it.
         """
-        tokens, old_h, old_c, gates, h, c, p = zip(*self.tape, strict=True)
-        old_h, h = ([flush(row, LEAST) for row in rows] for rows in (old_h, h))
+        tokens, h_before, old_c, gates, h_after, c, p = zip(*self.tape, strict=True)
+        old_h, h = ([flush(row, LEAST) for row in rows] for rows in (h_before, h_after))
         w, T = self.weights, range(len(self.tape))
         ends = [target == self.V for target in targets]
         dy = [p[t] * 0 if ends[t] else p[t] - np.eye(len(p[t]), dtype=self.dtype)[targets[t]] for t in T]
