@@ -21,7 +21,7 @@ from typing import Any
 
 from ..checkpoint import check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
-from .alarm_watcher import AlarmWatcher
+from .base_watcher import BaseWatcher
 from .budget import Budget, Verdict
 from .event_numbers import EventNumbers
 from .event_order import EventOrder
@@ -74,7 +74,7 @@ class EndedSession:
     probability: float | None = None
 
 
-class SessionWatcher(AlarmWatcher):
+class SessionWatcher(BaseWatcher):
     """Score sessions, and flag those that are unusual compared with recent ones.
 
     predictor      used and modified by the watcher

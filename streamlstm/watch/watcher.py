@@ -47,7 +47,7 @@ from ..kernels.arrays import F64
 from ..predictor import Learn, StreamPredictor
 from ..streams.pool import MEMORY_BUDGET
 from ..tasks.units import byte_widths, code_points, readable
-from .alarm_watcher import AlarmWatcher
+from .base_watcher import BaseWatcher
 from .budget import Budget, Verdict
 from .familiar import Familiar
 from .key_pattern import MAX_KEY_LENGTH, KeyPattern
@@ -132,7 +132,7 @@ class Counts(NamedTuple):
     familiar: int = 0
 
 
-class Watcher(AlarmWatcher):
+class Watcher(BaseWatcher):
     """Read a stream line by line, and flag lines that are unusual compared with recent ones.
 
     predictor      used and modified by the watcher

@@ -10,7 +10,7 @@ THRESHOLD = 7.0
 """The default threshold without a budget; see `watcher`."""
 
 
-class AlarmWatcher:
+class BaseWatcher:
     """A threshold for z or, with a budget of alarms, one that follows the recent z.
 
     threshold  what z must exceed; with a budget the least threshold. Default: THRESHOLD, and 0 with a budget
