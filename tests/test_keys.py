@@ -1,5 +1,6 @@
 """Watching with a model per key: each key is watched as if it were alone, wherever its model lies."""
 
+import errno
 import json
 import os
 import random
@@ -284,6 +285,22 @@ def test_what_fails_while_a_file_is_replaced_leaves_the_old_pair(tmp_path, monke
     else:
         second.close()
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_file_that_is_replaced_although_that_failed_keeps_its_store(tmp_path, monkeypatch):
+    watcher = of_keys()
+    all_of(watcher, in_turn(2))
+    replace = os.replace
+
+    def fails(*paths):
+        replace(*paths)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        watcher.save(tmp_path / "m")
+    watcher.close()
+    assert Watcher.load(tmp_path / "m", key_regex=KEY).counts == watcher.counts
 
 
 def test_one_watcher_at_a_time_saves_to_a_file_and_others_read_it(tmp_path):

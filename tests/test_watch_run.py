@@ -473,6 +473,40 @@ def test_killed_at_any_time_it_writes_the_same_alarms_once(tmp_path, n_kills):
     assert b"internal" not in messages, messages
 
 
+FAILING_WRITE = """
+import errno, os
+import streamlstm.logs.output as output
+take, write, n_left = output.OutputFile.write, os.write, [4]
+output.OutputFile.write = lambda file, data: (take(file, data), file.flush())
+def write_or_fail(number, data):
+    n_left[0] -= 1
+    if n_left[0]:
+        return write(number, data)
+    if IS_LATE:
+        write(number, data)
+    raise OSError(errno.EIO, "Input/output error")
+output.os = type("Module", (), {**vars(os), "write": staticmethod(write_or_fail)})
+"""
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["not written", "written"])
+@pytest.mark.parametrize("options", [[], ["--session-regex", r"job \d"]], ids=["lines", "sessions"])
+def test_a_record_whose_write_fails_is_written_once_by_the_next_run(tmp_path, options, is_late):
+    log, out = tmp_path / "app.log", tmp_path / "out"
+    log.write_text("".join(usual(n) for n in range(40)))
+    arguments = ["watch", log, *FRESH, *JSONL, *options, "--all", "--output", out]
+    assert run(*arguments).returncode == 0
+    expected = without_lag(records(out))
+    out.unlink()
+    arguments += ["--save", tmp_path / "m", "--resume"]
+    with start(*arguments, before=FAILING_WRITE.replace("IS_LATE", str(is_late)), stderr=subprocess.PIPE) as process:
+        assert process.wait(60) == 1
+        assert process.stderr.read().decode().splitlines()[-1] == f"streamlstm: {out}: Input/output error"
+    assert 3 <= len(records(out)) <= 4
+    assert run(*arguments).returncode == 0
+    assert without_lag(records(out)) == expected
+
+
 def test_killed_before_the_first_save_it_writes_the_same_alarms_once(tmp_path):
     log, out = tmp_path / "app.log", tmp_path / "out"
     log.write_text("".join(usual(n) for n in range(120)))

@@ -71,6 +71,7 @@ class WatchRun:
         self._notes = InputNotes(self.source)
         self._saved = 0.0
         self._saved_state: Any = None
+        self._is_amid_event = False
         budget = self.watcher.budget
         self._has_sessions = isinstance(self.watcher, SessionWatcher)
         self._needs_time = self._has_sessions or (budget is not None and budget.seconds is not None)
@@ -81,7 +82,7 @@ class WatchRun:
 
     def take(self, event: Event | None) -> None:
         """Watch an event, and write the records and notes that result; None if there is no event for the moment."""
-        now = time.monotonic()
+        now, self._is_amid_event = time.monotonic(), True
         if event is None:
             self._pass_time(now)
             self._show()
@@ -97,6 +98,7 @@ class WatchRun:
             self._tick(now)
         if self.outputs.status.is_due:
             self._show()
+        self._is_amid_event = False
 
     def _pass_time(self, now: float) -> None:
         """End the sessions that have been idle for too long, while no line comes."""
@@ -187,6 +189,7 @@ class WatchRun:
 
         is_end  whether the open sessions have ended too
         """
+        self._is_amid_event = True
         if isinstance(self.watcher, SessionWatcher) and is_end:
             for session in self.watcher.finish():
                 self._write_session(session)
@@ -196,6 +199,7 @@ class WatchRun:
         self._write_notes(self._notes.invalid(is_end=True))
         if self.outputs.alerts is not None:
             self.outputs.alerts.close()
+        self._is_amid_event = False
 
     def summary(self) -> str:
         """The number of lines, of flagged and familiar ones, and of lines per second, since the start."""
@@ -233,8 +237,14 @@ class WatchRun:
         return self.watcher.counts.raised > self._before.raised
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all records, and then save the watcher with the position in the input and in the output."""
+        """Write all records, and then save the watcher with the position in the input and in the output.
+
+        If a record of the last event could not be written to an output file, nothing is saved. The next run continues
+        from the last save, and writes all records since then.
+        """
         outputs = self.outputs
+        if self._is_amid_event and outputs.output is not None:
+            return
         outputs.printer.flush()
         position: dict[str, Any] = {
             "source": self.source.describe(),

@@ -69,10 +69,13 @@ class OutputFile:
         """Write all records. Raises OSError if the disk is full and a signal comes."""
         is_full = False
         while self._pending:
+            size = os.fstat(self._number).st_size
             try:
                 with naming(self.path):
                     del self._pending[: os.write(self._number, self._pending)]
             except OSError as error:
+                written = os.fstat(self._number).st_size - size  # a write that fails may have been done
+                del self._pending[: max(written, 0)]
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT) or self._control.interrupted:
                     raise
                 if not is_full:

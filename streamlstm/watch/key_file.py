@@ -68,6 +68,17 @@ def older_store(path: str | os.PathLike[str]) -> Path | None:
     return None
 
 
+def may_name(path: str | os.PathLike[str], store: Path) -> bool:
+    """Whether the file at `path` names the store, or cannot be read now."""
+    try:
+        watch = read_checkpoint(path)[1].get("watch", {})
+    except (FileNotFoundError, ValueError):
+        return False
+    except OSError:
+        return True
+    return bool(watch.get(STORE) == store.name)
+
+
 def delete_store(path: Path) -> None:
     """Delete a store, with the files that SQLite keeps beside it."""
     for suffix in ("-wal", "-shm", ""):

@@ -22,7 +22,7 @@ from ..streams.store import StreamStore
 from ..tasks.identity import identity
 from ..vocabulary import Tokens
 from .familiar import FamiliarLines
-from .key_file import delete_store, new_store, store_of, write_model
+from .key_file import delete_store, may_name, new_store, store_of, write_model
 from .key_stream import KeyStream, KeyStreamCodec
 from .line_stream import History, LineStream
 from .notes import is_noted
@@ -197,7 +197,9 @@ class KeyedStreams:
     def close(self) -> None:
         """Close the store, so that others can open it. What has changed since `save` is lost."""
         self._streams.close()
-        if self._store is not None and self._written is None:
+        if self._store is None or self._file is None or self._written is not None:
+            return
+        if not may_name(self._file, self._store):  # the file can have been replaced although `save` failed
             delete_store(self._store)
 
 
