@@ -56,6 +56,26 @@ def test_a_fresh_network_whose_first_gradients_are_zero_is_decoded(tmp_path):
     assert decompress(archive, (tmp_path / "model").read_bytes()) == DATA[:120] * 3
 
 
+NESTED = b"<p>a > b -> c</p>" + b"([{" * 7 + b"x > y" + b"}])" * 7 + b"<i>deep</i>) > <b>1</b>"
+
+
+@pytest.mark.parametrize(
+    ("before", "learn", "data"),
+    [
+        (b"", "all", NESTED * 2),
+        (b"", "memory", b"\0" * 9 + b"ab\0\0ab\0" * 5),
+        (DATA[:150], "nothing", DATA[100:150] + DATA[:150] + DATA[:20]),
+    ],
+    ids=["nested deeply", "zero bytes first", "read to the end of what was learned"],
+)
+def test_what_is_rare_is_decoded_as_the_pages_say(tmp_path, before, learn, data):
+    predictor = StreamPredictor(None, Config(3, 1, 5, memory_bits=10), SGD(), seed=5)
+    predictor.observe_many(before)
+    predictor.learn = learn
+    predictor.save(tmp_path / "model")
+    assert decompress(compress(data, predictor), (tmp_path / "model").read_bytes()) == data
+
+
 @pytest.mark.parametrize("at", [30, 60, 100, 180])
 def test_what_is_damaged_is_refused(at):
     archive = bytearray((FOLDER / "network.slz").read_bytes())

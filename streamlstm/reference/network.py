@@ -148,7 +148,8 @@ class Reference:
             used = self.read if name[0] == "table" else slice(None)
             g = flush(grad[name][used], LEAST) * scale + l2 * w[used]
             m, v = slots[0][name], slots[1][name]
-            m[used] = flush(b1 * m[used] + ((one - b1) * g if rule == "adam" else g), LEAST if b1 else 0)
+            m[used] = b1 * m[used] + ((one - b1) * g if rule == "adam" else g)
+            m[used] = flush(m[used], LEAST) if b1 or rule == "adam" else m[used]
             large = flush(g, LEAST_TO_SQUARE)
             v[used] = flush(b2 * v[used] + (one - b2) * (large * large), LEAST_SQUARE)
             x = v[used] * c2
