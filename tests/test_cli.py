@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from commands import CLI, run, start
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
@@ -1055,6 +1056,11 @@ def test_the_help_of_each_command_shows_an_example(command):
     result = run(command, "--help")
     assert result.returncode == 0
     assert re.search(rf"^  .*\bstreamlstm {command}\b", result.stdout.decode().partition("Options:")[0], re.MULTILINE)
+
+
+def test_every_option_has_a_help_text():
+    commands = typer.main.get_command(app).commands
+    assert [(name, option.name) for name in commands for option in commands[name].params if not option.help] == []
 
 
 def test_help_can_be_read_where_the_terminal_is_not_utf8():

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any, NoReturn, Protocol, get_type_hints
 
 import typer
@@ -108,7 +109,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 traceback.print_exc()
             leave(*code_and_message(error))
 
-    hints = get_type_hints(function, include_extras=True)
+    hints = _hints_of(function)
     parameters = list(_expand(inspect.signature(function).parameters.values(), hints))
     parameters.append(_keyword("typer_context", inspect.Parameter.empty, typer.Context))
     guarded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -152,6 +153,16 @@ def _show_log() -> None:
         handler.setFormatter(logging.Formatter("streamlstm: %(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+
+
+def _hints_of(function: Callable[..., None]) -> dict[str, Any]:
+    """The types of the parameters, with what `Annotated` adds.
+
+    Python 3.10 would hide that in an `Optional` where the default is None, so it must not see the defaults.
+    """
+    bare = FunctionType(function.__code__, function.__globals__)
+    bare.__annotations__ = function.__annotations__
+    return get_type_hints(bare, include_extras=True)
 
 
 def _expand(parameters: Any, hints: dict[str, Any]) -> Any:
