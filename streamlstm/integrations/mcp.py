@@ -19,7 +19,7 @@ from ..tasks.score import score_by
 from ..watch.surprising import SurprisingLine
 from .extras import missing_extra
 from .roots import AllowedFolders
-from .surprising import Position, read_tail, surprising_lines
+from .surprising import read_tail, surprising_lines
 
 try:
     from mcp.server.mcpserver import MCPServer
@@ -112,7 +112,7 @@ def serve(predictor: StreamPredictor, folders: Sequence[str], max_bytes: int = M
     make_server(Tools(predictor, allowed, max_bytes), allowed).run()
 
 
-def _described(found: SurprisingLine[Position]) -> dict[str, Any]:
+def _described(found: SurprisingLine) -> dict[str, Any]:
     line = found.line
     return {
         "line": found.place.number,

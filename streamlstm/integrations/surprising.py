@@ -57,9 +57,7 @@ def read_tail(file: BinaryIO, max_bytes: int) -> Tail:
     return Tail(_split(data), n_newlines + 1, start)
 
 
-def surprising_lines(
-    predictor: StreamPredictor, tail: Tail, top: int, since: str = ""
-) -> list[SurprisingLine[Position]]:
+def surprising_lines(predictor: StreamPredictor, tail: Tail, top: int, since: str = "") -> list[SurprisingLine]:
     """The lines with the largest z, one of each kind, the largest first; see `SurprisingKinds`. The predictor changes.
 
     top    how many at most

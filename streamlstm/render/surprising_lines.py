@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..logs.event import Event
 from ..watch.surprising import SurprisingLine
 from .escape import json_object, terminal_text
 from .lines import HEADER as LINE_HEADER
@@ -11,7 +10,7 @@ from .lines import SCHEMA, format_line
 HEADER = "    count" + LINE_HEADER
 
 
-def format_kind_json(found: SurprisingLine[Event]) -> str:
+def format_kind_json(found: SurprisingLine) -> str:
     """A JSON object on one line, with its newline; see `json_object`."""
     line, event, n_lines = found
     record = {
@@ -30,9 +29,7 @@ def format_kind_json(found: SurprisingLine[Event]) -> str:
     return json_object(record) + "\n"
 
 
-def format_kind(
-    found: SurprisingLine[Event], *, terminal: bool = False, colour: bool = False, has_path: bool = False
-) -> str:
+def format_kind(found: SurprisingLine, *, terminal: bool = False, colour: bool = False, has_path: bool = False) -> str:
     """Aligned columns, with a newline: the number of lines of the kind, and then those of `format_line`.
 
     terminal  whether to escape what is not printable, because it could control the terminal

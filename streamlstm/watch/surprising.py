@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..predictor import StreamPredictor
 from .kinds import kind_of
@@ -29,7 +29,7 @@ WARMUP_FRACTION = 4
 Place = TypeVar("Place")
 
 
-class SurprisingLine(NamedTuple, Generic[Place]):
+class SurprisingLine(NamedTuple):
     """The most surprising line of a kind.
 
     line     what the watcher says about it
@@ -38,7 +38,7 @@ class SurprisingLine(NamedTuple, Generic[Place]):
     """
 
     line: WatchedLine
-    place: Place
+    place: Any  # a generic NamedTuple needs Python 3.11
     n_lines: int
 
 
@@ -112,7 +112,7 @@ class SurprisingKinds(Generic[Place]):
         if len(self._kinds) > MAX_KINDS:
             self._kinds = dict(heapq.nlargest(MAX_KINDS // 2, self._kinds.items(), key=lambda pair: pair[1].z))
 
-    def top(self, n: int) -> list[SurprisingLine[Place]]:
+    def top(self, n: int) -> list[SurprisingLine]:
         """The lines of the n most surprising kinds, the most surprising first. Raises ValueError for a negative n."""
         if n < 0:
             raise ValueError(f"top must be at least 0, not {n}")
@@ -122,7 +122,7 @@ class SurprisingKinds(Generic[Place]):
 
 def surprising(
     predictor: StreamPredictor, lines: Iterable[str], top: int = 20, *, thorough: bool = False
-) -> list[SurprisingLine[int]]:
+) -> list[SurprisingLine]:
     """The most surprising lines, one of each kind, the most surprising first; `place` is the number, from 1.
 
     predictor  used and modified
