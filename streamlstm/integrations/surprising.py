@@ -58,15 +58,15 @@ def read_tail(file: BinaryIO, max_bytes: int) -> Tail:
 
 
 def surprising_lines(predictor: StreamPredictor, tail: Tail, top: int, since: str = "") -> list[SurprisingLine]:
-    """The lines with the largest z, one of each kind, the largest first; see `SurprisingKinds`. The predictor changes.
+    """The lines with the largest z, one of each kind, the largest first, with their `Position`; see `SurprisingKinds`.
 
     top    how many at most
     since  only lines from here on: the number of a line, or a date and time in ISO 8601 or the beginning of one, as the
            lines show it; a line without one counts as one of the line before it
 
-    The lines before serve to learn what is usual, and so do the first lines, which are not reported themselves: a
-    hundred, or in a file of fewer than 400 lines a quarter of them. Raises ValueError for any other `since` and for a
-    negative `top`.
+    The predictor changes. The lines before serve to learn what is usual, and so do the first lines, which are not
+    reported themselves: a hundred, or in a file of fewer than 400 lines a quarter of them. Raises ValueError for any
+    other `since` and for a negative `top`.
     """
     if top < 0:
         raise ValueError(f"top must be at least 0, not {top}")
