@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from streamlstm import Config, StreamPool, StreamPredictor, Vocabulary
 from streamlstm.memory.delta import PART
 from streamlstm.memory.parked import FIRST_SLOTS, MIN_SLOTS
-from streamlstm.streams.store import StreamStore
+from streamlstm.streams.store import StreamStore, error_name
 
 SHAPE = Config(hidden=16, layers=1, window=8, memory_bits=12)
 MODES = pytest.mark.parametrize("learn", ["memory", "all", "nothing"])
@@ -334,6 +335,26 @@ def test_a_symbol_that_the_vocabulary_lacks_changes_nothing():
             act()
     assert pool.n_symbols("k") == 3
     assert "new" not in pool
+
+
+@pytest.mark.parametrize("state", ["locked", "full", "not a database", "read only"])
+def test_the_name_of_an_error_is_known_by_its_text_alone(tmp_path, state):
+    path = tmp_path / "s.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as first, closing(sqlite3.connect(path)) as second:
+        first.execute("CREATE TABLE t (x)")
+        if state == "locked":
+            first.execute("BEGIN EXCLUSIVE")
+            second.execute("PRAGMA busy_timeout = 0")
+        elif state == "full":
+            second.execute("PRAGMA max_page_count = 1")
+        elif state == "read only":
+            second.execute("PRAGMA query_only = 1")
+        else:
+            path.write_bytes(b"no store" * 1000)
+        with pytest.raises(sqlite3.Error) as caught:
+            second.executescript("INSERT INTO t VALUES (zeroblob(1000000))")
+    expected = {"locked": "BUSY", "full": "FULL", "not a database": "NOTADB", "read only": "READONLY"}[state]
+    assert error_name(sqlite3.Error(str(caught.value))) == f"SQLITE_{expected}"
 
 
 def test_stores_that_cannot_be_used_are_refused(tmp_path):

@@ -34,6 +34,16 @@ _TABLES = (
 )
 """The triggers count the streams: counting a million of them whenever a store is opened would take seconds."""
 
+_ERRORS = {
+    "is locked": "SQLITE_BUSY",
+    "disk is full": "SQLITE_FULL",
+    "readonly database": "SQLITE_READONLY",
+    "permission denied": "SQLITE_PERM",
+    "unable to open": "SQLITE_CANTOPEN",
+    "not a database": "SQLITE_NOTADB",
+    "malformed": "SQLITE_CORRUPT",
+}
+"""What the texts of errors contain."""
 
 _PUT = """
 INSERT INTO streams (key, seconds, n_symbols, content) VALUES (?, ?, ?, ?)
@@ -262,7 +272,7 @@ def _clear_errors(path: str | None) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        name, path = getattr(error, "sqlite_errorname", ""), path or "the temporary store"
+        name, path = error_name(error), path or "the temporary store"
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise BlockingIOError(errno.EWOULDBLOCK, "another process uses this store", path) from None
         if name.startswith("SQLITE_FULL"):
@@ -275,6 +285,12 @@ def _clear_errors(path: str | None) -> Iterator[None]:
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             raise ValueError(f"{path} is not a store of streams, or it is damaged: {error}") from None
         raise OSError(errno.EIO, f"the store cannot be used: {error}", path) from None
+
+
+def error_name(error: sqlite3.Error) -> str:
+    """SQLite's name of an error, such as SQLITE_BUSY. In Python 3.10 only the text of the error tells it."""
+    names = (name for text, name in _ERRORS.items() if text in str(error))
+    return getattr(error, "sqlite_errorname", None) or next(names, "")
 
 
 def _connected(path: str, timeout: float, *, uri: bool = False) -> sqlite3.Connection:
