@@ -313,7 +313,8 @@ class _Tracer:
             assert path is None or not is_written or path.endswith("-shm"), f"{path} is mapped to be written to"
             return None
         if name in _UNEXPECTED:
-            assert self._path_of(thread, registers.rdi) is None, f"what does {name} change?"
+            number = registers.rdx if name == "copy_file_range" else registers.rdi
+            assert self._path_of(thread, number) is None, f"what does {name} change?"
             return None
         return self._call_of_path(thread, registers, name)
 

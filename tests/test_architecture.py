@@ -165,6 +165,21 @@ def test_the_annotations_of_a_class_use_no_name_that_it_defines(tree, path):
             assert used & (defined | {field.target.id for field in fields if field.value}) == set(), node.name
 
 
+@pytest.mark.parametrize(("tree", "path"), trees(FILES))
+def test_a_named_tuple_has_no_other_base(tree, path):
+    """Python 3.10 refuses one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and "NamedTuple" in [getattr(base, "id", "") for base in node.bases]:
+            assert len(node.bases) == 1, node.name
+
+
+def test_no_demo_or_test_hides_a_module_of_the_standard_library():
+    """Python puts the folder of a script before the standard library, whose gzip imports its `compression`."""
+    root = PACKAGE.parent
+    names = {path.stem for folder in ("demos", "tests") for path in (root / folder).glob("*.py")}
+    assert names & (sys.stdlib_module_names | {"annotationlib", "compression"}) == set()
+
+
 @pytest.mark.parametrize(("tree", "path"), trees(INITS))
 def test_the_init_of_a_package_only_exports_public_names(tree, path):
     assert ast.get_docstring(tree)

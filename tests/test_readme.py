@@ -24,7 +24,7 @@ GENERATED = re.compile(r"`(streamlstm generate [^`]+)`[^`]+```text\n(.*?)\n```",
 SAMPLE = ROOT / "tests" / "samples" / "lighthouse.txt"
 DEMOS = sorted(path.name for path in (ROOT / "demos").glob("*.py"))
 SLOW_DEMOS = {"ray_speed.py", "speed.py"}
-DEMOS_WITH_A_FILE = {"compression.py", "fork.py", "messages.py", "online.py", "quality.py"}
+DEMOS_WITH_A_FILE = {"archive_sizes.py", "fork.py", "messages.py", "online.py", "quality.py"}
 
 
 def run(command, folder):

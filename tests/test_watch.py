@@ -528,7 +528,7 @@ def test_a_signal_saves_whole_lines_and_the_next_run_continues(tmp_path, number,
 def test_a_signal_at_work_finishes_the_record_and_saves(tmp_path, number, exit_code):
     records = ["--all", "--format", "jsonl"]
     (tmp_path / "log").write_bytes(b"".join(CALM) * 20)
-    with start("watch", tmp_path / "log", *FRESH, *records, "--save", tmp_path / "m") as process:
+    with start("watch", tmp_path / "log", *FRESH, *records, "--thorough", "--save", tmp_path / "m") as process:
         output = next_line(process)
         process.send_signal(number)
         output += process.stdout.read()

@@ -1,6 +1,6 @@
 """Compare lossless compression with gzip, bz2, xz and PPMd: sizes and speeds on your files.
 
-python demos/compression.py [--model NAME|FILE] [FILE…]   (without a file: three sources of this package)
+python demos/archive_sizes.py [--model NAME|FILE] [FILE…]   (without a file: three sources of this package)
 
 "over" is the size of the container minus the sum of the model's surprisals, in bytes; the limit is 0.05 % + 64 bytes.
 "observe" is the speed of observe_many, without the coder. PPMd (order 8) is included if pyppmd is installed.
