@@ -354,6 +354,8 @@ def test_an_interrupt_at_any_instruction_before_the_lock_is_held_leaves_it_usabl
         if frame.f_code is not code:
             return None
         frame.f_trace_opcodes = True
+        if event == "call" and sys.version_info[:2] == (3, 12):
+            sys.settrace(trace)  # or opcodes are not traced yet
         n -= event == "opcode"
         if n < 0:
             raise KeyboardInterrupt
