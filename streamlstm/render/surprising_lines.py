@@ -11,7 +11,7 @@ HEADER = "    count" + LINE_HEADER
 
 
 def format_kind_json(found: SurprisingLine) -> str:
-    """A JSON object on one line, with its newline; see `json_object`."""
+    """A JSON object on one line, with its newline; see `json_object`. The place of the line is an `Event`."""
     line, event, n_lines = found
     record = {
         "version": SCHEMA,
