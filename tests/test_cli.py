@@ -1060,7 +1060,8 @@ def test_the_help_of_each_command_shows_an_example(command):
 
 def test_every_option_has_a_help_text():
     commands = typer.main.get_command(app).commands
-    assert [(name, option.name) for name in commands for option in commands[name].params if not option.help] == []
+    options = [(name, each) for name in commands for each in commands[name].params if each.param_type_name == "option"]
+    assert [(name, option.name) for name, option in options if not option.help] == []
 
 
 def test_help_can_be_read_where_the_terminal_is_not_utf8():
