@@ -17,8 +17,6 @@ from test_determinism import ARCHIVE, EXPECTED, HERE
 import streamlstm
 from streamlstm.kernels import precompiled
 
-pytestmark = pytest.mark.xdist_group("libraries")  # no process waits while another one compiles them
-
 LEVELS = precompiled.levels()
 """The levels of this CPU, best first; none on a system without libraries."""
 
