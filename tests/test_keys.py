@@ -287,6 +287,14 @@ def test_what_fails_while_a_file_is_replaced_leaves_the_old_pair(tmp_path, monke
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_file_of_something_else_is_replaced(tmp_path):
+    write_checkpoint(tmp_path / "m", {}, {"watch": 5})
+    with of_keys() as watcher:
+        all_of(watcher, in_turn(2))
+        watcher.save(tmp_path / "m")
+    assert Watcher.load(tmp_path / "m", key_regex=KEY).counts == watcher.counts
+
+
 def test_a_file_that_is_replaced_although_that_failed_keeps_its_store(tmp_path, monkeypatch):
     watcher = of_keys()
     all_of(watcher, in_turn(2))

@@ -63,7 +63,7 @@ def store_of(path: str | os.PathLike[str], watch: dict[str, Any]) -> Path:
 def older_store(path: str | os.PathLike[str]) -> Path | None:
     """The store of the file that is at `path` now; None if it has none."""
     with contextlib.suppress(OSError, ValueError):
-        watch = read_checkpoint(path)[1].get("watch", {})
+        watch = _watch_in(path)
         return store_of(path, watch) if STORE in watch else None
     return None
 
@@ -71,12 +71,17 @@ def older_store(path: str | os.PathLike[str]) -> Path | None:
 def may_name(path: str | os.PathLike[str], store: Path) -> bool:
     """Whether the file at `path` names the store, or cannot be read now."""
     try:
-        watch = read_checkpoint(path)[1].get("watch", {})
+        return bool(_watch_in(path).get(STORE) == store.name)
     except (FileNotFoundError, ValueError):
         return False
     except OSError:
         return True
-    return bool(watch.get(STORE) == store.name)
+
+
+def _watch_in(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file says of a watcher; empty for the file of something else."""
+    watch = read_checkpoint(path)[1].get("watch")
+    return watch if isinstance(watch, dict) else {}
 
 
 def delete_store(path: Path) -> None:
