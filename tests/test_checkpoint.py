@@ -9,11 +9,11 @@ import stat
 import subprocess
 import sys
 import time
-import tracemalloc
 from dataclasses import asdict
 
 import numpy as np
 import pytest
+from allocation import allocated_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import random_predictor
@@ -152,12 +152,12 @@ def safetensors_file(tensor, data=bytes(4), metadata="{}"):
 )
 def test_a_file_whose_header_lies_is_refused_in_one_line_and_nothing_large_is_allocated(content, tmp_path):
     refusal(tmp_path, content)
-    tracemalloc.start()
-    with pytest.raises(ValueError, match=r"^the file "):
-        parse_checkpoint(content, "the file")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 100_000
+
+    def refuse():
+        with pytest.raises(ValueError, match=r"^the file "):
+            parse_checkpoint(content, "the file")
+
+    assert allocated_by(refuse).peak < 100_000
 
 
 def test_a_config_too_large_for_the_weights_is_refused_before_anything_large_is_allocated(good, tmp_path):
@@ -165,11 +165,8 @@ def test_a_config_too_large_for_the_weights_is_refused_before_anything_large_is_
     arrays, values = read_checkpoint(tmp_path / "good.safetensors")
     config = values["config"] | {"hidden": 4096, "layers": 16, "window": 4096, "memory": True, "memory_bits": 26}
     write_checkpoint(tmp_path / "bent.safetensors", arrays, values | {"config": config})
-    tracemalloc.start()
-    refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 1_000_000
+    bent = (tmp_path / "bent.safetensors").read_bytes()
+    assert allocated_by(lambda: refusal(tmp_path, bent)).peak < 1_000_000
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])

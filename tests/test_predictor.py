@@ -3,11 +3,11 @@
 import copy
 import multiprocessing
 import pickle
-import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from allocation import allocated_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import random_predictor, random_tokens, theta_of, twin_of
@@ -203,15 +203,12 @@ def test_p9_memory_does_not_grow_with_the_stream(memory, learning):
     predictor.learning = learning
     symbols = "abcdefghij" * 200
     predictor.observe_many(symbols)
-    tracemalloc.start()
-    try:
-        predictor.observe_many(symbols)
-        before = tracemalloc.get_traced_memory()[0]
+
+    def observe_ten_times():
         for _ in range(10):
             predictor.observe_many(symbols)
-        assert tracemalloc.get_traced_memory()[0] - before < 4096
-    finally:
-        tracemalloc.stop()
+
+    assert allocated_by(observe_ten_times).kept < 4096
 
 
 @with_and_without
@@ -378,13 +375,7 @@ def test_a_frozen_fork_is_small():
     config = Config(hidden=256, layers=2, memory=False)
     predictor = StreamPredictor(config=config)
     predictor.learning = False
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        forks = [predictor.fork() for _ in range(20)]
-        assert (tracemalloc.get_traced_memory()[0] - before) / len(forks) <= 10_000 + 2 * 256 * 8
-    finally:
-        tracemalloc.stop()
+    assert allocated_by(lambda: [predictor.fork() for _ in range(20)]).kept / 20 <= 10_000 + 2 * 256 * 8
 
 
 def test_the_same_seed_gives_the_same_net_and_another_seed_another():

@@ -5,10 +5,11 @@ import math
 import os
 import re
 import signal
-import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
+from allocation import allocated_by
 from commands import run, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -163,14 +164,13 @@ def test_the_text_of_a_long_unit_is_truncated_and_its_bits_are_not(by, filler, i
 def test_memory_does_not_grow_with_a_text_without_separators(by, block):
     frozen = StreamPredictor(config=Config(hidden=16, layers=1, memory=False))
     frozen.learning = False
-    peaks = []
-    for n_blocks in (40, 160):
-        tracemalloc.start()
+
+    def score(n_blocks):
         for _ in score_by(frozen.fork(), (block for _ in range(n_blocks)), by):
             pass
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 100_000
+
+    short, long = (allocated_by(partial(score, n_blocks)).peak for n_blocks in (15, 45))
+    assert long < short + 100_000
 
 
 def test_a_unit_at_the_limit_is_not_truncated():
