@@ -12,11 +12,26 @@ import numba
 import numpy as np
 from numba import types
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler import CompilerBase
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
+from numba.core.typed_passes import (
+    IRLegalization,
+    NativeLowering,
+    NoPythonBackend,
+    NopythonTypeInference,
+    PreLowerStripPhis,
+)
 from numba.core.types.misc import unliteral
-from numba.core.untyped_passes import IRProcessing
+from numba.core.untyped_passes import (
+    DeadBranchPrune,
+    FixupArgs,
+    GenericRewrites,
+    InlineInlinables,
+    IRProcessing,
+    ReconstructSSA,
+    TranslateByteCode,
+)
 
 from .cache import KernelCache, announce_compilation, cache_folder, cache_lock
 from .helper import can_help, compile_with_helper
@@ -31,10 +46,13 @@ CALLER = "decode"
 
 
 class _KernelCode(JITCodeLibrary):
-    """The code of a kernel as LLVM sees it, without machine code: only the entries with the kernel in them run.
+    """The code of a kernel for LLVM, neither optimised nor made machine code: that is done to entries that contain it.
 
-    That saves a tenth of the time.
+    That saves a quarter of the time.
     """
+
+    def _optimize_final_module(self) -> None:
+        """The entries are optimised with this code in them."""
 
     def _finalize_final_module(self) -> None:
         self._finalized = True
@@ -62,15 +80,29 @@ class _WithoutMachineCode(FunctionPass):
 
 
 class _KernelCompiler(CompilerBase):
-    """Numba's compiler, but for that pass."""
+    """Numba's compiler for kernels: with the passes that their part of Python needs, a third of numba's."""
 
     def define_pipelines(self) -> list[Any]:
-        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.add_pass_after(_WithoutMachineCode, IRProcessing)
+        passes = PassManager("kernel")
+        for step in (*_UNTYPED_PASSES, *_TYPED_PASSES):
+            passes.add_pass(step, step.name())
         passes.finalize()
         return [passes]
 
 
+_UNTYPED_PASSES = (
+    TranslateByteCode,
+    FixupArgs,
+    IRProcessing,
+    _WithoutMachineCode,
+    DeadBranchPrune,  # what is not reached if an argument is None
+    GenericRewrites,
+    InlineInlinables,
+    DeadBranchPrune,
+    ReconstructSSA,
+    DeadBranchPrune,
+)
+_TYPED_PASSES = (NopythonTypeInference, PreLowerStripPhis, IRLegalization, NativeLowering, NoPythonBackend)
 _FOR_KERNELS = {"pipeline_class": _KernelCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
