@@ -63,7 +63,7 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
     """Restore a compressed file, on any machine.
 
     Reads FILE or stdin; writes to -o or stdout. If the input is damaged, -o writes no file, and stdout gets the data
-    before the damage. Slower than compress unless a second core is free.
+    before the damage. Slower than compress, which knows each next symbol.
 
     \b
       streamlstm decompress < folder.slz | tar x

@@ -108,9 +108,11 @@ def compress_file(
             n_read += len(block)
             report(n_read, n_written + frame.n_bytes)
 
-    for part in _container(blocks(), _fork(predictor), frame):
-        target.write(part)
-        n_written += len(part)
+    fork = _fork(predictor)
+    with fork.assisted():
+        for part in _container(blocks(), fork, frame):
+            target.write(part)
+            n_written += len(part)
     return n_read, n_written
 
 
