@@ -160,6 +160,21 @@ def test_a_broken_promise_is_found_with_a_counterexample(monkeypatch, check, nam
     assert not any(row.counterexample for row in passed)
 
 
+@pytest.mark.parametrize("held", [1, 7 * 256, 2**18])
+def test_the_one_distribution_that_is_wrong_is_found(monkeypatch, held):
+    predictor, calls = tiny(), []
+
+    def once_sums_to_more(self):
+        calls.append(1)
+        return predict(self) * np.float32(1.001 if len(calls) == 21 else 1)
+
+    monkeypatch.setattr(StreamPredictor, "predict", once_sums_to_more)
+    monkeypatch.setattr(module, "HELD", held)
+    first, *others = verify(text(30), predictor)
+    assert (first.check, others) == ("normalised", [])
+    assert first.counterexample.startswith("before symbol 20 the sum is 1.00")
+
+
 def test_a_glance_at_the_future_is_found(monkeypatch):
     predictor, calls = tiny(), []
 

@@ -18,6 +18,8 @@ from .runs import Run, difference, first_of, same
 
 LARGEST_BLOCK = 1000
 """The largest of the blocks of random sizes."""
+HELD = 2**18
+"""How many probabilities are kept before they are summed."""
 TAIL = 100
 """How many random symbols replace the true ones after the position where they begin to differ."""
 
@@ -82,9 +84,10 @@ class _OneByOne:
         self.bits = np.empty(n, dtype=np.float32)
         self._sums, self._least = np.ones(n), np.ones(n)
         self._chances = np.ones(n, dtype=np.float32)
-        held = np.empty((LARGEST_BLOCK, len(predictor.vocabulary)), dtype=np.float32)
-        for start in range(0, n, LARGEST_BLOCK):
-            block = tokens[start : start + LARGEST_BLOCK]
+        n_symbols = len(predictor.vocabulary)
+        held = np.empty((max(1, HELD // n_symbols), n_symbols), dtype=np.float32)
+        for start in range(0, n, len(held)):
+            block = tokens[start : start + len(held)]
             for index, token in enumerate(block.tolist()):
                 held[index] = predictor.predict()
                 self.bits[start + index] = predictor.observe(predictor.vocabulary.symbol(token))
