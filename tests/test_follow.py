@@ -9,6 +9,7 @@ import shutil
 import signal
 
 import pytest
+from allocation import allocated_by
 
 from streamlstm.logs import follow as follow_module
 from streamlstm.logs import source as source_module
@@ -218,6 +219,7 @@ def test_a_line_of_10_megabytes_takes_bounded_memory_and_the_next_one_is_whole(l
     assert len(first) == 2**20
     assert second == "short"
     assert reader.places[-1][2] == 10_000_007
+    assert allocated_by(lambda: Reader(log).take()).peak < 4_000_000
 
 
 def test_several_files_are_followed_in_turn(tmp_path):

@@ -9,6 +9,7 @@ import time
 import urllib.request
 
 import pytest
+from allocation import allocated_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,11 +40,15 @@ def test_lines_end_at_newlines_wherever_the_blocks_end(blocks):
 
 
 def test_a_line_without_an_end_takes_bounded_memory():
-    splitter = LineSplitter(limit=1000)
-    for _ in range(100):
-        assert not list(splitter.feed(b"x" * 8192))
-    line = splitter.rest()
+    def split():
+        splitter = LineSplitter(limit=1000)
+        for _ in range(100):
+            assert not list(splitter.feed(b"x" * 8192))
+        return splitter.rest()
+
+    line = split()
     assert (len(line.data), line.n_bytes) == (1000, 819200)
+    assert allocated_by(split).peak < 50_000
 
 
 def test_a_hole_of_nul_bytes_at_the_beginning_of_a_line_is_skipped_and_counted():
