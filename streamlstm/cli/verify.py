@@ -24,7 +24,7 @@ def verify(
     this machine computes the same bits as all others, with one core or two; saving and loading changes nothing; the
     model does not grow; invalid symbols, interrupted saves and damaged files are rejected, and nothing is lost; streams
     do not affect each other; and compression is lossless. If a check fails, its first counterexample is printed and the
-    exit code is 1. 100 kB take about a minute.
+    exit code is 1. 100 kB take less than a minute.
 
     \b
       streamlstm verify book.txt --quick

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..kernels.arrays import F32
 from ..predictor import StreamPredictor
+from ..vocabulary import Tokens
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Run(NamedTuple):
 
     bits: F32
     end: StreamPredictor
+
+    @classmethod
+    def over(cls, tokens: Tokens, predictor: StreamPredictor) -> Run:
+        """The predictor observes the tokens in one block."""
+        return cls(predictor.observe_many(tokens), predictor)
 
 
 def difference(run: Run, other: Run, first: int) -> str:

@@ -1,20 +1,25 @@
 """Checks, on the user's own data, of the properties that every predictor has; a failure shows a counterexample.
 
-The checks use the public API only, on forks of the predictor, which does not change. Floats are compared bit for bit.
+The checks use the public API only, each on a fork of the predictor. As many are made at a time as there are cores.
+Floats are compared bit for bit.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ..kernels.cores import n_cores
 from ..predictor import StreamPredictor
 from ..vocabulary import Tokens
 from .compress import compress, decompress
 from .guarantees import SAMPLE, bounded, deterministic, isolated, no_loss, pure
 from .runs import CheckResult as CheckResult
 from .runs import Run, difference, first_of, same
+from .threads import Threads
 
 LARGEST_BLOCK = 1000
 """The largest of the blocks of random sizes."""
@@ -47,32 +52,46 @@ def verify(data: bytes | str, predictor: StreamPredictor, seed: int = 0) -> Iter
     lossless         passed
     """
     tokens = predictor.vocabulary.encode(data)
-    return _rows(tokens, predictor, np.random.default_rng(seed))
+    return _rows(tokens, predictor, seed)
 
 
-def _rows(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator) -> Iterator[CheckResult]:
-    end = predictor.fork()
-    whole = Run(end.observe_many(tokens), end)
-    one_by_one = _OneByOne(predictor.fork(), tokens)
-    checks: list[Callable[[], CheckResult]] = [
-        one_by_one.normalised,
-        one_by_one.scored_first,
-        lambda: _one_pass(tokens, predictor, random, one_by_one, whole),
-        lambda: _causal(tokens, predictor, random, whole),
-        lambda: pure(tokens, predictor, random, whole),
-        lambda: deterministic(tokens, predictor, random, whole),
-        lambda: _resumable(tokens, predictor, random, whole),
-        lambda: bounded(tokens, predictor, random, whole),
-        lambda: no_loss(tokens, predictor, random, whole),
-        lambda: isolated(tokens, predictor, random, whole),
+def _rows(tokens: Tokens, predictor: StreamPredictor, seed: int) -> Iterator[CheckResult]:
+    threads = Threads()
+    one_by_one = threads.add(partial(_OneByOne, predictor.fork(), tokens))
+    whole = threads.add(partial(Run.over, tokens, predictor.fork()))
+    lossless: list[_Check] = [_lossless] if predictor.vocabulary.characters is None else []
+    in_blocks: _Check = partial(_one_pass, one_by_one)
+    others: list[_Check] = [in_blocks, _causal, pure, deterministic, _resumable, bounded, no_loss, isolated]
+    checks = [*lossless, *others]  # the longest begins first
+    results = [
+        threads.add(_task(check, tokens, predictor.fork(), np.random.default_rng(source), whole)).result
+        for check, source in zip(checks, np.random.SeedSequence(seed).spawn(len(checks)), strict=True)
     ]
-    if predictor.vocabulary.characters is None:
-        checks.append(lambda: _lossless(tokens, predictor, whole))
-    for check in checks:
-        row = check()
-        yield row
-        if row.counterexample:
-            return
+    rows: list[Callable[[], CheckResult]] = [
+        lambda: one_by_one.result().normalised(),
+        lambda: one_by_one.result().scored_first(),
+        *results[len(lossless) :],
+        *results[: len(lossless)],
+    ]
+    threads.start(n_cores())
+    try:
+        for row in rows:
+            result = row()
+            yield result
+            if result.counterexample:
+                return
+    finally:
+        threads.stop()
+
+
+_Check = Callable[[Tokens, StreamPredictor, np.random.Generator, Run], CheckResult]
+"""A check of a predictor that it may change, beside a run over all of the tokens by one core."""
+
+
+def _task(
+    check: _Check, tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: Future[Run]
+) -> Callable[[], CheckResult]:
+    return lambda: check(tokens, predictor, random, whole.result())
 
 
 class _OneByOne:
@@ -80,8 +99,8 @@ class _OneByOne:
 
     def __init__(self, predictor: StreamPredictor, tokens: Tokens) -> None:
         n = len(tokens)
-        self.predictor = predictor
-        self.bits = np.empty(n, dtype=np.float32)
+        bits = np.empty(n, dtype=np.float32)
+        self.run = Run(bits, predictor)
         self._sums, self._least = np.ones(n), np.ones(n)
         self._chances = np.ones(n, dtype=np.float32)
         n_symbols = len(predictor.vocabulary)
@@ -90,7 +109,7 @@ class _OneByOne:
             block = tokens[start : start + len(held)]
             for index, token in enumerate(block.tolist()):
                 held[index] = predictor.predict()
-                self.bits[start + index] = predictor.observe(predictor.vocabulary.symbol(token))
+                bits[start + index] = predictor.observe(predictor.vocabulary.symbol(token))
             these, p = slice(start, start + len(block)), held[: len(block)]
             self._sums[these], self._least[these] = p.sum(axis=1, dtype=np.float64), p.min(axis=1)
             self._chances[these] = np.take_along_axis(p, block[:, None], axis=1)[:, 0]
@@ -108,29 +127,28 @@ class _OneByOne:
     def scored_first(self) -> CheckResult:
         """Each surprisal is -log2 of the probability held before, within 1e-5 bits and 1e-6 of its value."""
         expected = -np.log2(self._chances.astype(np.float64))
-        errors = np.abs(self.bits - expected)
+        errors = np.abs(self.run.bits - expected)
         wrong = first_of(~(errors <= 1e-5 + 1e-6 * expected))
         figures = f"surprisals within {errors.max(initial=0):.1e} bits of -log2 of the distribution before"
         if wrong is None:
             return CheckResult("scored first", figures)
-        found = f"symbol {wrong:,} was scored {self.bits[wrong]:.6f} bits, expected {expected[wrong]:.6f}"
+        found = f"symbol {wrong:,} was scored {self.run.bits[wrong]:.6f} bits, expected {expected[wrong]:.6f}"
         return CheckResult("scored first", figures, found)
 
 
 def _one_pass(
-    tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, one_by_one: _OneByOne, whole: Run
+    one_by_one: "Future[_OneByOne]", tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: Run
 ) -> CheckResult:
     """One block, single symbols, and blocks of random sizes give the same surprisals and the same predictor."""
-    reader, blocks = predictor.fork(), []
+    blocks = []
     done = n_blocks = 0
     while done < len(tokens):
         size = int(random.integers(1, LARGEST_BLOCK, endpoint=True))
-        blocks.append(reader.observe_many(tokens[done : done + size]))
+        blocks.append(predictor.observe_many(tokens[done : done + size]))
         done, n_blocks = done + size, n_blocks + 1
-    in_blocks = np.concatenate([*blocks, np.empty(0, dtype=np.float32)])
+    in_blocks = Run(np.concatenate([*blocks, np.empty(0, dtype=np.float32)]), predictor)
     figures = f"one block, {len(tokens):,} single symbols and {_blocks(n_blocks)} of random sizes: the same bits"
-    single = Run(one_by_one.bits, one_by_one.predictor)
-    for name, run in (("symbol by symbol", single), ("in blocks", Run(in_blocks, reader))):
+    for name, run in (("symbol by symbol", one_by_one.result().run), ("in blocks", in_blocks)):
         found = difference(whole, run, 0)
         if found:
             return CheckResult("one pass", figures, f"{name} instead of in one block, {found}")
@@ -156,21 +174,18 @@ def _causal(tokens: Tokens, predictor: StreamPredictor, random: np.random.Genera
 def _resumable(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: Run) -> CheckResult:
     """A predictor saved at a random position and loaded continues as if it had never stopped."""
     position = int(random.integers(0, len(tokens), endpoint=True))
-    reader = predictor.fork()
-    with reader.assisted():
-        reader.observe_many(tokens[:position])
-    with tempfile.TemporaryDirectory() as folder:
+    predictor.observe_many(tokens[:position])
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.safetensors"
-        reader.save(path)
+        predictor.save(path)
         resumed = StreamPredictor.load(path)
-    with resumed.assisted():
-        rest = Run(resumed.observe_many(tokens[position:]), resumed)
+    rest = Run.over(tokens[position:], resumed)
     found = difference(Run(whole.bits[position:], whole.end), rest, position)
     figures = f"saved and loaded at symbol {position:,}: the same bits after"
     return CheckResult("resumable", figures, found and f"resumed at symbol {position:,}, {found}")
 
 
-def _lossless(tokens: Tokens, predictor: StreamPredictor, whole: Run) -> CheckResult:
+def _lossless(tokens: Tokens, predictor: StreamPredictor, random: np.random.Generator, whole: Run) -> CheckResult:
     """`decompress` restores what `compress` compressed."""
     data = tokens.astype(np.uint8).tobytes()
     packed = compress(data, predictor)
