@@ -198,3 +198,57 @@ def test_an_interrupt_ends_the_helper_too(tmp_path):
     process.send_signal(signal.SIGINT)
     assert finish(process) == ["-9 0"]
     assert not is_running(pid)
+
+
+# An entry that is compiled in the background; its parent asks for it until it is there.
+LATER = """
+later = lambda: compiler.compiled_later(ranks.apply_temperature)
+def wait_until_it_has_ended():
+    compiler._compiling(ranks.apply_temperature).wait(600)
+def kernels():
+    return len(list(cache.cache_folder().glob("*.nbc")))
+"""
+
+
+def test_an_entry_is_compiled_in_the_background_and_then_loaded(tmp_path, expected):
+    script = "print(later(), kernels())\nwait_until_it_has_ended()\nprint(later() is not None, compiled_here())\n"
+    assert finish(start(tmp_path, LATER + script)) == ["None 0", "True []"]
+    assert finish(start(tmp_path, LATER + "print(later() is not None)\nresult()")) == ["True", f"{expected[:-1]}1"]
+
+
+def test_others_can_use_the_cache_while_an_entry_is_compiled_in_the_background(tmp_path):
+    script = """
+from filelock import FileLock
+assert later() is None
+with FileLock(cache.cache_folder() / "lock", timeout=60):
+    time.sleep(0.2)
+    print(kernels(), compiler._compiling(ranks.apply_temperature).poll())
+"""
+    assert finish(start(tmp_path, LATER + script)) == ["0 None"]
+
+
+@pytest.mark.slow
+def test_after_a_failure_in_the_background_the_entry_is_done_without(tmp_path, expected):
+    script = "assert later() is None\ncompiler._compiling(ranks.apply_temperature).kill()\n"
+    script += "wait_until_it_has_ended()\nprint(later())\nresult()\nprint(later() is not None)"
+    assert finish(start(tmp_path, LATER + script)) == ["None", expected, "True"]
+
+
+@pytest.mark.parametrize("before", ["helper.n_cores = lambda: 1\n", "sys.executable = '/no/such/python3'\n"])
+def test_without_a_process_in_the_background_the_entry_is_compiled_here(tmp_path, before):
+    script = "print(later() is not None, compiled_here()[0])"
+    assert finish(start(tmp_path, LATER + before + script)) == ["True apply_temperature"]
+
+
+@needs_linux
+@pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), 9)"])
+def test_a_process_in_the_background_ends_with_its_parent(tmp_path, end):
+    script = f"assert later() is None\nprint(compiler._compiling(ranks.apply_temperature).pid, flush=True)\n{end}"
+    process = start(tmp_path, LATER + script)
+    pid = int(process.stdout.readline())
+    process.communicate()
+    started = time.monotonic()
+    while is_running(pid) and time.monotonic() < started + NOT_THERE:
+        time.sleep(0.05)
+    assert not is_running(pid)
+    assert not list((tmp_path / "cache").rglob("*.nbc"))

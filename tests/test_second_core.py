@@ -318,6 +318,21 @@ def test_if_the_assistant_is_away_the_step_is_computed_alone():
     assert n_barriers(predictor) == 0
 
 
+def test_an_assistant_that_is_not_compiled_yet_comes_later(monkeypatch):
+    predictor = random_predictor(Config(64, 2, window=4), Vocabulary.bytes())
+    alone, tokens, answers = predictor.fork(), random_tokens(40, 256), [None] * 3
+    ready = second_core.native_later(assist)
+    monkeypatch.setattr(second_core, "native_later", lambda entry: answers.pop(0) if answers else ready)
+    with predictor.assisted():
+        assert np.array_equal(predictor.observe_many(tokens[:9]), alone.observe_many(tokens[:9]))
+        assert (n_barriers(predictor), len(answers)) == (0, 0)  # asked at the start and after each of two windows
+        predictor.observe_many(tokens[9:20]), alone.observe_many(tokens[9:20])
+        wait_until_ready(predictor)
+        assert np.array_equal(predictor.observe_many(tokens[20:]), alone.observe_many(tokens[20:]))
+        assert n_barriers(predictor) > 0
+    assert_alike(predictor, alone)
+
+
 @numba.njit(nogil=True)
 def come_late(theta, stream):
     flow(theta, stream, stream.layout[FIRST], stream.layout[COUNT], ASSISTANT)

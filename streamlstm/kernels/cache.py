@@ -211,14 +211,14 @@ class _Impl(CompileResultCacheImpl):
 
 
 class KernelCache(FunctionCache):
-    """The cached machine code of one entry, with a checksum. The caller holds the cache's lock."""
+    """The cached machine code of one entry, with a checksum."""
 
     _impl_class = _Impl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled entry, or None if it is missing or damaged."""
         found = None
-        with suppress(Exception):  # whatever is wrong with a cache file, compiling repairs it
+        with self._lock.held(), suppress(Exception):  # whatever is wrong with a cache file, compiling repairs it
             if self._checksum() == self._checksum_file().read_text():
                 rtsys.initialize(target_context)  # all that machine code needs; numba would also load what compiling
                 found = self._load_overload(sig, target_context)  # needs, which takes longer than the rest of a start
@@ -230,7 +230,7 @@ class KernelCache(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Write the compiled entry and the checksum of its files. If the disk is full, the next start compiles."""
-        with suppress(OSError):
+        with self._lock.held(), suppress(OSError):
             if not self._checksum_file().exists():
                 self._discard()
             super().save_overload(sig, data)
@@ -241,6 +241,10 @@ class KernelCache(FunctionCache):
     def exists(self) -> bool:
         """Whether the compiled entry is there, if perhaps damaged."""
         return self._checksum_file().exists()
+
+    @property
+    def _lock(self) -> CacheLock:
+        return cache_lock(Path(self.cache_path))
 
     def _files(self) -> list[Path]:
         return sorted(Path(self.cache_path).glob(f"{self._impl.filename_base}.*nb[ic]"))

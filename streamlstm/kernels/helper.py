@@ -1,13 +1,16 @@
-"""A second process that compiles some of the entries while this one compiles the others.
+"""A second process that compiles: some entries while this one compiles the others, or an entry while this one goes on.
 
 A pipe holds the entries to compile, a byte each. Both processes read from it, so that each byte goes to one of them.
 The helper writes what it compiles to the disk cache, for which its parent holds the lock. If it cannot start or dies,
 the parent compiles all; if the parent dies, the helper ends.
 
+In the background a process compiles one entry, without the lock, since others may use the cache meanwhile.
+
 It is a new interpreter with the parent's `sys.path`. A fork would copy the locks of threads, and `multiprocessing`
 would run the user's script again.
 """
 
+import atexit
 import importlib
 import os
 import subprocess
@@ -21,7 +24,12 @@ from typing import Any
 from .cache import LONGEST_WAIT, cache_folder, cache_lock
 from .cores import n_cores
 
-_SCRIPT = "import sys; sys.path[:] = sys.argv[4:]; from streamlstm.kernels import helper; helper.main(*sys.argv[1:4])"
+_SCRIPT = """
+import sys
+sys.path[:] = sys.argv[5:]
+from streamlstm.kernels import helper
+getattr(helper, sys.argv[1])(*sys.argv[2:5])
+"""
 
 
 def can_help() -> bool:
@@ -39,7 +47,7 @@ def compile_with_helper(entries: list[Any], folder: Path) -> dict[str, float]:
     helper, seconds = None, {}
     try:
         os.write(writer, bytes([*range(len(entries)), *[len(entries)] * 2]))  # at the end one byte for each process
-        helper = _start(reader, entries, folder)
+        helper = _start("help_parent", entries, folder, reader, subprocess.PIPE)
         seconds = _compile_from(reader, entries)
         if helper is not None:
             with suppress(subprocess.TimeoutExpired, ValueError):
@@ -64,15 +72,27 @@ def _compile_from(reader: int, entries: list[Any]) -> dict[str, float]:
     return seconds
 
 
-def _start(reader: int, entries: list[Any], folder: Path) -> Any:
-    """Start the helper; None if that fails."""
+def compile_in_background(entry: Any, folder: Path) -> Any:
+    """Start a process that compiles an entry for the cache in this folder, and ends with this one.
+
+    Returns the process, or None if it cannot be started.
+    """
+    process = _start("compile_alone", [entry], folder, subprocess.DEVNULL, subprocess.DEVNULL)
+    if process is not None:
+        atexit.register(process.wait)
+        atexit.register(process.kill)  # before it is waited for
+    return process
+
+
+def _start(function: str, entries: list[Any], folder: Path, stdin: int, stdout: int) -> Any:
+    """Start a process that runs a function of this module; None if that fails."""
     names = ",".join(f"{entry.py_func.__module__}:{entry.py_func.__name__}" for entry in entries)
     paths = [path for path in sys.path if isinstance(path, str)]
     with suppress(OSError, ValueError):
         return subprocess.Popen(
-            [sys.executable, "-c", _SCRIPT, str(os.getpid()), str(folder), names, *paths],
-            stdin=reader,
-            stdout=subprocess.PIPE,
+            [sys.executable, "-c", _SCRIPT, function, str(os.getpid()), str(folder), names, *paths],
+            stdin=stdin,
+            stdout=stdout,
             stderr=subprocess.DEVNULL,
             text=True,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
@@ -80,18 +100,30 @@ def _start(reader: int, entries: list[Any], folder: Path) -> Any:
     return None
 
 
-def main(parent: str, folder: str, names: str) -> None:
+def help_parent(parent: str, folder: str, names: str) -> None:
     """The helper: compile entries from the pipe on stdin, and print how many seconds each took."""
+    entries = _begin(parent, names)
+    if str(cache_folder()) == folder:
+        cache_lock(Path(folder)).borrow()
+        for name, seconds in _compile_from(0, entries).items():
+            print(name, seconds)
+
+
+def compile_alone(parent: str, folder: str, name: str) -> None:
+    """The process in the background: compile an entry while others use the cache."""
+    [entry] = _begin(parent, name)
+    if str(cache_folder()) == folder:
+        entry.compile_unlocked(entry.arguments)
+
+
+def _begin(parent: str, names: str) -> list[Any]:
+    """End with the parent from now on; returns the entries that have these names."""
     threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     entries = []
     for name in names.split(","):
         module, _, function = name.partition(":")
         entries.append(getattr(importlib.import_module(module), function))
-    if str(cache_folder()) != folder:
-        return
-    cache_lock(Path(folder)).borrow()
-    for name, seconds in _compile_from(0, entries).items():
-        print(name, seconds)
+    return entries
 
 
 def _end_with(parent: int) -> None:

@@ -30,7 +30,7 @@ import numpy as np
 from .arrays import F32, I64, Gradient, Stream
 from .cores import n_cores
 from .intrinsics import acquire, exchange, release, yield_core
-from .jit import kernel, native
+from .jit import kernel, native_later
 
 MIN_WEIGHTS = 80_000
 """How many weights a step must read for an assistant to be worth the synchronisation."""
@@ -147,7 +147,7 @@ class Assistant:
         self.is_done = False
         self.learner = learner
         self.layout = np.zeros(MARKED_SIZE, dtype=np.int64)
-        self._assist = native(assist)  # compiled here, so that the thread is not still compiling at exit
+        self._entry, self._assist = assist, native_later(assist)  # not in the thread, which could compile at exit
         self._arrays: tuple[Any, ...] = ()
         self._wakeup = threading.Event()
         self._trial, self._seconds = Trial(), 0.0
@@ -178,13 +178,16 @@ class Assistant:
 
     def window_done(self) -> None:
         """Decide about the next window by the work on this one, without the caller's pauses."""
-        self._trial.window_done(self._seconds)
+        if self._assist is None:
+            self._assist = native_later(self._entry)
+        else:
+            self._trial.window_done(self._seconds)
         self._seconds = 0.0
         self._update_wanted()
 
     def _update_wanted(self) -> None:
         """Say in the layout whether the assistant is wanted, and wake it if it is."""
-        is_wanted = self._trial.is_assisted and not self.is_done
+        is_wanted = self._assist is not None and self._trial.is_assisted and not self.is_done
         self.layout[WANTED] = is_wanted
         if is_wanted and self.layout[STATE] == AWAY:
             self._wakeup.set()

@@ -48,9 +48,9 @@ def warmup(report: Callable[[CompiledKernel], object] | None = None) -> list[Com
     compiled: dict[str, float] = {}
     names = {entry.py_func.__name__: entry for entry in entries()}
     if names:
-        from ..kernels.compiler import LARGE, compile_missing
+        from ..kernels.compiler import LARGE, LATER, compile_missing
 
-        compiled = compile_missing(dict.fromkeys([*LARGE, *names]))
+        compiled = compile_missing(dict.fromkeys([*LARGE, LATER, *names]))
     for name, entry in names.items():
         started = time.perf_counter()
         entry.compile(entry.arguments)
