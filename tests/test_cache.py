@@ -166,6 +166,7 @@ def copied_package(tmp_path):
     return package
 
 
+@pytest.mark.parametrize("filled", ["one kernel"], indirect=True)
 def test_an_edited_source_is_noticed(tmp_path, filled):
     arrays = copied_package(tmp_path) / "kernels" / "arrays.py"
     text = arrays.read_text()

@@ -319,11 +319,11 @@ def test_a_job_survives_kill_9_of_actors_and_drivers(tmp_path):
     chance, n_killed, n_drivers = random.Random(1), 0, 0
     while True:
         with start_job(folder, files, *(["--resume"] if folder.exists() else []), workers=3) as job:
-            kill_driver = n_drivers < 2
+            kill_driver = n_drivers < 1
             deadline = time.monotonic() + chance.uniform(0.5, 3)
             wait_for(lambda: actors_of(job) or job.poll() is not None)
             for actor in actors_of(job)[:2]:
-                if n_killed < 6:
+                if n_killed < 4:
                     time.sleep(chance.random())
                     actor.kill()
                     n_killed += 1
@@ -338,19 +338,18 @@ def test_a_job_survives_kill_9_of_actors_and_drivers(tmp_path):
                 break
             else:
                 raise AssertionError(job.stderr.read())
-    assert n_killed >= 3
+    assert n_killed >= 2
     assert hash_of(folder) == hash_of(tmp_path / "one")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_job_is_resumed_on_few_cpus(workers, files, tmp_path):
+def test_a_job_is_resumed_on_one_cpu(files, tmp_path):
     """Loading checkpoints of Ray Data itself can hang on a cluster with few CPUs; they are not used."""
     one = begin(tmp_path / "one", files)
     finish(one)
     begin(tmp_path / "out", files)
     shutil.copy(tmp_path / "one" / "part-00001.parquet", tmp_path / "out")
-    with start_job(tmp_path / "out", files, "--resume", workers=workers) as job:
+    with start_job(tmp_path / "out", files, "--resume", workers=1) as job:
         assert job.wait(600) == 0
     assert hash_of(tmp_path / "out") == hash_of(tmp_path / "one")
 

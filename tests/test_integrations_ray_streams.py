@@ -493,7 +493,7 @@ def added_node(cluster):
 def test_each_record_is_read_once_whatever_dies(tmp_path):
     from ray.cluster_utils import Cluster
 
-    n_actors, n_raylets, n_drivers = (int(n) for n in os.environ.get("RAY_KILLS", "6,2,1").split(","))
+    n_actors, n_raylets, n_drivers = (int(n) for n in os.environ.get("RAY_KILLS", "5,1,1").split(","))
     chance = random.Random(3)
     StreamStore(str(tmp_path / "store")).open(predictor(), ScoreStreams())
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

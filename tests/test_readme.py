@@ -9,10 +9,11 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from extras import library
+from extras import library, ray_cluster
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -133,7 +134,8 @@ def test_every_demo_prints_a_result_and_writes_no_file(demo, tmp_path):
 def test_every_demo_needs_no_file(demo, tmp_path):
     if "ray" in demo:
         library("ray")
-    assert_prints_a_result_and_writes_no_file(tmp_path, demo)
+    with ray_cluster() if "ray" in demo else nullcontext():
+        assert_prints_a_result_and_writes_no_file(tmp_path, demo, *(["--pieces", "2"] if demo == "messages.py" else []))
 
 
 @pytest.mark.slow
