@@ -290,9 +290,10 @@ CACHE_FOLDER = kernel_cache.cache_folder
 
 @contextmanager
 def machine_code(folder: Path) -> Iterator[Callable[[], Any]]:
-    """Write a function to the cache as the first process does."""
+    """Write a function to the cache as the first process does, which holds the lock."""
     ((signature, compiled),) = doubling().overloads.items()
     found = cache_of(folder)
+    kernel_cache.cache_lock(Path(found.cache_path)).borrow()
     yield lambda: found.save_overload(signature, compiled)
 
 
