@@ -120,6 +120,7 @@ def test_importing_the_kernels_creates_no_folder(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("filled", ["one kernel"], indirect=True)
 def test_many_processes_that_start_on_an_empty_cache_agree(tmp_path, filled):
     processes = [start(tmp_path, script=filled[3]) for _ in range(4)]
     results = [finish(process) for process in processes]

@@ -23,7 +23,7 @@ import streamlstm
 from streamlstm.checkpoint import naming, sync_folder, write_atomically
 
 pytestmark = pytest.mark.skipif(not IS_SUPPORTED, reason="system calls are traced on Linux on x86-64 only")
-LIKE_OTHERS = {"new pool", "other keys", "sessions", "new model"}
+LIKE_OTHERS = {"new pool", "crowded pool", "new keys", "other keys", "sessions", "new model"}
 QUICK = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in WRITERS]
 )
