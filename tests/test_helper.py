@@ -174,6 +174,14 @@ def is_running(pid):
         return False
 
 
+def has_ended(pid):
+    """Whether a process ends soon."""
+    started = time.monotonic()
+    while is_running(pid) and time.monotonic() < started + NOT_THERE:
+        time.sleep(0.05)
+    return not is_running(pid)
+
+
 needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc shows the processes")
 
 
@@ -184,10 +192,7 @@ def test_the_helper_ends_when_its_parent_is_killed(tmp_path):
     assert is_running(pid)
     process.kill()
     process.communicate()
-    started = time.monotonic()
-    while is_running(pid) and time.monotonic() < started + NOT_THERE:
-        time.sleep(0.05)
-    assert not is_running(pid)
+    assert has_ended(pid)
     assert not list((tmp_path / "cache").rglob("*remember*.nbc"))
 
 
@@ -247,8 +252,5 @@ def test_a_process_in_the_background_ends_with_its_parent(tmp_path, end):
     process = start(tmp_path, LATER + script)
     pid = int(process.stdout.readline())
     process.communicate()
-    started = time.monotonic()
-    while is_running(pid) and time.monotonic() < started + NOT_THERE:
-        time.sleep(0.05)
-    assert not is_running(pid)
+    assert has_ended(pid)
     assert not list((tmp_path / "cache").rglob("*.nbc"))
