@@ -221,6 +221,11 @@ def test_an_entry_is_compiled_in_the_background_and_then_loaded(tmp_path, expect
     assert finish(start(tmp_path, LATER + "print(later() is not None)\nresult()")) == ["True", f"{expected[:-1]}1"]
 
 
+def test_an_entry_that_is_needed_at_once_is_compiled_here_too(tmp_path):
+    script = "print(later())\njit.native(ranks.apply_temperature)\nprint(later() is not None, compiled_here()[0])"
+    assert finish(start(tmp_path, LATER + "compiler.LARGE = ()\n" + script)) == ["None", "True apply_temperature"]
+
+
 def test_others_can_use_the_cache_while_an_entry_is_compiled_in_the_background(tmp_path):
     script = """
 from filelock import FileLock

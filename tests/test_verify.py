@@ -182,6 +182,21 @@ def test_the_one_distribution_that_is_wrong_is_found(monkeypatch, held):
     assert first.counterexample.startswith("before symbol 20 the sum is 1.00")
 
 
+def test_what_the_second_core_needs_is_compiled_before_its_bits_are_compared(monkeypatch):
+    compiled, assisted = [], StreamPredictor.assisted
+
+    def after_compiling(self):
+        if compiled:
+            compiled.append("assisted")
+        return assisted(self)
+
+    monkeypatch.setattr(guarantees, "native", lambda entry: compiled.append(entry))
+    monkeypatch.setattr(StreamPredictor, "assisted", after_compiling)
+    assert len(list(verify(text(30), tiny()))) == len(CHECKS)
+    assert compiled[0] is guarantees.assist
+    assert "assisted" in compiled
+
+
 def test_a_glance_at_the_future_is_found(monkeypatch):
     predictor, calls = tiny(), []
 

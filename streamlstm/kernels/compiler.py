@@ -170,9 +170,10 @@ def compiled(dispatcher: Any) -> Any:
 
 def compiled_later(dispatcher: Any) -> Any:
     """The machine code of an entry, or None as long as a process in the background compiles it, or if that failed."""
-    process = _compiling(dispatcher)
-    if process is not None and (process.poll() is None or _is_missing(dispatcher)):
-        return None
+    if dispatcher.arguments not in dispatcher.overloads:
+        process = _compiling(dispatcher)
+        if process is not None and (process.poll() is None or _is_missing(dispatcher)):
+            return None
     return compiled(dispatcher)
 
 
