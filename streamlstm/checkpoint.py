@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
@@ -30,6 +30,12 @@ FORMAT = 2
 """The version of the format; it increases when a new version writes what an older one would misread."""
 OLDEST = 2
 """The oldest that is read: that of version 1.0."""
+
+LONGEST_HEADER = 100_000_000
+"""The most bytes of a header that safetensors reads."""
+
+_DTYPES = {"F64", "F32", "F16", "I64", "U64", "I32", "U32", "I16", "U16", "I8", "U8", "BOOL", "C64"}
+"""The types of numbers that NumPy has."""
 
 LEFTOVER_SECONDS = 60.0
 """A temporary file that was written to within this time stays: a process may be about to lock it."""
@@ -204,9 +210,67 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any
     Raises OSError if the file cannot be read, and ValueError with one line for a file that is truncated, corrupt, not
     written by streamlstm, or written by a newer version or one before 1.0, and for a number that is not finite.
     """
+    _check_is_file(path)
+    with open(path, "rb") as file:
+        return parse_checkpoint(_read_content(file), os.fspath(path))
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
+    """The shapes of the arrays of a checkpoint file by name, and its values. Of a regular file no array is read.
+
+    Raises as `read_checkpoint` does, except for what only arrays tell: a wrong checksum, a number that is not finite.
+    """
+    _check_is_file(path)
+    if not Path(path).is_file():  # a pipe
+        arrays, values = read_checkpoint(path)
+        return {name: array.shape for name, array in arrays.items()}, values
+    name = os.fspath(path)
+    open(path, "rb").close()  # an OSError names the file
+    with _refusing(name), safe_open(path, framework="numpy") as file:
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+        for each in slices.values():
+            if each.get_dtype() not in _DTYPES:
+                raise KeyError(each.get_dtype())
+        shapes, metadata = {key: tuple(each.get_shape()) for key, each in slices.items()}, file.metadata() or {}
+    values, _ = _values_in(metadata, name, "sha256")
+    del values["format"]
+    return shapes, values
+
+
+def _check_is_file(path: str | os.PathLike[str]) -> None:
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path} is a directory, not a model")
-    return parse_checkpoint(Path(path).read_bytes(), os.fspath(path))
+
+
+def _read_content(file: BinaryIO) -> bytes:
+    """The content of a checkpoint file, and one byte of what follows it: as much as its header says, and no more.
+
+    So a device that never ends is not read until there is no more memory.
+    """
+    start = file.read(8)
+    n_header = int.from_bytes(start, "little")
+    if len(start) < 8 or n_header > LONGEST_HEADER:
+        return start
+    header = _read_up_to(file, n_header)
+    return start + header + _read_up_to(file, _end_of_arrays(header) + 1)
+
+
+def _read_up_to(file: BinaryIO, n: int) -> bytes:
+    """The next n bytes, or fewer if there are not so many; what is not there takes no memory."""
+    parts = []
+    while n > 0 and (part := file.read(min(n, 1 << 22))):
+        parts.append(part)
+        n -= len(part)
+    return b"".join(parts)
+
+
+def _end_of_arrays(header: bytes) -> int:
+    """Where the last array ends, counted from the end of the header; 0 for a header that is not valid."""
+    try:
+        ends = [entry["data_offsets"][1] for name, entry in json.loads(header).items() if name != "__metadata__"]
+        return max([0, *ends])
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return 0
 
 
 def parse_checkpoint(content: bytes, name: str, checksum: Checksum = "sha256") -> tuple[Arrays, dict[str, Any]]:
@@ -214,30 +278,44 @@ def parse_checkpoint(content: bytes, name: str, checksum: Checksum = "sha256") -
 
     Raises ValueError as `read_checkpoint` does. Nothing larger than the content is allocated, whatever its header says.
     """
-    try:
+    with _refusing(name):
         arrays: Arrays = load(content)
         metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    values, expected = _values_in(metadata, name, checksum)
+    if expected != digest(arrays, values, checksum):
+        raise ValueError(f"{name} is damaged: its content does not match its checksum")
+    del values["format"]
+    _check_finite(name, arrays)
+    return arrays, values
+
+
+@contextlib.contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """Let an error in this context, in which the header of a file is read, say so."""
+    try:
+        yield
     except KeyError as error:
         raise ValueError(f"{name} is not a model: it has numbers of type {error}") from None
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{name} is not a model, or it is damaged: {' '.join(str(error).split())}") from None
+        what = " ".join(str(error).split()).replace("deserializing header:", "deserializing:")
+        raise ValueError(f"{name} is not a model, or it is damaged: {what}") from None
+
+
+def _values_in(metadata: dict[str, Any], name: str, checksum: Checksum) -> tuple[dict[str, Any], Any]:
+    """The values in the metadata of a file, and the checksum. Raises ValueError if this version does not read them."""
     try:
         values = json.loads(metadata.get("streamlstm", ""))
         expected, version = values.pop(checksum), values["format"]
         if not isinstance(version, int) or version < 1:
             raise ValueError("not the version of a format")
-        is_intact = expected == digest(arrays, values, checksum)
+        json.dumps(values)  # which the checksum needs
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError(f"{name} is a safetensors file, but streamlstm did not write it") from None
     if version < OLDEST:
         raise ValueError(f"{name} was written before version 1.0; streamlstm 0.1 or 0.2, whichever wrote it, reads it")
     if version > FORMAT:
         raise ValueError(f"{name} was written by a newer streamlstm; this one reads formats up to {FORMAT}")
-    if not is_intact:
-        raise ValueError(f"{name} is damaged: its content does not match its checksum")
-    del values["format"]
-    _check_finite(name, arrays)
-    return arrays, values
+    return values, expected
 
 
 def _check_finite(path: str | os.PathLike[str], arrays: Arrays) -> None:

@@ -247,10 +247,26 @@ class Layout:
             taken[name] += inputs
         return flat
 
+    def check_shapes(self, given: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise ValueError that names a weight which is missing, unknown, or of another shape.
+
+        given  the shapes of what `flat` takes, by name
+        """
+        others = {name: given[name] for name in given if _is_weight(name)}
+        for name, shape in self.shapes.items():
+            if name.startswith("start_") and name not in others:
+                continue
+            for part in _parts_of(name, others):
+                if tuple(others.pop(part)) != shape:
+                    theirs = list(given[part])
+                    raise ValueError(f"the weight {part} has the shape {theirs}; this network needs {list(shape)}")
+        if others:
+            raise ValueError(f"unknown weight {min(others)!r}; this network has {', '.join(self.shapes)}")
+
     def _float32_weights(self, named: Mapping[str, npt.ArrayLike]) -> dict[str, F32]:
         """The weights under the names of `shapes`, checked."""
-        names, prefixes = NOT_WEIGHTS
-        given = {name: named[name] for name in named if name not in names and not name.startswith(prefixes)}
+        given = {name: _real_numbers(name, named[name]) for name in named if _is_weight(name)}
+        self.check_shapes({name: weight.shape for name, weight in given.items()})
         weights = {}
         for name, shape in self.shapes.items():
             if name.startswith("start_") and name not in given:
@@ -258,13 +274,17 @@ class Layout:
                 continue
             parts = _parts_of(name, given)
             with np.errstate(over="ignore"):
-                first, *others = [_float32(part, given.pop(part), shape) for part in parts]
+                first, *others = [given[part].astype(np.float32, copy=False) for part in parts]
                 weights[name] = first + others[0] if others else first
             if not np.isfinite(weights[name]).all():
                 raise ValueError(f"the weight {' + '.join(parts)} holds a number that is not finite in float32")
-        if given:
-            raise ValueError(f"unknown weight {min(given)!r}; this network has {', '.join(self.shapes)}")
         return weights
+
+
+def _is_weight(name: str) -> bool:
+    """Whether an array of this name is a weight, and not another array of a checkpoint."""
+    names, prefixes = NOT_WEIGHTS
+    return name not in names and not name.startswith(prefixes)
 
 
 def _parts_of(name: str, given: Mapping[str, Any]) -> list[str]:
@@ -280,17 +300,15 @@ def _parts_of(name: str, given: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _float32(name: str, weight: npt.ArrayLike, shape: tuple[int, ...]) -> F32:
-    """A weight as a float32 array. Raises ValueError if it has another shape or does not hold real numbers."""
+def _real_numbers(name: str, weight: npt.ArrayLike) -> npt.NDArray[Any]:
+    """A weight as an array. Raises ValueError if it does not hold real numbers."""
     try:
         array = np.asarray(weight)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"the weight {name} is not an array: {error}") from None
-    if array.shape != shape:
-        raise ValueError(f"the weight {name} has the shape {list(array.shape)}; this network needs {list(shape)}")
     if array.dtype.kind not in "fiu":
         raise ValueError(f"the weight {name} must hold real numbers, not {array.dtype}")
-    return array.astype(np.float32, copy=False)
+    return array
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .kernels.arrays import F32, Gradient, Stream
-from .kernels.descent import CLIP, FIRST_SUMS, N_HYPER, descend
-from .kernels.jit import native
 
 SMALLEST, TOO_LARGE = 2.0**-126, 2.0**128
 """The smallest normal float32, and the smallest number too large for a float32."""
 
 PULL_PERIOD = 4
 """One update in this many pulls back, since reading the first weights takes time."""
+
+FIRST_SUMS = (640.0, 595.2)
+"""The recent sums of surprisals at first, see `kernels.surprise`."""
 
 PROGRESS = ("n_steps", "powers", "surprisals")
 """The keys of the progress in a description of an optimizer's state."""
@@ -324,6 +325,9 @@ class OptimizerState:
 
         Raises FloatingPointError, with theta unchanged, if the gradient is not finite.
         """
+        from .kernels.descent import CLIP, N_HYPER, descend  # hyper-parameters are described without the kernels
+        from .kernels.jit import native
+
         optimizer, betas = self.optimizer, self.optimizer.betas
         powers = (self.powers[0] * betas[0], self.powers[1] * betas[1])
         rates = (lr, lr * optimizer.candidate_lr_scale, lr * optimizer.output_lr_scale)

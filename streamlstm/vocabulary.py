@@ -1,5 +1,6 @@
 """The vocabulary: an immutable two-way map between symbols (what the user streams) and tokens (their int indices)."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -82,17 +83,35 @@ class Vocabulary:
         return cls("".join(sorted(set(text) | set(unknown or ""))), unknown)
 
     @classmethod
-    def from_description(cls, description: Any) -> "Vocabulary":
-        """The vocabulary that `describe` described. Raises ValueError for anything else."""
+    def from_description(cls, description: Any, n_symbols: int | None = None) -> "Vocabulary":
+        """The vocabulary that `describe` described. Raises ValueError for anything else.
+
+        n_symbols  how many symbols it must have, if that is known: version 1.0 wrote a pair of surrogates as one
+                   character, which is then taken apart
+        """
         if not isinstance(description, dict) or set(description) != {"characters", "unknown"}:
             raise ValueError(f"not a vocabulary: {description!r}")
-        if not all(value is None or isinstance(value, str) for value in description.values()):
+        characters, unknown = description["characters"], description["unknown"]
+        if isinstance(characters, list) and all(_is_code_point(number) for number in characters):
+            characters = "".join(map(chr, characters))
+        elif not isinstance(characters, str | None):
             raise ValueError(f"not a vocabulary: {description!r}")
-        return cls(**description)
+        elif characters is not None and n_symbols == len(characters) + 1:
+            characters = _with_first_pair_apart(characters)
+        if not isinstance(unknown, str | None):
+            raise ValueError(f"not a vocabulary: {description!r}")
+        return cls(characters, unknown)
 
-    def describe(self) -> dict[str, str | None]:
-        """The vocabulary as JSON values."""
-        return {"characters": self.characters, "unknown": self.unknown}
+    def describe(self) -> dict[str, Any]:
+        """The vocabulary as JSON values.
+
+        The characters are text, or a list of code points if they are not the same after they were written as JSON: it
+        makes one character of a high surrogate and a low one after it.
+        """
+        characters: str | list[int] | None = self.characters
+        if characters is not None and json.loads(json.dumps(characters)) != characters:
+            characters = [ord(character) for character in characters]
+        return {"characters": characters, "unknown": self.unknown}
 
     def __repr__(self) -> str:
         if self.characters is None:
@@ -193,6 +212,19 @@ class Vocabulary:
                 f"a token must be between 0 and {len(self) - 1}, not {tokens[first]} (position {first} of the tokens)"
             )
         return tokens.astype(np.int32)
+
+
+def _is_code_point(number: object) -> bool:
+    """Whether a value from JSON is the number of a character."""
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 0x110000
+
+
+def _with_first_pair_apart(characters: str) -> str:
+    """The characters with the first one above U+FFFF replaced by the two surrogates that stand for it in UTF-16."""
+    first = next((character for character in characters if character > "\uffff"), "")
+    units = first.encode("utf-16-be")
+    pair = "".join(chr(int.from_bytes(units[at : at + 2], "big")) for at in range(0, len(units), 2))
+    return characters.replace(first, pair) if first else characters
 
 
 def _is_symbol(symbol: object) -> bool:

@@ -8,7 +8,7 @@ from compat_files import DATA, FOLDER, FRAMES, expected_of
 from nets import random_predictor
 
 from streamlstm import SGD, Config, StreamPredictor, Vocabulary, compress
-from streamlstm.predictor.bundled import bundled_model
+from streamlstm.modelfile import bundled_model
 from streamlstm.reference import model as model_file
 from streamlstm.reference.decoder import decompress
 from streamlstm.reference.message import decompress_message

@@ -12,12 +12,13 @@ from numba import njit
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
 from streamlstm.kernels import functions, gradient, network
 from streamlstm.kernels.arrays import FILLED
-from streamlstm.kernels.descent import DECAY, FIRST_SUMS, LEAST_SQUARE, N_HYPER
+from streamlstm.kernels.descent import DECAY, LEAST_SQUARE, N_HYPER
 from streamlstm.kernels.gradient import LEAST
 from streamlstm.kernels.jit import native
 from streamlstm.kernels.lanes import load, store
 from streamlstm.kernels.surprise import surprisal_ratio
 from streamlstm.model import Layout
+from streamlstm.optim import FIRST_SUMS
 from streamlstm.predictor.tape import Tape, start_state
 from streamlstm.predictor.weights import Learner
 from streamlstm.reference import arithmetic

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import load_model
+from .options import file_of
 
 
 @command
@@ -18,5 +18,7 @@ def info(
       streamlstm info
       streamlstm info book.safetensors
     """
-    for name, value in load_model(model).describe().items():
+    from ..modelfile import describe_file
+
+    for name, value in describe_file(file_of(model)).items():
         typer.echo(f"{name:<12} {value}")

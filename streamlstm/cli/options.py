@@ -131,7 +131,7 @@ class ModelOptions:
 
 def is_saved(model: str) -> bool:
     """Whether a --model names a file: it has a dot or a slash, or exists and is not the name of a bundled model."""
-    from ..predictor import PRETRAINED
+    from ..modelfile import PRETRAINED
 
     bundled = (PRETRAINED / f"{model}.safetensors").exists()
     return "." in model or "/" in model or (Path(model).exists() and not bundled)
@@ -176,13 +176,25 @@ def load_model(model: str, memory: bool | None = None) -> "StreamPredictor":
     """
     from ..predictor import StreamPredictor
 
-    if model == "none":
-        raise ValueError(
-            "the model none is a fresh network, which has learned nothing yet; name a bundled or a saved model"
-        )
+    _check_has_learned(model)
     if is_saved(model):
         predictor = StreamPredictor.load(model)
         if memory not in (None, predictor.config.memory):
             raise ValueError(f"{model} was saved {'with' if predictor.config.memory else 'without'} a memory")
         return predictor
     return StreamPredictor.pretrained(model, memory is not False)
+
+
+def file_of(model: str) -> str | Path:
+    """The file of a bundled or a saved model."""
+    from ..modelfile import bundled_model
+
+    _check_has_learned(model)
+    return model if is_saved(model) else bundled_model(model)
+
+
+def _check_has_learned(model: str) -> None:
+    if model == "none":
+        raise ValueError(
+            "the model none is a fresh network, which has learned nothing yet; name a bundled or a saved model"
+        )

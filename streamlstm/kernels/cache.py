@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import stat
 import sys
 import tempfile
@@ -218,29 +219,34 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled entry, or None if it is missing or damaged."""
         found = None
-        with self._lock.held(), suppress(Exception):  # whatever is wrong with a cache file, compiling repairs it
-            if self._checksum() == self._checksum_file().read_text():
+        with self._lock.held():
+            try:
+                if self._checksum() != self._checksum_file().read_text():
+                    raise ValueError("the checksum does not match")
                 rtsys.initialize(target_context)  # all that machine code needs; numba would also load what compiling
                 found = self._load_overload(sig, target_context)  # needs, which takes longer than the rest of a start
-            else:
+            except Exception:  # whatever is wrong with a cache file, compiling repairs it
                 self._discard()
         if found is None:
             announce_compilation()
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Write the compiled entry and the checksum of its files. If the disk is full, the next start compiles."""
-        with self._lock.held(), suppress(OSError):
-            if not self._checksum_file().exists():
+        """Write the compiled entry and the checksum of its files. If that fails, the next start compiles."""
+        with self._lock.held():
+            if not self.exists():
                 self._discard()
-            super().save_overload(sig, data)
-            temporary = self._checksum_file().with_suffix(f".{os.getpid()}")
-            temporary.write_text(self._checksum())
-            os.replace(temporary, self._checksum_file())
+            try:
+                super().save_overload(sig, data)
+                temporary = self._checksum_file().with_suffix(f".{os.getpid()}")
+                temporary.write_text(self._checksum())
+                os.replace(temporary, self._checksum_file())
+            except Exception:  # the disk is full, or a file was damaged since `load_overload`
+                self._discard()
 
     def exists(self) -> bool:
         """Whether the compiled entry is there, if perhaps damaged."""
-        return self._checksum_file().exists()
+        return self._checksum_file().is_file()
 
     @property
     def _lock(self) -> CacheLock:
@@ -259,6 +265,10 @@ class KernelCache(FunctionCache):
         return digest.hexdigest()
 
     def _discard(self) -> None:
-        for file in self._files():
-            file.unlink()
-        self._checksum_file().unlink(missing_ok=True)
+        """Remove the files of the entry, or the folders in their places, as far as that is possible."""
+        for file in (*self._files(), self._checksum_file()):
+            if file.is_dir() and not file.is_symlink():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)

@@ -50,8 +50,8 @@ from .second_core import (
 
 f32 = np.float32
 
-DECAY, FIRST_SUMS = 0.995, (640.0, 595.2)
-"""What the recent sums of surprisals are multiplied by before those of a window are added; and the first sums."""
+DECAY = 0.995
+"""What the recent sums of surprisals are multiplied by before those of a window are added."""
 
 LEAST_TO_SQUARE, LEAST_SQUARE = f32(2.0**-54), f32(2.0**-120)
 """The square of a gradient below LEAST_TO_SQUARE and a mean square below LEAST_SQUARE are 0, as are a gradient and its

@@ -2,7 +2,11 @@
 
 from typing import NamedTuple
 
-from ..kernels.arrays import F32, I32, I64, U8
+from ..kernels.arrays import F32, I32, I64, PAGE, U8
+
+RING_PER_PAGE, BYTE_SYMBOLS = 4, 256
+"""How many tokens the ring of `history` has space for, for each page of the table; and up to how many symbols of the
+vocabulary a token of it takes 8 bits, not 16."""
 
 
 class MemoryArrays(NamedTuple):
@@ -30,3 +34,18 @@ class MemoryArrays(NamedTuple):
     scratch: F32
     entries: I32
     char_classes: I32
+
+
+def history_size(n_symbols: int, n_pages: int) -> int:
+    """The length of `history` for a vocabulary of this many symbols and a table of this many pages."""
+    return n_ring_words(n_symbols, n_pages) + n_pages
+
+
+def n_ring_words(n_symbols: int, n_pages: int) -> int:
+    """How many words of `history` the ring takes."""
+    return n_pages * RING_PER_PAGE // (4 if n_symbols <= BYTE_SYMBOLS else 2)
+
+
+def n_count_bytes(n_symbols: int, bits: int) -> int:
+    """How many bytes the table and the history take at most, for a table of 2**bits pages."""
+    return 4 * ((PAGE << bits) + history_size(n_symbols, 1 << bits))

@@ -12,6 +12,7 @@ a longer one is found: so it is not lost where one symbol was replaced by anothe
 from ..kernels.arrays import PAGE
 from ..kernels.intrinsics import prefetch, set_word, word
 from ..kernels.jit import kernel
+from .arrays import BYTE_SYMBOLS, RING_PER_PAGE
 from .contexts import recent_token
 from .counts import combine
 from .layout import (
@@ -32,7 +33,6 @@ from .layout import (
 from .overlay import has_places, places_at, readable, writable
 from .undo import log_page
 
-RING_PER_PAGE, BYTE_SYMBOLS = 4, 256
 MIN_LENGTHS = (16, 6)
 """How many of the last symbols must equal those before a new match, for each match; the last is one of the orders."""
 MAX_CHECKED, MAX_MISSES = 32, 8
@@ -40,16 +40,6 @@ STRENGTHS = 16, 8
 """The numbers of buckets of lengths and of misses."""
 MATCH_FAMILY = 9 * 2**40
 """The hash of the last symbols of match m starts from MATCH_FAMILY + m; see `contexts.FAMILY`."""
-
-
-def history_size(n_symbols: int, n_pages: int) -> int:
-    """The length of `history` for a vocabulary of this many symbols and a table of this many pages."""
-    return n_ring_words(n_symbols, n_pages) + n_pages
-
-
-def n_ring_words(n_symbols: int, n_pages: int) -> int:
-    """How many words of `history` the ring takes."""
-    return n_pages * RING_PER_PAGE // (4 if n_symbols <= BYTE_SYMBOLS else 2)
 
 
 @kernel

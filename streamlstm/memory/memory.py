@@ -17,9 +17,9 @@ from ..kernels.jit import native
 from ..model import aligned_zeros
 from ..vocabulary import Vocabulary
 from . import layout, matches, mixture, saved
-from .arrays import MemoryArrays
+from .arrays import MemoryArrays, history_size
 from .classes import classify
-from .overlay import N_SLOTS, NO_OVERLAY, enlarged, is_full, merge, new_overlay
+from .overlay import N_OWN, N_SLOTS, NO_OVERLAY, enlarged, is_full, merge, new_overlay
 from .sparse import sparse_copy
 from .undo import N_RECORDS, NO_UNDO, UndoLog, write_back
 
@@ -84,13 +84,29 @@ MAX_OVERLAY = 1 / 4
 """If more than this part of all pages is in the overlay, the memory gets a table and a history of its own."""
 
 
+USUAL_PAGES = 1 << 20
+"""A table of more pages than this is larger than that of the default `Config`."""
+
+SMALL_PAGES = 1 << 18
+"""A table of up to this many pages is small enough to be filled whatever is in it."""
+
+SPARSE = 1 / 16
+"""If less than this part of all pages is in use, the memory of a file begins as an overlay over an empty table. So a
+small file takes little memory, however large a table it claims: without huge pages each page of 64 bytes would take
+4 kB, with them 2 MB. A table up to USUAL_PAGES is filled as soon as a text is read: a fresh predictor takes as much."""
+
+MOST_SPARSE = 1 << 18
+"""How many pages are kept in such an overlay in any case; an overlay takes 3 to 4 µs more per symbol than a table."""
+
+
 class CapturedMemory(NamedTuple):
-    """What is copied of a memory so that it can be restored; the rest is in the undo log."""
+    """What is copied of a memory so that it can be restored; the rest is in the undo log, or in a fork."""
 
     weights: F32
     state: I64
     scratch: F32
     learning: bool
+    twin: Memory | None = None
 
 
 class _Holder:
@@ -117,7 +133,7 @@ class Memory:
             raise ValueError(f"a memory supports at most {MAX_VOCABULARY} symbols; the vocabulary has {n_symbols}")
         self._arrays = MemoryArrays(
             table=np.zeros(PAGE << bits, dtype=np.int32),
-            history=np.zeros(matches.history_size(n_symbols, 1 << bits), dtype=np.int32),
+            history=np.zeros(history_size(n_symbols, 1 << bits), dtype=np.int32),
             undo=NO_UNDO,
             overlay=NO_OVERLAY,
             weights=_first_weights(n_symbols, trained),
@@ -134,6 +150,8 @@ class Memory:
         self._holders: WeakSet[_Holder] = WeakSet([self._holder])
         self._log: ReferenceType[UndoLog] | None = None
         self._must_write_back = False  # set by `restored`
+        self._empty: _Holder | None = None  # holds the empty table that a sparse memory shares, see SPARSE
+        self._is_spread = False  # whether few places of the table and the history are in use, see `spread_zeros`
 
     # The kernels
 
@@ -202,6 +220,11 @@ class Memory:
             overlay, weights = new_overlay(FIRST_SLOTS), mine.weights.copy()
             self._arrays = mine._replace(overlay=overlay, weights=weights)
 
+    def merge_overlay(self) -> None:
+        """Have no overlay from now on, so that others may have one over the table and the history."""
+        if self._unchanged().overlay.size > 0:
+            self._without_overlay()
+
     def _without_overlay(self) -> MemoryArrays:
         """Write the pages of the overlay to arrays that are not shared."""
         mine = self._arrays
@@ -218,17 +241,40 @@ class Memory:
         if not is_full(mine.overlay):
             return False
         n_slots = 2 * mine.overlay.item(N_SLOTS)
-        if n_slots > MAX_OVERLAY * (len(mine.table) + len(mine.history)) / PAGE:
+        if n_slots > self._most_slots:
             self._own_arrays()
         else:
             self._arrays = mine._replace(overlay=enlarged(mine.overlay, n_slots))
         return True
 
+    @property
+    def _n_pages(self) -> int:
+        """The number of pages of the table and the history."""
+        return (len(self._arrays.table) + len(self._arrays.history)) // PAGE
+
+    @property
+    def _most_slots(self) -> float:
+        """For how many pages an overlay may have space at most."""
+        if self._empty is None:
+            return MAX_OVERLAY * self._n_pages
+        return max(MOST_SPARSE, SPARSE * self._n_pages) if self._has_unusual_table else 0
+
+    @property
+    def _has_unusual_table(self) -> bool:
+        return len(self._arrays.table) // PAGE > USUAL_PAGES
+
+    @property
+    def _is_sparse(self) -> bool:
+        """Whether its table is large and hardly used: see SPARSE."""
+        return self._has_unusual_table and (self._empty is not None or self._is_spread)
+
     def _own_arrays(self) -> None:
         """Copy the arrays that are shared with forks."""
         mine, shared = self._arrays, self._holders
-        self._arrays = _merged(mine)
-        self._holders = WeakSet([self._holder])
+        is_sparse = self._empty is not None and mine.overlay.item(N_OWN) < SPARSE * self._n_pages
+        self._is_spread = is_sparse and self._has_unusual_table
+        self._arrays = _merged(mine, self._is_spread)
+        self._holders, self._empty = WeakSet([self._holder]), None
         shared.discard(self._holder)
 
     # Copies
@@ -269,9 +315,13 @@ class Memory:
     def log_changes(self) -> UndoLog:
         """Log all changes from now on, for `restored`; an earlier log ends."""
         mine = self._unchanged()
+        if self._is_sparse:  # a log of a large table takes much memory too; a fork copies what is in the overlay
+            log = UndoLog(0)
+            self._log = ref(log)
+            return log
         if mine.overlay.size > 0:
             mine = self._without_overlay()
-        log = UndoLog((len(mine.table) + len(mine.history)) // PAGE)
+        log = UndoLog(self._n_pages)
         self._log = ref(log)
         self._arrays = mine._replace(undo=log.array)
         return log
@@ -280,7 +330,8 @@ class Memory:
         """What `restored` needs beside the log. Raises ValueError if the log has ended."""
         self._require(log)
         mine = self._unchanged()
-        return CapturedMemory(mine.weights.copy(), mine.state.copy(), mine.scratch.copy(), self.learning)
+        twin = self.fork() if mine.undo.size == 0 else None
+        return CapturedMemory(mine.weights.copy(), mine.state.copy(), mine.scratch.copy(), self.learning, twin)
 
     def restored(self, captured: CapturedMemory, log: UndoLog) -> Memory:
         """The memory that takes the place of this one, equal to what it was when the log's epoch began.
@@ -291,6 +342,10 @@ class Memory:
         Raises ValueError if the log has ended.
         """
         self._require(log)
+        if captured.twin is not None:
+            successor = captured.twin.fork()
+            successor.learning, successor._log = captured.learning, self._log
+            return successor
         copies = {name: getattr(captured, name).copy() for name in ("weights", "state", "scratch")}
         successor = self._successor(self._arrays._replace(**copies))
         successor.learning, successor._must_write_back = captured.learning, True
@@ -333,7 +388,7 @@ class Memory:
                the part of the state that is computed anew
         """
         mine = self._unchanged()
-        arrays = saved.to_arrays(_merged(mine) if mine.overlay.size > 0 else mine)
+        arrays = saved.to_arrays(mine)
         if whole:
             return arrays | {"memory.state": saved.without_computed(mine.state)}
         if not self.is_new:
@@ -343,15 +398,28 @@ class Memory:
     def load_arrays(self, arrays: Arrays) -> None:
         """Take over what `to_arrays` returned. Raises ValueError, with nothing changed, if it does not fit."""
         if "memory.state" in arrays:
-            saved.load_arrays(self.arrays(), arrays)
-            self._is_default = False
-        elif "memory.weights" in arrays:
+            n_used = saved.n_pages_in(arrays)
+            is_sparse = len(self._arrays.table) // PAGE > SMALL_PAGES and n_used < SPARSE * self._n_pages
+            mine = self._over_nothing(n_used) if is_sparse else self.arrays()
+            saved.load_arrays(mine, arrays)
+            self._arrays, self._is_default = mine, False
+            return
+        if "memory.weights" in arrays:
             self.begin_with(arrays["memory.weights"])
+        if self._has_unusual_table:
+            self._arrays = self._over_nothing(0)
+
+    def _over_nothing(self, n_used: int) -> MemoryArrays:
+        """The arrays of a new memory with an overlay that has space for some pages and more: see SPARSE."""
+        self._empty = _Holder()
+        self._holders.add(self._empty)
+        return self._arrays._replace(overlay=new_overlay(n_used + n_used % 2 + FIRST_SLOTS))
 
 
-def _merged(arrays: MemoryArrays) -> MemoryArrays:
-    """Copies of all that may be shared, with the pages of the overlay in their places."""
-    table, history, weights = sparse_copy(arrays.table), sparse_copy(arrays.history), arrays.weights.copy()
+def _merged(arrays: MemoryArrays, spread: bool) -> MemoryArrays:
+    """Copies of all that may be shared, with the pages of the overlay in their places; `spread`: see `sparse_copy`."""
+    table, history = sparse_copy(arrays.table, spread), sparse_copy(arrays.history, spread)
+    weights = arrays.weights.copy()
     if arrays.overlay.size > 0:
         merge(arrays.overlay, table, history)
     return arrays._replace(table=table, history=history, weights=weights, overlay=NO_OVERLAY)

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32, I32, I64, PAGE
 from . import layout
-from .arrays import MemoryArrays
+from .arrays import BYTE_SYMBOLS, RING_PER_PAGE, MemoryArrays, n_ring_words
 from .counts import ENTRIES, HEADER, MAX_ENTRIES, TAG
 from .experts import ORDER_LIMIT
-from .matches import BYTE_SYMBOLS, RING_PER_PAGE, n_ring_words
+from .overlay import Parts, filled, parts
 from .sparse import nonzero_places
 
 OTHER_TYPES = "its memory contains arrays of other types"
@@ -44,23 +44,70 @@ _TYPES = {
 
 
 def to_arrays(memory: MemoryArrays) -> Arrays:
-    """The arrays of a checkpoint."""
-    pages = memory.table.reshape(-1, PAGE)
+    """The arrays of a checkpoint, with the pages of the overlay in their places."""
     numbers = nonzero_places(memory.table[TAG:], PAGE)
-    pages = pages[numbers]
-    lengths = pages[:, HEADER] & 15
+    pages = memory.table.reshape(-1, PAGE)[numbers]
     ring, heads = _ring_and_heads(memory)
-    n_learned = int(memory.state[layout.N_LEARNED])
+    ring = ring[: _n_history(memory, memory.state)]
     used_heads = nonzero_places(heads)
+    places = np.stack([used_heads, heads[used_heads]])
+    if memory.overlay.size > 0:
+        own, n_pages, n_ring = (
+            parts(memory.overlay),
+            len(memory.table) // PAGE,
+            (len(memory.history) - len(heads)) // PAGE,
+        )
+        kinds = np.searchsorted([n_pages, n_pages + n_ring], own.numbers, side="right")
+        numbers, pages = _overlaid(numbers, pages, own.numbers[kinds == 0], own.words[kinds == 0])
+        ring = _overlaid_ring(ring, own.numbers[kinds == 1] - n_pages, own.words[kinds == 1])
+        places = _overlaid_places(places, own.numbers[kinds == 2] - n_pages - n_ring, own.words[kinds == 2])
+    lengths = pages[:, HEADER] & 15
     return {
         "memory.pages": numbers,
         "memory.words": pages[_in_use(lengths)],
         "memory.lengths": lengths.astype(np.uint8),
-        "memory.history": ring[: -(-n_learned // _tokens_per_word(memory))],
-        "memory.heads": np.stack([used_heads, heads[used_heads]]),
+        "memory.history": ring,
+        "memory.heads": places,
         "memory.weights": memory.weights,
         "memory.state": memory.state,
     }
+
+
+def _n_history(memory: MemoryArrays, state: I64) -> int:
+    """How many words of the ring are filled in such a state."""
+    ring, _ = _ring_and_heads(memory)
+    return min(len(ring), -(-int(state[layout.N_LEARNED]) // _tokens_per_word(memory)))
+
+
+def _overlaid(numbers: I32, pages: I32, own_numbers: I32, own_pages: I32) -> tuple[I32, I32]:
+    """The pages in use of a table, in order, some of which are in an overlay."""
+    is_own, is_used = np.isin(numbers, own_numbers), own_pages[:, TAG] != 0
+    numbers = np.concatenate([numbers[~is_own], own_numbers[is_used]])
+    pages = np.concatenate([pages[~is_own], own_pages[is_used]])
+    order = np.argsort(numbers)
+    return numbers[order], pages[order]
+
+
+def _overlaid_ring(ring: I32, own_numbers: I32, own_pages: I32) -> I32:
+    """The filled part of a ring, some of whose pages are in an overlay."""
+    rows = np.zeros((-(-len(ring) // PAGE), PAGE), dtype=np.int32)
+    rows.reshape(-1)[: len(ring)] = ring
+    is_filled = own_numbers < len(rows)
+    rows[own_numbers[is_filled]] = own_pages[is_filled]
+    return rows.reshape(-1)[: len(ring)]
+
+
+def _overlaid_places(places: I32, own_numbers: I32, own_pages: I32) -> I32:
+    """The places in use of the hash table, in order, some of whose pages are in an overlay."""
+    own = np.stack([(own_numbers[:, None] * PAGE + np.arange(PAGE, dtype=np.int32)).reshape(-1), own_pages.reshape(-1)])
+    both = np.concatenate([places[:, ~np.isin(places[0] // PAGE, own_numbers)], own[:, own[1] != 0]], axis=1)
+    ordered: I32 = both[:, np.argsort(both[0])]
+    return ordered
+
+
+def n_pages_in(arrays: Arrays) -> int:
+    """At most how many pages the arrays of a checkpoint fill."""
+    return arrays["memory.pages"].size + arrays["memory.history"].size // PAGE + 1 + arrays["memory.heads"].size // 2
 
 
 def without_computed(state: I64) -> I64:
@@ -73,6 +120,8 @@ def without_computed(state: I64) -> I64:
 def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
     """Write the arrays of a checkpoint to a new memory. Raises ValueError, with nothing changed, if they do not fit.
 
+    The counts are written to the overlay if there is one, and to the table and the history otherwise.
+
     Kernels use what is stored as indices, without bounds checks: so every number that is one is checked here.
     """
     if any(arrays[name].dtype != dtype or arrays[name].ndim != ndim for name, (dtype, ndim) in _TYPES.items()):
@@ -83,6 +132,8 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
         raise ValueError(OTHER_SHAPE)
     in_use = _in_use(lengths)
     if len(lengths) != len(numbers) or len(heads) != 2 or words.shape != (int(in_use.sum()),):
+        raise ValueError(INCONSISTENT)
+    if len(history) != _n_history(memory, state):  # a large N_LEARNED would make `to_arrays` write a large history
         raise ValueError(INCONSISTENT)
     pages = np.zeros((len(numbers), PAGE), dtype=np.int32)
     pages[in_use] = words
@@ -98,10 +149,30 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
         and are_weights(weights, n_symbols)
     ):
         raise ValueError(OUT_OF_RANGE)
-    memory.table.reshape(-1, PAGE)[numbers] = pages
-    ring[: len(history)] = history
-    all_heads[heads[0]] = heads[1]
+    if memory.overlay.size > 0:
+        _fill(memory, numbers, pages, history, heads)
+    else:
+        memory.table.reshape(-1, PAGE)[numbers] = pages
+        ring[: len(history)] = history
+        all_heads[heads[0]] = heads[1]
     memory.weights[:], memory.state[:] = weights, state
+
+
+def _fill(memory: MemoryArrays, numbers: I32, pages: I32, history: I32, heads: I32) -> None:
+    """Write the counts of a checkpoint to an overlay that has space for them."""
+    last = len(numbers) - 1 - np.unique(numbers[::-1], return_index=True)[1]  # of equal numbers the last one counts
+    n_ring = len(_ring_and_heads(memory)[0])
+    words = np.concatenate([history, heads[1]])
+    places = np.concatenate([np.arange(len(history)), n_ring + heads[0].astype(np.int64)])
+    of_history, row = np.unique(places // PAGE, return_inverse=True)
+    rows = np.zeros((len(of_history), PAGE), dtype=np.int32)
+    rows[row, places % PAGE] = words
+    own = Parts(
+        np.concatenate([numbers[last], (len(memory.table) // PAGE + of_history).astype(np.int32)]),
+        np.concatenate([pages[last], rows]),
+        np.zeros(len(last) + len(rows), dtype=np.int32),
+    )
+    filled(memory.overlay, own, np.zeros((0, 3), dtype=np.int32))
 
 
 def are_own(memory: MemoryArrays, state: I64, numbers: I32, pages: I32, pairs: I32) -> bool:

@@ -15,14 +15,13 @@ from ..kernels.arrays import F32
 from ..memory.memory import Memory
 from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
+from ..modelfile import Learn, Parsed, bundled_model, parsed
 from ..optim import Optimizer, RMSprop
 from ..vocabulary import Symbol, Symbols, Vocabulary
 from . import initial_mixture, saved
-from .bundled import bundled_model
 from .captured import Captured
-from .description import described
 from .sources import KnownTokens, TokenSource
-from .stream import Learn, TokenStream
+from .stream import TokenStream
 from .stream_reader import StreamReader
 from .trace import Step, Trace, TraceRecorder
 
@@ -175,7 +174,9 @@ class StreamPredictor:
 
     def describe(self) -> dict[str, str]:
         """Shape, vocabulary, optimizer and progress, as text for people."""
-        return described(self._stream, self._vocabulary, self.about)
+        n_updates = self._stream.weights.optimizer.n_steps
+        own = self.vocabulary, self.config, self.optimizer, n_updates, self.learn, self.n_symbols, self.about
+        return Parsed(*own).describe()
 
     def weights(self) -> dict[str, F32]:
         """Copies of the weights under PyTorch's names: `weight_ih_l0` [4H, V], `weight_hh_l0` [4H, H], …"""
@@ -378,15 +379,15 @@ class StreamPredictor:
 
         Raises KeyError, TypeError or ValueError if something is missing or inconsistent.
         """
-        parsed = saved.from_checkpoint(values)
-        predictor = cls.from_weights(arrays, parsed.vocabulary, parsed.config, parsed.optimizer, parsed.about)
+        its = parsed(values, {name: array.shape for name, array in arrays.items()})
+        predictor = cls.from_weights(arrays, its.vocabulary, its.config, its.optimizer, its.about)
         stream = predictor._stream
         saved.load_optimizer(stream.weights, stream.layout, arrays, values)
         if stream.memory is not None:
             stream.memory.load_arrays(arrays)
-        state, tokens = saved.state_of(stream.layout, arrays), saved.tokens_of(parsed, arrays)
+        state, tokens = saved.state_of(stream.layout, arrays), saved.tokens_of(its, arrays)
         bits = saved.bits_of(tokens, arrays)
-        stream.start_from(state, tokens, bits, parsed.n_symbols, parsed.learn)
+        stream.start_from(state, tokens, bits, its.n_symbols, its.learn)
         return predictor
 
 

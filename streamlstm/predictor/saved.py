@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32
-from ..model import Config, Layout, aligned_zeros
-from ..optim import PROGRESS, Optimizer, optimizer_from
+from ..model import Layout, aligned_zeros
+from ..modelfile import Parsed
 from ..vocabulary import Tokens, Vocabulary
-from .stream import Learn, TokenStream
+from .stream import TokenStream
 from .weights import Weights
 
 
@@ -51,38 +51,6 @@ def _narrowed(weight: F32) -> npt.NDArray[Any]:
     with np.errstate(over="ignore"):
         narrow = weight.astype(np.float16)
     return narrow if np.array_equal(narrow.astype(np.float32), weight) else weight
-
-
-class Parsed(NamedTuple):
-    """The values of a checkpoint, checked."""
-
-    vocabulary: Vocabulary
-    config: Config
-    optimizer: Optimizer
-    learn: Learn
-    n_symbols: int
-    about: dict[str, Any]
-
-
-def from_checkpoint(values: dict[str, Any]) -> Parsed:
-    """Check the values of a checkpoint. Raises KeyError, TypeError or ValueError."""
-    if "plan" in values:
-        raise ValueError("it is an unfinished training run; continue it with train --resume")
-    vocabulary, config = Vocabulary.from_description(values["vocabulary"]), Config(**values["config"])
-    learn, n_symbols = _learn_of(values, config), values["n_symbols"]
-    if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not 0 <= n_symbols < 2**62:
-        raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
-    described = {name: value for name, value in dict(values["optimizer"]).items() if name not in PROGRESS}
-    return Parsed(vocabulary, config, optimizer_from(described), learn, n_symbols, values["about"])
-
-
-def _learn_of(values: dict[str, Any], config: Config) -> Learn:
-    learn = values["learn"]
-    if learn not in get_args(Learn):
-        raise ValueError(f"learn must be 'all', 'memory' or 'nothing', not {learn!r}")
-    if learn == "memory" and not config.memory:
-        raise ValueError("learn is 'memory', but there is none")
-    return cast(Learn, learn)
 
 
 def load_optimizer(weights: Weights, layout: Layout, arrays: Arrays, values: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ..kernels import network, second_core
 from ..kernels.arrays import F32, FILLED
@@ -25,6 +25,7 @@ from ..memory.memory import Memory
 from ..memory.parked import StreamMemory
 from ..memory.undo import UndoLog
 from ..model import Layout
+from ..modelfile import Learn
 from ..optim import Optimizer
 from ..vocabulary import Tokens
 from .captured import Captured
@@ -33,9 +34,6 @@ from .sources import TokenSource
 from .tape import FROZEN_WINDOW, READER_WINDOW, Tape, start_state
 from .trace import Step
 from .weights import Learner, Weights
-
-Learn = Literal["all", "memory", "nothing"]
-"""What learns: the network's weights and the memory, the memory only, or nothing."""
 
 
 class _Parts(NamedTuple):
@@ -174,6 +172,8 @@ class TokenStream:
 
         This stream must not change as long as the copy is in use.
         """
+        if self.memory is not None:
+            self.memory.merge_overlay()  # those of the streams are in its place
         twin = self.fork(self.learn)
         parts = twin._parts
         memory = None if parts.memory is None else StreamMemory(parts.memory, max_slots)

@@ -22,8 +22,13 @@ class Model(NamedTuple):
     @property
     def n_symbols(self) -> int:
         """The size V of the vocabulary."""
+        return 256 if self.characters is None else len(self.characters)
+
+    @property
+    def characters(self) -> str | None:
+        """The characters of the vocabulary; None for bytes."""
         characters = self.values["vocabulary"]["characters"]
-        return 256 if characters is None else len(characters)
+        return "".join(map(chr, characters)) if isinstance(characters, list) else characters
 
 
 def read_model(content: bytes) -> Model:

@@ -16,8 +16,7 @@ def memory_of(model: Model) -> ReferenceMemory | None:
     if not config["memory"]:
         return None
     C = -(-model.n_symbols // 128) * 128
-    characters = model.values["vocabulary"]["characters"]
-    memory = ReferenceMemory(arrays["memory.weights"], characters, 2 ** config["memory_bits"], C)
+    memory = ReferenceMemory(arrays["memory.weights"], model.characters, 2 ** config["memory_bits"], C)
     load_pages(memory, arrays)
     state = state_of(arrays["memory.state"])
     memory.surprisals = state["surprisals"][0]

@@ -14,5 +14,6 @@ def identity(predictor: StreamPredictor) -> bytes:
     matter for that: see the page on containers.
     """
     arrays, described = predictor.to_checkpoint(whole=True)
-    values = {key: described[key] for key in ("config", "vocabulary", "optimizer", "learn")}
+    values = {key: described[key] for key in ("config", "optimizer", "learn")}
+    values["vocabulary"] = {"characters": predictor.vocabulary.characters, "unknown": predictor.vocabulary.unknown}
     return bytes.fromhex(digest(arrays, values | {"arithmetic": ARITHMETIC}))[:16]

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from streamlstm import warmup
 from streamlstm.cli.app import app
+from streamlstm.modelfile import bundled_model
 from streamlstm.predictor import predictor
-from streamlstm.predictor.bundled import bundled_model
 
 LONGEST = 0.5
 """After so many seconds a command is interrupted: it may be asked for any number of symbols."""
