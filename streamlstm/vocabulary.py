@@ -194,6 +194,8 @@ class Vocabulary:
 
     def symbol(self, token: int) -> str | _Bytes:
         """The symbol of a token: a character (str); a byte above 127 is `bytes` of length 1."""
+        if not is_whole_number(token):
+            raise TypeError(f"a token must be a whole number, not {token!r}")
         if not 0 <= token < len(self):
             raise ValueError(f"a token must be between 0 and {len(self) - 1}, not {token}")
         if self.characters is not None:
@@ -214,9 +216,22 @@ class Vocabulary:
         return tokens.astype(np.int32)
 
 
+def is_whole_number(value: object) -> bool:
+    """Whether a value is an integer, Python's or NumPy's; True is none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_count(name: str, value: int, least: int) -> None:
+    """Raise TypeError for what is not a whole number, and ValueError if it is too small."""
+    if not is_whole_number(value):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
 def _is_code_point(number: object) -> bool:
     """Whether a value from JSON is the number of a character."""
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 0x110000
+    return is_whole_number(number) and 0 <= number < 0x110000  # type: ignore[operator]
 
 
 def _with_first_pair_apart(characters: str) -> str:
@@ -224,7 +239,7 @@ def _with_first_pair_apart(characters: str) -> str:
     first = next((character for character in characters if character > "\uffff"), "")
     units = first.encode("utf-16-be")
     pair = "".join(chr(int.from_bytes(units[at : at + 2], "big")) for at in range(0, len(units), 2))
-    return characters.replace(first, pair) if first else characters
+    return characters.replace(first, pair, 1) if first else characters
 
 
 def _is_symbol(symbol: object) -> bool:
@@ -237,7 +252,7 @@ def _integers(tokens: object) -> npt.NDArray[np.int64]:
     if isinstance(tokens, memoryview) or not isinstance(tokens, Sequence):
         raise TypeError(f"symbols must be str, bytes, or a sequence of int tokens, not {type(tokens).__name__}")
     for position, token in enumerate(tokens):
-        if isinstance(token, bool) or not isinstance(token, int | np.integer):
+        if not is_whole_number(token):
             raise TypeError(
                 f"symbols must be str, bytes, or a sequence of int tokens, "
                 f"not a {type(tokens).__name__} with {token!r} (position {position})"

@@ -1,5 +1,6 @@
 """The cache of compiled kernels: shared by processes, repaired if it is damaged, kept in a private folder."""
 
+import itertools
 import os
 import select
 import shutil
@@ -159,6 +160,49 @@ def test_a_damaged_cache_is_noticed_and_rebuilt(copied, damage, kind):
     assert again == bits
     assert cache.NOTICE in errors
     assert finish(start(root, script=script))[::2] == (bits, "")
+
+
+def replace_by_folder(file):
+    file.unlink()
+    (file / "in it").mkdir(parents=True)
+
+
+ALL_DAMAGES = DAMAGES | {
+    "empty": lambda file: file.write_bytes(b""),
+    "undecodable": lambda file: file.write_bytes(b"\xff" + file.read_bytes()[1:]),
+    "a folder": replace_by_folder,
+}
+KINDS_OF_FILES = ("nbi", "nbc", "sha256")
+PAIRS = [
+    {one: damage, other: second}
+    for one, other in itertools.combinations_with_replacement(KINDS_OF_FILES, 2)
+    for damage in ALL_DAMAGES
+    for second in ([damage] if one == other else ALL_DAMAGES)
+]
+
+
+@pytest.mark.parametrize("first", ["nbi", "nbc", "sha256"])
+def test_whatever_is_damaged_in_the_cache_compiling_repairs_it(monkeypatch, tmp_path, first):
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(compiler, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(compiler, "ENTRIES", [])
+    for damages in (pair for pair in PAIRS if next(iter(pair)) == first):
+        for n in range(3):
+            if n == 1:
+                for kind, damage in damages.items():
+                    (file,) = tmp_path.glob(f"*tripled*.{kind}")
+                    ALL_DAMAGES[damage](file)
+            entry = jit.entry(tripled)
+            compiler.compiled(entry)
+            assert entry(2.0) == 6.0
+            hits = sum(entry.stats.cache_hits.values())
+            assert hits == (n == 2), (damages, n)
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+
+
+def tripled(x: float):
+    return 3.0 * x
 
 
 def copied_package(tmp_path):

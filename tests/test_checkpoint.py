@@ -1,9 +1,11 @@
 """Files that are written completely or not at all, and readers that refuse what is not a whole, valid checkpoint."""
 
 import contextlib
+import copy
 import errno
 import json
 import os
+import pickle
 import signal
 import stat
 import subprocess
@@ -14,16 +16,17 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from allocation import allocated_by
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nets import random_predictor
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from streamlstm import Adam, Config, StreamPredictor
+from streamlstm import Adam, Config, StreamPool, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import (
     FORMAT,
     append_text,
+    dump_checkpoint,
     opened_atomically,
     parse_checkpoint,
     read_checkpoint,
@@ -450,3 +453,48 @@ def test_lines_are_appended_as_lines_of_their_own(tmp_path):
         file.write("cut o")
     append_text(path, "three\n")
     assert path.read_text() == "one\ntwo\ncut o\nthree\n"
+
+
+SMALLEST = Config(hidden=1, layers=1, window=2, memory_bits=10)
+SURROGATES = st.sampled_from("\ud800\ud83d\udbff\udc00\ude00\udfff\ue000\uffff\U00010000\U0001f600a")
+
+
+@settings(max_examples=25)
+@given(st.text(st.one_of(SURROGATES, st.characters(exclude_categories=[])), min_size=1, max_size=12))
+@example("a\ud83d\ude00x")
+def test_a_vocabulary_of_any_code_points_survives_everything_that_is_written(characters):
+    predictor = StreamPredictor(Vocabulary.from_text(characters, unknown=characters[0]), SMALLEST)
+    predictor.observe_many(characters)
+    vocabulary, saved = predictor.vocabulary, dump_checkpoint(*predictor.to_checkpoint())
+    assert Vocabulary.from_description(json.loads(json.dumps(vocabulary.describe()))) == vocabulary
+    for again in (
+        StreamPredictor.from_checkpoint(*parse_checkpoint(saved, "it")),
+        pickle.loads(pickle.dumps(predictor)),
+        copy.deepcopy(predictor),
+    ):
+        assert again.vocabulary == vocabulary
+        assert dump_checkpoint(*again.to_checkpoint()) == saved
+    with StreamPool(predictor) as pool, StreamPool(again) as other:
+        pool.observe("k", characters)
+        other.restore("k", pool.snapshot("k"))
+        assert np.array_equal(other.observe("k", characters), pool.observe("k", characters))
+
+
+def test_the_form_of_a_vocabulary_that_json_keeps_is_that_of_version_1_0():
+    assert Vocabulary.from_text("b\ude00a").describe() == {"characters": "ab\ude00", "unknown": None}
+    assert Vocabulary.from_text("\ud83d\ude00").describe() == {"characters": [0xD83D, 0xDE00], "unknown": None}
+
+
+@pytest.mark.parametrize("characters", ["a\ud83d\ude00x", "\ud800\ud83d\ude00\U0001f600", "\ud83d\ude00\ude01\ue000"])
+def test_a_pair_of_surrogates_that_version_1_0_wrote_as_one_character_is_taken_apart(tmp_path, characters):
+    predictor = StreamPredictor(Vocabulary.from_text(characters), SMALLEST)
+    arrays, values = predictor.to_checkpoint()
+    values["vocabulary"] = {"characters": json.loads(json.dumps(predictor.vocabulary.characters)), "unknown": None}
+    write_checkpoint(tmp_path / "model", arrays, values)
+    assert StreamPredictor.load(tmp_path / "model").vocabulary == predictor.vocabulary
+
+
+@pytest.mark.parametrize("characters", [[-1], [0x110000], [True], [1.5], ["a"], [98, 97], [], {"a": 1}, 7])
+def test_code_points_that_are_none_are_refused(characters):
+    with pytest.raises(ValueError, match="vocabulary"):
+        Vocabulary.from_description({"characters": characters, "unknown": None})

@@ -582,3 +582,38 @@ def test_a_checkpoint_without_one_of_its_arrays_is_refused_by_name(tmp_path):
     write_checkpoint(tmp_path / "model", arrays, values)
     with pytest.raises(ValueError, match="'h' is missing"):
         StreamPredictor.load(tmp_path / "model")
+
+
+NOT_WHOLE = [1.5, 1.0, True, np.True_, np.float32(1), "1", b"a", None, 1j, [1]]
+TAKES_WHOLE_NUMBERS = {
+    "observe_token": lambda predictor, n: predictor.observe_token(n),
+    "top": lambda predictor, n: predictor.top(n),
+    "trace": lambda predictor, n: predictor.trace(b"ab", n),
+    "steps": lambda predictor, n: list(predictor.steps(b"ab", n)),
+    "symbol": lambda predictor, n: predictor.vocabulary.symbol(n),
+    "observe_many": lambda predictor, n: predictor.observe_many([n]),
+    "hidden": lambda predictor, n: Config(hidden=n),
+    "window": lambda predictor, n: Config(window=n),
+    "memory_bits": lambda predictor, n: Config(memory_bits=n),
+    "seed": lambda predictor, n: StreamPredictor(config=predictor.config, seed=n),
+}
+
+
+@pytest.mark.parametrize("name", TAKES_WHOLE_NUMBERS)
+@pytest.mark.parametrize("number", NOT_WHOLE, ids=repr)
+def test_what_is_not_a_whole_number_is_refused_with_nothing_changed(name, number):
+    if number is None and name == "steps":
+        return  # all
+    predictor = StreamPredictor(config=Config(hidden=4, layers=1, memory_bits=10))
+    before = predictor.predict()
+    with pytest.raises((TypeError, ValueError), match=r"integer|whole|int tokens"):
+        TAKES_WHOLE_NUMBERS[name](predictor, number)
+    assert predictor.n_symbols == 0
+    assert np.array_equal(predictor.predict(), before)
+
+
+@pytest.mark.parametrize("name", ["observe_token", "top", "trace", "steps", "symbol", "seed"])
+def test_an_integer_of_numpy_is_a_whole_number(name):
+    for kind in (np.int8, np.uint16, np.int64):
+        predictor = StreamPredictor(config=Config(hidden=4, layers=1, memory_bits=10))
+        TAKES_WHOLE_NUMBERS[name](predictor, kind(1))

@@ -5,6 +5,8 @@ import os
 import random
 import re
 import sqlite3
+import subprocess
+import sys
 import traceback
 import zlib
 from dataclasses import replace
@@ -16,9 +18,21 @@ from commands import run
 from golden import text
 from nets import random_predictor
 
-from streamlstm import SGD, Config, MessageCoder, StreamPool, StreamPredictor, Vocabulary, Watcher, decompress, warmup
+from streamlstm import (
+    SGD,
+    Config,
+    MessageCoder,
+    Snapshot,
+    StreamPool,
+    StreamPredictor,
+    Vocabulary,
+    Watcher,
+    decompress,
+    warmup,
+)
 from streamlstm.checkpoint import dump_checkpoint, parse_checkpoint, read_checkpoint, write_checkpoint
 from streamlstm.memory import sparse
+from streamlstm.modelfile import describe_file
 from streamlstm.streams.store import _TABLES as TABLES
 from streamlstm.tasks import compress as container
 
@@ -309,3 +323,202 @@ def test_a_watched_log_that_claims_large_tables_takes_no_memory(tmp_path, sizes,
     n, error = n_allocated(lambda: Watcher.load(tmp_path / "watched"))
     assert n < MOST
     assert re.search(expected, error) if expected else not error
+
+
+COUNT_TEXT = random.Random(1).randbytes(5000)
+
+
+def model_with_counts(path, bits, n_pages, spread, n_heads=2000):
+    """A model whose few counts are where `spread` says in a table of 2**bits pages; below 1 MB."""
+    predictor = StreamPredictor(config=replace(TINY, window=4))
+    predictor.learn = "memory"
+    predictor.observe("a")
+    arrays, values = predictor.to_checkpoint()
+    values["config"]["memory_bits"] = bits
+    size = 1 << bits
+    numbers, heads = (PATTERNS[spread](min(n, size // 2), size) for n in (n_pages, n_heads))
+    arrays |= {
+        "memory.pages": numbers,
+        "memory.words": np.tile(np.array([77, 3, 0], dtype=np.int32), len(numbers)),
+        "memory.lengths": np.zeros(len(numbers), dtype=np.uint8),
+        "memory.heads": np.stack([heads, np.ones_like(heads)]),
+    }
+    write_checkpoint(path, arrays, values)
+    assert path.stat().st_size < 1.1e6
+
+
+def random_places(n, size):
+    return np.unique(np.random.default_rng(n).integers(0, size, n).astype(np.int32))
+
+
+PATTERNS = {
+    "evenly": lambda n, size: (np.arange(n) * (size / n)).astype(np.int32),
+    "at random": random_places,
+    "at the end": lambda n, size: np.arange(size - n, size, dtype=np.int32),
+}
+
+
+def load_counts(path):
+    return StreamPredictor.load(path)
+
+
+def read_counts(path):
+    load_counts(path).observe_many(COUNT_TEXT)
+
+
+def fork_counts(path):
+    predictor = load_counts(path)
+    predictor.fork().observe_many(COUNT_TEXT)
+
+
+def save_counts(path):
+    load_counts(path).save(f"{path}.again")
+
+
+def restore_counts(path):
+    predictor = load_counts(path)
+    snapshot = Snapshot(predictor)
+    for _ in range(3):
+        predictor.observe_many(COUNT_TEXT)
+        snapshot.restore()
+
+
+def watch_counts(path):
+    watcher = Watcher(load_counts(path))
+    for n in range(100):
+        watcher.observe(f"line {n * n}\n")
+
+
+USES = {
+    each.__name__: each for each in (load_counts, read_counts, fork_counts, save_counts, restore_counts, watch_counts)
+}
+QUICK_USES = {
+    ("load_counts", 20),
+    ("read_counts", 26),
+    ("restore_counts", 26),
+    ("watch_counts", 23),
+    ("save_counts", 24),
+}
+
+
+@linux
+@pytest.mark.parametrize(
+    ("use", "bits", "n_pages", "spread"),
+    [
+        pytest.param(use, bits, n, spread, marks=[] if is_quick else pytest.mark.slow)
+        for use in USES
+        for bits in (10, 17, 19, 20, 21, 23, 24, 26)
+        for n in (256, 50_000)
+        for spread in PATTERNS
+        for is_quick in [(use, bits) in QUICK_USES and spread == "evenly"]
+    ],
+)
+def test_counts_that_are_spread_over_a_large_table_take_little_memory(tmp_path, use, bits, n_pages, spread):
+    model_with_counts(tmp_path / "model", bits, n_pages, spread)
+    warmup()
+    n, error = n_allocated(lambda: USES[use](tmp_path / "model"))
+    # a fresh predictor fills the table of the default size as it reads, and a fork or an undo log what it copies of it
+    usual = 160e6 if bits <= 20 and use in ("read_counts", "fork_counts", "restore_counts", "watch_counts") else 0
+    assert not error
+    assert n < MOST + usual
+
+
+@pytest.mark.parametrize("bits", [18, 19, 20, 21, 22])
+def test_a_memory_in_an_overlay_predicts_and_is_saved_as_one_in_a_table(tmp_path, bits):
+    predictor = StreamPredictor(config=replace(SHAPE, hidden=2, memory_bits=bits))
+    predictor.learn = "memory"
+    predictor.observe_many(text(2000))
+    draw = np.random.default_rng(bits)
+    for n in (10, 3000):
+        predictor.save(tmp_path / "model")
+        loaded = StreamPredictor.load(tmp_path / "model")
+        lines = [draw.integers(0, 256, n).astype(np.uint8).tobytes(), text(n)]
+        snapshot = Snapshot(loaded)
+        loaded.observe_many(lines[0])
+        snapshot.restore()
+        twin = loaded.fork()
+        for each in lines:
+            expected = predictor.observe_many(each)
+            assert np.array_equal(loaded.observe_many(each), expected)
+            assert np.array_equal(twin.observe_many(each), expected)
+        contents = [dump_checkpoint(*each.to_checkpoint()) for each in (predictor, loaded, twin)]
+        assert contents[0] == contents[1] == contents[2]
+        snapshot.restore()
+        assert np.array_equal(
+            loaded.observe_many(lines[0]), StreamPredictor.load(tmp_path / "model").observe_many(lines[0])
+        )
+
+
+def test_a_pool_over_a_fork_has_what_the_fork_has_counted():
+    predictor = StreamPredictor(config=replace(SHAPE, memory_bits=16))
+    predictor.learn = "memory"
+    predictor.observe_many(text(100))
+    fork = predictor.fork()
+    fork.observe_many(b"something else " * 30)
+    alone = fork.fork()
+    with StreamPool(fork) as pool:
+        assert np.array_equal(pool.observe("a", b"something"), alone.observe_many(b"something"))
+
+
+def test_a_model_that_claims_a_longer_text_than_it_has_is_refused(tmp_path):
+    model_with_counts(tmp_path / "model", 26, 10, "evenly")
+    arrays, values = read_checkpoint(tmp_path / "model")
+    arrays["memory.state"] = arrays["memory.state"].copy()
+    arrays["memory.state"][[0, 1]] = 2**40
+    write_checkpoint(tmp_path / "model", arrays, values)
+    with pytest.raises(ValueError, match="its arrays differ in length"):
+        StreamPredictor.load(tmp_path / "model")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="the system has no endless device")
+@pytest.mark.parametrize("command", [("info",), ("score", os.devnull, "--model")])
+def test_a_device_that_never_ends_is_not_read_for_ever(command):
+    result = run(*command, "/dev/zero", timeout=60)
+    assert result.returncode == 1
+    assert b"/dev/zero is not a model, or it is damaged" in result.stderr
+
+
+def test_info_reads_the_header_only_and_imports_no_numba(tmp_path):
+    model_with_counts(tmp_path / "model", 26, 1000, "evenly")
+    script = (
+        "import sys; from streamlstm.modelfile import describe_file; print(describe_file(sys.argv[1]));"
+        "assert not {'numba', 'streamlstm.kernels.jit', 'streamlstm.memory.memory'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "model"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(StreamPredictor.load(tmp_path / "model").describe())
+    content = bytearray((tmp_path / "model").read_bytes())
+    content[-1] ^= 1  # the checksum is of the arrays, which are not read
+    (tmp_path / "model").write_bytes(content)
+    assert str(describe_file(tmp_path / "model")) == done.stdout.strip()
+
+
+HEADERS = {
+    "empty": lambda content: b"",
+    "short": lambda content: content[:5],
+    "cut in the header": lambda content: content[:100],
+    "cut in the arrays": lambda content: content[:-1],
+    "with more after it": lambda content: content + b"x",
+    "not a model": lambda content: b"text of another kind, " * 9,
+    "another value": lambda content: content.replace(b"n_symbols", b"n_sIIbols"),
+    "another weight": lambda content: content.replace(b"weight_out", b"weight_oux"),
+    "another shape": lambda content: content.replace(b'\\"hidden\\": 1', b'\\"hidden\\": 2'),
+    "too large": lambda content: content.replace(b'\\"layers\\": 1', b'\\"layers\\": 9'),
+    "another format": lambda content: content.replace(b'\\"format\\": 2', b'\\"format\\": 7'),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_info_refuses_what_the_header_tells_as_load_does(tmp_path, name):
+    write_checkpoint(tmp_path / "model", *checkpoint_of())
+    before = (tmp_path / "model").read_bytes()
+    changed = HEADERS[name](before)
+    assert changed != before
+    (tmp_path / "model").write_bytes(changed)
+    with pytest.raises(ValueError, match="model") as loading:
+        StreamPredictor.load(tmp_path / "model")
+    with pytest.raises(ValueError, match="model") as describing:
+        describe_file(tmp_path / "model")
+    if "checksum" not in str(loading.value):  # which only the arrays tell
+        assert str(describing.value) == str(loading.value)

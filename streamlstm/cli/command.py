@@ -123,7 +123,7 @@ def code_and_message(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError):
         return INPUT_ERROR, _os_message(error)
     if isinstance(error, MemoryError):
-        return INPUT_ERROR, f"there is not enough memory: {error or 'try a smaller shape'}"
+        return INPUT_ERROR, f"there is not enough memory: {str(error) or 'try a smaller model or a smaller shape'}"
     if isinstance(error, UnicodeError) or (
         isinstance(error, ValueError | FloatingPointError) and _is_from_this_package(error)
     ):

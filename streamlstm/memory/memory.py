@@ -93,7 +93,12 @@ SMALL_PAGES = 1 << 18
 SPARSE = 1 / 16
 """If less than this part of all pages is in use, the memory of a file begins as an overlay over an empty table. So a
 small file takes little memory, however large a table it claims: without huge pages each page of 64 bytes would take
-4 kB, with them 2 MB. A table up to USUAL_PAGES is filled as soon as a text is read: a fresh predictor takes as much."""
+4 kB, with them 2 MB. A table up to USUAL_PAGES is filled as soon as a text is read: a fresh predictor takes as much. A
+larger one of up to BYTES_PER_BYTE bytes for each of the file is never in an overlay."""
+
+BYTES_PER_BYTE = 128
+"""See SPARSE. So a file of 1 MB never fills a table of more than USUAL_PAGES, and an overlay, which is slower, is for
+tables that are far too large for their file."""
 
 MOST_SPARSE = 1 << 18
 """How many pages are kept in such an overlay in any case; an overlay takes 3 to 4 µs more per symbol than a table."""
@@ -397,16 +402,18 @@ class Memory:
 
     def load_arrays(self, arrays: Arrays) -> None:
         """Take over what `to_arrays` returned. Raises ValueError, with nothing changed, if it does not fit."""
+        n_bytes = sum(array.nbytes for array in arrays.values())
+        is_large = self._has_unusual_table and self.nbytes > BYTES_PER_BYTE * n_bytes
         if "memory.state" in arrays:
-            n_used = saved.n_pages_in(arrays)
-            is_sparse = len(self._arrays.table) // PAGE > SMALL_PAGES and n_used < SPARSE * self._n_pages
+            n_used, n_pages = saved.n_pages_in(arrays), len(self._arrays.table) // PAGE
+            is_sparse = n_used < SPARSE * self._n_pages and (is_large or SMALL_PAGES < n_pages <= USUAL_PAGES)
             mine = self._over_nothing(n_used) if is_sparse else self.arrays()
             saved.load_arrays(mine, arrays)
             self._arrays, self._is_default = mine, False
             return
         if "memory.weights" in arrays:
             self.begin_with(arrays["memory.weights"])
-        if self._has_unusual_table:
+        if is_large:
             self._arrays = self._over_nothing(0)
 
     def _over_nothing(self, n_used: int) -> MemoryArrays:

@@ -17,7 +17,7 @@ from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..modelfile import Learn, Parsed, bundled_model, parsed
 from ..optim import Optimizer, RMSprop
-from ..vocabulary import Symbol, Symbols, Vocabulary
+from ..vocabulary import Symbol, Symbols, Vocabulary, check_count, is_whole_number
 from . import initial_mixture, saved
 from .captured import Captured
 from .sources import KnownTokens, TokenSource
@@ -204,7 +204,7 @@ class StreamPredictor:
 
         A byte above 127, which is not a character by itself, is `bytes`. `top_characters` gives whole characters.
         """
-        _require_count(k)
+        check_count("top", k, 0)
         probabilities = self.predict()
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self._vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]
@@ -223,9 +223,11 @@ class StreamPredictor:
         return float(sum(self._observe_token(token) for token in self._vocabulary.encode_symbol(symbol)))
 
     def observe_token(self, token: int) -> float:
-        """Take the next symbol by its token; otherwise like `observe`."""
+        """Take the next symbol by its token, an int; otherwise like `observe`."""
+        if not is_whole_number(token):
+            raise TypeError(f"a token must be a whole number, not {token!r}")
         if 0 <= token < len(self._vocabulary):
-            return self._stream.observe_token(token)
+            return self._stream.observe_token(int(token))
         raise ValueError(f"a token is between 0 and {len(self._vocabulary) - 1}, not {token}")
 
     def observe_many(self, symbols: Symbols) -> F32:
@@ -248,7 +250,7 @@ class StreamPredictor:
 
         Raises ValueError if there is no memory to explain.
         """
-        _require_count(top)
+        check_count("top", top, 0)
         if explain and self._stream.memory is None:
             raise ValueError("explain needs a predictor with a memory; this one was made with memory=False")
         tokens = self._vocabulary.encode(symbols)
@@ -266,6 +268,8 @@ class StreamPredictor:
         At each yield the predictor has observed the tokens of the step and no others, and may be queried and forked.
         Stops early if the source has no more tokens.
         """
+        if n is not None:
+            check_count("n", n, 0)
         if not isinstance(source, TokenSource):
             tokens = self._vocabulary.encode(source)
             return self._stream.steps(KnownTokens(tokens), len(tokens) if n is None else min(n, len(tokens)))
@@ -394,8 +398,3 @@ class StreamPredictor:
 def _unpickled(cls: type[StreamPredictor], checkpoint: bytes) -> StreamPredictor:
     """The predictor that was pickled."""
     return cls.from_checkpoint(*parse_checkpoint(checkpoint, "the pickled predictor"))
-
-
-def _require_count(k: int) -> None:
-    if k < 0:
-        raise ValueError(f"top must be at least 0, not {k}")

@@ -20,7 +20,7 @@ from ..kernels.arrays import F32
 from ..kernels.cores import n_cores
 from ..predictor import Learn, StreamPredictor
 from ..tasks.identity import identity
-from ..vocabulary import Symbols, Tokens
+from ..vocabulary import Symbols, Tokens, check_count
 from .cache import HotStream, Limits, PoolStats, StreamCache
 from .codec import StreamCodec
 from .store import Key, StreamStore
@@ -163,6 +163,7 @@ class StreamPool:
 
     def top(self, key: Key, k: int = 5) -> list[tuple[str | bytes, float]]:
         """The k most probable next symbols of a stream with their probabilities. Raises KeyError for an unknown key."""
+        check_count("k", k, 0)
         probabilities = self.predict(key)
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self._model.vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]

@@ -21,6 +21,7 @@ import numpy as np
 from ..kernels.jit import native
 from ..kernels.ranks import surprisals
 from ..predictor import StreamPredictor
+from ..vocabulary import check_count
 from .alphabet import Alphabet
 
 LEAST = 2.0**-126
@@ -80,12 +81,6 @@ def beam_width(width: int | None, k: int, default: int) -> int:
         return max(default, 2 * k)
     check_count("width", width, 1)
     return width
-
-
-def check_count(name: str, value: int, least: int) -> None:
-    """Raise ValueError if a number is too small."""
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
 
 
 class Beam:
