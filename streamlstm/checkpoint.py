@@ -268,7 +268,7 @@ def _end_of_arrays(header: bytes) -> int:
     """Where the last array ends, counted from the end of the header; 0 for a header that is not valid."""
     try:
         ends = [entry["data_offsets"][1] for name, entry in json.loads(header).items() if name != "__metadata__"]
-        return max([0, *ends])
+        return int(max([0, *ends]))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return 0
 

@@ -108,10 +108,10 @@ class Vocabulary:
         The characters are text, or a list of code points if they are not the same after they were written as JSON: it
         makes one character of a high surrogate and a low one after it.
         """
-        characters: str | list[int] | None = self.characters
-        if characters is not None and json.loads(json.dumps(characters)) != characters:
-            characters = [ord(character) for character in characters]
-        return {"characters": characters, "unknown": self.unknown}
+        text = self.characters
+        if text is not None and json.loads(json.dumps(text)) != text:
+            return {"characters": [ord(character) for character in text], "unknown": self.unknown}
+        return {"characters": text, "unknown": self.unknown}
 
     def __repr__(self) -> str:
         if self.characters is None:

@@ -3,9 +3,9 @@
 import string
 
 from ..predictor import StreamPredictor
-from ..vocabulary import Symbols
+from ..vocabulary import Symbols, check_count
 from .alphabet import Alphabet
-from .beam import Beam, Candidate, Template, beam_width, check_count
+from .beam import Beam, Candidate, Template, beam_width
 
 WORD_ENDS = string.whitespace + "".join(sorted(set(string.punctuation) - set("'-_")))
 """The characters before which a completed word ends."""
