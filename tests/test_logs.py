@@ -17,7 +17,7 @@ from streamlstm.logs import alerts as alerts_module
 from streamlstm.logs.alerts import AlertCommand
 from streamlstm.logs.assembler import IDLE_SECONDS, MAX_EVENT_LINES, Assembler, Parsing
 from streamlstm.logs.event import Event
-from streamlstm.logs.formats import FORMATS, Fields, detect
+from streamlstm.logs.formats import FORMATS, MAX_DEPTH, Fields, detect
 from streamlstm.logs.lag import MAX_MARKS, LagMeter
 from streamlstm.logs.lines import LineSplitter, RawLine
 from streamlstm.logs.metrics import METRICS, metrics_text, serve_metrics, write_metrics
@@ -245,6 +245,79 @@ def test_a_line_that_is_not_in_the_format_is_taken_as_plain_text_and_counted():
         "a", "Traceback:", "", "b",
     ]  # fmt: skip
     assert assembler.n_invalid == 1
+
+
+HOSTILE = {
+    "numbers": b'{"msg": 1%b, "time": 1e%b, "__REALTIME_TIMESTAMP": "%b"}' % ((b"9" * 5000,) * 3),
+    "dates": b'{"msg": "x", "time": "99999999999-99-99T99:99:99.9999999999-99:99"}',
+    "surrogates": rb'{"msg": "\ud800", "\udcff": "\ude00\ud83d", "time": "\ud800"}',
+    "bytes": b'\0\xff\xed\xa0\x80\xf4\x90{"msg": "\xc3"}\0',
+    "values": b'{"MESSAGE": [NaN, -Infinity, 1e999, [256, -1, true]], "stream": {}, "log": [], "msg": null, "time": {}}',
+    "quotes": b'level="' + b'\\"' * 5000,
+    "partial": b'{"log": "no end", "stream": ["a"], "time": 7}',
+}
+
+
+@pytest.mark.parametrize("format", ["auto", *FORMATS, "cri+json", "docker+journald", "docker+json"])
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_whatever_a_line_holds_it_is_an_event_and_the_next_one_is_too(line, format):
+    inside = {"docker": json.dumps({"log": line.decode("latin1") + "\n"}).encode()}
+    inside["cri"] = b"2026-11-26T18:00:00Z stdout F " + line
+    for data in (line, inside.get(format.split("+")[0], line)):
+        events = events_of(data + b"\nusual\n", format=format, fields=Fields(key="stream"))
+        assert 1 <= len(events) <= 2
+        assert any(event.text.endswith("usual") for event in events)
+
+
+def test_json_of_any_depth_is_an_event_wherever_pythons_limit_of_recursion_is():
+    shapes = [(b"[", b"]"), (b'{"a":', b"}"), (b"[1, [", b"]]")]
+    contents = b'{"msg": "up", "deep": %b}', b'{"__REALTIME_TIMESTAMP": "1", "MESSAGE": %b}', b'{"log": "up\\n", "x": %b}'
+    for before, after in shapes:
+        for depth in [*range(90, 110), *range(300, 1100, 3), 100_000]:
+            for content, format in zip(contents, ("json", "journald", "docker"), strict=True):
+                line = content % (before * depth + b"1" + after * depth)
+                assembler = Assembler(Parsing(format), "-")
+                (event,) = assembler.feed(RawLine(line, len(line)))
+                is_deep = depth * before.count(b"[") + depth * before.count(b"{") >= MAX_DEPTH
+                assert assembler.n_invalid == is_deep
+                assert (event.line == line.decode()) == is_deep
+
+
+def test_a_format_that_fails_in_a_way_that_nobody_foresaw_does_not_stop_the_reading(monkeypatch):
+    def fails(line, fields):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(FORMATS, "json", fails)
+    assembler = Assembler(Parsing("json"), "-")
+    (event,) = assembler.feed(RawLine(b"{}", 2))
+    assert (event.line, assembler.n_invalid) == ("{}", 1)
+
+
+@pytest.mark.parametrize("format", ["auto", *FORMATS])
+def test_a_line_of_100_mb_is_one_event_in_bounded_memory(format):
+    def read():
+        assembler, splitter = Assembler(Parsing(format), "-"), LineSplitter()
+        blocks = (b'{"msg": "', *[b"x" * 2**20] * 100, b'"}\nnext\n')
+        return [event for block in blocks for line in splitter.feed(block) for event in assembler.feed(line)]
+
+    events = read()
+    assert [event.offset for event in events] == [100 * 2**20 + 12, 100 * 2**20 + 17]
+    assert events[1].line == "next"
+    assert allocated_by(read).peak < 16 * 2**20
+
+
+def test_fields_of_any_size_keep_bounded_memory():
+    def read(n):
+        assemblers = Assembler(Parsing("docker"), "-"), Assembler(Parsing("json"), "-")
+        for number in range(n):
+            values = {"log": "x", "stream": f"{number:05}" * 10_000, "time": f"{number:05}" * 10_000}
+            line = json.dumps(values).encode()
+            times = [event.seconds for each in assemblers for event in each.feed(RawLine(line, len(line)))]
+            assert times == [None]
+        return assemblers
+
+    read(1)
+    assert allocated_by(lambda: read(60)).peak < allocated_by(lambda: read(3)).peak + 500_000
 
 
 TRACE = b"2026-11-26 10:00:00 error\n  at f\n  at g\n2026-11-26 10:00:01 fine\n"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .event import Event
-from .formats import CONTAINERS, FORMATS, Fields, Message, detect
+from .formats import CONTAINERS, FORMATS, Fields, Message, detect, parsed
 from .lines import RawLine
 from .timestamps import find_time
 
@@ -18,6 +18,9 @@ MAX_EVENT_LINES, MAX_EVENT_CHARACTERS = 500, 65_536
 
 MAX_RAW_KEPT = 16_384
 """Of a line as it came, at most this many bytes are kept in the event."""
+
+MAX_TIME_CHARACTERS = 100
+"""Of a longer time stamp only the beginning is kept: a field of that name may hold anything."""
 
 IDLE_SECONDS = 1.0
 """An event of several lines ends if no further line comes within this time."""
@@ -163,11 +166,11 @@ class Assembler:
     def _parsed(self, format: str, line: str) -> Message:
         if format == "auto" or not line:
             return Message(line)
-        try:
-            return FORMATS[format](line, self._fields)
-        except ValueError:
+        message = parsed(format, line, self._fields)
+        if message is None:
             self.n_invalid += 1
             return Message(line)
+        return message
 
     def _event(self, message: Message, raw: bytes) -> Event:
         start, end, stamp = (0, 0, "") if self._score_times else find_time(message.text)
@@ -179,7 +182,7 @@ class Assembler:
             rotation=self.rotation,
             offset=self.offset,
             key=message.key,
-            time=message.time or stamp,
+            time=(message.time or stamp)[:MAX_TIME_CHARACTERS],
             raw=raw,
         )
 
@@ -198,12 +201,15 @@ class Assembler:
 
     def restore(self, described: dict[str, Any]) -> None:
         """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
-        partial = [Message(*values) for values in described["partial"]]
+        partial = [_message_of(*values) for values in described["partial"]]
         opened = described["open"]
         if opened is not None:
             line, (start, end), number, offset, key, stamp = opened
             rotation = int(described["rotation"])
-            opened = Event(str(line), (start, end), int(number), self._path, rotation, int(offset), key, str(stamp))
+            if not 0 <= int(start) <= int(end) <= len(line):
+                raise ValueError(f"a time stamp is not a part of its line: {start} to {end}")
+            key, cut = None if key is None else str(key), (int(start), int(end))
+            opened = Event(str(line), cut, int(number), self._path, rotation, int(offset), key, str(stamp))
         formats = [str(name) for name in described["formats"]]
         if any(name not in ("auto", *FORMATS) for name in formats):
             raise ValueError(f"{formats} are not known formats")
@@ -214,3 +220,8 @@ class Assembler:
             self._inner = formats[1]
         self._partial = {message.stream: message for message in partial}
         self._open, self._n_lines = opened, int(described["open_lines"])
+
+
+def _message_of(text: Any, time: Any, key: Any, stream: Any, is_partial: Any) -> Message:
+    """The message that was saved with these values."""
+    return Message(str(text), str(time), None if key is None else str(key), str(stream), bool(is_partial))

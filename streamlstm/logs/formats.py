@@ -14,6 +14,9 @@ MESSAGE_FIELDS = ("message", "msg", "log", "event", "text", "body", "MESSAGE")
 
 TIME_FIELDS = ("time", "timestamp", "ts", "@timestamp", "t", "asctime", "datetime", "date", "eventTime")
 
+MAX_DEPTH = 100
+"""JSON that is nested more deeply is not parsed: whether Python can depends on its version and on the stack in use."""
+
 _CRI = re.compile(r"(\d{4}-\d\d-\d\dT\S+) (stdout|stderr) ([FP])(?::\S*)? ?", re.ASCII)
 _PAIR = re.compile(r'([^\s="]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"]*))(?:\s+|$)')
 _ESCAPE = re.compile(r'\\([\\"nt])')
@@ -101,7 +104,8 @@ def docker(line: str, fields: Fields) -> Message:
     if not isinstance(log, str):
         raise ValueError("not a record of Docker")
     key = _text(_value(values, fields.key)) if fields.key else None
-    text, stream, time = log.removesuffix("\n"), _text(values.get("stream")), _text(values.get("time"))
+    text, time, named = log.removesuffix("\n"), _text(values.get("time")), values.get("stream")
+    stream = str(named) if named in ("stdout", "stderr") else ""  # for each of them, parts of a message are kept
     return Message(text, time, key, stream, is_partial=text == log)
 
 
@@ -138,10 +142,22 @@ FORMATS: dict[str, Callable[[str, Fields], Message]] = {
     "cri": cri,
     "logfmt": logfmt,
 }
-"""How a line of each format is parsed. Each raises ValueError for a line that is not in the format."""
+"""How a line of each format is parsed. Each raises ValueError for a line that is not in the format; see `parsed`."""
 
 CONTAINERS = ("docker", "cri")
 """The formats whose messages may be in a format of their own."""
+
+
+def parsed(format: str, line: str, fields: Fields) -> Message | None:
+    """What a line of a format of FORMATS says; None if it is not in the format. Raises nothing, whatever it holds.
+
+    >>> parsed("json", '{"msg": "x"}', Fields()), parsed("json", '{"msg": ', Fields())
+    (Message(text='x', time='', key=None, stream='', is_partial=False), None)
+    """
+    try:
+        return FORMATS[format](line, fields)
+    except Exception:  # not only ValueError: what nobody has foreseen must not stop the reading of a log either
+        return None
 
 
 def detect(line: str) -> str:
@@ -187,7 +203,18 @@ def _json_object(line: str) -> dict[str, Any]:
         raise ValueError("nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
+    if line.count("[") + line.count("{") > MAX_DEPTH and _is_deep(values):
+        raise ValueError("nested too deeply")
     return values
+
+
+def _is_deep(values: dict[str, Any]) -> bool:
+    """Whether values are nested more deeply than MAX_DEPTH."""
+    level: list[Any] = [values]
+    for _ in range(MAX_DEPTH):
+        parts = (part for each in level for part in (each.values() if isinstance(each, dict) else each))
+        level = [part for part in parts if isinstance(part, dict | list)]
+    return bool(level)
 
 
 def _of_values(values: dict[str, Any], line: str, fields: Fields) -> Message:
