@@ -271,7 +271,11 @@ def test_whatever_a_line_holds_it_is_an_event_and_the_next_one_is_too(line, form
 
 def test_json_of_any_depth_is_an_event_wherever_pythons_limit_of_recursion_is():
     shapes = [(b"[", b"]"), (b'{"a":', b"}"), (b"[1, [", b"]]")]
-    contents = b'{"msg": "up", "deep": %b}', b'{"__REALTIME_TIMESTAMP": "1", "MESSAGE": %b}', b'{"log": "up\\n", "x": %b}'
+    contents = (
+        b'{"msg": "up", "deep": %b}',
+        b'{"__REALTIME_TIMESTAMP": "1", "MESSAGE": %b}',
+        b'{"log": "up\\n", "x": %b}',
+    )
     for before, after in shapes:
         for depth in [*range(90, 110), *range(300, 1100, 3), 100_000]:
             for content, format in zip(contents, ("json", "journald", "docker"), strict=True):

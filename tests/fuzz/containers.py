@@ -42,11 +42,11 @@ def check(case):
         return refused(error)
     if len(data) < 1024:
         assert compress.decompress(compress.compress(data, predictor), predictor) == data
-    return min(len(data), 4)
+    return [True]
 
 
 def mutate(rng, case, other):
-    if rng.random() < 0.1:
+    if not rng.randrange(10):
         return mutated_bytes(rng, case, other)
     frames, others = frames_of(case), frames_of(other)
     for _ in range(1 << rng.randrange(3)):
@@ -66,12 +66,12 @@ def mutate(rng, case, other):
                 )
                 frames[at] = frame_kind, n_symbols, code
             else:
-                code = mutated_bytes(rng, code, other)[: 32 if rng.random() < 0.95 else 256]
-                frames[at] = frame_kind, len(code) if frame_kind == RAW and rng.random() < 0.9 else n_symbols, code
+                code = mutated_bytes(rng, code, other)[: 32 if rng.randrange(20) else 256]
+                frames[at] = frame_kind, len(code) if frame_kind == RAW and rng.randrange(10) else n_symbols, code
         else:
             code = rng.randbytes(rng.randrange(1, 20))
             frames.append((rng.choice((CODED, RAW)), rng.choice((len(code), 2 * len(code))), code))
-    return container(case[:1] or b"\0", frames, decodes=rng.random() < 0.3)
+    return container(case[:1] or b"\0", frames, decodes=rng.randrange(3) == 0)
 
 
 def frames_of(case):
@@ -133,13 +133,13 @@ def check_message(message):
     assert len(message) <= len(data) + 1
     if len(data) < 200:
         assert coder().decompress(coder().compress(data)) == data
-    return "accepted", min(len(data), 4), len(message)
+    return [True]
 
 
 def mutate_message(rng, case, other):
-    if rng.random() < 0.2:
+    if not rng.randrange(5):
         return bytes([rng.randrange(128, 256)]) + rng.randbytes(rng.randrange(6))
-    return mutated_bytes(rng, case, other)[: 6 if rng.random() < 0.99 else 512]
+    return mutated_bytes(rng, case, other)[: 6 if rng.randrange(99) else 512]
 
 
 MESSAGE = Target(message_seeds, mutate_message, check_message)

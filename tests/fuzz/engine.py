@@ -1,23 +1,42 @@
-"""The fuzzer: it mutates cases, keeps those that reach something new, and collects those that break a promise."""
+"""Runs a target on inputs that hypothesis chooses, and collects those that break a promise.
 
+An input is a mutation of a seed or of a case of the corpus. `hypothesis` makes the random numbers of the mutation, and
+shrinks them when a promise breaks: then fewer and smaller changes remain. Atheris was tried beside it. It is guided by
+the lines of Python that an input reaches, which says nothing of the compiled kernels, where the worst defects were, and
+without mutations that know the format and its checksum it never gets past the readers. With them, it ran as many inputs
+per second, because a check takes longer than either engine. So the one stays that all tests use, on every Python.
+
+A campaign runs in a process of its own. The input that it tries is in memory that its parent shares: a process that is
+ended by a signal, or hangs, leaves the case that did it.
+"""
+
+import contextlib
+import faulthandler
+import hashlib
+import math
+import mmap
 import os
 import re
 import resource
-import threading
+import struct
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from reached import PACKAGE, Coverage
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
+PACKAGE = str(Path(__file__).parents[2] / "streamlstm")
 CORPUS = Path(__file__).parent / "corpus"
-SLOWEST, LONGEST = 1.0, 20.0
-"""How many seconds of CPU a case may take, and after how many the process is ended."""
+SLOWEST, LONGEST = 2.0, 60
+"""How many seconds of CPU an input may take, and after how many seconds the process is ended."""
 MEMORY = 1 << 30
-"""How many bytes a case may allocate, beside what the process has at the start."""
+"""How many bytes an input may allocate, beside what the process has at the start."""
+ROUND, SHRINKING = 500, 20.0
+"""How many inputs hypothesis chooses at a time, and for how many seconds it may shrink what fails."""
 
 
 class Target(NamedTuple):
@@ -25,110 +44,130 @@ class Target(NamedTuple):
 
     seeds   the cases to begin with
     mutate  (random numbers, case, another case) -> a new case, with valid checksums most of the time
-    check   returns what became of a case, which is worth keeping if it is new: an error that is documented, or a value.
-            Raises anything else if a promise is broken
+    check   returns for each reading of the case whether it was accepted; a refusal that is documented is none. Raises
+            anything if a promise is broken
     """
 
     seeds: Callable[[], Iterable[bytes]]
     mutate: Callable[[Random, bytes, bytes], bytes]
-    check: Callable[[bytes], Any]
+    check: Callable[[bytes], list[bool]]
 
 
-class Find(NamedTuple):
-    """A case that broke a promise, and how."""
+class Case(bytes):
+    """A case that hypothesis need not show."""
 
-    case: bytes
-    what: str
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
 
 
-class Fuzzer:
-    """Runs cases of one target.
+class Shared:
+    """What a campaign has done, in memory that its parent process can read whatever becomes of it."""
 
-    n_cases  that were run
-    kept     cases that reached something new, the seeds included
-    finds    by the place at which they failed, the shortest case of each
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 1 << 24)
+
+    def begin(self, case: bytes) -> None:
+        """A case is tried now."""
+        self._memory[16 : 24 + len(case)] = struct.pack("<q", len(case)) + case
+
+    def count(self, results: list[bool]) -> None:
+        """It was read so often, and accepted or not."""
+        n_cases, n_accepted = self.counts
+        self._memory[:16] = struct.pack("<qq", n_cases + len(results), n_accepted + sum(results))
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The number of cases, and of those that were accepted."""
+        return struct.unpack("<qq", self._memory[:16])
+
+    @property
+    def case(self) -> bytes:
+        """The case that was tried last."""
+        return self._memory[24 : 24 + struct.unpack("<q", self._memory[16:24])[0]]
+
+
+class Campaign:
+    """Tries inputs of one target.
+
+    failures  by the kind and the place of each failure, what it was and the shortest case
     """
 
-    def __init__(self, target: Target, seed: int, folder: Path, more: Iterable[bytes] = ()) -> None:
-        self._target, self._rng, self._folder, self._more = target, Random(seed), folder, more
-        self.coverage, self.results, self.kept, self.finds = Coverage(), set(), [], {}
-        self.n_cases, self.seconds = 0, 0.0
-        self._case, self._started = b"", 0.0
+    def __init__(self, target: Target, folder: Path, shared: Shared, skipped: Iterable[bytes] = ()) -> None:
+        self._target, self._shared = target, shared
+        self.failures: dict[str, tuple[str, bytes]] = {}
+        self._cases = [case for case in [*target.seeds(), *cases_in(folder)] if case not in set(skipped)]
+        self._end, self._n_cases, self._failed, self._armed = 0.0, 0, 0.0, math.inf
 
-    def run(self, n_cases: int, seconds: float) -> None:
-        """Run the seeds and the cases of the corpus, and then so many mutations of them, or for so long."""
-        began = time.monotonic()
-        threading.Thread(target=self._watch, daemon=True).start()
-        seeds = [*self._target.seeds(), *cases_in(self._folder), *self._more]
-        for case in seeds:
-            outcome(self._target, case)  # imports and compiles
-        with limited_memory(), self.coverage:
-            for case in seeds:
+    def run(self, n_cases: int, end: float, number: int) -> None:
+        """Run the seeds and the corpus, and mutations of them until there were so many cases or that time has come."""
+        self._end, self._n_cases = end, n_cases
+        for case in self._cases:  # imports and compiles
+            with contextlib.suppress(Exception):
                 self._run(case)
-            while self.n_cases < n_cases and time.monotonic() - began < seconds:
-                case, other = self._chosen(), self._chosen()
-                self._run(self._target.mutate(self._rng, case, other))
-        self.seconds = time.monotonic() - began
+        self._armed = 0.0
+        with limited_memory():
+            while not self._is_over:
+                self._round(number)
+                number += 1
+        faulthandler.cancel_dump_traceback_later()
 
-    def _chosen(self) -> bytes:
-        """A kept case: one of the last ones half of the time."""
-        n = len(self.kept)
-        return self.kept[
-            self._rng.randrange(n) if self._rng.random() < 0.5 else max(n - 1 - self._rng.randrange(16), 0)
-        ]
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._end or self._shared.counts[0] >= self._n_cases
+
+    def _round(self, number: int) -> None:
+        cases, self._failed, n_before = st.sampled_from([*map(Case, self._cases)]), 0.0, len(self.failures)
+        inputs = st.builds(self._target.mutate, st.randoms(use_true_random=False), cases, cases).map(Case)
+        how = settings(
+            max_examples=ROUND,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )
+        try:
+            seed(number)(how(given(inputs)(self._run)))()
+        except BaseException:  # the failure, or several, or what hypothesis says of one that comes and goes
+            if len(self.failures) == n_before:
+                raise
 
     def _run(self, case: bytes) -> None:
-        before, self._case, self._started = len(self.coverage.lines), case, time.monotonic()
-        what, result = outcome(self._target, case)
-        if time.monotonic() - self._started > SLOWEST and not what:
-            what = slow(self._target, case)
-        self._started = 0.0
-        self.n_cases += 1
-        if what:
-            known = self.finds.get(what)
-            if known is None or len(case) < len(known):
-                self.finds[what] = case
-        elif len(self.coverage.lines) > before or result not in self.results or not self.kept:
-            self.results.add(result)
-            self.kept.append(case)
-
-    def _watch(self) -> None:
-        """End the process if a case does not end; kernels do not notice signals."""
-        n_before, began = -1, 0.0
-        while True:
-            time.sleep(1)
-            if self.n_cases != n_before or not self._started:
-                n_before, began = self.n_cases, time.process_time()
-            elif time.process_time() - began > LONGEST:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                path = self._folder / f"endless-{os.getpid()}"
-                path.write_bytes(self._case)
-                print(f"a case does not end, after {self.n_cases:,} others: {path}", flush=True)
-                os._exit(3)
+        now = time.monotonic()
+        if self._is_over or (self._failed and now - self._failed > SHRINKING):
+            return
+        if now - self._armed > LONGEST / 4:
+            faulthandler.dump_traceback_later(LONGEST, exit=True)
+            self._armed = now
+        self._shared.begin(case)
+        try:
+            results = run(self._target, case)
+        except Exception as error:
+            place, before = place_of(error), self.failures.get(place_of(error))
+            self._shared.count([False])
+            if before is None or (self._failed and len(case) <= len(before[1])):
+                self._failed = self._failed or now
+                self.failures[place] = str(error)[:300], case
+            elif not self._failed:
+                return  # known from an earlier round
+            raise
+        self._shared.count(results)
 
 
-def outcome(target: Target, case: bytes) -> tuple[str, Any]:
-    """How a case broke a promise, "" if it did not; and what became of it."""
-    try:
-        result = target.check(case)
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename.startswith(PACKAGE)] or frames
-        place = f"{Path(own[-1].filename).name}:{own[-1].lineno}"
-        return f"{type(error).__name__} at {place}: {str(error)[:200]}" if place else "", None
-    return "", result
+def run(target: Target, case: bytes) -> list[bool]:
+    """What `check` returns; AssertionError if that takes long, twice."""
+    for _ in range(2):
+        began = time.process_time()
+        results = target.check(case)
+        if time.process_time() - began < SLOWEST:
+            return results
+    raise AssertionError(f"slow: {time.process_time() - began:.1f} s")
 
 
-def slow(target: Target, case: bytes) -> str:
-    """Whether a case takes more than SLOWEST seconds of CPU, as "slow" or "": to ask that of each takes longer."""
-    began = time.process_time()
-    outcome(target, case)
-    return "slow" if time.process_time() - began > SLOWEST else ""
-
-
-def refused(error: Exception) -> str:
-    """The result of a case that was refused: the message without what varies in it."""
-    return re.sub(r"0x[0-9a-f]+|[-+\d.,]+(e[-+]\d+)?|'.*'|\".*\"|[^\x20-\x7e]+", "#", str(error))[:120]
+def place_of(error: Exception) -> str:
+    """The kind of an error and where it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(PACKAGE)] or frames
+    return f"{type(error).__name__} at {Path(own[-1].filename).name}:{own[-1].lineno}"
 
 
 class limited_memory:
@@ -143,25 +182,53 @@ class limited_memory:
         resource.setrlimit(resource.RLIMIT_AS, self._before)
 
 
-def minimised(target: Target, find: Find, tries: int = 400) -> bytes:
-    """A shorter case that breaks the same promise, as far as parts of it can be left out."""
-    case, size = find.case, len(find.case) // 2
-    while size and tries:
-        at = 0
-        while at < len(case) and tries:
-            tries -= 1
-            shorter = case[:at] + case[at + size :]
-            if place_of(outcome(target, shorter)[0]) == place_of(find.what):
-                case = shorter
-            else:
-                at += size
-        size //= 2
-    return case
+def campaign(target: Target, folder: Path, n_cases: int, seconds: float, number: int) -> tuple[int, int, list[str]]:
+    """Run a campaign in processes of its own; returns the cases, the accepted ones, and a line for each failure.
+
+    A case that fails is written to the folder. If one ends the process, another process goes on without it.
+    """
+    shared, end, skipped, told = Shared(), time.monotonic() + seconds, [], []
+    while time.monotonic() < end and shared.counts[0] < n_cases:
+        reader, writer = os.pipe()
+        if not (child := os.fork()):
+            _child(Campaign(target, folder, shared, skipped), (n_cases, end, number), folder, writer)
+        os.close(writer)
+        with open(reader, encoding="utf-8") as lines:
+            told += [line for line in lines.read().splitlines() if line not in told]
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if not code:
+            break
+        skipped.append(shared.case)
+        told.append(f"the process ended with {code}: {write(shared.case, folder)}")
+        shared.count([False])
+        number += 1_000_003
+    return *shared.counts, told
 
 
-def place_of(what: str) -> str:
-    """The kind of an error and its place, without the message."""
-    return what.partition(": ")[0]
+def _child(campaign: Campaign, how: tuple[int, float, int], folder: Path, out: int) -> None:
+    try:
+        campaign.run(*how)
+        found = [f"{place}: {what!r}: {write(case, folder)}" for place, (what, case) in campaign.failures.items()]
+        with open(out, "w", encoding="utf-8", errors="replace") as file:
+            file.write("".join(f"{line}\n" for line in found))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(70)
+    os._exit(0)
+
+
+def refused(error: Exception) -> list[bool]:
+    """The result of a case that was refused. The message must say something, in one line."""
+    assert re.search(r"\w.*\w", str(error)), repr(error)
+    return [False]
+
+
+def write(case: bytes, folder: Path) -> Path:
+    """Write a case to a file that is named after its content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / hashlib.sha256(case).hexdigest()[:12]
+    path.write_bytes(case)
+    return path
 
 
 def cases_in(folder: Path) -> list[bytes]:

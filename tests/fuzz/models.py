@@ -1,6 +1,9 @@
-"""Tiny predictors for the targets; a case with them takes a fraction of a millisecond."""
+"""Tiny predictors for the targets, and what an accepted one reads."""
 
+import random
 import sys
+import tempfile
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +14,33 @@ from streamlstm import Adam, Config, RMSprop, Vocabulary
 
 SHAPE = Config(hidden=4, layers=1, window=16, memory_bits=10)
 TEXT = b"abcd abcd, (aab) 12.5\nabcd abcd, (aac) 12.6\nabcd abcd, (aab) 12.5\nabcd abcd"
+
+N_SYMBOLS = 5_000
+_PARTS = [b"\n", b"([{<", b">}])", b"\"'`", b"<a><b c='d'>e</b></a>", b"0123456789 12.5,\t", b"ab", b"x y\n  (z)\n"]
+_PARTS += [
+    b"\x00",
+    bytes(range(256)),
+    random.Random(0).randbytes(700),
+    "é€🙂\u0301".encode(),
+    b"\r\n",
+    b'{"a": [1, "b"]}\n',
+]
+
+
+def mixed_text(case):
+    """What an accepted case reads, a little over N_SYMBOLS bytes: runs of a part each, in an order of its own."""
+    rng = random.Random(zlib.crc32(case))
+    parts = [b"\n", *rng.sample(_PARTS, 8)]
+    rng.shuffle(parts)
+    return b"".join((part * 700)[:580] for part in parts)
+
+
+@cache
+def folder():
+    """A folder for the files of cases, in memory if the system has a file system there."""
+    kept = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    folder.kept = kept  # deleted with the process
+    return Path(kept.name)
 
 
 @cache

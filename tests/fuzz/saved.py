@@ -1,16 +1,22 @@
-"""Models, snapshots of streams, and the state of watchers: safetensors files with a checksum of all that is in them."""
+"""Files that a stranger may have written: models, runs of training, snapshots, watchers, and stores of streams.
 
-import tempfile
+What is accepted reads N_SYMBOLS symbols of mixed text.
+"""
+
+import sqlite3
+from contextlib import closing
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from engine import Target, refused
-from models import TEXT, of_text
-from mutations import mutated_arrays, mutated_bytes, mutated_json
+from models import N_SYMBOLS, SHAPE, TEXT, folder, mixed_text, of_bytes, of_text
+from mutations import NUMBERS, mutated_bytes, mutated_file, mutator, parts_of
 
-from streamlstm import Config, StreamPool, StreamPredictor
+from streamlstm import Config, StreamPool, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import dump_checkpoint, parse_checkpoint
+from streamlstm.logs.assembler import Assembler, Parsing
+from streamlstm.logs.lines import RawLine
+from streamlstm.tasks.training import Trainer, TrainingPlan
 from streamlstm.watch.sessions import SessionWatcher
 from streamlstm.watch.watcher import Watcher
 
@@ -18,63 +24,40 @@ LONGEST_SIDE = 64
 """Shapes of networks beyond this are not tried: they are valid, and a case would take long."""
 
 
-@cache
 def file():
-    """A file that each case is written to, in memory if the system has a file system there."""
-    folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    kept = tempfile.NamedTemporaryFile(dir=folder, suffix=".safetensors")  # noqa: SIM115  deleted with the process
-    file.kept = kept
-    return Path(kept.name)
+    """The file that a case is written to."""
+    return folder() / "case.safetensors"
 
 
-def mutator(checksum):
-    """A function that mutates the arrays and the values of a file, and writes a valid checksum."""
-
-    def mutate(rng, case, other):
-        if rng.random() < 0.05:
-            return mutated_bytes(rng, case, other)
-        try:
-            arrays, values = parse_checkpoint(case, "", checksum)
-            others, other_values = parse_checkpoint(other, "", checksum)
-        except ValueError:
-            return mutated_bytes(rng, case, other)
-        for _ in range(1 << rng.randrange(2)):
-            kind = rng.randrange(8)
-            if not isinstance(values, dict) or not isinstance(other_values, dict):
-                return mutated_bytes(rng, case, other)
-            if kind == 0 and other_values:
-                name = rng.choice(sorted(other_values))
-                values = {**values, name: other_values[name]}
-            elif kind < 4 or not arrays:
-                values = mutated_json(rng, values)
-            else:
-                arrays = mutated_arrays(rng, arrays, others)
-        try:
-            return dump_checkpoint(arrays, values, checksum)
-        except (ValueError, TypeError, OverflowError, KeyError):
-            return mutated_bytes(rng, case, other)
-
-    return mutate
-
-
-def is_large(case, checksum):
+def is_large(case):
     """Whether a case describes a network that is valid but not tiny."""
     try:
-        config = parse_checkpoint(case, "", checksum)[1]["config"]
-        sides = config["hidden"], config["layers"], config["window"] // 8, 5 * config["memory_bits"]
-        return max(sides) > LONGEST_SIDE
-    except (ValueError, KeyError, TypeError, OverflowError):
+        config = parts_of(case, "sha256")[1]["config"]
+        return max(config["hidden"], config["layers"], config["window"] // 8, 5 * config["memory_bits"]) > LONGEST_SIDE
+    except (KeyError, TypeError):
         return False
 
 
-def read(predictor):
-    """Let a predictor read all symbols that it knows."""
-    tokens = np.arange(len(predictor.vocabulary), dtype=np.int32)
+def read(reader, case, learns=("",)):
+    """Let a predictor read the mixed text, and a fork some of it in each other way; says that it was accepted."""
+    text = mixed_text(case)
     try:
-        predictor.observe_many(np.concatenate([tokens[:24], tokens[-8:], tokens[:8]]))
+        reader.observe_many(_known(text, reader.vocabulary))
+        for learn in learns:
+            fork = reader.fork()
+            fork.learn = learn or fork.learn
+            fork.observe_many(_known(text[:600], reader.vocabulary))
     except FloatingPointError:  # its weights are large
-        return False
-    return True
+        return [False]
+    return [True]
+
+
+def _known(text, vocabulary):
+    """The text as symbols of a vocabulary, whichever it is."""
+    if vocabulary.characters is None:
+        return text
+    tokens = np.frombuffer(text, np.uint8).astype(np.int32) % len(vocabulary)
+    return tokens if vocabulary.unknown is None else text.decode("latin1")
 
 
 # Models
@@ -82,35 +65,70 @@ def read(predictor):
 
 def model_seeds():
     for layers, memory, adam in ((1, True, False), (2, False, True), (2, True, True)):
-        for n in (0, 3, 9, len(TEXT)):
+        for n in (0, 9, len(TEXT)):
             predictor = of_text(layers, memory, adam).fork()
             predictor.observe_many(TEXT.decode()[:n])
             yield dump_checkpoint(*predictor.to_checkpoint())
-    for learn in ("memory", "nothing"):
-        predictor = of_text().fork()
+    for learn in ("memory", "nothing", "all"):
+        predictor = of_bytes().fork()
         predictor.learn = learn
-        predictor.observe_many(TEXT.decode())
-        yield dump_checkpoint(*predictor.to_checkpoint(half=True))
+        predictor.observe_many(mixed_text(learn.encode())[:2000])
+        yield dump_checkpoint(*predictor.to_checkpoint(half=learn == "memory"))
     yield dump_checkpoint(*StreamPredictor(config=Config(hidden=2, layers=1, window=2, memory_bits=10)).to_checkpoint())
 
 
 def check_model(case):
-    if is_large(case, "sha256"):
-        return "large"
+    if is_large(case):
+        return [False]
     file().write_bytes(case)
     try:
         predictor = StreamPredictor.load(file())
     except (ValueError, MemoryError) as error:
         return refused(error)
-    if len(case) % 32 == 0:
+    if len(case) % 16 == 0:
         content = dump_checkpoint(*predictor.to_checkpoint())
         again = StreamPredictor.from_checkpoint(*parse_checkpoint(content, ""))
         assert dump_checkpoint(*again.to_checkpoint()) == content
         assert predictor.describe() == again.describe()
-    return "loaded", read(predictor), predictor.learn
+    return read(predictor, case, ("all", "memory") if predictor.config.memory else ("all",))
 
 
-MODEL = Target(model_seeds, mutator("sha256"), check_model)
+# Runs of training
+
+TRAINED = (TEXT * 40, mixed_text(b""))
+
+
+def trainer(epochs=9):
+    documents = [np.frombuffer(text, np.uint8) for text in TRAINED]
+    plan = TrainingPlan(epochs, batch=10, window=16, warmup=3, pieces=(16, 512), crlf=0.5)
+    return Trainer(documents, Vocabulary.bytes(), SHAPE, plan)
+
+
+trainer_of_cases = cache(lambda: trainer(10_000))
+
+
+def resume_seeds():
+    for n in (0, 1, 3, 60):
+        run = trainer()
+        for _ in zip(range(n), run.run(), strict=False):
+            pass
+        run.save(file())
+        yield file().read_bytes()
+
+
+def check_resume(case):
+    run = trainer_of_cases()
+    file().write_bytes(case)
+    try:
+        run.restore(file())
+    except ValueError as error:
+        return refused(error)
+    try:
+        for _ in zip(range(-(-N_SYMBOLS // run.symbols_per_step)), run.run(), strict=False):
+            pass
+    except FloatingPointError:
+        return [False]
+    return [run.step < run.n_steps]
 
 
 # Snapshots
@@ -119,13 +137,14 @@ MODEL = Target(model_seeds, mutator("sha256"), check_model)
 @cache
 def pools():
     """Pools over a model that has read something; what their streams learn differs."""
-    predictor = of_text().fork()
-    predictor.observe_many(TEXT.decode()[:30])
-    return [StreamPool(predictor, learn, max_pages=64, threads=1) for learn in ("memory", "all", "nothing")]
+    models = {"memory": of_bytes().fork(), "all": of_text().fork(), "nothing": of_text().fork()}
+    for predictor in models.values():
+        predictor.observe_many(TEXT.decode()[:30])
+    return {learn: StreamPool(model, learn, max_pages=64, threads=1) for learn, model in models.items()}
 
 
 def snapshot_seeds():
-    for pool in pools():
+    for pool in pools().values():
         for n in (0, 1, 7, len(TEXT), 40 * len(TEXT)):
             pool.observe("seed", (TEXT.decode() * 40)[:n])
             yield pool.snapshot("seed")
@@ -133,102 +152,266 @@ def snapshot_seeds():
 
 
 def check_snapshot(case):
-    result = None
-    for pool in pools():
+    result = [False]
+    for learn, pool in pools().items():
         try:
             pool.restore("stream", case)
         except ValueError as error:
-            result = result or refused(error)
+            refused(error)
             continue
         content = pool.snapshot("stream")
         pool.restore("again", content)
         assert pool.snapshot("again") == content
-        pool.forget("again")
-        result = "restored", pool.n_symbols("stream") > 2**31
         try:
-            pool.observe("stream", TEXT.decode()[20:60])
+            pool.observe("stream", mixed_text(case) if learn == "memory" else mixed_text(case).decode("latin1"))
             pool.snapshot("stream")
+            result = [True]
         except FloatingPointError:
-            result = "diverged"
-        pool.forget("stream")
-        break
+            pass
     return result
-
-
-SNAPSHOT = Target(snapshot_seeds, mutator("crc32"), check_snapshot)
 
 
 # Watchers
 
 LINES = [f"job {n % 3} done in {n} ms\n" for n in range(24)] + ["error: (no) 0x7f\n", "é\n"]
+KEYS = r"job (\d)|(^.)"
+STORE = "case.safetensors.keys-00000000"
 
 
-def watcher_seeds():
+def watcher_seeds(**more):
     for options in ({}, {"alarms": "2/hour"}, {"thorough": True}, {"alarms": "1/10"}):
-        with Watcher(of_text().fork(), warmup=4, **options) as watcher:
+        with Watcher(of_bytes().fork(), warmup=4, **options, **more) as watcher:
+            assembler = Assembler(Parsing("cri", multiline=r"^\S"), "-")
             for n, line in enumerate(LINES):
                 watcher.observe(line, seconds=n)
-            watcher.position = {"at": 1}
+                list(assembler.feed(RawLine(b"2026-11-26T18:00:00.1Z stdout %c part" % b"FP"[n % 2], 9)))
+            watcher.position = {"at": assembler.describe()}
             watcher.save(file())
-            yield file().read_bytes()
-    watcher = SessionWatcher(of_text().fork(), warmup=2, alarms="1/10")
-    for n, line in enumerate(LINES):
-        watcher.observe(line, session=f"s{n % 5}", seconds=n * 60)
-    watcher.save(file())
-    yield file().read_bytes()
+        yield packed()
 
 
-KINDS = ((Watcher, {"alarms": "2/hour"}), (Watcher, {}), (SessionWatcher, {"alarms": "1/10"}))
-
-
-def check_watcher(case):
-    """Its length chooses what the file is read as."""
-    if is_large(case, "sha256"):
-        return "large"
-    file().write_bytes(case)
-    kind, options = KINDS[len(case) // 8 % 3]
-    try:
-        watcher = kind.load(file(), warmup=2, **options)
-    except (ValueError, MemoryError) as error:
-        return kind.__name__, refused(error)
-    try:
-        for n, line in enumerate(LINES[-4:]):
-            watcher.observe(line, seconds=1e3 + n, **({} if kind is Watcher else {"session": f"s{n}"}))
-        ended = [] if kind is Watcher else watcher.finish()
-    except FloatingPointError:
-        return kind.__name__, "diverged"
-    if len(case) % 64 == 0:
+def session_seeds():
+    for alarms in ("1/10", None, "2/hour"):
+        watcher = SessionWatcher(of_bytes().fork(), warmup=2, alarms=alarms)
+        for n, line in enumerate(LINES):
+            watcher.observe(line, session=f"s{n % 5}", seconds=n * 60)
         watcher.save(file())
-        kind.load(file(), warmup=2, **options)
-    return kind.__name__, len(ended) > 0
+        yield file().read_bytes()
 
 
-def mutate_watcher(rng, case, other):
-    """Half of the time, only what the watcher has of its own."""
-    mutate = mutator("sha256")
-    if rng.random() < 0.5:
-        return mutate(rng, case, other)
-    arrays, values = parse_checkpoint(case, "", "sha256") if is_parsed(case) else (None, None)
-    if values is None:
-        return mutate(rng, case, other)
-    for name in ("watch", "sessions"):
-        if name in values:
-            values[name] = mutated_json(rng, values[name])
-    own = {name: array for name, array in arrays.items() if name.startswith("stream.")}
-    if own and rng.random() < 0.5:
-        arrays = {**{name: array for name, array in arrays.items() if name not in own}, **mutated_arrays(rng, own)}
+def check_watcher(case, **more):
+    """Its length chooses the options that it is read with."""
+    if is_large(case):
+        return [False]
+    file().write_bytes(case)
+    options = {
+        "warmup": 2,
+        **more,
+        **({}, {"alarms": "2/hour"}, {"alarms": "1/10", "thorough": True})[len(case) // 8 % 3],
+    }
     try:
-        return dump_checkpoint(arrays, values)
-    except (ValueError, TypeError, OverflowError, KeyError):
-        return mutate(rng, case, other)
+        watcher = Watcher.load(file(), **options)
+    except (ValueError, OSError, MemoryError) as error:
+        return refused(error)
+    with watcher:
+        try:
+            _restore_assembler(watcher.position)
+            for n, line in enumerate(_lines(case)):
+                watcher.observe(line, seconds=1e3 + n)
+            watcher.repeated()
+        except FloatingPointError:
+            return [False]
+        except ValueError as error:
+            assert more, error  # only a stream in a store is read, and checked, when its key comes
+            return refused(error)
+        if len(case) % 8 == 0:
+            watcher.save(file())
+            watcher.close()
+            Watcher.load(file(), **options).close()
+    return [True]
 
 
-def is_parsed(case):
+def _restore_assembler(position):
+    assembler = Assembler(Parsing("cri", multiline=r"^\S"), "-")
     try:
-        parse_checkpoint(case, "", "sha256")
-    except ValueError:
-        return False
-    return True
+        assembler.restore(position["at"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return
+    for line in (b"2026-11-26T18:00:00.1Z stdout F end", b"plain"):
+        assert all(event.text is not None for event in assembler.feed(RawLine(line, len(line))))
+    list(assembler.flush())
 
 
-WATCHER = Target(watcher_seeds, mutate_watcher, check_watcher)
+def _lines(case):
+    """The mixed text in eleven lines, with newlines inside, as events of several lines have them; and usual ones."""
+    text = mixed_text(case)
+    return [text[at : at + 500] + b"\n" for at in range(0, len(text), 500)] + [line.encode() for line in LINES[-6:]]
+
+
+def check_sessions(case):
+    if is_large(case):
+        return [False]
+    file().write_bytes(case)
+    options = {"warmup": 2, "alarms": (None, "2/hour", "1/10")[len(case) // 8 % 3]}
+    try:
+        watcher = SessionWatcher.load(file(), **options)
+    except (ValueError, MemoryError) as error:
+        return refused(error)
+    try:
+        for n, line in enumerate([part for line in _lines(case) for part in (line[:250], line[250:])]):
+            watcher.observe(line, session=f"s{n % 7}", seconds=2e3 + 30 * n)
+            watcher.observe(LINES[n % 5], session=f"s{n % 7}", seconds=2e3 + 30 * n)
+        watcher.finish()
+        watcher.repeated()
+    except FloatingPointError:
+        return [False]
+    if len(case) % 8 == 0:
+        watcher.save(file())
+        SessionWatcher.load(file(), **options).finish()
+    return read(watcher._predictor, case)
+
+
+# Stores: SQLite files that another program may have changed, and the models of keyed watchers beside them
+
+VALUES_OF_SQL = [None, "", "x", "s", b"", b"s", b"b\xff", b"s\xff", 0.5, float("inf"), float("-inf"), 2**62, -(2**63)]
+PLACES = [("streams", column) for column in ("id", "key", "seconds", "n_symbols", "content")]
+PLACES += [("about", "name"), ("about", "value"), ("size", "n_streams"), ("dropped", "key"), ("dropped", "content")]
+CONTENTS = [("streams", "content", "rowid"), ("dropped", "content", "key"), ("about", "value", "name")]
+STATEMENTS = """DROP TABLE size|DROP TABLE streams|DROP TRIGGER inserted|DROP INDEX by_time|DELETE FROM about|DELETE FROM size
+DELETE FROM streams|INSERT INTO size VALUES (7)|INSERT INTO about VALUES ('state', 'x')|PRAGMA user_version = 7
+ALTER TABLE streams RENAME COLUMN content TO other|ALTER TABLE streams ADD COLUMN other|PRAGMA encoding = 'UTF-16'
+CREATE TRIGGER more AFTER UPDATE ON streams BEGIN DELETE FROM streams; END|PRAGMA auto_vacuum = FULL
+INSERT INTO streams (key, seconds, n_symbols, content) SELECT X'7378', seconds, n_symbols, content FROM streams"""
+STATEMENTS = STATEMENTS.replace("\n", "|").split("|")
+
+
+def clear():
+    """Delete the files of the last case."""
+    for path in folder().glob("case.safetensors*"):
+        path.unlink()
+
+
+def pool():
+    return StreamPool(pool_model(), store=folder() / STORE, max_pages=64, threads=1, ttl=1e12)
+
+
+@cache
+def pool_model():
+    predictor = of_bytes().fork()
+    predictor.observe_many(TEXT[:30])
+    return predictor
+
+
+def store_seeds():
+    for n in (0, 1, 3):
+        clear()
+        with pool() as streams:
+            for i in range(n):
+                streams.observe(f"k{i}" if i % 2 else b"k", TEXT[: 20 * i + 5])
+            streams.save()
+        yield (folder() / STORE).read_bytes()
+
+
+def check_store(case):
+    """Opens the store, lets its streams read, saves them, and opens it again."""
+    clear()
+    (folder() / STORE).write_bytes(case)
+    results, text = [], mixed_text(case)
+    try:
+        with pool() as streams:
+            for key in [*list(streams)[:2], "new"]:
+                try:
+                    streams.observe(key, text if not any(results) else text[:100])
+                    results.append(key != "new")
+                except (ValueError, FloatingPointError) as error:
+                    results += refused(error)
+            streams.stats()
+            streams.save()
+        with pool() as streams:
+            list(streams)
+    except (OSError, ValueError) as error:
+        return refused(error)
+    return [any(results)]
+
+
+def mutate_store(rng, case, other):
+    if not rng.randrange(20):
+        return mutated_bytes(rng, case, other)
+    path = folder() / "mutated"
+    path.write_bytes(case)
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as base:
+            base.execute("PRAGMA synchronous = OFF")
+            for _ in range(rng.randrange(1, 4)):
+                _change(rng, base)
+        return path.read_bytes()
+    except (sqlite3.Error, UnicodeError):
+        return mutated_bytes(rng, case, other)
+
+
+def _change(rng, base):
+    kind = rng.randrange(20)
+    if kind == 0:
+        base.execute(rng.choice(STATEMENTS))
+    elif kind <= 3:
+        value = rng.choice(VALUES_OF_SQL if rng.randrange(3) else NUMBERS)
+        value = max(min(value, 2**63 - 1), -(2**63)) if isinstance(value, int) else value
+        table, column = rng.choice(PLACES)
+        base.execute(f"UPDATE {table} SET {column} = ?", (value,))
+    else:
+        table, column, key = rng.choice(CONTENTS)
+        rows = base.execute(f"SELECT {key}, {column} FROM {table}").fetchall()
+        sealed = [
+            (name, content) for name, content in rows if isinstance(content, bytes) and parts_of(content, "crc32")
+        ]
+        if sealed:
+            (name, content), (_, other) = rng.choice(sealed), rng.choice(sealed)
+            content = mutated_file(rng, content, other, "crc32")
+            base.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (content, name))
+
+
+def packed():
+    """The file of a watcher as a case; with keys, its length, the file, and the store beside it."""
+    content, stores = file().read_bytes(), sorted(folder().glob("case.safetensors.keys-????????"))
+    if stores:
+        content = len(content).to_bytes(8, "little") + content + stores[0].read_bytes()
+        clear()
+    return content
+
+
+def unpacked(case):
+    n = int.from_bytes(case[:8], "little")
+    return case[8 : 8 + n], case[8 + n :]
+
+
+def keyed_seeds():
+    clear()
+    yield from watcher_seeds(key_regex=KEYS, max_keys=4)
+
+
+def check_keyed(case):
+    """The store gets the name that the file says, if a store may have it."""
+    clear()
+    content, store = unpacked(case)
+    watch = (parts_of(content, "sha256") or ({}, {}))[1].get("watch")
+    name = str(watch.get("store")) if isinstance(watch, dict) else STORE
+    may_be_one = len(name) == len(STORE) and name.startswith(STORE[:22]) and "/" not in name and "\0" not in name
+    (folder() / (name if may_be_one else STORE)).write_bytes(store)
+    return check_watcher(content, key_regex=KEYS, max_keys=4)
+
+
+def mutate_keyed(rng, case, other):
+    (content, store), (other_content, other_store) = unpacked(case), unpacked(other)
+    kind = rng.randrange(3)
+    content = mutated_file(rng, content, other_content) if kind == 0 else content
+    store = mutate_store(rng, store, other_store) if kind else store
+    return len(content).to_bytes(8, "little") + content + store
+
+
+MODEL = Target(model_seeds, mutator("sha256"), check_model)
+RESUME = Target(resume_seeds, mutator("sha256"), check_resume)
+SNAPSHOT = Target(snapshot_seeds, mutator("crc32"), check_snapshot)
+WATCHER = Target(watcher_seeds, mutator("sha256"), check_watcher)
+SESSIONS = Target(session_seeds, mutator("sha256"), check_sessions)
+KEYED = Target(keyed_seeds, mutate_keyed, check_keyed)
+STORES = Target(store_seeds, mutate_store, check_store)
