@@ -269,6 +269,32 @@ def test_a_foreign_database_is_refused_and_stays_as_it_is(tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("n_streams", [-1, -(2**63), 2**20, 2**40, 2**62, 2**63 - 1])
+@pytest.mark.parametrize("use", [len, list, lambda pool: pool.observe("new", "x")], ids=["len", "list", "observe"])
+def test_a_store_that_says_that_it_has_more_streams_than_bytes_is_called_damaged(tmp_path, n_streams, use):
+    _with_size(tmp_path / "s.db", n_streams)
+    with (
+        pytest.raises(ValueError, match=r"s\.db is damaged: it has [\d,]+ bytes, and says"),
+        pool_of(tmp_path / "s.db", max_keys=1) as pool,
+    ):
+        use(pool)
+
+
+def test_a_store_that_has_fewer_streams_than_it_says_is_called_damaged_when_one_is_to_be_forgotten(tmp_path):
+    _with_size(tmp_path / "s.db", 9)
+    with pytest.raises(ValueError, match="fewer streams than it says"), pool_of(tmp_path / "s.db", ttl=1.0) as pool:
+        pool.save()
+
+
+def _with_size(path, n_streams):
+    """A store without streams that says that it has some."""
+    with pool_of(path) as pool:
+        pool.save()
+    with sqlite3.connect(path) as base:
+        base.execute("UPDATE size SET n_streams = ?", (n_streams,))
+    base.close()
+
+
 ROWS = {
     "seconds": ("UPDATE streams SET seconds = 'soon'", lambda pool: pool.observe("b", "x")),
     "n_symbols": ("UPDATE streams SET n_symbols = 'many'", lambda pool: pool.n_symbols("a")),

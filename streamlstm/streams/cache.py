@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .store import Key, Stored, StreamStore
@@ -307,11 +307,11 @@ class StreamCache(Generic[S]):
         self._n_evicted += 1
 
     def oldest(self) -> tuple[Key, float]:
-        """The least recently used stream, and when it was last used."""
+        """The least recently used stream, and when it was last used. Raises ValueError if there is none."""
         found = [pair for pair in (self._oldest_evicted(), self._oldest_stored()) if pair is not None]
+        found = found or [(key, hot.seconds) for key, hot in islice(self._hot.items(), 1)]
         if not found:
-            key, hot = next(iter(self._hot.items()))
-            return key, hot.seconds
+            raise ValueError("the store is damaged: it has fewer streams than it says")
         return min(found, key=lambda pair: pair[1])
 
     def _oldest_evicted(self) -> tuple[Key, float] | None:

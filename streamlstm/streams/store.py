@@ -329,6 +329,10 @@ def _check(base: sqlite3.Connection, path: str, model: bytes) -> None:
         raise ValueError(f"{path} is not a store of streams: it has other tables, views or triggers")
     if about.get("model") != model:
         raise ValueError(f"{path} has streams of another model; open it with the model that it began with")
+    (n_bytes,) = base.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()
+    for (n_streams,) in base.execute("SELECT n_streams FROM size"):
+        if isinstance(n_streams, int) and not 0 <= n_streams <= n_bytes:  # `list` allocates what `len` says
+            raise ValueError(f"{path} is damaged: it has {n_bytes:,} bytes, and says that it has {n_streams:,} streams")
 
 
 def _may_write(path: str) -> bool:
