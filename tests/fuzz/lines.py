@@ -29,8 +29,9 @@ STARTS = [None, r"^\S", "", r"(a|b)?\d+"]
 FIELDS = [Fields(), Fields(("msg", "a.b"), "host.name"), Fields((), "stream"), Fields(("MESSAGE",), "level")]
 KEYS = [KeyPattern(r"\d+"), KeyPattern(r"(a|b)?[^ ]{1,40}:")]
 
-STAMPS = """2026-11-26T18:00:00.1Z|Jun 14 15:16:01|[10/Oct/2000:13:55:36 -0700]|[12:30:01]|1700000000000|0000-00-00 99:99:99
-9999-12-31T23:59:59.9999999-05:00|0001-01-01T00:00:00Z|0001-01-01T00:00:00+23:59|2026-02-30 24:60:61|[  1234567.000000]
+STAMPS = """2026-11-26T18:00:00.1Z|Jun 14 15:16:01|[10/Oct/2000:13:55:36 -0700]|[12:30:01]|1700000000000
+0000-00-00 99:99:99|9999-12-31T23:59:59.9999999-05:00
+0001-01-01T00:00:00Z|0001-01-01T00:00:00+23:59|2026-02-30 24:60:61|[  1234567.000000]
 31/Dec/9999:23:59:60 -9999|Feb 29 00:00:00|99999999999999999999|1e999|081109 203530|E0102 03:04:05.678|19990101-24:0:0:7
 2026-11-26 18:00:00,1 +99:99|9999-99-99|1000000000|Mon, 01 Jan 9999 00:00:00 GMT|00/00/00 00:00:00|02-30 12:00:00"""
 STAMPS = STAMPS.replace("\n", "|").split("|")
@@ -136,7 +137,8 @@ def _line(rng):
     if kind == 0:
         return f"{rng.choice(('', '', '<34>1 ', '- ', 'I', '['))}{stamp}{rng.choice((' ', '] ', ''))}{text}"
     if kind == 1:
-        return f"{stamp} {rng.choice(('stdout', 'stderr', 'other'))} {rng.choice('PFX')} {rng.choice(('', _json(rng)))}{text}"
+        stream = rng.choice(("stdout", "stderr", "other"))
+        return f"{stamp} {stream} {rng.choice('PFX')} {rng.choice(('', _json(rng)))}{text}"
     if kind == 2:
         return " ".join(
             f"{rng.choice(NAMES)}={rng.choice((text, stamp, _json(rng)))}" for _ in range(rng.randrange(1, 5))
@@ -176,7 +178,7 @@ def check(case):
     assert sum(line.n_bytes for line in lines) == len(data)
     results = []
     for kind in KINDS:
-        parsing = Parsing(kind, FIELDS[options % 4], STARTS[options // 4 % 4], bool(options & 16))
+        parsing = _parsing(kind, options)
         assembler = Assembler(parsing, "-")
         events = _events(assembler, lines)
         assert assembler.number == len(lines)
@@ -186,6 +188,10 @@ def check(case):
         if size % 8 == 0:
             _check_restored(parsing, lines, events)
     return results
+
+
+def _parsing(kind, options):
+    return Parsing(kind, FIELDS[options % 4], STARTS[options // 4 % 4], bool(options & 16))
 
 
 def _events(assembler, lines):

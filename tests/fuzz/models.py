@@ -52,6 +52,6 @@ def of_bytes(memory=True):
 @cache
 def of_text(layers=1, memory=True, adam=False):
     """A predictor of the characters of TEXT."""
-    shape = Config(hidden=3, layers=layers, window=4, connections="stacked" if layers > 1 else "skip", memory_bits=10)
+    shape = Config(hidden=3, layers=layers, window=16, connections="stacked" if layers > 1 else "skip", memory_bits=10)
     vocabulary = Vocabulary.from_text(TEXT.decode(), unknown="?")
     return random_predictor(shape, vocabulary, Adam(lr=0.01) if adam else RMSprop(), memory=memory)

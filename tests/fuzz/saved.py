@@ -222,8 +222,9 @@ def check_watcher(case, **more):
         except FloatingPointError:
             return [False]
         except ValueError as error:
-            assert more, error  # only a stream in a store is read, and checked, when its key comes
-            return refused(error)
+            if "key_regex" in options:  # a stream in a store is read, and checked, when its key comes
+                return refused(error)
+            raise
         if len(case) % 8 == 0:
             watcher.save(file())
             watcher.close()
@@ -258,7 +259,7 @@ def check_sessions(case):
     except (ValueError, MemoryError) as error:
         return refused(error)
     try:
-        for n, line in enumerate([part for line in _lines(case) for part in (line[:250], line[250:])]):
+        for n, line in enumerate(_lines(case)):
             watcher.observe(line, session=f"s{n % 7}", seconds=2e3 + 30 * n)
             watcher.observe(LINES[n % 5], session=f"s{n % 7}", seconds=2e3 + 30 * n)
         watcher.finish()
@@ -277,9 +278,10 @@ VALUES_OF_SQL = [None, "", "x", "s", b"", b"s", b"b\xff", b"s\xff", 0.5, float("
 PLACES = [("streams", column) for column in ("id", "key", "seconds", "n_symbols", "content")]
 PLACES += [("about", "name"), ("about", "value"), ("size", "n_streams"), ("dropped", "key"), ("dropped", "content")]
 CONTENTS = [("streams", "content", "rowid"), ("dropped", "content", "key"), ("about", "value", "name")]
-STATEMENTS = """DROP TABLE size|DROP TABLE streams|DROP TRIGGER inserted|DROP INDEX by_time|DELETE FROM about|DELETE FROM size
-DELETE FROM streams|INSERT INTO size VALUES (7)|INSERT INTO about VALUES ('state', 'x')|PRAGMA user_version = 7
-ALTER TABLE streams RENAME COLUMN content TO other|ALTER TABLE streams ADD COLUMN other|PRAGMA encoding = 'UTF-16'
+STATEMENTS = """DROP TABLE size|DROP TABLE streams|DROP TRIGGER inserted|DROP INDEX by_time|DELETE FROM about
+DELETE FROM size|DELETE FROM streams|INSERT INTO size VALUES (7)|INSERT INTO about VALUES ('state', 'x')
+PRAGMA user_version = 7|ALTER TABLE streams RENAME COLUMN content TO other
+ALTER TABLE streams ADD COLUMN other|PRAGMA encoding = 'UTF-16'
 CREATE TRIGGER more AFTER UPDATE ON streams BEGIN DELETE FROM streams; END|PRAGMA auto_vacuum = FULL
 INSERT INTO streams (key, seconds, n_symbols, content) SELECT X'7378', seconds, n_symbols, content FROM streams"""
 STATEMENTS = STATEMENTS.replace("\n", "|").split("|")
@@ -288,7 +290,7 @@ STATEMENTS = STATEMENTS.replace("\n", "|").split("|")
 def clear():
     """Delete the files of the last case."""
     for path in folder().glob("case.safetensors*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def pool():

@@ -33,7 +33,7 @@ def test_a_few_cases_find_nothing_and_some_are_accepted(name, tmp_path):
     done, n_accepted, failures = campaign(TARGETS[name], tmp_path, n_cases, 3600, 0)
     assert failures == []
     assert done >= n_cases
-    assert n_accepted > done / 5
+    assert n_accepted > done / 10
 
 
 def test_an_accepted_case_reads_enough_of_everything():
