@@ -21,6 +21,10 @@ _LONGEST_REPR = 64
 """How many characters of a vocabulary its repr shows."""
 
 
+class UnknownSymbolError(ValueError):
+    """A text has a character that the vocabulary lacks, and that nothing stands for."""
+
+
 @dataclass(frozen=True, repr=False)
 class Vocabulary:
     """The symbols that a model knows, in the order of their tokens.
@@ -161,7 +165,7 @@ class Vocabulary:
         if missing.any():
             if self.unknown is None:
                 first = int(np.argmax(missing))
-                raise ValueError(
+                raise UnknownSymbolError(
                     f"the vocabulary has no symbol {text[first]!r} (position {position + first}); "
                     "build it with unknown='?' or use Vocabulary.bytes()"
                 )

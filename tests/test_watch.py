@@ -97,6 +97,25 @@ def test_a_baseline_without_scores_has_no_median():
 # What is flagged
 
 
+@pytest.mark.parametrize(
+    "options", [(), ("--key-regex", "job"), ("--session-regex", "job")], ids=["lines", "keys", "sessions"]
+)
+def test_a_line_with_a_character_that_the_model_does_not_know_is_noted_and_counted_and_does_not_stop_watch(
+    tmp_path, options
+):
+    predictor = StreamPredictor(Vocabulary.from_text("job # 12 done\n"), SMALL)
+    predictor.observe_many("job 1 done\n" * 9)
+    predictor.save(tmp_path / "model")
+    data = "job 1 done\njob é€\njob\x00 1\njob 2 done\n".encode() + b"job \xff\njob 1\n"
+    model = ("--model", tmp_path / "model", "--metrics", tmp_path / "metrics")
+    result = run("watch", *model, "--all", "--format", "jsonl", *options, stdin=data)
+    assert result.returncode == 0
+    assert b"a line was not read: the vocabulary has no symbol" in result.stderr
+    assert "invalid_total 3\n" in (tmp_path / "metrics").read_text()
+    read = objects(result.stdout)
+    assert [each["line"] for each in read] == [1, 4, 6] or read[0]["n_lines"] == 3
+
+
 def test_a_strange_line_is_flagged_and_calm_ones_are_not():
     _, lines = watched([*CALM[:300], STRANGE, *CALM[300:400]])
     assert [index for index, line in enumerate(lines) if line.flagged] == [300]

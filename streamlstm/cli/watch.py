@@ -128,6 +128,7 @@ def _run(watcher: "AnyWatcher", read: dict[str, Any], shown: ShownOptions, targe
     """Watch until the end or a signal. Returns whether anything was raised."""
     from ..logs.source import Source
     from ..tasks.signals import Interruptible
+    from ..vocabulary import UnknownSymbolError
     from ..watch.watcher import Watcher
     from .watch_run import WatchRun, part_of
 
@@ -142,7 +143,10 @@ def _run(watcher: "AnyWatcher", read: dict[str, Any], shown: ShownOptions, targe
             run.save(targets.save)  # else what is written before the first save would be written again after a crash
         with saving(run, targets.save, targets.save_every) as save_if_due:
             for event in source.events():
-                run.take(event)
+                try:
+                    run.take(event)
+                except UnknownSymbolError as error:
+                    run.skip(error)
                 save_if_due()
             run.finish(is_end=not control.interrupted or targets.save is None)
         run.write_metrics()

@@ -19,6 +19,8 @@ from ..logs.source import Source
 from ..render.escape import terminal_text
 from ..render.lines import LinePrinter, StatusLine, format_json
 from ..render.session_lines import SessionPrinter, format_session_json
+from ..vocabulary import UnknownSymbolError
+from ..watch.notes import is_noted
 from ..watch.sessions import EndedSession, SessionWatcher
 from ..watch.watcher import Counts, WatchedLine, Watcher
 from .watch_notes import InputNotes
@@ -75,6 +77,7 @@ class WatchRun:
         budget = self.watcher.budget
         self._has_sessions = isinstance(self.watcher, SessionWatcher)
         self._needs_time = self._has_sessions or (budget is not None and budget.seconds is not None)
+        self._n_skipped = 0  # lines that the model cannot read
         self._is_dated = False
         self._event, self._event_time = _event_of(part_of(self.watcher.position, "event")), self._started
         self._lag: Lag | None = None
@@ -127,6 +130,16 @@ class WatchRun:
         if session.raised:
             self._raise(format_session_json(session, self._event, lag))
 
+    def skip(self, error: UnknownSymbolError) -> None:
+        """Count a line that the model cannot read, after `take` has raised this; nothing has changed."""
+        self._n_skipped += 1
+        self._is_amid_event = False
+        if is_noted(self._n_skipped):
+            self._write_notes([f"a line was not read: {error} (such lines so far: {self._n_skipped:,})"])
+        now = time.monotonic()
+        if now - self._ticked >= TICK_SECONDS:
+            self._tick(now)
+
     def _raise(self, record: str) -> None:
         """Pass the record of an alarm to the command of --exec, after it was written."""
         self.outputs.printer.flush()
@@ -173,7 +186,8 @@ class WatchRun:
     def _measured_values(self, counts: Counts, speed: float | None = None) -> Values:
         values: Values = {f"{name}_total": value for name, value in counts._asdict().items()}
         values["alarms_total"] = values.pop("raised_total")
-        values |= {"invalid_total": self.source.n_invalid, "threshold": self.watcher.threshold}
+        values |= {"threshold": self.watcher.threshold}
+        values["invalid_total"] = self.source.n_invalid + self._n_skipped
         if isinstance(self.watcher, SessionWatcher):
             values |= {"sessions_total": self.watcher.n_sessions, "open_sessions": self.watcher.n_open}
         values["characters_per_second"] = self.values.get("characters_per_second", 0.0) if speed is None else speed
