@@ -15,7 +15,7 @@ from streamlstm.logs.assembler import Assembler, Parsing
 from streamlstm.logs.formats import FORMATS, Fields
 from streamlstm.logs.lines import LineSplitter
 from streamlstm.logs.source import Source
-from streamlstm.render.lines import LinePrinter, StatusLine, format_json
+from streamlstm.render.lines import LinePrinter, StatusLine, format_json, format_line
 from streamlstm.render.session_lines import SessionPrinter
 from streamlstm.tasks.signals import Interruptible
 from streamlstm.watch.key_pattern import KeyPattern
@@ -207,6 +207,8 @@ def _events(assembler, lines):
         assert len(event_type_of(text)) <= 200
         assert all(len(pattern.key_of(text)) <= 256 for pattern in KEYS)
         line = WatchedLine(text, 1.0, 1.0, True, [(0, len(text))], event.key or "", [])
+        if len(text) < 200:
+            format_line(line, event, terminal=True).encode("utf-8", "surrogateescape")
         record = format_json(line, event)
         json.loads(record.encode())
         assert record.count("\n") == 1
