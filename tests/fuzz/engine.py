@@ -1,10 +1,11 @@
 """Runs a target on inputs that hypothesis chooses, and collects those that break a promise.
 
-An input is a mutation of a seed or of a case of the corpus. `hypothesis` makes the random numbers of the mutation, and
-shrinks them when a promise breaks: then fewer and smaller changes remain. Atheris was tried on the lines of logs. What
-guides it is the Python that an input reaches, which says nothing of the compiled kernels, where the worst defects were;
-its own mutations do not get past a checksum, so it would need those of the targets too; and most of the time goes to the
-checks (20 to 40 ms for 5,000 symbols), not to the engine (about 1 ms). So the one stays that all tests use.
+An input is a mutation of a seed or of a case of the corpus. `hypothesis` makes the random numbers of the mutation,
+and shrinks them when a promise breaks: then fewer and smaller changes remain. Atheris was tried on the lines of logs.
+What guides it is the Python that an input reaches, which says nothing of the compiled kernels, where the worst
+defects were; its own mutations do not get past a checksum, so it would need those of the targets too; and most of the
+time goes to the checks (20 to 40 ms for 5,000 symbols), not to the engine (about 1 ms). So the one stays that all
+tests use.
 
 A campaign runs in a process of its own. The input that it tries is in memory that its parent shares: a process that is
 ended by a signal, or hangs, leaves the case that did it.
