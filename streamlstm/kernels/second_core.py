@@ -149,7 +149,7 @@ class Assistant:
         self.layout = np.zeros(MARKED_SIZE, dtype=np.int64)
         self._entry, self._assist = assist, native_later(assist)  # not in the thread, which could compile at exit
         self._arrays: tuple[Any, ...] = ()
-        self._wakeup = threading.Event()
+        self._asleep = _held_lock()
         self._trial, self._seconds = Trial(), 0.0
 
     def start(self) -> None:
@@ -164,7 +164,7 @@ class Assistant:
         """End the thread, without waiting for it."""
         self.is_done = True
         self._update_wanted()
-        self._wakeup.set()
+        self._wake()
 
     def set_arrays(self, stream: Stream, *others: F32 | Gradient) -> None:
         """Work with these arguments of `assist` from now on, on a layout that is not in use yet."""
@@ -190,16 +190,29 @@ class Assistant:
         is_wanted = self._assist is not None and self._trial.is_assisted and not self.is_done
         self.layout[WANTED] = is_wanted
         if is_wanted and self.layout[STATE] == AWAY:
-            self._wakeup.set()
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let the thread look for work, now or when it is about to sleep.
+
+        It waits for a lock, not for an `Event`: an interrupt in one of its methods could leave that locked.
+        """
+        if self._asleep.locked():  # only this method releases it, and only the thread acquires it
+            self._asleep.release()
 
     def _work(self) -> None:
         while True:
-            self._wakeup.wait()
-            self._wakeup.clear()
+            self._asleep.acquire()
             arrays = self._arrays
             if self.is_done:  # checked after reading the arrays: once it is set, the arrays just read are not valid
                 return
             self._assist(*arrays)
+
+
+def _held_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 _started: WeakSet[Assistant] = WeakSet()
@@ -208,7 +221,7 @@ _started: WeakSet[Assistant] = WeakSet()
 def _forget_threads() -> None:
     """In a child process, which has none of its parent's threads: their locks stay as they were."""
     for assistant in _started:
-        assistant._wakeup = threading.Event()
+        assistant._asleep = _held_lock()
         assistant.end()
         assistant.layout[STATE] = AWAY
 
