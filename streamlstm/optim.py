@@ -314,14 +314,16 @@ class OptimizerState:
         *,
         first: F32 | None = None,
         hyper: F32 | None = None,
+        token: int = -1,
     ) -> float:
         """Update theta in place, and begin a new window of the stream. Returns the norm of the mean gradient.
 
-        gradient   of the sum of the losses of `n_targets` symbols
+        gradient   of the sum of the losses of `n_targets` symbols; or its buffers, if there is a `token`
         lr         the learning rate
         first      what theta was before it learned; needed if the optimizer pulls back
         hyper      a buffer float32 [N_HYPER] for the hyper-parameters, which holds the surprisals of the window;
                    default: a new one, without surprisals
+        token      the next symbol of a single stream, with which the gradient is computed; -1: it is computed
 
         Raises FloatingPointError, with theta unchanged, if the gradient is not finite.
         """
@@ -335,7 +337,7 @@ class OptimizerState:
         hyper = np.zeros(N_HYPER, dtype=np.float32) if hyper is None else hyper
         hyper[: CLIP + 1] = (*rates, *others, optimizer.pull_after(self.n_steps), 1 / n_targets, optimizer.clip)
         first = theta[:0] if first is None else first
-        norm = native(descend)(optimizer.rule, theta, first, self.slots, gradient, hyper, self.progress, stream)
+        norm = native(descend)(optimizer.rule, theta, first, self.slots, gradient, hyper, self.progress, stream, token)
         if not math.isfinite(norm):
             raise FloatingPointError(
                 f"learning diverged: the gradient's norm is {norm}; try a learning rate below {optimizer.lr:g}"

@@ -1,45 +1,84 @@
-"""A KeyboardInterrupt in any public call leaves a predictor before or after whole blocks."""
+"""A KeyboardInterrupt in any public call leaves a predictor that depends on the symbols it has observed, and on nothing
+else: to the bit, it is one that was given its first `n_symbols` symbols and was never interrupted."""
 
+import hashlib
 import random
 import signal
 import sys
 import time
 from contextlib import suppress
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from golden import text
 from nets import random_predictor
 
-from streamlstm import Config, RMSprop, Vocabulary
+from streamlstm import Config, RMSprop, Snapshot, StreamPool, Vocabulary
 from streamlstm.watch.line_reader import LineReader
 
-CONFIG = Config(hidden=24, layers=2, window=8, memory_bits=10)
 OPTIMIZER = RMSprop(skip_below=6.0, repetition=4.0, pull_back=0.01)
-SYMBOLS = text(150)
-CASES = [(memory, learning) for memory in (True, False) for learning in (True, False)]
-cases = pytest.mark.parametrize(("memory", "learning"), CASES)
+SYMBOLS, N_BEFORE = text(60), 13
+ignore_what_callbacks_raise = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def begun(memory, learning):
-    """A predictor in the middle of a window; its weights are shared with a fork, which the first update copies."""
-    predictor = random_predictor(CONFIG, Vocabulary.bytes(), OPTIMIZER, memory=memory)
-    predictor.learning = learning
-    predictor.observe_many(SYMBOLS[:13])
+class Case(NamedTuple):
+    """A predictor; `shared`: a fork holds its weights and counts too, so that it copies what it changes."""
+
+    memory: bool
+    learn: str
+    window: int = 8
+    shared: bool = True
+
+
+MODES = [(True, "all"), (True, "memory"), (True, "nothing"), (False, "all"), (False, "nothing")]
+CASES = [Case(*mode, shared=shared) for mode in MODES for shared in (True, False)]
+CASES += [Case(memory, "all", window=1) for memory in (True, False)]
+cases = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+@cache
+def original(case):
+    """A predictor in the middle of a window, before `SYMBOLS`."""
+    config = Config(hidden=24, layers=2, window=case.window, memory_bits=10)
+    predictor = random_predictor(config, Vocabulary.bytes(), OPTIMIZER, memory=case.memory)
+    predictor.learn = case.learn
+    predictor.observe_many(SYMBOLS[:N_BEFORE])
     return predictor
 
 
-def assert_goes_on_alike(predictor, n_before, expected):
-    """What is left of the symbols brings the interrupted predictor to the bits of one that was never interrupted."""
-    done = predictor.n_symbols - n_before
-    assert 0 <= done <= len(SYMBOLS)
+def begun(case):
+    """A copy of it."""
+    return original(case).fork() if case.shared else original.__wrapped__(case)
+
+
+def content_of(predictor):
+    """All that a predictor holds: what it predicts, its checkpoint, and the arrays of its optimizer."""
+    arrays, values = predictor.to_checkpoint(whole=True)
+    optimizer = predictor._stream.weights.optimizer
+    arrays |= {"predict": predictor.predict(), "slots": optimizer.slots, "progress": optimizer.progress}
+    found = {name: hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for name, array in arrays.items()}
+    return found | {"values": repr(values)}
+
+
+@cache
+def uninterrupted(case):
+    """What a predictor holds that was never interrupted, by the number of symbols that it has observed."""
+    predictor, found = begun(case), []
+    for symbol in SYMBOLS:
+        found.append(content_of(predictor))
+        predictor.observe(symbol)
+    return [*found, content_of(predictor)]
+
+
+def assert_holds_what_it_observed(predictor, case):
+    """It is one that was not interrupted, and goes on as that one does."""
+    expected = uninterrupted(case)
+    done = predictor.n_symbols - N_BEFORE
+    assert content_of(predictor) == expected[done], done
     predictor.observe_many(SYMBOLS[done:])
-    (arrays, values), (others, other_values) = predictor.to_checkpoint(), expected.to_checkpoint()
-    assert values == other_values
-    assert arrays.keys() == others.keys()
-    for name, array in arrays.items():
-        assert array.tobytes() == others[name].tobytes(), name
-    assert predictor.predict().tobytes() == expected.predict().tobytes()
+    assert content_of(predictor) == expected[-1]
 
 
 def read_one_by_one(predictor):
@@ -54,7 +93,31 @@ def read_and_look_around(predictor):
         predictor.top(2)
 
 
-READERS = [lambda predictor: predictor.observe_many(SYMBOLS), read_one_by_one, read_and_look_around]
+def read_in_steps(predictor):
+    for _ in predictor.steps(SYMBOLS):
+        predictor.fork().observe(65)
+
+
+def read_again_and_again(predictor):
+    for start in range(0, len(SYMBOLS), 10):
+        snapshot = Snapshot(predictor)
+        predictor.observe_many(SYMBOLS[start : start + 15])
+        snapshot.restore()
+        predictor.observe_many(SYMBOLS[start : start + 5])
+        snapshot.update()
+        predictor.observe_many(SYMBOLS[start + 5 : start + 20])
+        snapshot.restore()
+        predictor.observe_many(SYMBOLS[start + 5 : start + 10])
+
+
+READERS = {
+    "at once": lambda predictor: predictor.observe_many(SYMBOLS),
+    "one by one": read_one_by_one,
+    "with queries": read_and_look_around,
+    "in steps": read_in_steps,
+    "with snapshots": read_again_and_again,
+}
+readers = pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 
 
 class InterruptAtInstruction:
@@ -88,89 +151,133 @@ def count_instructions(act, predictor):
     return -1 - counter.left
 
 
-@cases
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("reader", range(len(READERS)))
-def test_an_interrupt_before_any_instruction_loses_and_doubles_nothing(memory, learning, reader):
-    expected = begun(memory, learning)
-    n_before = expected.n_symbols
-    expected.observe_many(SYMBOLS)
-    total = count_instructions(READERS[reader], begun(memory, learning))
-    instants = random.Random(reader).sample(range(1, total + 1), 50)
-    for instant in instants:
-        predictor = begun(memory, learning)
+def assert_survives_interrupts(read, case, n_instants):
+    """Whichever of so many instructions that are executed while a predictor reads an interrupt comes before."""
+    total = count_instructions(read, begun(case))
+    instants = range(1, total + 1)
+    for instant in random.Random(total).sample(instants, min(n_instants, total)):
+        predictor = begun(case)
         with suppress(KeyboardInterrupt), InterruptAtInstruction(instant):
-            READERS[reader](predictor)
-        assert_goes_on_alike(predictor, n_before, expected)
+            read(predictor)
+        assert_holds_what_it_observed(predictor, case)
 
 
 @cases
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_while_it_is_reset_frozen_or_forked_leaves_it_before_or_after(memory, learning):
+@readers
+@ignore_what_callbacks_raise
+def test_an_interrupt_before_any_instruction_loses_and_doubles_nothing(read, case):
+    assert_survives_interrupts(read, case, 8)
+
+
+@pytest.mark.slow
+@cases
+@readers
+@ignore_what_callbacks_raise
+def test_an_interrupt_before_each_of_many_instructions(read, case):
+    assert_survives_interrupts(read, case, 400)
+
+
+def test_windows_are_learned_from_and_skipped():
+    """Or the tests above would not show much."""
+    for case in CASES:
+        steps = {content["progress"] for content in uninterrupted(case)}
+        n_windows = (N_BEFORE + len(SYMBOLS)) // case.window - N_BEFORE // case.window
+        assert case.learn != "all" or 1 < len(steps) < n_windows or not case.memory
+        assert case.learn == "all" or len(steps) == 1
+
+
+@cases
+@ignore_what_callbacks_raise
+def test_an_interrupt_while_it_is_reset_frozen_or_forked_leaves_it_before_or_after(case):
     def change(predictor):
         predictor.reset()
-        predictor.learning = not learning
+        predictor.learn = "all" if case.learn == "nothing" else "nothing"
         predictor.fork()
 
-    start = begun(memory, learning)
+    start = begun(case)
     start.observe_many(b"end of a window")
     after_reset, after_all = start.fork(), start.fork()
     after_reset.reset()
     change(after_all)
-    known = [twin.fork() for twin in (start, after_reset, after_all)]
+    known = [content_of(twin) for twin in (start, after_reset, after_all)]
     total = count_instructions(change, start.fork())
     for instant in random.Random(1).sample(range(1, total + 1), min(60, total)):
         predictor = start.fork()
         with suppress(KeyboardInterrupt), InterruptAtInstruction(instant):
             change(predictor)
-        found = [predictor.fork().observe_many(SYMBOLS), predictor.learning]
-        assert any(
-            np.array_equal(twin.fork().observe_many(SYMBOLS), found[0]) and twin.learning == found[1] for twin in known
-        )
+        assert content_of(predictor) in known
 
 
 @cases
-def test_a_real_signal_at_a_random_time_too(memory, learning):
+def test_a_real_signal_at_a_random_time_too(case):
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    expected = begun(memory, learning)
-    n_before = expected.n_symbols
+    predictor = begun(case)
     started = time.perf_counter()
-    expected.observe_many(SYMBOLS)
+    read_one_by_one(predictor)
     seconds = time.perf_counter() - started
     draw, n_interrupted = random.Random(2), 0
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:
-        for _ in range(60):
-            predictor = begun(memory, learning)
+        for _ in range(30):
+            predictor = begun(case)
             try:
-                signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-5, 2 * seconds))
+                signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-5, seconds))
                 read_one_by_one(predictor)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
                 n_interrupted += 1
-            assert_goes_on_alike(predictor, n_before, expected)
+            assert_holds_what_it_observed(predictor, case)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert n_interrupted > 5
 
 
+@pytest.mark.parametrize("learn", ["all", "memory", "nothing"])
+@ignore_what_callbacks_raise
+def test_a_stream_of_a_pool_holds_what_it_observed(learn):
+    keys, parts = "abc", [SYMBOLS[start : start + 7] for start in range(0, len(SYMBOLS), 7)]
+
+    def new_pool(_=None):
+        return StreamPool(original(Case(memory=True, learn="all")), learn=learn, threads=1)
+
+    def read(pool):
+        for part in parts:
+            for key in keys:
+                pool.observe(key, part)
+                pool.predict(key)
+
+    with new_pool() as pool:
+        known = {pool.n_symbols("a"): pool.snapshot("a") for symbol in SYMBOLS if len(pool.observe("a", [symbol]))}
+        n_first = pool.n_symbols("a") - len(SYMBOLS)
+    with new_pool() as pool:
+        total = count_instructions(read, pool)
+    for instant in random.Random(5).sample(range(1, total + 1), 40):
+        with new_pool() as pool:
+            with suppress(KeyboardInterrupt), InterruptAtInstruction(instant):
+                read(pool)
+            for key in pool:
+                assert pool.n_symbols(key) == n_first or pool.snapshot(key) == known[pool.n_symbols(key)]
+                pool.observe(key, SYMBOLS[pool.n_symbols(key) - n_first :])
+                assert pool.snapshot(key) == known[n_first + len(SYMBOLS)]
+
+
 LINES = [Vocabulary.bytes().encode(line) for line in ("one two\n", "one two three\n", "one\n", "four\n")]
 
 
 def read_lines(memory):
-    reader = LineReader(begun(memory, learning=True))
+    reader = LineReader(begun(Case(memory, "all")))
     for line in LINES:
         reader.read(line, undoable=True)
     return reader
 
 
 @pytest.mark.parametrize("memory", [True, False])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@ignore_what_callbacks_raise
 def test_an_undo_that_is_interrupted_is_completed_before_the_next_line(memory):
-    kept, undone = LineReader(begun(memory, learning=True)), []
+    kept, undone = LineReader(begun(Case(memory, "all"))), []
     for line in LINES[:-1]:
         kept.read(line, undoable=True)
     total = count_instructions(lambda reader: reader.undo(), read_lines(memory))

@@ -1,17 +1,28 @@
 """A second thread that computes half of each step and update."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numba
 import numpy as np
 import pytest
 from nets import random_predictor, random_tokens
+from test_interrupts import (
+    READERS,
+    Case,
+    InterruptAtInstruction,
+    assert_holds_what_it_observed,
+    begun,
+    count_instructions,
+    ignore_what_callbacks_raise,
+)
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
 from streamlstm.kernels import cores, second_core
@@ -78,7 +89,7 @@ def wait_until_ready(predictor):
     started = time.monotonic()
     predictor._stream._publish_arrays(predictor._stream._parts)
     while layout_of(predictor)[STATE] != READY:
-        predictor._stream._parts.assistant._wakeup.set()
+        predictor._stream._parts.assistant._wake()
         assert time.monotonic() < started + 60
         time.sleep(0.001)
 
@@ -140,7 +151,7 @@ def test_known_text_and_updates_too(config, optimizer):
         n_updates_helped = 0
         for _ in range(4):
             n_updates_helped += both(lambda each: each._stream._begin_window(65) is None)
-            both(lambda each: each.observe_many(tokens[:6]))
+            both(lambda each: each.observe_many(tokens[:5]))  # with the 65, they fill the window
         assert n_updates_helped >= 1
         predictor.learning = alone.learning = False
         parts = np.split(tokens, [1, 80, 81])
@@ -281,6 +292,44 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("window", [1, 8])
+@pytest.mark.parametrize("memory", [True, False])
+@ignore_what_callbacks_raise
+def test_an_interrupted_predictor_holds_what_it_observed_with_an_assistant_too(memory, window):
+    helped = 0
+    for shared in (True, False):
+        case = Case(memory, "all", window, shared)
+        for read in READERS.values():
+            total = count_instructions(read, begun(case))
+            for instant in random.Random(total).sample(range(1, total + 1), 5):
+                predictor = begun(case)
+                with predictor.assisted():
+                    wait_until_ready(predictor)
+                    with suppress(KeyboardInterrupt), InterruptAtInstruction(instant):
+                        read(predictor)
+                    helped += n_barriers(predictor) > 0
+                assert_holds_what_it_observed(predictor, case)
+    assert helped
+
+
+@ignore_what_callbacks_raise
+def test_an_interrupt_before_any_instruction_that_wakes_or_ends_it_does_not_block_the_next_one():
+    layout = random_predictor(Config(32, 1))._stream.layout
+
+    def act(assistant):
+        assistant.window_done()
+        assistant.end()
+
+    for instant in range(1, 1 + count_instructions(act, Assistant(assist, Learner(layout, 8)))):
+        assistant = Assistant(assist, Learner(layout, 8))
+        with suppress(KeyboardInterrupt), InterruptAtInstruction(instant):
+            act(assistant)
+        ending = threading.Thread(target=assistant.end, daemon=True)
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive(), instant
+
+
 @pytest.mark.parametrize("learning", [True, False])
 def test_what_was_compressed_alone_two_cores_decompress(monkeypatch, learning):
     predictor, data = StreamPredictor(config=Config(64, 2, window=8)), b"to be or not to be, " * 150
@@ -401,7 +450,7 @@ def test_the_thread_sleeps_unless_the_trial_wants_it(monkeypatch):
     with predictor.assisted():
         assistant = predictor._stream._parts.assistant
         predictor.observe_many(random_tokens(32 * (TRIAL - 1), 256))
-        assert not assistant._wakeup.is_set()
+        assert assistant._asleep.locked()
         assert layout_of(predictor)[STATE] == AWAY
         predictor.observe_many(random_tokens(2 * 32, 256))
         wait_until_ready(predictor)

@@ -19,24 +19,26 @@ ZERO, ONE = np.float32(0.0), np.float32(1.0)
 PAGE = 16
 """How many words of int32 make a page of the memory's table and history: 64 bytes, a cache line."""
 
-FILLED, BASE, PENDING, POSITION = range(4)
+FILLED, BASE, UNREAD, POSITION = range(4)
 """Indices in `Stream.position`, and its length."""
 
 
 class Stream(NamedTuple):
     """One window of T symbols of B parallel streams. The letters and the layout of the tape: see `network`.
 
-    tape      float32  [T + 2, B] records; slot s holds the state after s symbols of the window, slot T + 1 the state
-                       that the next window starts from while an update is pending
+    tape      float32  [T + 2, B] records; slot s holds the state after s symbols of the window, slot T + 1 is
+                       space for `gradient.backward`
     tokens    int32    [T + 1, B]: the symbol that slot s predicts, which is also the input that leads to slot s + 1;
                        V is the begin-of-stream symbol
     bits      float32  [T + 1, B]: the surprisal of each of these symbols
     layout    int64    sizes and offsets, see `network`
     position  int64    [POSITION]: FILLED, the number of symbols on the tape; BASE, the number of symbols before them;
-                       PENDING, 1 from the start of `backward`, which overwrites the tape, to the end of `descend`
+                       UNREAD, 1 if tokens[0] has ended the window before, as the target of its last distribution, and
+                       the network and the memory have not read it yet. The sum of the three is the number of symbols
+                       that the stream has observed
 
-    Kernels write `position` last. An interrupt between two kernels therefore leaves the stream before or after a whole
-    block of symbols.
+    Kernels write `position` last, and a symbol changes nothing before the kernel that counts it. So an interrupt, which
+    comes between two kernels, leaves a stream that depends on the symbols it has observed, and on nothing else.
     """
 
     tape: F32

@@ -38,7 +38,8 @@ from .helper import can_help, compile_in_background, compile_with_helper
 
 LARGE = ("remember", "forward", "step", "backward", "descend")
 """The entries that take long. `remember` takes half of the time, and the others, which share kernels, take the other
-half: one process compiles the first, and a second one the others. `step` calls `forward`."""
+half: one process compiles the first, and a second one the others. `step` calls `forward`, and `descend` calls
+`backward`."""
 SMALL = ("rank_and_top", "skip", "surprisal_ratio")
 """Entries that a stream needs too: they are compiled with the large ones."""
 LATER = "assist"

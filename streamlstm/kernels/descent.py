@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import BASE, F32, F64, FILLED, ONE, PENDING, ZERO, Gradient, Stream
-from .gradient import LEAST, flow_back, has
+from .arrays import BASE, F32, F64, FILLED, ONE, UNREAD, ZERO, Gradient, Stream
+from .gradient import LEAST, backward, flow_back, has
 from .intrinsics import (
     acquire,
     exchange,
@@ -271,7 +271,15 @@ def descend_by(rule, theta, first, slots, gradient, hyper, layout, part):
 
 @entry
 def descend(
-    rule: int, theta: F32, first: F32, slots: F32, gradient: Gradient, hyper: F32, progress: F64, stream: Stream
+    rule: int,
+    theta: F32,
+    first: F32,
+    slots: F32,
+    gradient: Gradient,
+    hyper: F32,
+    progress: F64,
+    stream: Stream,
+    token: int,
 ):
     """One step down the gradient SCALE·grad, first shortened to the norm CLIP if it is longer; begins a new window.
 
@@ -282,10 +290,18 @@ def descend(
     hyper     float32 [N_HYPER], see above; SCALE is overwritten
     progress  float64 [7]: the number of steps k, β₁ᵏ, β₂ᵏ, β₁, β₂, and the recent sums of NETWORK_BITS and of
               BITS; all but β₁ and β₂ are updated
+    token     the next symbol of a single stream, the target of the window's last distribution: the gradient is computed
+              first, and the new window begins with this symbol; or -1, if `backward` has computed it
 
     The state in slot T + 1 of the tape is copied to slot 0. Returns the norm of SCALE·grad before clipping; if it is
-    not finite, theta, slots and progress do not change. An assistant, if there is one, computes half.
+    not finite, theta, slots and progress do not change, and the new window is empty. An assistant, if there is one,
+    computes half.
     """
+    B = stream.layout[SLOT] // stream.layout[RECORD]
+    T = stream.tokens.size // B - 1
+    if token >= 0:
+        stream.tokens[T] = token
+        backward(theta, gradient, stream, T, 1)
     part = call(stream.layout, DESCEND, rule, 0)
     norm = descend_by(rule, theta, first, slots, gradient, hyper, stream.layout, part)
     finish(stream.layout, part)
@@ -296,17 +312,22 @@ def descend(
         if hyper[NETWORK_BITS] > ZERO:
             progress[5] = DECAY * progress[5] + hyper[NETWORK_BITS]
             progress[6] = DECAY * progress[6] + hyper[BITS]
-    B = stream.layout[SLOT] // stream.layout[RECORD]
-    begin_window(stream, stream.tokens.size // B)
+    begin_window(stream, T + 1, token if norm < f32(np.inf) else -1)
     return norm
 
 
 @kernel
-def begin_window(stream, source):
-    """Copy the state in slot `source` to slot 0, and move the position: no symbol on the tape, no update pending."""
+def begin_window(stream, source, token):
+    """Copy the state in slot `source` to slot 0, and move the position: no symbol on the tape but one that is UNREAD.
+
+    token  that symbol; or -1, if there is none
+    """
     copy_slot(stream, 0, source)
+    if token >= 0:
+        stream.tokens[0] = token
     stream.position[BASE] += stream.position[FILLED]
-    stream.position[FILLED] = stream.position[PENDING] = 0
+    stream.position[FILLED] = 0
+    stream.position[UNREAD] = 1 if token >= 0 else 0
 
 
 @entry

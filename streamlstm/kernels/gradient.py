@@ -6,7 +6,7 @@ and as there the order of every sum is written down.
 
 import numpy as np
 
-from .arrays import F32, ONE, PENDING, Gradient, Matrix, Stream, Vectors
+from .arrays import F32, ONE, Gradient, Matrix, Stream, Vectors
 from .functions import tanh
 from .intrinsics import flush, load, store
 from .jit import entry, inlined, kernel
@@ -138,13 +138,12 @@ def backward(theta: F32, gradient: Gradient, stream: Stream, count: int, batch: 
 
     The begin-of-stream symbol adds no loss, and nothing goes back beyond it. Otherwise it goes back through time as far
     as slot 0, whose state counts as given. Writes grad (of a table only the touched rows) and touched. First copies the
-    state in slot `count` to slot T + 1 and marks the update as PENDING, since p, the gates and tiny h are overwritten.
+    state in slot `count` to slot T + 1, since p, the gates and tiny h are overwritten.
     An assistant, if there is one, computes half.
     """
     tape, tokens, touched, layout = stream.tape, stream.tokens, gradient.touched, stream.layout
     V, record, slot = layout[VOCABULARY], layout[RECORD], layout[SLOT]
     copy_slot(stream, tokens.size // batch, count)
-    stream.position[PENDING] = 1
     for v in range(touched.size):
         touched[v] = 0
     for r in range(count * batch):

@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import F32, FILLED, ZERO, Columns, Matrix, Stream, Vectors
+from .arrays import F32, FILLED, UNREAD, ZERO, Columns, Matrix, Stream, Vectors
 from .functions import exp, log2, sigmoid, tanh
 from .intrinsics import lane_maximum, lane_sum, load, maximum, store
 from .jit import entry, inlined, kernel
@@ -308,16 +308,18 @@ def forward(theta: F32, stream: Stream, first: int, count: int, batch: int):
     if stream.layout[PREDICTION] == 0:
         score(stream, first * batch, count * batch)
         stream.position[FILLED] = first + count
+        stream.position[UNREAD] = 0
 
 
 @entry
 def step(theta: F32, stream: Stream, token: int):
     """Feed the next symbol of a single stream, as `forward` does; returns its surprisal in bits.
 
-    If the window is full, it returns -1 and changes nothing. With a memory, `mixture.remember` computes the surprisal.
+    If the window is full, or has a symbol that is UNREAD, it returns -1 and changes nothing. With a memory,
+    `mixture.remember` computes the surprisal.
     """
     first = stream.position[FILLED]
-    if first == stream.tokens.size - 1:
+    if first == stream.tokens.size - 1 or stream.position[UNREAD] != 0:
         return f32(-1.0)
     stream.tokens[first] = token
     forward(theta, stream, first, 1, 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arrays import F32, F64, PENDING, ZERO, Stream
+from .arrays import F32, F64, ZERO, Stream
 from .descent import BITS, DECAY, NETWORK_BITS, begin_window
 from .functions import log2
 from .jit import entry
@@ -12,18 +12,18 @@ f32 = np.float32
 
 
 @entry
-def skip(stream: Stream, below: float):
+def skip(stream: Stream, below: float, token: int):
     """Begin a new window without learning from this one, if its mean surprisal is below `below` bits.
 
-    The window of T symbols is full. Returns whether it did; an update that is pending is not skipped.
+    The window of T symbols is full; the new one begins with the next symbol, `token`. Returns whether it did.
     """
     T = stream.tokens.size - 1
     total = ZERO
     for s in range(T):
         total += stream.bits[s]
-    if stream.position[PENDING] != 0 or not total < f32(below) * f32(T):
+    if not total < f32(below) * f32(T):
         return False
-    begin_window(stream, T)
+    begin_window(stream, T, token)
     return True
 
 

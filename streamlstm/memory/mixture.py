@@ -15,7 +15,7 @@ Where `weights`, `state` and `scratch` hold what is used here: see `layout`. V a
 
 import numpy as np
 
-from ..kernels.arrays import F32, FILLED, U8, Stream
+from ..kernels.arrays import F32, FILLED, U8, UNREAD, Stream
 from ..kernels.functions import log2
 from ..kernels.intrinsics import lane_sum, load, splat, store
 from ..kernels.jit import entry, kernel
@@ -383,4 +383,6 @@ def remember(
             count = s + 1 - first
             break
     stream.position[FILLED] = first + count
+    if count > 0:
+        stream.position[UNREAD] = 0
     return count

@@ -21,7 +21,10 @@ class TokenSource(Protocol):
     """Feeds tokens to the kernels; `StreamPredictor.steps` tells it when."""
 
     def peek(self, weights: Weights, tape: Tape) -> int:
-        """The next token; called when a full tape needs the target of its last distribution."""
+        """The next token, or -1 if there is none; called when a full tape needs the target of its last distribution.
+
+        The next `feed` feeds this token first.
+        """
 
     def prepare(self, weights: Weights, tape: Tape, first: int, count: int) -> None:
         """Get ready to feed `count` tokens to the tape from slot `first` on."""

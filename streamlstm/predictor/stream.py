@@ -5,8 +5,8 @@ computes the next distribution. When the window's T tokens are on the tape and t
 gradient of those T predictions updates the weights, and the tape restarts from the carried state.
 
 All state is in arrays, whose position a kernel writes last, or in `_parts`, which is replaced as a whole. So an
-interrupt leaves a stream before or after a whole block. An update may already have used the next token as its target;
-the caller continues with that token.
+interrupt leaves a stream that depends on the tokens it has observed, and on nothing else. The kernel that learns from a
+full window counts its last target as observed; if an interrupt comes before that token is read, `_settled` reads it.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ class TokenStream:
     @property
     def weights(self) -> Weights:
         """theta and the optimizer's state; shared with forks until one of them learns."""
-        return self._parts.weights
+        return self._settled().weights
 
     @property
     def tape(self) -> Tape:
         """The records of the current window."""
-        return self._parts.tape
+        return self._settled().tape
 
     @property
     def memory(self) -> Memory | None:
         """The counts and the mixture."""
-        return self._parts.memory
+        return self._settled().memory
 
     @property
     def learn(self) -> Learn:
@@ -87,7 +87,7 @@ class TokenStream:
 
     @learn.setter
     def learn(self, learn: Learn) -> None:
-        parts = self._parts
+        parts = self._settled()
         if learn != self.learn:
             is_alike = parts.tape.learning == (learn == "all")
             tape = parts.tape if is_alike else self._new_tape(learn == "all")
@@ -97,7 +97,7 @@ class TokenStream:
     @property
     def distribution(self) -> F32:
         """The distribution of the next token, float32 [V]; a view."""
-        tape, layout = self._parts.tape, self.layout
+        tape, layout = self._settled().tape, self.layout
         start = tape.start_of_state + layout.prediction
         return tape.stream.tape[start : start + layout.n_symbols]
 
@@ -106,9 +106,12 @@ class TokenStream:
         weights, tape, memory, assistant = self._parts
         started = 0.0 if assistant is None else time.perf_counter()
         bits: float = self._step(weights.theta, tape.stream, token)
-        if bits < 0:  # the window is full
+        if bits < 0:  # the window is full, or an interrupt came before its first token was read
+            if self._settled().tape.filled < tape.window:
+                return self.observe_token(token)
             weights, tape, memory, assistant = self._begin_window(token)
-            bits = self._step(weights.theta, tape.stream, token)
+            self._forward(weights.theta, tape.stream, 0, 1, 1)
+            bits = tape.stream.bits.item(0)
         if memory is not None:
             bits = memory.remember_next(tape.stream)
         if assistant is not None:
@@ -123,11 +126,14 @@ class TokenStream:
         """
         done = 0
         while done < n:
-            parts = self._parts
+            parts = self._settled()
             started = 0.0 if parts.assistant is None else time.perf_counter()
             at = parts.tape.filled
             if at == parts.tape.window:
-                parts, at = self._begin_window(source.peek(parts.weights, parts.tape)), 0
+                token = source.peek(parts.weights, parts.tape)
+                if token < 0:
+                    return
+                parts, at = self._begin_window(token), 0
             weights, tape, memory, assistant = parts
             end = min(tape.window, at + n - done)
             source.prepare(weights, tape, at, end - at)
@@ -183,7 +189,7 @@ class TokenStream:
 
     def park(self) -> ParkedStream:
         """The current stream. Its arrays are not copies: another stream must be resumed next."""
-        weights, tape, memory, _ = self._parts
+        weights, tape, memory, _ = self._settled()
         assert memory is None or isinstance(memory, StreamMemory)
         state, tokens = (tape.first_state, tape.tokens) if tape.learning else (tape.state, tape.tokens[:0])
         window = Window(state.copy(), tokens.copy(), tape.stream.bits[: len(tokens)].copy())
@@ -221,7 +227,7 @@ class TokenStream:
 
     def fork(self, learn: Learn) -> TokenStream:
         """An independent copy, in which this learns."""
-        parts, twin = self._parts, object.__new__(TokenStream)
+        parts, twin = self._settled(), object.__new__(TokenStream)
         twin.layout, twin._forward, twin._step = self.layout, self._forward, self._step
         parts.weights.share_with(twin)
         memory = parts.memory and parts.memory.fork().with_learning(learn != "nothing")
@@ -232,7 +238,8 @@ class TokenStream:
 
     def reset(self) -> None:
         """Return to the state in which streams begin; keep the weights and the counts."""
-        parts, tape = self._parts, self._new_tape(self._parts.tape.learning)
+        parts = self._settled()
+        tape = self._new_tape(parts.tape.learning)
         tape.first_state[:] = start_state(self.layout, parts.weights.theta)
         memory = parts.memory.restarted() if parts.memory is not None else None
         self._parts = parts = self._refreshed(parts._replace(tape=tape, memory=memory))
@@ -240,12 +247,12 @@ class TokenStream:
 
     def log_changes(self) -> UndoLog:
         """Log all changes of the memory from now on; an earlier log ends."""
-        memory = self._parts.memory
+        memory = self._settled().memory
         return UndoLog(0) if memory is None else memory.log_changes()
 
     def capture(self, log: UndoLog) -> Captured:
         """What `restore` needs besides the log, whose epoch begins now. Raises ValueError if the log has ended."""
-        weights, tape, memory, _ = self._parts
+        weights, tape, memory, _ = self._settled()
         return Captured(weights, tape.copy(), None if memory is None else memory.captured(log))
 
     def restore(self, captured: Captured, log: UndoLog) -> None:
@@ -270,19 +277,30 @@ class TokenStream:
             parts.memory.mix(parts.tape.stream, parts.tape.filled)
         return parts
 
+    def _settled(self) -> _Parts:
+        """The parts, after reading the token that an interrupt has left unread, if there is one."""
+        _, tape, memory, _ = parts = self._parts
+        if tape.has_unread:
+            self._forward(parts.weights.theta, tape.stream, 0, 1, 1)
+            if memory is not None:
+                memory.remember_next(tape.stream)
+        return parts
+
     def _begin_window(self, next_token: int) -> _Parts:
-        """Learn from the full tape, if the network learns, and begin the next window.
+        """Learn from the full tape, if the network learns, and begin the next window, which has this token to read.
 
         It does not learn from a window that was predicted well: that would take time and change little.
         """
         parts = self._parts
         if parts.tape.learning:
-            if not parts.weights.skip(parts.tape):
+            if not parts.weights.skip(parts.tape, next_token):
                 parts = self._learn(next_token)
-        elif parts.tape.window:
-            parts.tape.restart()
         else:
-            self._parts = parts = parts._replace(tape=self._new_tape(False, FROZEN_WINDOW))
+            if parts.tape.window:
+                parts.tape.restart()
+            else:
+                self._parts = parts = parts._replace(tape=self._new_tape(False, FROZEN_WINDOW))
+            parts.tape.stream.tokens[0] = next_token
         if parts.assistant is not None:
             self._publish_arrays(parts)
             parts.assistant.window_done()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..kernels import network
-from ..kernels.arrays import BASE, F32, FILLED, I32, I64, PENDING, POSITION, Stream
+from ..kernels.arrays import BASE, F32, FILLED, I32, I64, POSITION, UNREAD, Stream
 from ..kernels.jit import native
 from ..kernels.second_core import with_marks
 from ..model import Layout, aligned_empty, aligned_zeros
@@ -75,12 +75,12 @@ class Tape:
     @property
     def n_symbols(self) -> int:
         """How many symbols the stream has seen."""
-        return self.stream.position.item(BASE) + self.stream.position.item(FILLED)
+        return sum(self.stream.position.tolist())
 
     @property
-    def has_pending_update(self) -> bool:
-        """Whether an update was interrupted after `backward` had overwritten the records of the window."""
-        return self.stream.position.item(PENDING) == 1
+    def has_unread(self) -> bool:
+        """Whether an interrupt came when the first symbol of the window had been learned from, but not been read."""
+        return self.stream.position.item(UNREAD) == 1
 
     @property
     def state(self) -> F32:
@@ -91,7 +91,7 @@ class Tape:
     @property
     def start_of_state(self) -> int:
         """Where in the tape the record of the stream's state begins."""
-        return (self.window + 1 if self.has_pending_update else self.filled) * self.record
+        return self.filled * self.record
 
     @property
     def first_state(self) -> F32:
@@ -124,7 +124,7 @@ class Tape:
 
     def copy_from(self, other: Tape) -> None:
         """Take over the records in use and the position of a tape of the same kind."""
-        used = (self.window + 2 if other.has_pending_update else other.filled + 1) * self.record
+        used = (other.filled + 1) * self.record
         mine, theirs = self.stream, other.stream
         mine.tape[:used], mine.tokens[:], mine.bits[:] = theirs.tape[:used], theirs.tokens, theirs.bits
         mine.position[:] = theirs.position

@@ -6,7 +6,6 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ..kernels import gradient, network
 from ..kernels.arrays import F32, Gradient
 from ..kernels.descent import BITS, N_HYPER, NETWORK_BITS
 from ..kernels.jit import native
@@ -71,29 +70,25 @@ class Weights:
         """A predictor no longer holds them."""
         self._holders.discard(holder)
 
-    def skip(self, tape: Tape) -> bool:
+    def skip(self, tape: Tape, next_token: int) -> bool:
         """Begin a new window of the tape without learning from this one, if it was predicted well enough.
 
         Returns whether it did; see `Optimizer.skip_below`. Without a memory, which goes on learning, it never does: the
         surprisal would not fall any further.
         """
         below = self.optimizer.optimizer.skip_below if tape.layout.config.memory else 0.0
-        return below > 0 and bool(native(skip)(tape.stream, float(below)))
+        return below > 0 and bool(native(skip)(tape.stream, float(below), next_token))
 
     def update(self, tape: Tape, next_token: int, learner: Learner) -> None:
         """One step down the gradient of the window's predictions; the tape then begins a new window.
 
-        next_token  the target of the window's last distribution
+        next_token  the target of the window's last distribution, with which the new window begins: it is not read yet
 
         Raises FloatingPointError, with theta unchanged, if the gradient is not finite.
         """
-        stream, window = tape.stream, tape.window
-        if tape.has_pending_update:  # an interrupted one has overwritten the records: compute them again
-            native(network.forward)(self.theta, stream, 0, window, 1)
-        stream.tokens[window] = next_token
-        lr = self._learning_rate(tape, learner.hyper)
-        native(gradient.backward)(self.theta, learner.gradient, stream, window, 1)
-        self.optimizer.step(self.theta, learner.gradient, stream, window, lr, hyper=learner.hyper, first=self.first)
+        lr, hyper = self._learning_rate(tape, learner.hyper), learner.hyper
+        arrays = self.theta, learner.gradient, tape.stream
+        self.optimizer.step(*arrays, tape.window, lr, first=self.first, hyper=hyper, token=next_token)
 
     def _learning_rate(self, tape: Tape, hyper: F32) -> float:
         """The learning rate of this update; writes the surprisals of the window to hyper."""

@@ -337,7 +337,7 @@ class Decoding:
     def peek(self, weights: Weights, tape: Tape) -> int:
         """See `TokenSource`."""
         self._peeked = self._decode(weights, None, tape, tape.window, 0)
-        return max(self._peeked, 0)
+        return self._peeked
 
     def prepare(self, weights: Weights, tape: Tape, first: int, count: int) -> None:
         """See `TokenSource`."""
