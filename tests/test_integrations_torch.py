@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from extras import library
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nets import random_predictor, random_tokens, theta_of
 
 from streamlstm import Config, StreamPredictor, Vocabulary
@@ -57,6 +59,53 @@ def test_the_distributions_and_states_are_those_of_a_predictor_within_1e_5(confi
         assert np.max(np.abs(predictor.predict() - expected)) < 1e-5
     for ours, theirs in zip(predictor.state, (h, c), strict=True):
         assert np.max(np.abs(ours - theirs[:, 0].numpy())) < 1e-5
+
+
+def starts_of(predictor, kind):
+    """The predictor with weights from the begin-of-stream symbol in each layer, in none, or in one of them only."""
+    weights, names = predictor.weights(), sorted(name for name in predictor.weights() if name.startswith("start_"))
+    zero = {"all": [], "none": names, "first": names[1:], "last": names[:-1]}[kind]
+    weights |= {name: np.zeros_like(weights[name]) for name in zero}
+    return StreamPredictor.from_weights(weights, predictor.vocabulary, predictor.config)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 3), st.sampled_from(["skip", "stacked"])),
+    kind=st.sampled_from(["all", "none", "first", "last"]),
+    tokens=st.integers(1, 12).flatmap(
+        lambda T: st.lists(st.lists(st.integers(0, V) | st.just(BEGIN), min_size=T, max_size=T), min_size=1, max_size=3)
+    ),
+    n_before=st.none() | st.integers(0, 5),
+    seed=st.integers(0, 3),
+)
+@settings(max_examples=60)
+def test_whatever_the_tokens_are_it_is_its_predictor(shape, kind, tokens, n_before, seed):
+    """A stream of the predictor is reset where the module reads the begin-of-stream symbol."""
+    hidden, layers, connections = shape
+    predictor = starts_of(random_predictor(Config(hidden, layers, 8, connections), seed=seed), kind)
+    model = CharLSTM.from_predictor(predictor)
+    predictor.learning = False
+    predictor.observe_many(random_tokens(n_before or 0, V))
+    state = None
+    if n_before is not None:
+        state = tuple(part.expand(-1, len(tokens), -1) for part in model.state_of(predictor))
+    with torch.no_grad():
+        logits, (h, c) = model(torch.tensor(tokens), state)
+    for row, stream in enumerate(tokens):
+        twin = predictor.fork()
+        for token, expected in zip(stream, torch.softmax(logits[row], 1).numpy(), strict=True):
+            twin.reset() if token == BEGIN else twin.observe_token(token)
+            assert np.max(np.abs(twin.predict() - expected)) < 1e-5
+        for ours, theirs in zip(twin.state, (h, c), strict=True):
+            assert np.max(np.abs(ours - theirs[:, row].numpy())) < 1e-5
+
+
+def test_weights_from_the_begin_of_stream_symbol_that_are_zero_learn():
+    predictor = without_start(random_predictor(Config(16, 2, 8)))
+    model = CharLSTM.from_predictor(predictor)
+    logits, _ = model(torch.tensor([[BEGIN, 1, 2], [1, BEGIN, 3]]))
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor([1, 2, 3, 2, 3, 4])).backward()
+    assert all(model.get_parameter(f"start_l{layer}").grad.any() for layer in range(2))
 
 
 def begin_anywhere(T, B):

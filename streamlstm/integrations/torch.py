@@ -36,7 +36,8 @@ class CharLSTM(nn.Module):
     seed        of the initial weights, which are those of `Trainer`
 
     The token V, one more than the last symbol's, is the begin-of-stream symbol: a stream forgets its state where it
-    reads it. It is never predicted.
+    reads it. It is never predicted. As long as all its weights, `start_l0` …, are zero, a stream is in the zero state
+    after it, as in a predictor; their gradients are those of the step that it would make, so that they can learn.
 
     >>> import torch
     >>> from streamlstm import Config, Vocabulary
@@ -77,7 +78,7 @@ class CharLSTM(nn.Module):
     def initial_state(self, batch: int = 1) -> State:
         """The state in which streams begin: after the begin-of-stream symbol, or zero if its weights are all zero."""
         state = self._zero_state(batch)
-        if not any(bool(self.get_parameter(f"start_l{layer}").any()) for layer in range(self._layout.n_read)):
+        if not self._has_start():
             return state
         begin = torch.full((batch, 1), len(self.vocabulary), device=self.bias_out.device)
         after: State = self(begin, state)[1]
@@ -102,10 +103,19 @@ class CharLSTM(nn.Module):
             state = self.initial_state(len(tokens))
         begins = tokens == len(self.vocabulary)
         columns = begins.any(0).nonzero().flatten().tolist()
+        makes_steps = not columns or self._has_start()
+        after = [] if makes_steps else [column + 1 for column in columns]
         outputs = []
-        for start, end in pairwise(sorted({0, *columns, tokens.shape[1]})):  # no stream begins within a run
-            h, c = (part.masked_fill(begins[:, start].view(1, -1, 1), 0) for part in state)
-            output, state = self._run(tokens[:, start:end], h, c)
+        for start, end in pairwise(sorted({0, *columns, *after, tokens.shape[1]})):  # no stream begins within a run
+            begun = begins[:, start].view(1, -1, 1)
+            h, c = (part.masked_fill(begun, 0) for part in state)
+            output, (h, c) = self._run(tokens[:, start:end], h, c)
+            if not makes_steps:  # 0, but with its gradient
+                output, h, c = (
+                    torch.where(where, part - part.detach(), part)
+                    for where, part in ((begun.transpose(0, 1), output), (begun, h), (begun, c))
+                )
+            state = h, c
             outputs.append(output)
         return functional.linear(torch.cat(outputs, 1), self.weight_out, self.bias_out), state
 
@@ -138,6 +148,10 @@ class CharLSTM(nn.Module):
             return weight
         start, n = self.get_parameter(f"start_l{layer}"), len(self.vocabulary)
         return torch.cat([weight[:, :n], start.unsqueeze(1), weight[:, n:]], 1)
+
+    def _has_start(self) -> bool:
+        """Whether the weights from the begin-of-stream symbol were trained; see `Layout.has_start`."""
+        return any(bool(self.get_parameter(f"start_l{layer}").any()) for layer in range(self._layout.n_read))
 
     def _zero_state(self, batch: int) -> State:
         shape = self.config.layers, batch, self.config.hidden
