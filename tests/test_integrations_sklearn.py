@@ -105,6 +105,20 @@ def test_what_it_has_learned_becomes_likelier_and_the_given_predictor_does_not_c
     assert np.array_equal(given.predictor.predict(), before)
 
 
+@pytest.mark.parametrize("mode", ["all", "memory", "nothing", "fitted"])
+@pytest.mark.parametrize("learn", [True, False])
+def test_fit_learns_whatever_the_predictor_learned_before_unless_it_is_told_not_to(mode, learn):
+    predictor = transformer().fit(["job 1 done"] * 9).predictor_ if mode == "fitted" else transformer().predictor
+    if mode != "fitted":
+        predictor.learn = mode
+    expected = [SurprisalTransformer(predictor, learn=False).fit([]).score_samples([text])[0] for text in TEXTS]
+    given = predictor.learn, predictor.n_symbols, predictor.predict().tobytes()
+    fitted = SurprisalTransformer(predictor, learn=learn).fit(TEXTS * 30)
+    found = fitted.score_samples(TEXTS)
+    assert found.sum() > np.sum(expected) / 2 if learn else np.array_equal(found, expected)
+    assert given == (predictor.learn, predictor.n_symbols, predictor.predict().tobytes())
+
+
 def test_a_pickled_transformer_gives_the_same():
     fitted = transformer().fit(TEXTS)
     assert np.array_equal(pickle.loads(pickle.dumps(fitted)).transform(TEXTS), fitted.transform(TEXTS))

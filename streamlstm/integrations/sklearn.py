@@ -26,7 +26,8 @@ class SurprisalTransformer(TransformerMixin, BaseEstimator):
     """Replaces texts by how surprising they are, given those that it was fitted to.
 
     predictor  what to begin with, which does not change; None: the bundled model `small`
-    learn      whether `fit` learns from its texts; False: `fit` only takes the predictor over
+    learn      whether `fit` learns from its texts, also if the predictor is frozen, as `predictor_` is; False: `fit`
+               only takes the predictor over
     end        what is read after each text, and counts as a part of it
 
     The features of a text are `bits`, `bits_per_character`, and `max_bits`, the surprisal of the most surprising
@@ -50,6 +51,8 @@ class SurprisalTransformer(TransformerMixin, BaseEstimator):
         texts = _texts(X)
         reader = StreamPredictor.pretrained() if self.predictor is None else self.predictor.fork()
         if self.learn:
+            if not reader.learning:
+                reader.learning = True
             for text in texts:
                 reader.observe_many(text + self.end)
         reader.learning = False
