@@ -6,6 +6,8 @@ import random
 import numpy as np
 import pytest
 from extras import library
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor
 
@@ -77,13 +79,13 @@ def test_scoring_changes_nothing_and_reads_only_the_field():
 
 
 def test_the_predictor_that_was_given_does_not_change():
-    given = predictor()
-    before = given.predict()
-    detector = StreamAnomaly(predictor=given)
+    original = predictor()
+    before = original.predict()
+    detector = StreamAnomaly(predictor=original)
     for record in jobs(20):
         detector.learn_one(record)
-    assert np.array_equal(given.predict(), before)
-    assert detector.clone().score_one("x") == StreamAnomaly(predictor=given).score_one("x")
+    assert np.array_equal(original.predict(), before)
+    assert detector.clone().score_one("x") == StreamAnomaly(predictor=original).score_one("x")
 
 
 def test_a_pickled_detector_continues_to_the_last_bit():
@@ -115,6 +117,37 @@ def test_the_text_of_a_record():
     assert text_of("a line", None) == "a line\n"
     assert text_of({"b": 2, "a": 1}, None) == text_of({"a": 1, "b": 2}, None) == "a=1 b=2\n"
     assert text_of({"a": 1}, "b") == "\n"
+
+
+VALUES = st.text(max_size=9) | st.binary(max_size=9)
+
+
+@given(value=VALUES, others=st.dictionaries(st.sampled_from(["a", "b", b"c"]), VALUES | st.floats() | st.none()))
+def test_bytes_are_read_alike_as_a_record_and_as_a_feature(value, others):
+    text = value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+    assert text_of(value, None) == text_of({**others, "on": value}, "on") == f"{text}\n"
+    decoded = {name: each.decode("utf-8", "surrogateescape") for name, each in others.items() if type(each) is bytes}
+    assert text_of({"on": value, **others}, None) == text_of({"on": text, **others, **decoded}, None)
+    assert f"on={text}" in text_of({"on": value}, None)
+
+
+def test_a_value_that_is_missing_is_read_as_python_writes_it_and_a_feature_that_is_missing_as_empty():
+    assert [text_of({"a": value}, "a") for value in (None, float("nan"))] == ["None\n", "nan\n"]
+    assert text_of({"a": None, "b": 1}, None) == "a=None b=1\n"
+    assert text_of({}, "a") == "\n"
+
+
+def test_it_learns_as_the_predictor_does():
+    for learn in ("all", "memory", "nothing"):
+        original = predictor(memory=True)
+        original.learn = learn
+        surprisal = Surprisal(predictor=original)
+        before = surprisal.transform_one("one two")
+        for _ in range(30):
+            surprisal.learn_one("one two")
+        surprisal.learn_one("")
+        assert (surprisal._reader.fork().learn, surprisal._reader.n_symbols) == (learn, 30 * 8 + 1)
+        assert (surprisal.transform_one("one two")["bits"] < before["bits"] / 2) == (learn != "nothing")
 
 
 def test_another_unit_is_refused():

@@ -20,16 +20,21 @@ def text_of(record: Record, on: str | None) -> str:
 
     on  the feature that holds the text; None: all features in the order of their names, or the record is the text
 
+    Bytes are decoded as UTF-8. Any other value is read as `str` writes it: a missing one as None or nan. A feature that
+    the record does not have is read as an empty text.
+
     >>> text_of({"b": 1.5, "a": "x"}, None), text_of({"b": 1.5, "a": "x"}, "a"), text_of({}, "a"), text_of(b"x", None)
     ('a=x b=1.5\n', 'x\n', '\n', 'x\n')
     """
-    if isinstance(record, bytes):
-        return record.decode("utf-8", "surrogateescape") + "\n"
-    if isinstance(record, str):
-        return record + "\n"
+    if not isinstance(record, Mapping):
+        return _decoded(record) + "\n"
     if on is not None:
-        return f"{record.get(on, '')}\n"
-    return " ".join(f"{name}={record[name]}" for name in sorted(record, key=str)) + "\n"
+        return _decoded(record.get(on, "")) + "\n"
+    return " ".join(f"{_decoded(name)}={_decoded(record[name])}" for name in sorted(record, key=str)) + "\n"
+
+
+def _decoded(value: Any) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def features(bits: F32, n_characters: int) -> dict[str, float]:

@@ -57,7 +57,7 @@ class StreamAnomaly(base.AnomalyDetector):
         return bits if self.unit == "bits" else self._baseline.compare(bits, len(text))[1]
 
     def learn_one(self, x: Record) -> None:
-        """Read a record, and learn from it."""
+        """Read a record, and learn from it what the predictor learns: nothing, if it is frozen."""
         text = text_of(x, self.on)
         self._baseline.add(_bits_per_character(self._reader, text), len(text))
 
@@ -92,7 +92,7 @@ class Surprisal(base.Transformer):
         return prefixed(features(bits, len(text)), self.on)
 
     def learn_one(self, x: Record) -> None:
-        """Read a record, and learn from it."""
+        """Read a record, and learn from it what the predictor learns: nothing, if it is frozen."""
         self._reader.observe_many(text_of(x, self.on))
 
     @classmethod
