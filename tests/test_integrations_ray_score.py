@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,6 +221,127 @@ def test_a_job_continues_only_as_it_began(files, tmp_path):
     (tmp_path / "a.txt").write_text("longer than before " * 9)
     with pytest.raises(ValueError, match="the files or their sizes have changed"):
         begin(tmp_path / "out", files, resume=True)
+
+
+def replaced(path, old, new):
+    path.write_bytes(path.read_bytes().replace(old, new))
+
+
+def rewritten(path, change):
+    rows = pq.read_table(path).to_pylist()
+    change(rows)
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="none")
+
+
+CHANGES = {
+    "a.txt": [
+        lambda path: replaced(path, b"two", b"TWO"),
+        lambda path: replaced(path, b"job 2 done", b"job 2 dona"),
+        lambda path: replaced(path, b"one two\n\n", b"one \ntwo\n"),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    ],
+    "c.jsonl": [
+        lambda path: replaced(path, b'"text": "job 1', b'"text": "job 2'),
+        lambda path: replaced(path, b'"n": 1', b'"n": 7'),
+        lambda path: replaced(path, b"{", b"["),
+        lambda path: replaced(path, b'"text"', b'"tixt"'),
+    ],
+    "d.parquet": [
+        lambda path: rewritten(path, lambda rows: rows[3].update(text="text X")),
+        lambda path: rewritten(path, lambda rows: rows[3].update(n=9)),
+        lambda path: rewritten(path, lambda rows: rows.reverse()),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    ],
+}
+"""Ways to change a file of a job that leave its size as it is."""
+
+
+@pytest.fixture
+def changeable(files, tmp_path):
+    table = pa.table({"text": [f"text {n}" for n in range(8)], "n": range(8)})
+    pq.write_table(table, tmp_path / "d.parquet", compression="none")
+    return [files[0], files[2], str(tmp_path / "d.parquet")]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, n) for name, changes in CHANGES.items() for n in range(len(changes))]
+)
+def test_a_job_does_not_continue_with_a_file_whose_content_has_changed(name, number, changeable, tmp_path):
+    options = ScoreOptions("file", columns=Columns(id="n"))
+    job = begin(tmp_path / "out", changeable, options)
+    done = [Path(path).name for path in changeable].index(name)
+    job.score(done, job.predictor())
+    assert len(begin(tmp_path / "out", changeable, options, resume=True).unfinished()) == 2
+    path = tmp_path / name
+    content, size = path.read_bytes(), path.stat().st_size
+    CHANGES[name][number](path)
+    assert path.read_bytes() != content
+    assert path.stat().st_size == size
+    with pytest.raises(ValueError, match=rf"cannot be continued: .*{name}.* has changed|{name} is not a Parquet file"):
+        begin(tmp_path / "out", changeable, options, resume=True)
+    path.write_bytes(content)
+    assert len(begin(tmp_path / "out", changeable, options, resume=True).unfinished()) == 2
+
+
+def test_what_has_not_been_scored_may_change_as_long_as_it_keeps_its_size(changeable, tmp_path):
+    begin(tmp_path / "out", changeable)
+    replaced(tmp_path / "a.txt", b"two", b"TWO")
+    rows = finish(begin(tmp_path / "out", changeable, resume=True))
+    assert rows == finish(begin(tmp_path / "other", changeable))
+
+
+def test_a_job_of_1_0_whose_scores_say_nothing_of_the_content_continues(changeable, tmp_path):
+    job = begin(tmp_path / "out", changeable)
+    job.score(0, job.predictor())
+    part = tmp_path / "out" / "part-00000.parquet"
+    pq.write_table(pq.read_table(part), part)
+    assert begin(tmp_path / "out", changeable, resume=True).unfinished() == [1, 2]
+
+
+def test_a_damaged_file_of_scores_is_named(changeable, tmp_path):
+    job = begin(tmp_path / "out", changeable)
+    job.score(0, job.predictor())
+    part = tmp_path / "out" / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="part-00000.parquet is damaged; remove it, and --resume scores it again"):
+        begin(tmp_path / "out", changeable, resume=True)
+
+
+NOT_UTF8 = "b\udcffd"
+
+
+@pytest.mark.parametrize("place", ["file", "pattern", "out"])
+@pytest.mark.parametrize("end", [".txt", ".jsonl"])
+def test_a_name_that_is_not_utf8_is_refused_before_anything_is_written(place, end, tmp_path):
+    good, bad = tmp_path / f"a{end}", tmp_path / f"{NOT_UTF8}{end}"
+    for path in (good, bad):
+        path.write_text('{"text": "x"}\n')
+    out = NOT_UTF8 if place == "out" else "out"
+    names = [good.name] if place == "out" else [good.name, bad.name] if place == "file" else [f"*{end}"]
+    arguments = ["--engine", "ray", "--workers", "1", "--out", out, *SHAPE, "--", *names]
+    result = run("score", *arguments, cwd=tmp_path)
+    assert result.returncode == 1
+    [line] = result.stderr.decode("utf-8", "surrogateescape").splitlines()
+    assert "is not in UTF-8" in line
+    assert "b\\xffd" in line
+    assert sorted(os.listdir(tmp_path)) == sorted([good.name, bad.name])
+    names = ["."] if place == "pattern" else names
+    result = run("watch", "--engine", "ray", "--format", "jsonl", "--out", out, *SHAPE, "--", *names, cwd=tmp_path)
+    assert result.returncode == 1
+    assert b"is not in UTF-8" in result.stderr
+    assert sorted(os.listdir(tmp_path)) == sorted([good.name, bad.name])
+
+
+@pytest.mark.parametrize("command", ["score", "watch"])
+def test_so_is_any_other_argument_that_is_not_utf8_since_ray_takes_all_of_them(command, files, tmp_path):
+    model = tmp_path / NOT_UTF8
+    predictor().save(model)
+    arguments = [command, "--engine", "ray", "--out", "out", "--model", str(model), files[0]]
+    arguments += ["--format", "jsonl"] if command == "watch" else []
+    program = [sys.executable, "-m", "streamlstm", *arguments]
+    result = subprocess.run(program, cwd=tmp_path, capture_output=True, timeout=300)
+    assert (result.returncode, (tmp_path / "out").exists()) == (1, False)
+    assert b"b\\xffd: the name is not in UTF-8" in result.stderr
 
 
 def test_a_job_that_was_killed_while_it_began_is_begun_again(files, tmp_path, monkeypatch):

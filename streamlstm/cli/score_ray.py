@@ -44,11 +44,13 @@ def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by:
     """Score files, with the progress on stderr."""
     check_extra("ray", "ray", "pyarrow", "fsspec")
     from ..integrations.ray import connected
+    from ..integrations.ray.cluster import check_command_line
     from ..integrations.ray.pieces import Columns, matching_files, pieces_of
     from ..integrations.ray.score_job import ScoreJob, ScoreOptions
     from ..integrations.ray.storage import Storage
 
     assert options.out is not None
+    check_command_line()
     if not files or "-" in files:
         raise ValueError("--engine ray reads files, not stdin; name them")
     columns = Columns(options.column or "text", options.id_column)

@@ -130,13 +130,17 @@ def watch_on_ray(
     """
     check_extra("ray", "ray", "pyarrow", "fsspec")
     from ..integrations.ray import KeyedStreams, WatchStreams, connected
-    from ..integrations.ray.storage import Storage
+    from ..integrations.ray.cluster import check_command_line
+    from ..integrations.ray.storage import Storage, require_utf8
     from ..logs.source import Source
     from ..render.lines import StatusLine
     from ..tasks.signals import Interruptible
 
     assert options.out is not None
+    check_command_line()
     paths = files_of(read.pop("paths"))
+    for path in paths:
+        require_utf8(path)
     if not shown["resume"] and Storage(options.out).names():
         raise FileExistsError(f"{options.out} is not empty; name another folder, or continue there with --resume")
     reading = WatchStreams(watcher, shown["all"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...tasks.signals import Interruptible
 from ..extras import missing_extra
+from .storage import require_utf8
 
 try:
     import ray
@@ -29,6 +31,7 @@ def connected(workers: int = 0) -> Iterator[int]:
     Yields the number of workers. Raises ValueError if there is no cluster, or one with fewer CPUs, since the work would
     wait for ever. Signals raise `Interrupted`; Ray would end the process in its own way.
     """
+    check_command_line()
     if workers < 0:
         raise ValueError(f"workers must be at least 1, not {workers}")
     if ray.is_initialized():
@@ -40,6 +43,12 @@ def connected(workers: int = 0) -> Iterator[int]:
             yield _checked(workers)
     finally:
         ray.shutdown()
+
+
+def check_command_line() -> None:
+    """Raise ValueError if an argument of this process is not in UTF-8: Ray sends them all to the cluster."""
+    for argument in sys.orig_argv:
+        require_utf8(argument)
 
 
 def _connect(workers: int) -> None:

@@ -1,7 +1,8 @@
 """A job that scores files piece by piece, and writes a Parquet file for each piece.
 
 What a piece gives depends on the files, the options and the model only. So a piece may be scored again, by any worker,
-and the file that it writes is the same; and a job that was killed continues with the pieces that have no file yet.
+and the file that it writes is the same; and a job that was killed continues with the pieces that have no file yet. The
+file of a piece has a digest of what was read, so that a job does not continue with files that have changed.
 
 A job is a folder of these files. Those whose names begin with `_` are not read as part of a table:
 
@@ -12,8 +13,9 @@ A job is a folder of these files. Those whose names begin with `_` are not read 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
@@ -40,6 +42,9 @@ ROWS = 10_000
 """How many rows are written at once."""
 
 _JOB, _MODEL = "_job.json", "_model.safetensors"
+
+_DIGEST = b"streamlstm.sha256"
+"""The key of the digest in the metadata of the file of a piece."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class ScoreJob:
         """Begin a job in an empty folder, or with `resume` continue the one that is there.
 
         Raises FileExistsError for a folder with files unless `resume`, and ValueError if the job there has other
-        options, files or another model.
+        options, files or another model, or if a file whose scores it has does not hold any more what was scored.
         """
         model = model_of_bytes(predictor)
         described = {"model": identity(model).hex(), **asdict(options), "pieces": [list(piece) for piece in pieces]}
@@ -114,6 +119,9 @@ class ScoreJob:
             storage.write(_JOB, json.dumps(described).encode())
         else:
             _check_equal(json.loads(content), described, storage.location)
+            job = cls(storage, options, pieces)
+            for index in set(range(len(pieces))).difference(job.unfinished()):
+                job._check_unchanged(index)
         return cls(storage, options, pieces)
 
     @classmethod
@@ -149,15 +157,42 @@ class ScoreJob:
 
         Raises ValueError for a record without a text, and OSError for a file that cannot be read or written.
         """
-        schema = self.options.schema
+        schema, digest = self.options.schema, hashlib.sha256()
+        records = _digested(records_of(self.pieces[index], self.options.columns), digest)
         with self.storage.opened(part_name(index)) as file, pq.ParquetWriter(file, schema) as writer:
-            for columns in self._rows(index, predictor):
+            for columns in self._rows(records, predictor):
                 writer.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema))
+            writer.add_key_value_metadata({_DIGEST: digest.hexdigest()})
 
-    def _rows(self, index: int, predictor: StreamPredictor) -> Iterator[list[list[Any]]]:
-        """The rows of a piece, some at a time, as columns."""
+    def _check_unchanged(self, index: int) -> None:
+        """Raise ValueError if a piece does not hold any more what its file was written from.
+
+        A file of 1.0 does not say what that was.
+        """
+        name, piece = part_name(index), self.pieces[index]
+        with self.storage.reading(name) as file:
+            try:
+                expected = (pq.read_metadata(file).metadata or {}).get(_DIGEST)
+            except Exception:  # pyarrow's own kinds of ValueError and OSError
+                message = f"{self.storage.location}/{name} is damaged; remove it, and --resume scores it again"
+                raise ValueError(message) from None
+        if expected is None:
+            return
+        digest = hashlib.sha256()
+        try:
+            for record in _digested(records_of(piece, self.options.columns), digest):
+                for _ in record.parts:
+                    pass
+            is_unchanged = digest.hexdigest().encode() == expected
+        except ValueError:  # a record without a text, which it had
+            is_unchanged = False
+        if not is_unchanged:
+            where = f"the job in {self.storage.location} cannot be continued"
+            raise ValueError(f"{where}: {piece.name} has changed since it was scored; begin another job for it")
+
+    def _rows(self, records: Iterable[Record], predictor: StreamPredictor) -> Iterator[list[list[Any]]]:
+        """The rows of records, some at a time, as columns."""
         rows = _lines if self.options.by == "line" else _records
-        records = records_of(self.pieces[index], self.options.columns)
         waiting: list[tuple[Any, ...]] = []
         for row in chain.from_iterable(rows(record, predictor.fork(), self.options) for record in records):
             waiting.append(row)
@@ -171,6 +206,23 @@ class ScoreJob:
 def part_name(index: int) -> str:
     """The file of a piece."""
     return f"part-{index:05}.parquet"
+
+
+def _digested(records: Iterable[Record], digest: Any) -> Iterator[Record]:
+    """The records; what is read of them, ids and texts, is added to the digest, however a text is divided into parts."""
+
+    def add(parts: Iterable[str | bytes]) -> Iterator[str | bytes]:
+        n_bytes = 0
+        for part in parts:
+            content = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
+            n_bytes += len(content)
+            digest.update(content)
+            yield part
+        digest.update(n_bytes.to_bytes(8, "big"))
+
+    for id, parts in records:
+        list(add([id]))
+        yield Record(id, add(parts))
 
 
 def _lines(record: Record, predictor: StreamPredictor, options: ScoreOptions) -> Iterator[tuple[Any, ...]]:

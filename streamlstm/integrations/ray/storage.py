@@ -42,6 +42,10 @@ class Storage:
             return cast(bytes, self._files.cat_file(self._path(name)))
         return None
 
+    def reading(self, name: str) -> Any:
+        """Open a file to read parts of it."""
+        return self._files.open(self._path(name), "rb")
+
     def __contains__(self, name: str) -> bool:
         return bool(self._files.exists(self._path(name)))
 
@@ -86,8 +90,21 @@ class Storage:
         return f"{self._root}/{name}" if name else str(self._root)
 
 
+def require_utf8(name: str) -> None:
+    """Raise ValueError for the name of a file that is not in UTF-8: Ray and Parquet cannot take it."""
+    if not name.isprintable() and any("\ud800" <= character <= "\udfff" for character in name):
+        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise ValueError(
+            f"{shown}: the name is not in UTF-8, which --engine ray needs; rename it, or do without --engine"
+        )
+
+
 def open_files(location: str) -> tuple[Any, str]:
-    """The file system of a path or URL, and the path in it. Raises ValueError for a URL that fsspec cannot open."""
+    """The file system of a path or URL, and the path in it.
+
+    Raises ValueError for a URL that fsspec cannot open, and for a name that is not in UTF-8.
+    """
+    require_utf8(location)
     try:
         files, path = fsspec.core.url_to_fs(location)
     except (ImportError, ValueError) as error:
