@@ -263,9 +263,7 @@ def changeable(files, tmp_path):
     return [files[0], files[2], str(tmp_path / "d.parquet")]
 
 
-@pytest.mark.parametrize(
-    ("name", "number"), [(name, n) for name, changes in CHANGES.items() for n in range(len(changes))]
-)
+@pytest.mark.parametrize(("name", "number"), [(name, n) for name in CHANGES for n in range(len(CHANGES[name]))])
 def test_a_job_does_not_continue_with_a_file_whose_content_has_changed(name, number, changeable, tmp_path):
     options = ScoreOptions("file", columns=Columns(id="n"))
     job = begin(tmp_path / "out", changeable, options)
@@ -303,7 +301,7 @@ def test_a_damaged_file_of_scores_is_named(changeable, tmp_path):
     job.score(0, job.predictor())
     part = tmp_path / "out" / "part-00000.parquet"
     part.write_bytes(part.read_bytes()[:-9])
-    with pytest.raises(ValueError, match="part-00000.parquet is damaged; remove it, and --resume scores it again"):
+    with pytest.raises(ValueError, match=r"part-00000.parquet is damaged; remove it, and --resume scores it again"):
         begin(tmp_path / "out", changeable, resume=True)
 
 

@@ -158,14 +158,15 @@ def test_a_view_of_a_long_text_is_its_last_rows():
 
 
 class Terminal:
-    """`streamlstm live` in a terminal of 24 rows and 80 columns; `before` is Python code that it runs first."""
+    """`streamlstm live` in a terminal of 80 columns; `before` is Python code that it runs first."""
 
-    def __init__(self, *arguments: object, before: str = "") -> None:
+    def __init__(self, *arguments: object, before: str = "", rows: int = 24, **variables: str) -> None:
+        self.rows, self.needed = rows, 11 if "--top" not in arguments else 3 + int(arguments[-1])
         self.screen, inside = pty.openpty()
-        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
         script = f"{before}\nfrom streamlstm.cli import main\nmain()"
         command = [sys.executable, "-c", script, "live", *map(str, arguments)]
-        environment = {**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        environment = {**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **variables}
         self.process = subprocess.Popen(
             command, stdin=inside, stdout=inside, stderr=subprocess.PIPE, env=environment, start_new_session=True
         )
@@ -173,7 +174,7 @@ class Terminal:
         self.seen = ""
 
     def __enter__(self) -> "Terminal":
-        self.wait_for("Ctrl-D end")
+        self.wait_for("Ctrl-D end" if self.rows >= self.needed else "rows")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -227,6 +228,25 @@ def test_typing_shows_the_surprisal_and_the_text_is_written_at_the_end(toolkit):
         code, out, err = terminal.end("\x04")
     assert (code, out) == (0, "hi\n€\n")
     assert re.fullmatch(r"4 characters, [\d.]+ bits per character\n", err)
+
+
+@pytest.mark.parametrize("top", [2, 8, 12])
+def test_a_terminal_with_too_few_rows_says_how_many_it_needs(toolkit, top):
+    for rows in (1, 4, top + 2, top + 3):
+        with Terminal(*FRESH, "--top", top, rows=rows) as terminal:
+            assert (f"{top + 3} rows are needed" in terminal.seen) == (rows < top + 3)
+            terminal.press("hi")
+            code, out, _ = terminal.end("\x04")
+        assert (code, out) == (0, "hi\n")
+
+
+def test_where_the_locale_has_no_other_characters_than_ascii_it_says_that_it_ignores_them(toolkit):
+    with Terminal(*FRESH, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") as terminal:
+        terminal.press("hé")
+        terminal.wait_for("ASCII only")
+        terminal.press("i")
+        code, out, _ = terminal.end("\x04")
+    assert (code, out) == (0, "hi\n")
 
 
 def test_it_uses_no_network(toolkit):

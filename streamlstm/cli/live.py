@@ -99,7 +99,7 @@ def _application(text: "LiveText", top: int, control: "Interruptible") -> Any:
     """The screen: text, status line, bars and keys."""
     from prompt_toolkit.application import Application, get_app
     from prompt_toolkit.formatted_text import FormattedText
-    from prompt_toolkit.layout import FormattedTextControl, HSplit, Layout, Window
+    from prompt_toolkit.layout import Dimension, FormattedTextControl, HSplit, Layout, Window
     from prompt_toolkit.styles import Style
 
     from ..render.heat import PALETTES
@@ -114,13 +114,15 @@ def _application(text: "LiveText", top: int, control: "Interruptible") -> Any:
     def bars() -> FormattedText:
         return FormattedText(text.guesses_view(top, get_app().output.get_size().columns))
 
+    control_of_text = FormattedTextControl(body, focusable=True, show_cursor=True)
     screen = HSplit(
         [
-            Window(FormattedTextControl(body, focusable=True, show_cursor=True), wrap_lines=True),
+            Window(control_of_text, height=Dimension(min=1), wrap_lines=True),
             Window(FormattedTextControl(status), height=1, style="class:status"),
             Window(FormattedTextControl(bars), height=top),
             Window(FormattedTextControl(KEYS), height=1, style="class:keys"),
-        ]
+        ],
+        window_too_small=Window(FormattedTextControl(f"{top + 3} rows are needed; or restart with a smaller --top")),
     )
     levels = {f"level-{n}": f"bg:{back} {ink}" for n, (back, ink) in enumerate(PALETTES["dark"], 1)}
     names = {"ghost": "#888888 italic", "status": "reverse", "keys": "#888888", "strong": "bold", "note": "bold"}
@@ -144,8 +146,13 @@ def _keys(text: "LiveText", control: "Interruptible") -> Any:
         text.add("\n")
         event.app.create_background_task(settle(event.app))
 
+    def type_key(event: Any) -> None:
+        text.add(event.data if event.data.isprintable() else "")
+        if not event.data.isascii() and not event.data.isprintable():
+            text.note = "ASCII only: the locale is not one of UTF-8"
+
     keys = KeyBindings()
-    keys.add(Keys.Any)(lambda event: text.add(event.data if event.data.isprintable() else ""))
+    keys.add(Keys.Any)(type_key)
     keys.add(Keys.BracketedPaste)(lambda event: text.add(event.data.replace("\r\n", "\n").replace("\r", "\n")))
     keys.add("enter")(enter)
     keys.add("tab")(lambda event: text.accept())

@@ -209,7 +209,7 @@ def part_name(index: int) -> str:
 
 
 def _digested(records: Iterable[Record], digest: Any) -> Iterator[Record]:
-    """The records; what is read of them, ids and texts, is added to the digest, however a text is divided into parts."""
+    """The records. Their ids and texts, however they are divided into parts, are added to the digest when read."""
 
     def add(parts: Iterable[str | bytes]) -> Iterator[str | bytes]:
         n_bytes = 0

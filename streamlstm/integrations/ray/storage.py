@@ -94,9 +94,7 @@ def require_utf8(name: str) -> None:
     """Raise ValueError for the name of a file that is not in UTF-8: Ray and Parquet cannot take it."""
     if not name.isprintable() and any("\ud800" <= character <= "\udfff" for character in name):
         shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        raise ValueError(
-            f"{shown}: the name is not in UTF-8, which --engine ray needs; rename it, or do without --engine"
-        )
+        raise ValueError(f"{shown}: the name is not in UTF-8, as Ray needs it; rename it, or do without --engine")
 
 
 def open_files(location: str) -> tuple[Any, str]:
