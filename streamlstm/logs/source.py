@@ -104,6 +104,11 @@ class Source:
         return sum(source.file.n_unread() for source in self._inputs)
 
     @property
+    def read_paths(self) -> list[str]:
+        """The followed files of which everything was read that is there now."""
+        return [source.path for source in self._inputs if self._follow and not source.n_unread]
+
+    @property
     def n_lines(self) -> int:
         """The number of lines used so far."""
         return self._n_lines + sum(source.n_lines for source in self._inputs)

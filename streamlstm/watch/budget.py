@@ -15,7 +15,7 @@ A budget of N alarms per period, which is a number of lines or a time, is spent 
   their number. Where there are too few kinds for the budget, the account fills up. When it is more than three quarters
   full, kinds are raised again sooner: the fuller it is, the sooner. Not so with a floor: the budget is a limit then.
 
-Everything that decides is saved, and nothing depends on a clock, unless the caller passes the time of a clock.
+Everything that decides is saved, and nothing depends on a clock: time is what `log_clock` makes of the times of lines.
 """
 
 from __future__ import annotations
@@ -49,12 +49,11 @@ NEARLY_FULL = 0.75
 RATE_LINES = 1_000
 """The time between two lines is averaged over about this many lines."""
 
-MAX_GAP_SECONDS = 3_600.0
-"""A longer time between two lines counts as this long, because clocks jump."""
+MOST = 1e12
+"""The most alarms, lines and seconds of a budget."""
 
-MAX_BACK_SECONDS = 86_400.0
-"""Time passes from the latest time so far. An earlier one, as of another time zone, counts as none, unless it is this
-much earlier: then the latest one was wrong, and time passes from there."""
+MAX_LENGTH = 50
+"""A longer text is no budget."""
 
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 
@@ -67,6 +66,8 @@ class Budget:
     lines     the period as a number of lines; None if it is a time
     seconds   the period as a time; None if it is a number of lines
 
+    Raises ValueError for a budget that is not one: not a number, of no alarms or no period, or of both kinds.
+
     >>> Budget.parse("5/hour"), Budget.parse("10/10000")
     (Budget(n_alarms=5.0, lines=None, seconds=3600.0), Budget(n_alarms=10.0, lines=10000, seconds=None))
     """
@@ -75,18 +76,26 @@ class Budget:
     lines: int | None = None
     seconds: float | None = None
 
+    def __post_init__(self) -> None:
+        period = self.seconds if self.lines is None else self.lines
+        if period is None or (self.lines is not None and self.seconds is not None):
+            raise ValueError("a budget is a number of alarms per number of lines, or per seconds: give one of the two")
+        for name, value in (("n_alarms", self.n_alarms), ("the period", period)):
+            if not 0 < value <= MOST:
+                raise ValueError(f"{name} of a budget must be more than 0 and at most {MOST:.0e}, not {value}")
+        if self.lines is not None and self.n_alarms > self.lines / 2:
+            raise ValueError(f"{self.n_alarms}/{self.lines}: a budget must be at most one alarm in two lines")
+
     @classmethod
     def parse(cls, text: str) -> Budget:
         """A budget from a text like `5/hour`, `2/minute`, `20/day` or `10/10000` (lines). Raises ValueError."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)/(?:(\d+)|(\d*)(second|minute|hour|day)s?)", text.replace(" ", ""))
-        if match is None or float(match[1]) <= 0:
-            raise ValueError(f"a budget is N/hour, N/minute, N/day or N/LINES, for example 10/10000, not {text!r}")
+        if match is None or len(text) > MAX_LENGTH:
+            shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
+            raise ValueError(f"a budget is N/hour, N/minute, N/day or N/LINES, for example 10/10000, not {shown!r}")
         if match[4]:
             return cls(float(match[1]), seconds=int(match[3] or 1) * SECONDS[match[4]])
-        budget = cls(float(match[1]), lines=int(match[2]))
-        if budget.n_alarms > int(match[2]) / 2:
-            raise ValueError(f"{text}: a budget must be at most one alarm in two lines")
-        return budget
+        return cls(float(match[1]), lines=int(match[2]))
 
 
 class Verdict(NamedTuple):
@@ -196,14 +205,16 @@ class BudgetKeeper:
         free = 1 - self._account / self._capacity
         return self.budget.n_alarms * min(free / (1 - NEARLY_FULL), 1.0)
 
-    def receive(self, seconds: float | None = None) -> None:
+    def receive(self, now: float = 0.0) -> None:
         """Add to the account what the budget gives for the next line.
 
-        seconds  the time of the line, if known; only differences matter
+        now  how much time has passed since the first line, in seconds, as `LogClock.now`; it must not go back
         """
         amount = self._rate
         if self.budget.seconds is not None:
-            amount = self.budget.n_alarms * self._passed(seconds) / self.budget.seconds
+            passed = 0.0 if self._time is None else max(now - self._time, 0.0)
+            self._time = now
+            amount = self.budget.n_alarms * passed / self.budget.seconds
             self._n_rates = min(self._n_rates + 1, RATE_LINES)
             self._rate += (amount - self._rate) / self._n_rates
         self._account = min(self._account + amount, self._capacity)
@@ -212,14 +223,6 @@ class BudgetKeeper:
             self._growth = min(self._growth * (1 + GROWING * amount), MAX_GROWTH)
         if self._rate > 0:
             self._scores.window = max(MIN_WINDOW, int(min(WINDOW_ALARMS / self._rate, 1e12)))
-
-    def _passed(self, seconds: float | None) -> float:
-        """The time that has passed since the line before, in seconds."""
-        latest = self._time
-        if seconds is None or (latest is not None and latest - MAX_BACK_SECONDS <= seconds < latest):
-            return 0.0
-        self._time = seconds
-        return 0.0 if latest is None else min(max(seconds - latest, 0.0), MAX_GAP_SECONDS)
 
     def _edge(self) -> int:
         """The lowest bin whose lines are unusual."""

@@ -83,6 +83,11 @@ class EventTypes:
                 self.symbols[event_type] = len(self._names)
                 self._unknown.pop(event_type, None)
 
+    def check(self, event_type: str) -> None:
+        """Raise ValueError if the vocabulary lacks a symbol of a type whose text would be read."""
+        if event_type not in self.symbols:
+            self._tokens(event_type)
+
     def _tokens(self, event_type: str) -> Tokens:
         return self._predictor.vocabulary.encode(readable(event_type + "\n", self._predictor.vocabulary))
 

@@ -21,14 +21,15 @@ from typing import Any
 
 from ..checkpoint import check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
-from .base_watcher import BaseWatcher
+from .base_watcher import BaseWatcher, check_least
 from .budget import Budget, Verdict
 from .event_numbers import EventNumbers
 from .event_order import EventOrder
 from .event_types import EventTypes
-from .key_pattern import MAX_KEY_LENGTH, KeyPattern
+from .key_pattern import MAX_KEY_LENGTH, KeyPattern, without_word
 from .kinds import event_type_of
 from .line_stream import BURST_LINES
+from .log_clock import LogClock, Place, checked_seconds
 from .open_sessions import OpenSession, OpenSessions
 from .recent_scores import RecentScores, lower_edge
 from .watcher import MAX_LINE_BYTES, RECENT_LINES, WARMUP, Counts
@@ -79,8 +80,10 @@ class SessionWatcher(BaseWatcher):
 
     predictor      used and modified by the watcher
     session_regex  the session of a line is the match of this regular expression (of its first group, if it has one);
-                   None: the caller names the session in `observe`
-    idle_seconds   a session without a line for longer than this has ended, by the times passed to `observe`
+                   None: the caller names the session in `observe`. The match is not part of the type of the line; of a
+                   name that the caller gives, whole words are not.
+    idle_seconds   a session without a line for longer than this has ended, by the times passed to `observe`, in the
+                   source of its last line
     max_open       the number of open sessions to keep; of more, the one that was idle longest ends
     threshold      sessions with a larger z are flagged
     warmup         sessions before any is flagged
@@ -118,13 +121,12 @@ class SessionWatcher(BaseWatcher):
         super().__init__(threshold, alarms)
         if not idle_seconds > 0:
             raise ValueError(f"idle_seconds must be more than 0, not {idle_seconds}")
-        for name, value, least in (("max_open", max_open, 1), ("warmup", warmup, 0)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, not {value}")
-        self._pattern = KeyPattern(session_regex)
+        check_least("max_open", max_open, 1)
+        check_least("warmup", warmup, 0)
+        self._pattern, self._has_regex = KeyPattern(session_regex), session_regex is not None
         self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor
-        self._open = OpenSessions(idle_seconds, max_open)
+        self._open = OpenSessions(idle_seconds, max_open, self._clock)
         self._types = EventTypes(predictor)
         self._numbers, self._order = EventNumbers(), EventOrder()
         self._scores = RecentScores(RECENT_LINES)
@@ -157,11 +159,22 @@ class SessionWatcher(BaseWatcher):
         return self._n_outside
 
     def fit(self, sessions: Iterable[Sequence[str | bytes]]) -> None:
-        """Learn from whole sessions, lists of lines, that are known to be usual; the warm-up is then over."""
-        for lines in sessions:
+        """Learn from whole sessions, lists of lines, that are known to be usual; the warm-up is then over.
+
+        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol.
+        """
+        types: dict[str, str] = {}  # one object for each, as there can be many lines
+        read = [[types.setdefault(each, each) for each in self._types_of(lines)] for lines in sessions]
+        for event_type in types:
+            self._types.check(event_type)
+        for event_types in read:
             session = OpenSession()
-            for line in map(_text_of, lines):
-                self._add(session, self._type_of(line, self._pattern.key_of(line)))
+            for event_type in event_types:
+                symbol = self._types.symbols.get(event_type)
+                if symbol is None:
+                    session.add_new(event_type, self._types.bits(event_type))
+                else:
+                    session.add(symbol)
             self._scores.add(self._scored("", session).score)
             self._learn(session)
             self._is_fitted = True
@@ -169,8 +182,7 @@ class SessionWatcher(BaseWatcher):
     def score(self, session: Sequence[str | bytes]) -> float:
         """The surprisal of a whole session, a list of lines, in bits. Changes nothing."""
         opened = OpenSession()
-        for line in map(_text_of, session):
-            event_type = self._type_of(line, self._pattern.key_of(line))
+        for event_type in self._types_of(session):
             symbol = self._types.symbols.get(event_type)
             if symbol is None:
                 opened.add_new(event_type, self._types.foreseen_bits(event_type))
@@ -179,65 +191,70 @@ class SessionWatcher(BaseWatcher):
         return self._scored("", opened).score
 
     def observe(
-        self, line: str | bytes, *, session: str | None = None, seconds: float | None = None
+        self, line: str | bytes, *, session: str | None = None, seconds: float | None = None, source: str = ""
     ) -> list[EndedSession]:
         """Take the next line. Returns the sessions that have ended by now.
 
         session  the session of the line; default: what `session_regex` finds
-        seconds  the time of the line; only differences matter
+        seconds  the time of the line, None if it is not known; only differences between lines of a source matter
+        source   where the line comes from, such as a file or a host: sources may have different clocks
 
-        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol.
+        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol or `seconds` is not a time.
         """
-        line = _text_of(line)
-        name = self._pattern.key_of(line) if session is None else session[:MAX_KEY_LENGTH]
-        event_type = self._type_of(line, name)
+        line, seconds = _text_of(line), checked_seconds(seconds)
+        name, event_type = self._read(line, session)
         symbol = self._types.symbols.get(event_type)
         bits = self._types.bits(event_type) if name and symbol is None else 0.0
-        self._open.pass_time(seconds)
+        place = self._clock.observe(seconds, source)
         self._counts = self._counts._replace(
             lines=self._counts.lines + 1, characters=self._counts.characters + len(line) + 1
         )
-        ended = self._end(self._open.ended(), seconds)
+        ended = self._end(self._open.ended(place))
         if not name:
             self._n_outside += 1
             return ended
-        opened = self._open.get(name)
+        opened = self._open.get(name, place)
         symbol = self._types.symbols.get(event_type)  # known by now, if a session that ended had it
         if symbol is None:
             opened.add_new(event_type, bits)
         else:
             opened.add(symbol)
-        return ended + self._end(self._open.ended(), seconds)
+        return ended + self._end(self._open.ended(Place(place.source, place.line)))
 
-    def pass_time(self, seconds: float) -> list[EndedSession]:
-        """The sessions that have ended because no line came until this time."""
-        self._open.pass_time(seconds)
-        return self._end(self._open.ended(), seconds)
+    def pass_time(self, seconds: float, *, source: str = "") -> list[EndedSession]:
+        """The sessions that have ended because no line came from a source until its clock showed this time.
+
+        Raises ValueError, with nothing changed, if `seconds` is not a time.
+        """
+        time = checked_seconds(seconds)
+        return [] if time is None else self._end(self._open.ended(self._clock.wait(time, source)))
 
     def finish(self) -> list[EndedSession]:
         """End all open sessions, at the end of the input."""
-        return self._end(self._open.all_ended(), None)
+        return self._end(self._open.all_ended())
 
-    def _type_of(self, line: str, session: str) -> str:
-        return event_type_of(line.replace(session, "#") if session else line)
+    def _types_of(self, lines: Sequence[str | bytes]) -> list[str]:
+        """The event types of the lines of a whole session."""
+        return [self._read(_text_of(line), None)[1] for line in lines]
 
-    def _add(self, session: OpenSession, event_type: str) -> None:
-        symbol = self._types.symbols.get(event_type)
-        if symbol is None:
-            session.add_new(event_type, self._types.bits(event_type))
-        else:
-            session.add(symbol)
+    def _read(self, line: str, session: str | None) -> tuple[str, str]:
+        """The name of the session of a line, and the event type of the line: the name is not part of it."""
+        if session is not None:
+            name = session[:MAX_KEY_LENGTH]
+            return name, event_type_of(without_word(line, name))
+        name, replaced = self._pattern.replaced(line)
+        return name, event_type_of(replaced)
 
-    def _end(self, sessions: Iterable[tuple[str, OpenSession]], seconds: float | None) -> list[EndedSession]:
-        return [self._judged(name, session, seconds) for name, session in sessions]
+    def _end(self, sessions: Iterable[tuple[str, OpenSession]]) -> list[EndedSession]:
+        return [self._judged(name, session) for name, session in sessions]
 
-    def _judged(self, name: str, session: OpenSession, seconds: float | None) -> EndedSession:
+    def _judged(self, name: str, session: OpenSession) -> EndedSession:
         found = self._scored(name, session)
         is_warm = self._is_fitted or self._n_sessions >= self._warmup
         z = self._z(found.score)
         verdict = Verdict(False, False, 0)
         if is_warm:
-            self._receive(seconds)
+            self._receive()
             verdict = self._judge(z, (found.reasons or [""])[0])
         unusual, raised, n_before = verdict
         if not unusual or self._learn_flagged or self._excess >= BURST_LINES:
@@ -292,9 +309,11 @@ class SessionWatcher(BaseWatcher):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything needed to continue to one file, atomically; it is also a model for `StreamPredictor.load`.
 
-        Raises OSError if `path` cannot be written.
+        Raises OSError if `path` cannot be written, ValueError if this was loaded from the file of a `Watcher`, whose
+        state it would erase there.
         """
         check_target(path)
+        self._check_other(path)
         arrays, values = self._predictor.to_checkpoint()
         write_checkpoint(path, arrays, {**values, "sessions": self._describe()})
 
@@ -308,6 +327,8 @@ class SessionWatcher(BaseWatcher):
             "counts": list(self._counts),
             "n": [self._n_sessions, self._n_outside, self._excess, int(self._is_fitted)],
             "budget": self._keeper and self._keeper.describe(),
+            "clock": self._clock.describe(),
+            "has_regex": self._has_regex,
             "position": self.position,
         }
 
@@ -317,7 +338,8 @@ class SessionWatcher(BaseWatcher):
 
         options  those of `SessionWatcher`, which are not saved
 
-        Raises OSError if the file cannot be read, ValueError if it is not a whole, valid checkpoint.
+        Raises OSError if the file cannot be read; ValueError if it is not a whole, valid checkpoint, or if a watcher
+        with a `session_regex` saved it, in version 1.1 or later, and none is given.
         """
         watcher = cls(StreamPredictor.load(path), **options)
         watcher.restore(path)
@@ -331,9 +353,12 @@ class SessionWatcher(BaseWatcher):
         """
         _, values = read_checkpoint(path)
         if "sessions" not in values:
+            if "watch" in values:
+                self._note_other(path, "the lines that a Watcher has watched")
             return
         saved = values["sessions"]
         try:
+            clock = _clock_of(saved)
             self._types.restore(saved["types"])
             n_types = len(self._types.symbols)
             numbers = EventNumbers.from_description(saved["numbers"], n_types)
@@ -342,11 +367,12 @@ class SessionWatcher(BaseWatcher):
             counts, n = Counts(*map(int, saved["counts"])), [int(each) for each in saved["n"]]
             n_sessions, n_outside, excess, is_fitted = n
             position = saved["position"]
-            self._open.restore(saved["open"], n_types)
-            if self._keeper is not None and saved["budget"] is not None:
-                self._keeper.restore(saved["budget"])
+            self._open.restore(saved["open"], n_types, clock)
+            self._restore_budget(saved, clock)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
             raise ValueError(f"{path} is not a usable model: its sessions are inconsistent: {error!r}") from None
+        if saved.get("has_regex") and not self._has_regex:
+            raise ValueError(f"{path} has sessions by a regular expression; give it again (session_regex)")
         self._numbers, self._order, self._scores = numbers, order, scores
         self._counts, self._n_sessions, self._n_outside = counts, n_sessions, n_outside
         self._excess, self._is_fitted = excess, bool(is_fitted)
@@ -357,3 +383,10 @@ def _text_of(line: str | bytes) -> str:
     """A line as text, without its newline, truncated."""
     line = line if isinstance(line, str) else line[:MAX_LINE_BYTES].decode("utf-8", "surrogateescape")
     return line[:MAX_LINE_BYTES].rstrip("\n")
+
+
+def _clock_of(saved: dict[str, Any]) -> LogClock:
+    """The clock that was saved. Raises ValueError, TypeError or KeyError if it is not one."""
+    if "clock" in saved:
+        return LogClock.from_description(saved["clock"])
+    return LogClock.of_version_1_0(saved["open"]["time"], saved["open"]["clock"])

@@ -47,13 +47,14 @@ from ..kernels.arrays import F64
 from ..predictor import Learn, StreamPredictor
 from ..streams.pool import MEMORY_BUDGET
 from ..tasks.units import byte_widths, code_points, readable
-from .base_watcher import BaseWatcher
+from .base_watcher import BaseWatcher, check_least
 from .budget import Budget, Verdict
 from .familiar import Familiar
 from .key_pattern import MAX_KEY_LENGTH, KeyPattern
 from .keyed_streams import KeyedStreams
 from .kinds import kind_of
 from .line_stream import LineStream
+from .log_clock import LogClock, checked_seconds
 from .notes import is_noted
 from .recent_scores import RecentScores
 from .single_stream import SingleStream
@@ -186,8 +187,7 @@ class Watcher(BaseWatcher):
             ("max_keys", max_keys, 1),
             ("memory_budget", memory_budget, 1),
         ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, not {value}")
+            check_least(name, value, least)
         self._pattern = KeyPattern(key_regex)
         self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor
@@ -212,16 +212,24 @@ class Watcher(BaseWatcher):
         return self._counts
 
     def observe(
-        self, line: str | bytes | bytearray | memoryview, *, key: str | None = None, seconds: float | None = None
+        self,
+        line: str | bytes | bytearray | memoryview,
+        *,
+        key: str | None = None,
+        seconds: float | None = None,
+        source: str = "",
     ) -> WatchedLine:
         """Score the next line, compare it with recent ones, and learn from it unless it is flagged.
 
         line     with its newline; only the first MAX_LINE_BYTES bytes of a longer line are read
         key      the key of the line, if the caller knows it; default: what `key_regex` finds
-        seconds  the time of the line, for a budget per time; only differences between lines matter
+        seconds  the time of the line, for a budget per time, None if it is not known; only differences between lines
+                 of a source matter
+        source   where the line comes from, such as a file or a host: sources may have different clocks
 
-        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol.
+        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol or `seconds` is not a time.
         """
+        seconds = checked_seconds(seconds)
         notes: list[str] = []
         data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else bytes(line)
         is_truncated = len(data.removesuffix(b"\n")) > MAX_LINE_BYTES
@@ -234,8 +242,10 @@ class Watcher(BaseWatcher):
         baseline = stream.reference(self._warmup)
         is_warm = baseline.n_scores >= self._warmup
         kind = "" if self._keeper is None else kind_of(text.removesuffix("\n"))
+        if self._needs_time:
+            self._clock.observe(seconds, source)
         if is_warm:
-            self._receive(seconds)
+            self._receive()
         familiar = stream.familiar.find(tokens) if is_warm and stream.familiar is not None else None
         bits, score = np.zeros(0), 0.0 if familiar is None else familiar.score
         median, z = baseline.compare(score, len(text))
@@ -310,11 +320,14 @@ class Watcher(BaseWatcher):
         `StreamPredictor.load` can read the file too: as the model of all lines or, with keys, that of a new key. With
         keys, their models and all else are in a store beside the file, which names the store: keep both together. From
         the first `save` on, no other watcher may save to the file until `close`.
-        Raises OSError if `path` cannot be written, or if another process uses its store.
+        Raises OSError if `path` cannot be written, or if another process uses its store; ValueError if this was loaded
+        from the file of a `SessionWatcher`, whose sessions it would erase there.
         """
         check_target(path)
+        self._check_other(path)
         state = {"scores": self._scores.describe(), "counts": list(self._counts), "truncated": self._n_truncated}
         state |= {"position": self.position, "budget": self._keeper and self._keeper.describe()}
+        state["clock"] = self._clock.describe()
         self._streams.save(path, state)
 
     @classmethod
@@ -343,6 +356,8 @@ class Watcher(BaseWatcher):
         """
         arrays, values = read_checkpoint(path)
         if "watch" not in values:
+            if "sessions" in values:
+                self._note_other(path, "the sessions of a SessionWatcher")
             return
         saved, streams = values["watch"], self._streams
         if not streams.keyed and isinstance(saved, dict) and saved.get("keyed"):
@@ -354,8 +369,8 @@ class Watcher(BaseWatcher):
             scores = RecentScores(RECENT_LINES, saved["scores"])
             counts, n_truncated = Counts(*map(int, saved["counts"])), int(saved["truncated"])
             position = saved["position"]
-            if self._keeper is not None and is_match and saved["budget"] is not None:
-                self._keeper.restore(saved["budget"])
+            if is_match:
+                self._restore_budget(saved, _clock_of(saved))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if streams is not self._streams:
                 streams.close()
@@ -390,3 +405,11 @@ def _adjusted(z: float, familiar: Familiar | None) -> float:
     if familiar is not None and not familiar.was_flagged:
         return z * FAMILIAR_WEIGHT if z > 0 else z
     return z if z >= 1 else math.exp(max(z, -100.0) - 1)
+
+
+def _clock_of(saved: dict[str, Any]) -> LogClock:
+    """The clock that was saved. Raises ValueError, TypeError or KeyError if it is not one."""
+    if "clock" in saved:
+        return LogClock.from_description(saved["clock"])
+    budget = saved["budget"]
+    return LogClock.of_version_1_0(None if budget is None else budget["account"][4], 0.0)
