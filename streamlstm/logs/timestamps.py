@@ -70,7 +70,8 @@ def _end(line: str, end: int) -> int:
 def seconds_of(stamp: str) -> float | None:
     """The time that a stamp names, in seconds since 1970; without a date since midnight. None if it names no time.
 
-    A time without a zone counts as UTC, one without a year as of 1972: only differences matter.
+    No text raises an exception, and any time lies in the years from 1 to 10,000. A leap second counts as the one before.
+    A year of two digits is one from 2000 to 2099. A time without a zone counts as UTC, one without a year as of 1972: only differences matter.
 
     >>> seconds_of("1970-01-02T00:00:01.5+01:00"), seconds_of("soon")
     (82801.5, None)
@@ -83,7 +84,7 @@ def seconds_of(stamp: str) -> float | None:
         return _epoch(stamp)
     try:
         return _parsed(kind, stamp)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         return None
 
 
@@ -120,12 +121,13 @@ def _parsed(kind: str, stamp: str) -> float:
         numbers = ["1970", "1", "1", *numbers]
     year, month_, day, hour, minute, second = (int(number) for number in [*numbers, "0", "0", "0"][:6])
     fraction = float(f"0.{numbers[6]}") if len(numbers) > 6 else 0.0
-    year += 2000 if year < 100 else 0
+    year += 2000 if len(numbers[0]) == 2 else 0
     time = datetime(year, month_, day, hour, minute, min(second, 59), tzinfo=timezone.utc)
-    if zone:
-        offset = timedelta(hours=int(zone[2]), minutes=int(zone[3]))
-        time = time - offset if zone[1] == "+" else time + offset
-    return time.timestamp() + fraction
+    seconds = (time - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds()
+    if zone:  # in seconds, as the time may be the first or the last one of a calendar
+        offset = 3600 * int(zone[2]) + 60 * int(zone[3])
+        seconds += -offset if zone[1] == "+" else offset
+    return seconds + fraction
 
 
 def iso_time(seconds: float) -> str:

@@ -84,9 +84,15 @@ class EventNumbers:
         self._shape_counts: list[int] = []
         self._shape_index: dict[bytes, int] = {}
         self._costs: list[dict[int, tuple[int, int]]] = [{}]  # a cache by symbol
+        self._last: tuple[dict[int, int], NumberCost] | None = None  # what `cost` returned last, and for what
 
     def cost(self, counts: Mapping[int, int]) -> NumberCost:
         """What the number of each symbol costs. Changes nothing that later costs depend on."""
+        if self._last is None or self._last[0] != counts:
+            self._last = dict(counts), self._computed(counts)
+        return self._last[1]
+
+    def _computed(self, counts: Mapping[int, int]) -> NumberCost:
         self._grow(max(counts, default=0) + 1)
         levels = self._levels_of(counts)
         listed = levels[: len(self._levels)].tolist()
@@ -119,6 +125,7 @@ class EventNumbers:
                 self._changes[symbol] += int(changes[symbol])
                 if _rounded(n) != _rounded(self._changes[symbol]):
                     self._costs[symbol].clear()
+        self._last = None
         for symbol in np.flatnonzero(levels).tolist():
             self._levels[symbol][int(levels[symbol])] += 1
             self._costs[symbol].clear()

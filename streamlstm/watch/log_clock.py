@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 MAX_SECONDS = 1e12
@@ -38,6 +39,9 @@ MAX_CLOCKS, MAX_RUNS = 8, 4
 
 MAX_SOURCES = 10_000
 """Of more sources, the one without a line for longest is forgotten."""
+
+MAX_COMPARED = 64
+"""A new source is compared with this many others, those that had lines last."""
 
 _DECAY = 63 / 64
 
@@ -147,7 +151,12 @@ class _Source:
         return passed
 
     def _doubted(self, seconds: float, elsewhere: float) -> tuple[float, int]:
-        fitting = [run for run in self.runs if run.mark - JITTER <= seconds <= run.mark + LONGEST_GAP]
+        now = self.clocks[0].offset + self.own  # what the clock that was used last shows: runs before and after it differ
+        fitting = [
+            run
+            for run in self.runs
+            if run.mark - JITTER <= seconds <= run.mark + LONGEST_GAP and (run.mark < now) == (seconds < now)
+        ]
         run = min(fitting, key=lambda each: abs(seconds - each.mark), default=None)
         if run is None:
             run = _Run(seconds, seconds, self.n_lines, is_other=self._is_behind(seconds))
@@ -286,7 +295,7 @@ class LogClock:
         """Where a source whose first time is this one begins, in the time of all sources."""
         places = [
             each.shared - (clock.mark - seconds)
-            for each in self._sources.values()
+            for each in islice(reversed(self._sources.values()), MAX_COMPARED)
             for clock in each.clocks[:1]
             if clock.start - MAX_GAP_SECONDS <= seconds <= clock.mark
         ]

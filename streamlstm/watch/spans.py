@@ -13,21 +13,26 @@ def surprising_spans(excess: F64) -> list[tuple[int, int]]:
 
     excess  float64 [n], the surprisal of each character minus what is usual
 
-    The part with the largest sum is found first, then those to its left and right in the same way.
+    They are those that one finds by taking the part with the largest sum first, of several the one that ends first and
+    is shortest, and then those to its left and right in the same way. This finds them in linear time, as in Ruzzo and
+    Tompa, A linear time algorithm for finding all maximal scoring subsequences (1999).
 
     >>> surprising_spans(np.array([-1.0, 5, 6, -2, 7, -1, -1, 1]))
     [(1, 5)]
     """
-    spans: list[tuple[int, int]] = []
-    remaining = [(0, len(excess))]
-    while remaining:
-        first, last = remaining.pop()
-        sums = np.concatenate([[0.0], np.cumsum(excess[first:last])])
-        gains = sums - np.minimum.accumulate(sums)
-        end = int(np.argmax(gains))
-        if gains[end] < MIN_SPAN_BITS:
-            continue
-        start = end - 1 - int(np.argmin(sums[:end][::-1]))
-        spans.append((first + start, first + end))
-        remaining += [(first, first + start), (first + end, last)]
-    return sorted(spans)
+    sums = [0.0, *np.cumsum(excess).tolist()]
+    edges = np.flatnonzero(np.diff(excess > 0, prepend=False, append=False)).tolist()
+    starts, ends, lower = [], [], []  # of the parts so far; and the last part before that begins with a lower sum
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        while True:
+            before, least = len(starts) - 1, sums[start]
+            while before >= 0 and sums[starts[before]] >= least:
+                before = lower[before]
+            if before < 0 or sums[ends[before]] >= sums[end]:
+                break
+            start = starts[before]  # the sum of both, with what is between, is larger than that of either
+            del starts[before:], ends[before:], lower[before:]
+        starts.append(start)
+        ends.append(end)
+        lower.append(before)
+    return [(a, b) for a, b in zip(starts, ends, strict=True) if sums[b] - sums[a] >= MIN_SPAN_BITS]

@@ -35,7 +35,6 @@ per period: further lines of it are flagged, but not raised. A line that is to b
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,6 +48,7 @@ from ..streams.pool import MEMORY_BUDGET
 from ..tasks.units import byte_widths, code_points, readable
 from .base_watcher import BaseWatcher, check_least
 from .budget import Budget, Verdict
+from .exact_bits import exp_of
 from .familiar import Familiar
 from .key_pattern import MAX_KEY_LENGTH, KeyPattern
 from .keyed_streams import KeyedStreams
@@ -404,7 +404,7 @@ def _adjusted(z: float, familiar: Familiar | None) -> float:
     """
     if familiar is not None and not familiar.was_flagged:
         return z * FAMILIAR_WEIGHT if z > 0 else z
-    return z if z >= 1 else math.exp(max(z, -100.0) - 1)
+    return z if z >= 1 else exp_of(max(z, -100.0) - 1)
 
 
 def _clock_of(saved: dict[str, Any]) -> LogClock:

@@ -1,0 +1,312 @@
+"""The log clock against true time: budgets and sessions of logs whose times jump, jitter, wrap, or come from many zones."""
+
+import json
+import math
+import random
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from streamlstm import Config, SessionWatcher, StreamPredictor, Watcher
+from streamlstm.logs.timestamps import find_time, seconds_of
+from streamlstm.watch import log_clock
+from streamlstm.watch.budget import Budget, BudgetKeeper
+from streamlstm.watch.log_clock import BELIEVED, JITTER, LogClock, checked_seconds
+
+YEAR_1, YEAR_9999, EPOCH = -62135596800.0, 253402300799.0, 1.7e9
+DAY = 86_400.0
+
+
+# What can be wrong with the times of a log: from the number of a line and its true time, what it shows and its source.
+
+
+def mixed(other, part):
+    """Some lines show another time."""
+    return lambda draw, n, t: (other(draw, n, t) if draw.random() < part else t, "")
+
+
+def in_blocks(other, size, of):
+    """Of each `size` lines, the first `of` show another time."""
+    return lambda draw, n, t: (other(draw, n, t) if n % size < of else t, "")
+
+
+def zone(hours):
+    return lambda draw, n, t: t + 3600 * hours
+
+
+def sources(shown):
+    """Twenty sources."""
+
+    def disturbed(draw, n, t):
+        source = draw.randrange(20)
+        return shown(source, t), f"host-{source}"
+
+    return disturbed
+
+
+DISTURBED = {
+    "nothing": lambda draw, n, t: (t, ""),
+    "jitter": lambda draw, n, t: (t - draw.uniform(0, JITTER - 10), ""),
+    "every second line is of 1970": lambda draw, n, t: (t - EPOCH * (n % 2), ""),
+    "two zones": mixed(zone(2), 0.5),
+    "a zone half an hour ahead": mixed(zone(0.5), 0.5),
+    "a zone behind": mixed(zone(-7), 0.3),
+    "three zones": lambda draw, n, t: (t + 3600 * draw.choice([0, 2, -7]), ""),
+    "blocks of two zones": lambda draw, n, t: (t + 7200 * (n // 100 % 2), ""),
+    "uptimes": mixed(lambda draw, n, t: (t - EPOCH) % 5000, 0.5),
+    "blocks of 1970": in_blocks(lambda draw, n, t: t - EPOCH, 100, 30),
+    "1970 at first": lambda draw, n, t: (t - EPOCH * (n < 500), ""),
+    "now and then year 9999": mixed(lambda *_: YEAR_9999, 0.05),
+    "blocks of year 9999": in_blocks(lambda *_: YEAR_9999, 1000, 20),
+    "now and then year 1": mixed(lambda *_: YEAR_1, 0.1),
+    "year 9999 at first": in_blocks(lambda *_: YEAR_9999, 10**9, 1),
+    "any time now and then": mixed(lambda draw, n, t: draw.uniform(YEAR_1, YEAR_9999), 0.1),
+    "any time of two days now and then": mixed(lambda draw, n, t: t + draw.uniform(-DAY, DAY), 0.1),
+    "lines that come hours late": mixed(lambda draw, n, t: t - draw.uniform(0, 10_000), 0.1),
+    "a clock that is set back by an hour, again and again": lambda draw, n, t: (t - 3600 * (n // 2000), ""),
+    "a clock that is set back by ten hours": lambda draw, n, t: (t - 36_000 * (n > 9000), ""),
+    "a clock that is set back and forth": lambda draw, n, t: (t - 3600 * (n // 500 % 2), ""),
+    "a clock that is set forward by years": lambda draw, n, t: (t + 3e8 * (n // 5000), ""),
+    "times of day": lambda draw, n, t: (t % DAY, ""),
+    "whole minutes": lambda draw, n, t: (t // 60 * 60, ""),
+    "leap seconds": lambda draw, n, t: (t - (t % 600 > 599), ""),
+    "lines without a time": lambda draw, n, t: (t if draw.random() < 0.5 else None, ""),
+    "sources in zones": sources(lambda source, t: t + 900 * source - 9000),
+    "sources of which some count from 1970": sources(lambda source, t: t - EPOCH * (source % 3 == 0)),
+    "sources that are not synchronised": sources(lambda source, t: t + 7 * source),
+    "sources of any year": sources(lambda source, t: t + random.Random(source).uniform(YEAR_1, YEAR_9999)),
+}
+"""Each is a property of the log for its whole length; true time is that of the lines of "nothing"."""
+
+SET_FORWARD = {
+    "blocks of two zones": 1.0,
+    "a clock that is set back and forth": 0.0,
+}
+"""How many hours too many the clock may count once: a zone that is first seen in many lines in a row is like a gap."""
+
+
+def log_of(name, seed, n=20_000):
+    """Lines as (true time, what is shown, source)."""
+    draw = random.Random(seed)
+    per_second, time = draw.choice([0.2, 1.0, 20.0]), EPOCH
+    for index in range(n):
+        time += draw.expovariate(per_second)
+        yield (time - EPOCH, *DISTURBED[name](draw, index, time))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", DISTURBED)
+def test_the_clock_counts_true_time_whatever_the_lines_show(name, seed):
+    clock = LogClock()
+    for true, shown, source in log_of(name, seed):  # noqa: B007
+        clock.observe(shown, source)
+    allowed = 3600 * SET_FORWARD.get(name, 0.0) + JITTER
+    assert 0.95 * true - 2 * JITTER <= clock.now <= 1.05 * true + allowed
+
+
+@pytest.mark.parametrize("name", DISTURBED)
+def test_a_budget_is_kept_whatever_the_lines_show(name):
+    budget = Budget.parse("60/hour")
+    keeper, clock, draw = BudgetKeeper(budget), LogClock(), random.Random(1)
+    for index, (true, shown, source) in enumerate(log_of(name, 4)):
+        clock.observe(shown, source)
+        keeper.receive(clock.now)
+        keeper.judge(draw.paretovariate(1.0), f"kind {index}")
+    burst = 2 * budget.n_alarms + 60 * SET_FORWARD.get(name, 0.0)
+    assert keeper.n_raised <= 1.2 * 60 * true / 3600 + burst
+    assert keeper.n_raised >= 0.5 * 60 * true / 3600
+
+
+IDLE = 600.0
+
+
+@pytest.mark.parametrize("name", [name for name in DISTURBED if name not in SET_FORWARD])
+def test_sessions_end_when_they_were_idle_for_that_long_and_not_earlier(name):
+    """A session may be believed idle too long or too short by the jitter, and by the time of a run of lines."""
+    watcher, draw = SessionWatcher(predictor(), idle_seconds=IDLE, warmup=10**9), random.Random(2)
+    last: dict[str, float] = {}
+    longest = 0.0
+    time_before = 0.0
+    for true, shown, source in log_of(name, 5, 6000):
+        longest, time_before = max(longest, true - time_before), true
+        session = f"{source}/{int(true // 100) - draw.randrange(3)}"
+        for ended in watcher.observe("works", session=session, seconds=shown, source=source):
+            idle = true - last.pop(ended.session, true)
+            assert idle >= IDLE - JITTER - 40 * longest, (ended.session, idle)
+        last[session] = true
+    slack = JITTER + IDLE + 20 * (BELIEVED + 30) * longest
+    assert all(true - seconds <= slack for seconds in last.values())
+
+
+def predictor():
+    return StreamPredictor(config=Config(hidden=4, layers=1, window=8, memory_bits=10))
+
+
+def test_two_sources_in_different_zones_do_not_end_each_others_sessions():
+    watcher = SessionWatcher(predictor(), session_regex=r"req-\d+", idle_seconds=60)
+    for n in range(200):
+        for source, hours in (("a", 0), ("b", 7)):
+            assert not watcher.observe(f"req-{source == 'a':d} works", seconds=n + 3600.0 * hours, source=source)
+
+
+def test_a_gap_ends_sessions_and_keeps_those_of_the_lines_after_it():
+    watcher = SessionWatcher(predictor(), session_regex=r"req-\d+", idle_seconds=60)
+    for n in range(20):
+        watcher.observe("req-1 works", seconds=float(n))
+    ended = [watcher.observe(f"req-{n} works", seconds=36_000.0 + n) for n in range(2, 2 + BELIEVED)]
+    assert [[each.session for each in one] for one in ended] == [[]] * (BELIEVED - 1) + [["req-1"]]
+
+
+def test_files_that_are_read_one_after_the_other_and_cover_the_same_hours_count_once():
+    clock = LogClock()
+    for name, first in (("a", 0), ("b", 60), ("c", 5), ("d", 5 * 3600)):
+        for second in range(first, 5 * 3600 + first, 10):
+            clock.observe(EPOCH + second, name)
+    assert 10 * 3600 - 100 <= clock.now <= 10 * 3600
+
+
+def test_waiting_ends_sessions_and_is_not_counted_twice():
+    watcher = SessionWatcher(predictor(), session_regex=r"req-\d+", idle_seconds=60)
+    watcher.observe("req-1 works", seconds=0.0, source="a")
+    assert not watcher.pass_time(50.0, source="a")
+    assert not watcher.pass_time(1e6, source="b")
+    assert not watcher.observe("req-2 works", seconds=50.0, source="a")
+    assert not watcher.observe("req-2 works", seconds=60.0, source="a")
+    assert [ended.session for ended in watcher.pass_time(61.0, source="a")] == ["req-1"]
+
+
+def test_sources_are_bounded_and_sessions_of_forgotten_ones_end(monkeypatch):
+    monkeypatch.setattr(log_clock, "MAX_SOURCES", 50)
+    watcher = SessionWatcher(predictor(), idle_seconds=60)
+    watcher.observe("works", session="first", seconds=1.0, source="first")
+    ended = [each for n in range(50) for each in watcher.observe("works", seconds=1.0, source=f"{n}")]
+    assert [each.session for each in ended] == ["first"]
+    assert len(watcher._clock.describe()["sources"]) == 50
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_clock_goes_on_as_if_it_had_not_been_saved(data):
+    times = st.floats(YEAR_1, YEAR_9999) | st.floats(0, 100) | st.none()
+    lines = data.draw(st.lists(st.tuples(times, st.sampled_from("abc")), max_size=60))
+    one, other = LogClock(), LogClock()
+    for seconds, source in lines:
+        other = LogClock.from_description(json.loads(json.dumps(other.describe())))
+        before = one.now
+        assert one.observe(seconds, source) == other.observe(seconds, source)
+        assert one.now >= before
+        assert one.describe() == other.describe()
+
+
+# Times that are none
+
+
+ANY = st.one_of(
+    st.floats(),
+    st.integers(),
+    st.sampled_from([math.nan, math.inf, -math.inf, 1e300, 10**400, 1e12, 1.0000001e12, "12", b"1", True, [], {}]),
+    st.none(),
+    st.floats(0, 1e6),
+    st.decimals(),
+)
+
+
+def is_time(seconds):
+    try:
+        checked_seconds(seconds)
+    except ValueError as error:
+        assert re.fullmatch(r"seconds must be a number .*", str(error), re.DOTALL)
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"alarms": "5/hour"}, {}, {"alarms": "5/hour", "keyed": True}, {"alarms": "5/100"}],
+    ids=str,
+)
+@given(moves=st.lists(ANY | st.just("save"), max_size=12))
+@example(moves=[0.0, math.nan, "save", 1.0, "save"])
+@settings(max_examples=25, deadline=None)
+def test_a_watcher_refuses_what_is_no_time_and_what_it_saves_can_be_loaded(tmp_path_factory, options, moves):
+    folder = tmp_path_factory.mktemp("w")
+    watcher, reference = Watcher(predictor(), warmup=1, **options), Watcher(predictor(), warmup=1, **options)
+    for index, move in enumerate(moves):
+        if move == "save":
+            watcher.save(folder / f"{index}")
+            watcher.close()
+            watcher = Watcher.load(folder / f"{index}", warmup=1, **options)
+        elif is_time(move):
+            expected = reference.observe(f"line {index % 3}\n", key="k", seconds=move)
+            assert watcher.observe(f"line {index % 3}\n", key="k", seconds=move) == expected
+        else:
+            with pytest.raises(ValueError, match="seconds must be a number"):
+                watcher.observe("new\n", key="other", seconds=move)
+    watcher.close()
+    reference.close()
+
+
+@given(moves=st.lists(st.tuples(st.booleans(), ANY) | st.just("save"), max_size=12), alarms=st.sampled_from(["5/hour", None]))
+@example(moves=[(True, 0.0), (True, math.nan), "save", (False, math.inf), "save"], alarms="5/hour")
+@settings(max_examples=60, deadline=None)
+def test_a_session_watcher_refuses_what_is_no_time_and_what_it_saves_can_be_loaded(tmp_path_factory, moves, alarms):
+    folder = tmp_path_factory.mktemp("s")
+    options = {"alarms": alarms, "warmup": 1, "idle_seconds": 60}
+    watcher, reference = SessionWatcher(predictor(), **options), SessionWatcher(predictor(), **options)
+    for index, move in enumerate(moves):
+        if move == "save":
+            watcher.save(folder / "s")
+            watcher = SessionWatcher.load(folder / "s", **options)
+            continue
+        is_line, seconds = move
+        found = []
+        for each in (watcher, reference):
+            act = each.observe if is_line else each.pass_time
+            how = {"session": f"{index % 4}"} if is_line else {}
+            line = ["works"] if is_line else []
+            if is_time(seconds):
+                found.append(act(*line, **{"seconds": seconds, **how}))
+            else:
+                before = each._describe()
+                with pytest.raises(ValueError, match="seconds must be a number"):
+                    act(*line, **{"seconds": seconds, **how})
+                assert each._describe() == before
+        assert len(found) in (0, 2)
+        assert found[:1] == found[1:]
+    assert watcher.finish() == reference.finish()
+
+
+# The times that stamps name
+
+
+@pytest.mark.parametrize(
+    ("stamp", "seconds"),
+    [
+        ("0001-01-01T00:00:00Z", YEAR_1),
+        ("0099-01-01 00:00:00", YEAR_1 + 98 * 365.25 * DAY - 0.5 * DAY),
+        ("26/01/02 00:00:00", 1767312000.0),
+        ("9999-12-31T23:59:59Z", YEAR_9999),
+        ("9999-12-31T23:59:59-05:00", YEAR_9999 + 18_000),
+        ("0001-01-01T00:00:00+14:00", YEAR_1 - 50_400),
+        ("2016-12-31T23:59:60Z", 1483228799.0),
+    ],
+)
+def test_the_ends_of_the_calendar_are_times(stamp, seconds):
+    assert seconds_of(stamp) == seconds
+
+
+STAMPS = st.from_regex(
+    r"\A\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?\Z"
+    r"|\A\d\d/\d\d/\d\d \d\d:\d\d:\d\d\Z|\A\d{6} \d{6}\Z|\A\d{1,25}(\.\d{1,9})?\Z|\A\d{8}-\d\d?:\d\d:\d\d\Z"
+    r"|\A(Jan|Feb|Dec) \d\d? (\d{4} )?\d\d:\d\d:\d\d( \d{4})?\Z|\A\d\d?[/-]Mar[/-]\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\Z"
+)
+
+
+@given(STAMPS | st.text())
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_a_time_within_the_calendar_or_none(text):
+    for stamp in (text, find_time(text)[2], find_time(text + " ")[2]):
+        seconds = seconds_of(stamp)
+        assert seconds is None or checked_seconds(seconds) == seconds
