@@ -1,5 +1,6 @@
 """A budget of alarms: the histogram of recent scores, how well budgets are kept, and each kind raised once."""
 
+import json
 import random
 
 import pytest
@@ -215,10 +216,40 @@ def test_a_damaged_description_is_refused_and_changes_nothing():
         assert keeper.describe() == before
 
 
-@pytest.mark.parametrize("text", ["", "5", "5/year", "-1/hour", "0/hour", "x/10", "10/0", "9/10", "5/0"])
+ODD = [
+    "5/0hours",
+    "5/" + "9" * 400 + "hours",
+    "9" * 400 + "/hour",
+    "5/" + "9" * 5000,
+    "0." + "0" * 30 + "/hour",
+    "5/1e3",
+]
+
+
+@pytest.mark.parametrize("text", [*ODD, "", "5", "5/year", "-1/hour", "0/hour", "x/10", "10/0", "9/10", "5/0"])
 def test_an_invalid_budget_is_refused(text):
     with pytest.raises(ValueError, match=r"budget|alarm"):
         Budget.parse(text)
+
+
+@given(st.from_regex(r"\A[0-9]{1,30}(\.[0-9]{1,20})?/[0-9]{0,30}(second|minute|hour|day|)s?\Z") | st.text())
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_a_budget_that_can_be_kept_or_refused(text):
+    try:
+        keeper = BudgetKeeper(Budget.parse(text))
+    except ValueError:
+        return
+    for n in range(30):
+        judged(keeper, 1.0 * n, f"{n}", 10.0 * n)
+    BudgetKeeper(keeper.budget).restore(json.loads(json.dumps(keeper.describe())))
+
+
+@pytest.mark.parametrize(
+    "values", [(float("nan"), 10), (1.0, 0), (1.0, None, float("inf")), (1.0,), (1.0, 10, 5.0), (9, 10)]
+)
+def test_a_budget_of_no_number_or_no_period_is_refused(values):
+    with pytest.raises(ValueError, match="budget"):
+        Budget(*values)
 
 
 def test_budgets_have_many_spellings():

@@ -103,7 +103,11 @@ def test_what_a_session_costs_is_computed_once_and_never_out_of_date():
     for _ in range(60):
         session = [draw.randrange(9) for _ in range(draw.randrange(1, 9))]
         counts = Counter(session)
-        assert order.cost(session) == order.cost(list(session)) == EventOrder.from_description(order.describe()).cost(session)
+        assert (
+            order.cost(session)
+            == order.cost(list(session))
+            == EventOrder.from_description(order.describe()).cost(session)
+        )
         again = EventNumbers.from_description(numbers.describe(), 1000).cost(counts)
         assert numbers.cost(counts)[::2] == again[::2]
         numbers.add(counts)
@@ -171,7 +175,28 @@ def test_a_session_of_many_types_costs_at_most_ten_times_a_usual_one_of_its_leng
 
 N = 16_384
 USUAL_LINE = ("2026-11-26 10:31:07 host-7 INFO worker 12: reads /var/data/3 in 17 ms, 4 of 9 " * 250)[:N]
-PIECES = ["a", "#", " ", "1", "-", "/", "0x", "f", ":", "[", "1:", "a1", ". ", "\t", "[2026-", "Jan ", "<1>", "é", "1/", "-#"]
+PIECES = [
+    "a",
+    "#",
+    " ",
+    "1",
+    "-",
+    "/",
+    "0x",
+    "f",
+    ":",
+    "[",
+    "1:",
+    "a1",
+    ". ",
+    "\t",
+    "[2026-",
+    "Jan ",
+    "<1>",
+    "é",
+    "1/",
+    "-#",
+]
 HOSTILE_LINES = [
     *(piece * (N // len(piece)) for piece in PIECES),
     *(a * (N // 2 // len(a)) + b * (N // 2 // len(b)) for a in PIECES[:9] for b in PIECES[:9] if a != b),

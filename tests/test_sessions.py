@@ -11,11 +11,11 @@ from commands import run, start
 from test_cli import bytes_of, objects
 from test_watch_run import FRESH, JSONL, records, wait_for
 
-from streamlstm import Config, SessionWatcher, StreamPredictor
+from streamlstm import Config, SessionWatcher, StreamPredictor, Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.watch.event_numbers import MAX_SHAPES, EventNumbers, level_of
 from streamlstm.watch.event_order import EventOrder
-from streamlstm.watch.exact_bits import STEPS, bits_of
+from streamlstm.watch.exact_bits import STEPS, bits_of, exp_of
 from streamlstm.watch.kinds import MAX_KIND_LENGTH, event_type_of
 from streamlstm.watch.open_sessions import MAX_NEW, MAX_ORDERED
 
@@ -101,6 +101,8 @@ def test_the_order_of_events_that_run_side_by_side_costs_little_however_long():
 def test_bits_are_those_of_the_logarithm():
     for p in (1.0, 0.9999, 0.7, 0.5, 0.3, 1e-3, 1e-12):
         assert abs(bits_of(p) / STEPS + np.log2(p)) <= 1 / STEPS
+    for x in np.linspace(-101, 1, 5000).tolist():
+        assert abs(exp_of(x) / np.exp(x) - 1) < 1e-15
     levels = [level_of(n) for n in range(5000)]
     assert levels == sorted(levels)
     assert set(np.diff(levels)) <= {0, 1}
@@ -228,6 +230,65 @@ def test_halving_keeps_what_is_usual(monkeypatch):
     assert watcher._numbers.describe()["weight"] < 64
 
 
+# The name of a session, and what fits
+
+
+def test_the_name_of_a_session_is_replaced_where_the_expression_matched_and_not_inside_words():
+    watcher = SessionWatcher(predictor(), session_regex=r"user=(\w+)")
+    names = [*(f"user-{letter}".replace("-", "") for letter in "abcdefghij"), "o", "in", "e", "logged", "user", "r"]
+    lines = ["user={0} logged in from office, for user={0}", "user={0} opened report", "user={0} logged out"]
+    watcher.fit([[line.format(name) for line in lines] for name in names])
+    assert sorted(watcher._types.symbols) == sorted(
+        ["user=# logged in from office, for user=#", "user=# opened report", "user=# logged out"]
+    )
+    assert watcher.score([line.format("a") for line in lines]) < 1
+
+
+@pytest.mark.parametrize("name", ["o", "e", "ab", "a.b", "ß", "_", "é-1", "(", "o o"])
+def test_a_name_that_is_given_is_replaced_as_a_whole_word_only(name):
+    watcher = SessionWatcher(predictor())
+    watcher.observe(f"closed {name} of other:{name}, x{name}x ×{name}y", session=name)
+    ended = watcher.finish()
+    assert [each.session for each in ended] == [name]
+    assert "closed # of other:#," in ended[0].reasons[0]
+
+
+def test_fitting_with_a_symbol_that_the_vocabulary_lacks_changes_nothing():
+    watcher = SessionWatcher(
+        StreamPredictor(Vocabulary.from_text("abc #\n"), Config(hidden=4, layers=1, memory_bits=10))
+    )
+    watcher.fit([["a a", "b"]])
+    before, distribution = watcher._describe(), watcher._predictor.predict().tolist()
+    with pytest.raises(ValueError, match="no symbol"):
+        watcher.fit([["c", "b c"], ["a", "c c", "xyz"]])
+    assert (watcher._describe(), watcher._predictor.predict().tolist()) == (before, distribution)
+
+
+def test_a_file_of_sessions_by_an_expression_asks_for_it(tmp_path):
+    fitted(5).save(tmp_path / "s")
+    with pytest.raises(ValueError, match=r"give it again .session_regex"):
+        SessionWatcher.load(tmp_path / "s")
+    arrays, values = read_checkpoint(tmp_path / "s")
+    del values["sessions"]["has_regex"]  # as version 1.0 saved it
+    write_checkpoint(tmp_path / "s", arrays, values)
+    assert SessionWatcher.load(tmp_path / "s").n_open == 0
+
+
+def test_one_kind_of_watcher_does_not_erase_what_the_other_has_saved(tmp_path):
+    fitted(5).save(tmp_path / "s")
+    lines = Watcher(predictor())
+    lines.observe("a line\n")
+    lines.save(tmp_path / "l")
+    before = (tmp_path / "s").read_bytes(), (tmp_path / "l").read_bytes()
+    for name, kind, what in (("s", Watcher, "the sessions"), ("l", SessionWatcher, "the lines")):
+        other = kind.load(tmp_path / name)
+        with pytest.raises(ValueError, match=f"has {what} .*; save to another file"):
+            other.save(tmp_path / "." / name)
+        other.save(tmp_path / "new")
+        other.save(tmp_path / "new")
+    assert before == ((tmp_path / "s").read_bytes(), (tmp_path / "l").read_bytes())
+
+
 # Saving
 
 
@@ -308,8 +369,13 @@ def test_impossible_numbers_are_refused(tmp_path, path, value):
         ({"idle_seconds": 0}, "idle_seconds must be more than 0"),
         ({"max_open": 0}, "max_open must be at least 1"),
         ({"warmup": -1}, "warmup must be at least 0"),
+        ({"max_open": float("nan")}, "max_open must be at least 1, not nan"),
+        ({"warmup": float("nan")}, "warmup must be at least 0, not nan"),
+        ({"idle_seconds": float("nan")}, "idle_seconds must be more than 0"),
+        ({"session_regex": b"req"}, "must be a str, not b'req'"),
         ({"threshold": float("nan")}, "threshold must be a finite number"),
         ({"alarms": "many"}, "a budget is"),
+        ({"alarms": 5}, "alarms must be a text such as"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

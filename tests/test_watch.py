@@ -290,6 +290,11 @@ def test_a_line_with_an_unknown_symbol_changes_nothing():
         ({"threshold": float("nan")}, "threshold.*nan"),
         ({"warmup": -1}, "warmup.*-1"),
         ({"max_keys": 0}, "max_keys.*0"),
+        ({"warmup": float("nan")}, "warmup.*nan"),
+        ({"max_keys": float("nan")}, "max_keys.*nan"),
+        ({"memory_budget": float("nan")}, "memory_budget.*nan"),
+        ({"key_regex": b"host"}, "must be a str"),
+        ({"alarms": 5}, "alarms must be a text such as"),
         ({"key_regex": "("}, "not a valid regular expression"),
     ],
 )

@@ -64,8 +64,8 @@ def watch(
     Sessions, such as requests, with new kinds of lines, too many or too few lines, or lines in an unusual order:
 
     \b
-      streamlstm watch app.log --session-regex 'req-[0-9a-f]+' --session-idle 60
-      streamlstm watch hdfs.log --session-regex 'blk_-?\\d+' --session-idle 1e9 --all --format jsonl
+      streamlstm watch app.log --session-regex 'req-[0-9a-f]+' --idle-seconds 60
+      streamlstm watch hdfs.log --session-regex 'blk_-?\\d+' --idle-seconds 1e9 --all --format jsonl
 
     Other outputs: a command per alarm, metrics, an exit code for a build:
 

@@ -80,8 +80,14 @@ class WatcherOptions:
         Optional[str],
         option("REGEX", "Score sessions: the lines in which REGEX (or its first group) matches the same text."),
     ] = None
-    session_idle: Annotated[
-        Optional[float], option("SECONDS", "A session ends after this long without a line. [300]")
+    idle_seconds: Annotated[
+        Optional[float],
+        typer.Option(
+            "--idle-seconds",
+            "--session-idle",
+            metavar="SECONDS",
+            help="A session ends after this long without a line. [300]",
+        ),
     ] = None
     warmup: Annotated[
         Optional[int], option("N", "Flag nothing in the first N lines, of each key, or the first N sessions. [100]")
@@ -116,7 +122,7 @@ class WatcherOptions:
             "max_keys": self.max_keys,
             "memory_budget": size,
             "session_regex": self.session_regex,
-            "idle_seconds": self.session_idle,
+            "idle_seconds": self.idle_seconds,
             "warmup": self.warmup,
             "learn": learn if self.has_keys else None,
             "learn_flagged": self.learn_flagged,
@@ -131,8 +137,8 @@ class WatcherOptions:
         if self.has_sessions:
             if wrong := _given(of_lines):
                 raise ValueError(f"{wrong} is for lines; it cannot be used with --session-regex")
-        elif self.session_idle is not None:
-            raise ValueError("--session-idle is for sessions; give their --session-regex")
+        elif self.idle_seconds is not None:
+            raise ValueError("--idle-seconds is for sessions; give their --session-regex")
         elif not self.has_keys and (wrong := _given(of_keys)):
             raise ValueError(f"{wrong} is for separate models; give --key-regex or --key-field")
 

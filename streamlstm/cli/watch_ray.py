@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOCAL_ONLY = {"output": "--output", "metrics": "--metrics", "metrics_port": "--metrics-port", "exec": "--exec"}
 LOCAL_ONLY |= {"save": "--save", "key_regex": "--key-regex", "keyed": "--key-field", "max_keys": "--max-keys"}
 LOCAL_ONLY |= {"memory_budget": "--memory-budget"}
-LOCAL_ONLY |= {"session_regex": "--session-regex", "idle_seconds": "--session-idle", "context": "--context"}
+LOCAL_ONLY |= {"session_regex": "--session-regex", "idle_seconds": "--idle-seconds", "context": "--context"}
 """The options of a watcher in one process."""
 
 

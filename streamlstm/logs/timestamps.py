@@ -70,8 +70,9 @@ def _end(line: str, end: int) -> int:
 def seconds_of(stamp: str) -> float | None:
     """The time that a stamp names, in seconds since 1970; without a date since midnight. None if it names no time.
 
-    No text raises an exception, and any time lies in the years from 1 to 10,000. A leap second counts as the one before.
-    A year of two digits is one from 2000 to 2099. A time without a zone counts as UTC, one without a year as of 1972: only differences matter.
+    No text raises an exception, and any time lies in the years from 0 to 10,000. A leap second counts as the one
+    before. A year of two digits is one from 2000 to 2099. A time without a zone counts as UTC, one without a year as of
+    1972: only differences matter.
 
     >>> seconds_of("1970-01-02T00:00:01.5+01:00"), seconds_of("soon")
     (82801.5, None)

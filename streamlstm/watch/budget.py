@@ -84,7 +84,7 @@ class Budget:
             if not 0 < value <= MOST:
                 raise ValueError(f"{name} of a budget must be more than 0 and at most {MOST:.0e}, not {value}")
         if self.lines is not None and self.n_alarms > self.lines / 2:
-            raise ValueError(f"{self.n_alarms}/{self.lines}: a budget must be at most one alarm in two lines")
+            raise ValueError(f"{self.n_alarms:g}/{self.lines}: a budget must be at most one alarm in two lines")
 
     @classmethod
     def parse(cls, text: str) -> Budget:

@@ -146,7 +146,6 @@ def _key(b: int, a: int | None = None) -> int:
     return b + 1 if a is None else ((a + 2) << 20) + b + 1
 
 
-
 class _Rest:
     """The types of the symbols of a session that are still to come.
 

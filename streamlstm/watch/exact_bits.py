@@ -1,6 +1,6 @@
 """Surprisals in steps of a bit: integers, whose sums are the same in any order and on every machine; and e^x.
 
-Libraries of C differ in the last bits of logarithms and powers. These use only operations that IEEE 754 defines exactly.
+C libraries differ in the last bits of logarithms and powers. These use only operations that IEEE 754 defines exactly.
 """
 
 import math

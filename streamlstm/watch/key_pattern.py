@@ -67,7 +67,9 @@ def without_word(line: str, word: str) -> str:
     while at >= 0:
         end = at + len(word)
         if _is_in_word(line[at - 1 : at]) or _is_in_word(line[end : end + 1]):
-            outside = _OUTSIDE.search(line, at)  # no occurrence can be whole before the word that this one is in has ended
+            outside = _OUTSIDE.search(
+                line, at
+            )  # no occurrence can be whole before the word that this one is in has ended
             at = -1 if outside is None else line.find(word, outside.end())
         else:
             parts += [line[done:at], "#"]

@@ -55,7 +55,9 @@ def checked_seconds(seconds: object) -> float | None:
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not abs(value) <= MAX_SECONDS:
-        raise ValueError(f"seconds must be a number from -1e12 to 1e12, or None if the time is unknown, not {seconds!r}")
+        raise ValueError(
+            f"seconds must be a number from -1e12 to 1e12, or None if the time is unknown, not {seconds!r}"
+        )
     return value
 
 
@@ -151,7 +153,9 @@ class _Source:
         return passed
 
     def _doubted(self, seconds: float, elsewhere: float) -> tuple[float, int]:
-        now = self.clocks[0].offset + self.own  # what the clock that was used last shows: runs before and after it differ
+        now = (
+            self.clocks[0].offset + self.own
+        )  # what the clock that was used last shows: runs before and after it differ
         fitting = [
             run
             for run in self.runs
@@ -222,13 +226,14 @@ class LogClock:
          before, is taken to have the clock of that one: it counts when it comes to a later time. So files that are
          read one after the other and cover the same time count once.
 
-    Time never goes back. For a source with any number of clocks that run as true time does, each wrong by any constant
-    and all but JITTER or less late, it is guaranteed that
+    Time never goes back. For a source with up to MAX_CLOCKS clocks that run as true time does, each wrong by any
+    constant, and with lines that come at most JITTER late, it holds that
 
     - a line whose time is wrong, or fewer than BELIEVED in a row, let no more than a step pass;
     - a clock that is set forward or back, also by years, lets pass what BELIEVED lines after it show, and from then on
       what it shows. If it was set forward by LONGEST_GAP or less, that counts too, as it cannot be told from a gap: in
-      the source, and in the time of all sources up to MAX_GAP_SECONDS;
+      the source, and in the time of all sources up to MAX_GAP_SECONDS. So does a second clock that is ahead, if its
+      lines are BELIEVED in a row when they come for the first time;
     - a gap that is longer than a step counts BELIEVED lines after its end;
     - clocks that are known cost nothing, in whatever order their lines come.
 

@@ -22,7 +22,9 @@ def surprising_spans(excess: F64) -> list[tuple[int, int]]:
     """
     sums = [0.0, *np.cumsum(excess).tolist()]
     edges = np.flatnonzero(np.diff(excess > 0, prepend=False, append=False)).tolist()
-    starts, ends, lower = [], [], []  # of the parts so far; and the last part before that begins with a lower sum
+    starts: list[int] = []
+    ends: list[int] = []
+    lower: list[int] = []  # by part so far: the index of the last one before it that begins with a lower sum, or -1
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         while True:
             before, least = len(starts) - 1, sums[start]
