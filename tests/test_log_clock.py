@@ -1,14 +1,16 @@
 """The log clock against true time: budgets and sessions of logs whose times jump, jitter, or come from many zones."""
 
+import itertools
 import json
 import math
 import random
 
 import pytest
-from commands import run
+from commands import run, start
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cli import TINY
+from test_watch_run import wait_for
 
 from streamlstm import Config, SessionWatcher, StreamPredictor, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
@@ -114,10 +116,12 @@ def test_the_clock_counts_true_time_whatever_the_lines_show(name, seed):
 def test_a_budget_is_kept_whatever_the_lines_show(name):
     budget = Budget.parse("60/hour")
     keeper, clock, draw = BudgetKeeper(budget), LogClock(), random.Random(1)
-    for index, (true, shown, source) in enumerate(log_of(name, 4)):
+    lines = list(log_of(name, 4))
+    for index, (_, shown, source) in enumerate(lines):
         clock.observe(shown, source)
         keeper.receive(clock.now)
         keeper.judge(draw.paretovariate(1.0), f"kind {index}")
+    true = lines[-1][0]
     burst = 2 * budget.n_alarms + 60 * SET_FORWARD.get(name, 0.0)
     assert keeper.n_raised <= 1.2 * 60 * true / 3600 + burst
     assert keeper.n_raised >= 0.5 * 60 * true / 3600
@@ -363,3 +367,20 @@ def test_sessions_continue_what_version_1_0_saved(tmp_path):
     again = SessionWatcher.load(tmp_path / "s", **options)
     assert [again.observe(line, seconds=seconds, source="a.log") for line, seconds in lines[200:]] == expected[200:]
     assert again.finish() == whole.finish()
+
+
+def test_the_sessions_of_a_file_that_is_silent_end_while_another_one_is_busy(tmp_path):
+    quiet, busy, out = tmp_path / "quiet.log", tmp_path / "busy.log", tmp_path / "out"
+    quiet.write_text("12:00:00 job 1 begins\n")
+    busy.write_text("")
+    options = ["--session-regex", r"job (\d+)", "--idle-seconds", "2", "--all", "--format", "jsonl", "--output", out]
+    with start("watch", "--follow", quiet, busy, *options, *TINY) as process, open(busy, "a", buffering=1) as file:
+        numbers = itertools.count(2)
+
+        def is_ended():
+            for _ in range(5):
+                file.write(f"19:00:{next(numbers) // 50 % 60:02} job 0 works\n")
+            return out.exists() and '"session": "1"' in out.read_text()
+
+        wait_for(is_ended)
+        process.terminate()

@@ -90,7 +90,8 @@ class EventOrder:
         return self._last[1]
 
     def _computed(self, symbols: Sequence[int]) -> tuple[float, int]:
-        remaining, rest = Counter(symbols), _Rest(symbols, self._contexts.get(-1, {}))
+        remaining, singles = Counter(symbols), self._contexts.get(-1, {})
+        rest = _Few(remaining, singles) if len(remaining) <= FEW else _Rest(symbols, singles)
         total = most = 0
         at, a, b = -1, -1, -1
         margin = int(MARGIN * STEPS)
@@ -146,6 +147,31 @@ def _key(b: int, a: int | None = None) -> int:
     return b + 1 if a is None else ((a + 2) << 20) + b + 1
 
 
+class _Few:
+    """What `_Rest` is, for few types; `remaining` is how many of each are still to come, and changed by the caller."""
+
+    def __init__(self, remaining: Counter[int], singles: dict[int, int]) -> None:
+        self._remaining, n = remaining, max(sum(singles.values()), 1)
+        self._base = {each: (singles.get(each, 0) + 0.5) / (n + 0.5) for each in remaining}
+
+    def remove(self, symbol: int) -> None:
+        """There is nothing to do."""
+
+    def cost(self, symbol: int, one: dict[int, int], two: dict[int, int]) -> tuple[int, int]:
+        """As `_Rest.cost`, to the last bit."""
+        n_one, n_two = sum(one.values()), sum(two.values())
+        k_one, k_two = len(one) + 0.5, len(two) + 0.5
+        others = sorted(self._remaining)
+        p, total = [], 0.0
+        for other in others:
+            base = (one.get(other, 0) + k_one * self._base[other]) / (n_one + k_one)
+            base = (two.get(other, 0) + k_two * base) / (n_two + k_two)
+            p.append(base)
+            total += base
+        p = [each / total for each in p]
+        return bits_of(p[others.index(symbol)]), entropy_of(p)
+
+
 class _Rest:
     """The types of the symbols of a session that are still to come.
 
@@ -171,15 +197,9 @@ class _Rest:
             if counted:  # without counts it would stay the same
                 n, k = sum(counted.values()), len(counted) + 0.5
                 base = (self._counts(counted) + k * base) / (n + k)
-        if len(base) > FEW:
-            p = base / np.cumsum(base)[-1]  # summed one after the other, as below
-            bits = bits_of_all(p)
-            return int(bits[slot]), int((p * bits).astype(np.int64).sum())
-        total = 0.0
-        for each in base.tolist():
-            total += each
-        few = [each / total for each in base.tolist()]
-        return bits_of(few[slot]), entropy_of(few)
+        p = base / np.cumsum(base)[-1]  # summed one after the other, as by `_Few`
+        bits = bits_of_all(p)
+        return int(bits[slot]), int((p * bits).astype(np.int64).sum())
 
     def _counts(self, counted: dict[int, int]) -> F64:
         """The counts of what is still to come."""
