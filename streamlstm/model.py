@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .kernels.arrays import F32, I64
+from .ranges import Range
 
 MAX_WINDOW = 4096
 
@@ -17,6 +18,9 @@ CONNECTIONS = ("skip", "stacked")
 
 CACHE_LINE, HUGE_PAGE = 1 << 4, 1 << 19
 """How many float32 numbers 64 bytes hold, and 2 MB."""
+
+LARGEST_H, LARGEST_C = 1.001, 2.0**26
+"""No number of h or c becomes as large: |tanh| is at most 1 + 4e-7, too little to change a float32 of 2**25."""
 
 NOT_WEIGHTS = ("h", "c", "tokens", "bits"), ("memory.", "optimizer.", "first.", "stream.")
 """The names, and the prefixes of names, of the arrays of a checkpoint that are not weights."""
@@ -141,8 +145,29 @@ class Layout:
 
     def hidden_state(self, state: F32) -> tuple[F32, F32]:
         """h and c of every layer, float32 [L, H] each: views of a state, without padding."""
-        layers = state[self.columns : self.network_state].reshape(self.config.layers, 2, self.hidden)
+        layers = self._layers_of(state)
         return layers[:, 0, : self.config.hidden], layers[:, 1, : self.config.hidden]
+
+    def _layers_of(self, state: F32) -> F32:
+        """h and c of every layer with their padding, [L, 2, hidden]: a view."""
+        return state[self.columns : self.network_state].reshape(self.config.layers, 2, self.hidden)
+
+    def state_ranges(self, state: F32) -> tuple[Range, ...]:
+        """What h and c of a state may be. Those of the padding are zero: otherwise its weights would learn."""
+        h, c = self.hidden_state(state)
+        padding = self._layers_of(state)[:, :, self.config.hidden :]
+        return (
+            Range("h", h, -LARGEST_H, LARGEST_H),
+            Range("c", c, -LARGEST_C, LARGEST_C),
+            Range("a number between the units", padding, 0, 0),
+        )
+
+    def padding_ranges(self, flat: F32) -> tuple[Range, ...]:
+        """What lies between the weights in an array laid out as theta may be: zero, as kernels count on."""
+        padding = flat.copy()
+        for _, _, view in self.blocks(padding):
+            view[:] = 0
+        return (Range("a number between the weights", padding, 0, 0),)
 
     def record(self, learning: bool) -> int:
         """The length of a record: a state, and the gates of every layer, or of one layer if it is not for learning.

@@ -17,6 +17,7 @@ from .checkpoint import read_header
 from .memory.arrays import n_count_bytes
 from .model import Config, Layout
 from .optim import PROGRESS, Optimizer, OptimizerState, optimizer_from
+from .ranges import whole_number
 from .vocabulary import Vocabulary
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -72,9 +73,7 @@ def parsed(values: dict[str, Any], shapes: Shapes) -> Parsed:
         raise ValueError("it is an unfinished training run; continue it with train --resume")
     vocabulary = Vocabulary.from_description(values["vocabulary"], _n_symbols(shapes))
     config = Config(**values["config"])
-    learn, n_symbols = _learn_of(values, config), values["n_symbols"]
-    if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not 0 <= n_symbols < 2**62:
-        raise ValueError(f"n_symbols must be a whole number from 0 on, not {n_symbols!r}")
+    learn, n_symbols = _learn_of(values, config), whole_number(values["n_symbols"], "n_symbols")
     described = dict(values["optimizer"])
     optimizer = optimizer_from({name: value for name, value in described.items() if name not in PROGRESS})
     progress = OptimizerState(optimizer, np.zeros(0, dtype=np.float32))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .kernels.arrays import F32, Gradient, Stream
+from .ranges import Range, check_ranges, whole_number
 
 SMALLEST, TOO_LARGE = 2.0**-126, 2.0**128
 """The smallest normal float32, and the smallest number too large for a float32."""
@@ -18,6 +19,12 @@ PULL_PERIOD = 4
 
 FIRST_SUMS = (640.0, 595.2)
 """The recent sums of surprisals at first, see `kernels.surprise`."""
+
+LARGEST_GRADIENT = 2.0**60
+"""Learning that has come as far has diverged long before: gradients are of the mean loss per symbol, in nats."""
+
+LARGEST_SUM = 2.0**100
+"""No recent sum of surprisals becomes as large: 200 windows of 4,096 symbols have at most 2**28 bits."""
 
 PROGRESS = ("n_steps", "powers", "surprisals")
 """The keys of the progress in a description of an optimizer's state."""
@@ -67,7 +74,9 @@ class Optimizer:
             value = getattr(self, each.name)
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise TypeError(f"{self.name}: {each.name} must be a number, not {value!r}")
-            if not isinstance(value, int | float):  # a NumPy number, for example, which JSON does not know
+            if isinstance(value, int):
+                self._require(abs(value) < TOO_LARGE, each.name, "a number in float32")
+            elif not isinstance(value, float):  # a NumPy number, for example, which JSON does not know
                 object.__setattr__(self, each.name, float(value))
         self._require(SMALLEST <= self.lr < TOO_LARGE, "lr", "a number above 0 in float32")
         self._require(self.half_life > 0, "half_life", "a number of symbols above 0, or inf")
@@ -283,11 +292,19 @@ class OptimizerState:
         self.slots[:], self.progress[:] = other.slots, other.progress
 
     def set_slot(self, index: int, slot: F32) -> None:
-        """Set one of the slots, laid out as theta. Raises ValueError for a mean squared gradient below 0."""
-        if index == 0 and self.optimizer.betas[1] and not slot.min() >= 0:
-            raise ValueError("a mean squared gradient of the optimizer is below 0")
+        """Set one of the slots, laid out as theta, after `load_state`. Raises ValueError if it is out of range."""
         size = len(self.slots) // self.optimizer.n_slots
         self.slots[index * size : (index + 1) * size] = slot
+        check_ranges(self.ranges(), "the optimizer's state is out of range")
+
+    def ranges(self) -> tuple[Range, ...]:
+        """What its slots may be: a kernel divides by the root of a mean squared gradient, and that by 1 - β₂ᵏ."""
+        n_squares = len(self.slots) // self.optimizer.n_slots if self.optimizer.betas[1] else 0
+        largest_square = LARGEST_GRADIENT**2 * (1 - self.powers[1])
+        return (
+            Range("a mean squared gradient", self.slots[:n_squares], 0, largest_square),
+            Range("a mean gradient", self.slots[n_squares:], -LARGEST_GRADIENT, LARGEST_GRADIENT),
+        )
 
     def describe(self) -> dict[str, Any]:
         """Everything except the slots, as JSON values."""
@@ -296,11 +313,10 @@ class OptimizerState:
 
     def load_state(self, n_steps: int, powers: Sequence[float], surprisals: Sequence[float] = FIRST_SUMS) -> None:
         """Set the progress that `describe` returned. Raises ValueError for values that it cannot have returned."""
-        if isinstance(n_steps, bool) or not isinstance(n_steps, int) or not 0 <= n_steps < 2**53:
-            raise ValueError(f"n_steps must be an integer of at least 0, not {n_steps!r}")
+        whole_number(n_steps, "n_steps", most=2**53 - 1)
         if len(powers) != 2 or not all(0 <= power <= 1 for power in powers):
             raise ValueError(f"powers must be two numbers from 0 to 1, not {powers!r}")
-        if len(surprisals) != 2 or not all(0 < bits < math.inf for bits in surprisals):
+        if len(surprisals) != 2 or not all(0 < bits < LARGEST_SUM for bits in surprisals):
             raise ValueError(f"surprisals must be two numbers above 0, not {surprisals!r}")
         self.progress[:3], self.progress[5:] = (n_steps, *powers), surprisals
 

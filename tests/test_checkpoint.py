@@ -218,13 +218,20 @@ def test_a_missing_or_misshapen_array_is_refused(good, tmp_path, name):
         refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
 
 
-@pytest.mark.parametrize("bits", [np.zeros(3, dtype=np.float32), np.full(4, -1, dtype=np.float32), np.zeros(4)])
-def test_surprisals_that_do_not_fit_the_unfinished_window_are_refused(good, tmp_path, bits):
+@pytest.mark.parametrize(
+    ("bits", "expected"),
+    [
+        (np.zeros(3, dtype=np.float32), "bits must be 4 surprisals"),
+        (np.full(4, -1, dtype=np.float32), "a surprisal is -1.0, where it must be from 0 to"),
+        (np.zeros(4), "bits must be 4 surprisals"),
+    ],
+)
+def test_surprisals_that_do_not_fit_the_unfinished_window_are_refused(good, tmp_path, bits, expected):
     (tmp_path / "good.safetensors").write_bytes(good)
     arrays, values = read_checkpoint(tmp_path / "good.safetensors")
     assert arrays["bits"].shape == arrays["tokens"].shape == (4,)
     write_checkpoint(tmp_path / "bent.safetensors", arrays | {"bits": bits}, values)
-    assert "bits must be 4 surprisals" in refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
+    assert expected in refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
 
 
 def test_the_first_weights_are_saved_exactly_and_small(tmp_path):
@@ -244,7 +251,7 @@ def test_a_mean_squared_gradient_below_0_is_refused(good, tmp_path):
     arrays, values = read_checkpoint(tmp_path / "good.safetensors")
     arrays["optimizer.0.weight_hh_l1"][2, 3] = -1e-9
     write_checkpoint(tmp_path / "bent.safetensors", arrays, values)
-    assert "below 0" in refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
+    assert "a mean squared gradient is -9.99" in refusal(tmp_path, (tmp_path / "bent.safetensors").read_bytes())
 
 
 def test_a_checkpoint_holds_pytorchs_names_and_shapes(good, tmp_path):

@@ -561,7 +561,7 @@ def test_steps_take_what_observe_many_takes_and_end_with_it():
     ("change", "message"),
     [
         ({"n_symbols": 2**70}, "n_symbols must be"),
-        ({"n_symbols": 1}, "only 1 were observed"),
+        ({"n_symbols": 1}, "n_symbols is 1, where it must be from 3 to"),
         ({"n_steps": 10**400}, "n_steps must be"),
     ],
 )

@@ -83,7 +83,7 @@ def test_the_rest_of_a_run_may_have_another_schedule(tmp_path, epochs):
 
 def test_a_schedule_that_ends_before_what_is_done_is_refused(tmp_path):
     trained().save(tmp_path / "run")
-    with pytest.raises(ValueError, match="not a usable training run: step must be from 0 to"):
+    with pytest.raises(ValueError, match="not a usable training run: step must be a whole number from 0 to"):
         Trainer(TEXT, LETTERS, SMALL, replace(PLAN, epochs=1)).restore(tmp_path / "run")
 
 

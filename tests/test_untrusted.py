@@ -167,7 +167,7 @@ def pool_of(store=None, **options):
 SNAPSHOTS = {
     "memory.slots": (np.array([2**31 - 1, -1], dtype=np.int32), "another vocabulary"),
     "memory.pages": (np.zeros(0, dtype=np.int32), ""),
-    "tokens": (np.zeros(300, dtype=np.int32), "n_symbols must be"),
+    "tokens": (np.zeros(300, dtype=np.int32), "bits must be 300 surprisals"),
     "theta": (np.zeros(4, dtype=np.float32), "theta does not fit"),
 }
 

@@ -43,7 +43,12 @@ def history_size(n_symbols: int, n_pages: int) -> int:
 
 def n_ring_words(n_symbols: int, n_pages: int) -> int:
     """How many words of `history` the ring takes."""
-    return n_pages * RING_PER_PAGE // (4 if n_symbols <= BYTE_SYMBOLS else 2)
+    return n_pages * RING_PER_PAGE // tokens_per_word(n_symbols)
+
+
+def tokens_per_word(n_symbols: int) -> int:
+    """How many tokens a word of the ring holds."""
+    return 4 if n_symbols <= BYTE_SYMBOLS else 2
 
 
 def n_count_bytes(n_symbols: int, bits: int) -> int:

@@ -50,9 +50,15 @@ def close_bracket(state, bracket, name):
 
 
 @kernel
+def close_innermost(state):
+    """Close the innermost open bracket, if there is one: DEPTH, by which others find their place, is never below 0."""
+    state[DEPTH] = max(state[DEPTH] - 1, 0)
+
+
+@kernel
 def end_tag(state, bracket, before):
     """Take the end of a tag: it opens an element, closes one, or does neither if it ends with a slash."""
-    state[DEPTH] -= 1
+    close_innermost(state)
     name = state[TAG_NAME] if state[TAG_NAME] != 0 else state[WORD]
     if state[IN_CLOSING_TAG] == 1:
         close_bracket(state, ELEMENT, name)
@@ -66,12 +72,12 @@ def follow_brackets(state, bracket):
     before = state[LAST_BRACKET]
     state[LAST_BRACKET] = bracket
     if before == TAG and bracket != LETTER and bracket != SLASH and state[innermost(state)] == TAG:
-        state[DEPTH] -= 1  # not a tag
+        close_innermost(state)  # not a tag
     top = state[innermost(state)]
     word = state[WORD] if state[WORD] != 0 else state[WORD_MINUS_1]
     if top == QUOTE:
         if bracket in (QUOTE, NEWLINE):
-            state[DEPTH] -= 1
+            close_innermost(state)
     elif bracket == TAG:
         around = state[innermost(state) + 1] if top == ELEMENT else word
         open_bracket(state, TAG, around)

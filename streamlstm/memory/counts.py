@@ -15,9 +15,12 @@ A kernel finds a page by where it begins in the table. Of a shared table, the pa
 `page_to_read` and `page_to_write`. The overlay is None or empty if the table is not shared.
 """
 
-from ..kernels.arrays import PAGE
+import numpy as np
+
+from ..kernels.arrays import I32, PAGE
 from ..kernels.intrinsics import prefetch, set_word, word
 from ..kernels.jit import kernel
+from ..ranges import Range
 from .overlay import n_free, readable, writable
 from .undo import log_page
 
@@ -26,8 +29,25 @@ MAX_ENTRIES = PAGE - ENTRIES
 MAX_PRIORITY, MAX_RUN = 255, 15
 ADMIT_ONE_IN = 3
 
+MOST_COUNTED = 30000
+"""The largest limit of a count: when a count reaches its limit, all counts of its context are halved."""
+
 HASH_MASK = 2**62 - 1
 HASH_FACTOR = 0x1F83D9ABFB41BD6B
+
+
+def page_ranges(pages: I32, n_symbols: int) -> tuple[Range, ...]:
+    """What the words of pages, [n, PAGE], may be; n_symbols: the size of the vocabulary."""
+    headers, lengths = pages[:, HEADER], pages[:, HEADER] & 15
+    entries = pages[:, ENTRIES:][np.arange(MAX_ENTRIES) < lengths[:, None]]
+    return (
+        Range("a tag", pages[:, TAG], 0, 2**31 - 1),
+        Range("a priority", pages[:, PRIORITY], 0, MAX_PRIORITY),
+        Range("the number of entries of a page", lengths, 0, MAX_ENTRIES),
+        Range("the latest token of a page", headers >> 8, 0, n_symbols - 1),
+        Range("the token of an entry", entries & 0xFFFF, 0, n_symbols - 1),
+        Range("a count", entries >> 16, 1, MOST_COUNTED - 1),
+    )
 
 
 @kernel

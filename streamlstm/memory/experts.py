@@ -11,7 +11,7 @@ import numpy as np
 from ..kernels.functions import exp, ln
 from ..kernels.intrinsics import lane_maximum, lane_sum, load, splat, store
 from ..kernels.jit import kernel
-from .counts import MAX_ENTRIES, add, collect, is_admitted, log_context, n_pages_to_write
+from .counts import MAX_ENTRIES, MOST_COUNTED, add, collect, is_admitted, log_context, n_pages_to_write
 from .layout import (
     BACKOFF,
     BACKOFF_LOGITS,
@@ -43,7 +43,7 @@ MAX_BACKOFF = f32(0.95)
 BACKOFF_RATE, MAX_SLOPE = f32(0.05), f32(2.0)
 TINY = f32(1e-8)
 """Added to a probability before its logarithm is taken."""
-ORDER_LIMIT, EXTRA_LIMIT = 30000, 255
+ORDER_LIMIT, EXTRA_LIMIT = MOST_COUNTED, 255
 """Counts are halved when one of them reaches this."""
 
 

@@ -5,9 +5,16 @@ are the orders, the last 0 to 6 symbols; the others are the extras. An expert is
 context k + 1, and the last expert is the network. Order 0 is not an expert of its own.
 
 Letters: V is the size of the vocabulary, C the padded length of a distribution, as in `kernels.network`.
+
+Kernels use words of `state` as indices, without bounds checks. `state_ranges` and `weight_ranges` declare what the
+words of a file may be. A memory begins within these ranges and stays within them, whatever it reads.
 """
 
+import numpy as np
+
+from ..kernels.arrays import F32, F64, I64
 from ..kernels.jit import kernel
+from ..ranges import COUNT, Range
 
 N_ORDERS, N_CONTEXTS, N_EXPERTS = 7, 16, 16
 LONGEST_ORDER, NETWORK = N_ORDERS - 1, N_EXPERTS - 1
@@ -61,6 +68,55 @@ RECENT = OPEN + 2 * (1 + N_OPEN)
 """[N_RECENT]: the last tokens seen, a ring; -1 before the first."""
 STATE_SIZE = RECENT + N_RECENT
 
+COMPUTED = slice(MATCH_BUCKET, SURPRISALS)
+"""What is computed anew from the rest before it is used."""
+
+LAST_HASH, LAST_KIND = 2**62 - 1, 19
+"""The largest hash, and the largest number that says what a symbol is to `brackets`."""
+
+
+def state_ranges(state: I64, n_symbols: int, ring_size: int) -> tuple[Range, ...]:
+    """What each word of a state may be, except those that are computed anew.
+
+    n_symbols  the size of the vocabulary
+    ring_size  for how many tokens the history has space
+    """
+    n_seen, n_learned, depth = (int(state[at]) for at in (N_SEEN, N_LEARNED, DEPTH))
+    line_start, line_start_learned = int(state[LINE_START]), int(state[LINE_START_LEARNED])
+    matches, lengths, misses, recoveries, tokens = state[MATCH:MATCH_BUCKET].reshape(5, N_MATCHES)
+    no_bracket, *pairs = state[OPEN:RECENT].reshape(1 + N_OPEN, 2)
+    brackets, names = np.array(pairs).T
+    return (
+        Range("N_SEEN", state[N_SEEN], 0, COUNT),
+        Range("N_LEARNED", state[N_LEARNED], 0, COUNT),
+        Range("the hash of a word", state[WORD : WORD_MINUS_2 + 1], 0, LAST_HASH),
+        Range("LINE_START", state[LINE_START], 0, n_seen),
+        Range("PREVIOUS_LINE_START", state[PREVIOUS_LINE_START], 0, line_start),
+        Range("LINE_START_LEARNED", state[LINE_START_LEARNED], 0, n_learned),
+        Range("PREVIOUS_LINE_START_LEARNED", state[PREVIOUS_LINE_START_LEARNED], 0, line_start_learned),
+        Range("FIELD", state[FIELD], 0, n_seen),
+        Range("the hash of a field", state[FIELD_TEXT : FIELD_SHAPE + 1], 0, LAST_HASH),
+        Range("CLASS_HISTORY", state[CLASS_HISTORY], 0, N_CLASS_HISTORIES - 1),
+        Range("DEPTH", state[DEPTH], 0, n_seen),
+        Range("LAST_BRACKET", state[LAST_BRACKET], 0, LAST_KIND),
+        Range("TAG_NAME", state[TAG_NAME], 0, LAST_HASH),
+        Range("IN_CLOSING_TAG or IS_MARKUP", state[IN_CLOSING_TAG : IS_MARKUP + 1], 0, 1),
+        Range("MATCH", matches, -1, ring_size - 1),
+        Range("MATCH_LENGTH", lengths, 0, n_seen),
+        Range("MATCH_MISSES", misses, 0, 2**16 - 1),
+        Range("MATCH_RECOVERIES", recoveries, 0, n_seen),
+        Range("MATCH_TOKEN", tokens, -1, n_symbols - 1),
+        Range("SURPRISALS", state[SURPRISALS], 0, N_SURPRISALS - 1),
+        Range("FIELD_ABOVE", state[FIELD_ABOVE:OPEN], 0, LAST_HASH),
+        Range("the bracket at depth 0", no_bracket, 0, 0),
+        Range("a bracket", brackets, 0, N_BRACKETS - 1),
+        Range("an open bracket", brackets[: max(depth, 0)], 1, N_BRACKETS - 1),
+        Range("the hash of a bracket", names, 0, LAST_HASH),
+        Range("RECENT", state[RECENT:], -1, n_symbols - 1),
+        Range("a token seen", state[RECENT:][: max(n_seen, 0)], 0, n_symbols - 1),
+    )
+
+
 # weights, float32 [weights_size(V)]: the parts below, one after the other, each from a multiple of 16 on.
 
 COUNT_BUCKETS, EXPERT_BUCKETS, MATCH_BUCKETS, LATEST_BUCKETS, MATCH_DISTANCES = 60, 168, 256, 96, 3
@@ -101,6 +157,32 @@ MATCH_ROWS = BRACKET_ROWS + N_BRACKETS * 4 * 8
 row is for no match."""
 SYMBOL_ROWS = MATCH_ROWS + 1 + 2 * N_STRENGTHS
 """… by the last symbol: the first row is for the beginning of a stream."""
+
+MOST_USES = 2**24
+"""A float32 does not count any further."""
+LARGEST_WEIGHT, LARGEST_CURVATURE, LARGEST_INVERSE = 2.0**24, 1024, 1
+"""No number becomes as large: a weight's step is below ½, which does not change a float32 of 2**23; a gradient is the
+difference of two logarithms of at least TINY, so its square is below 400; and the inverse is damped by 2."""
+
+
+def weight_ranges(weights: F32, n_symbols: int) -> tuple[Range, ...]:
+    """What the weights may be: with these every distribution is finite."""
+    matrix = weights[CURVATURE:INVERSE_CURVATURE].astype(np.float64).reshape(N_EXPERTS, N_EXPERTS)
+    uses = uses_at(n_symbols)
+    return (
+        Range("a weight", weights[:CURVATURE], -LARGEST_WEIGHT, LARGEST_WEIGHT),
+        Range("a curvature", matrix, -LARGEST_CURVATURE, LARGEST_CURVATURE),
+        Range("a number of the inverse", weights[INVERSE_CURVATURE:ADJUSTMENTS], -LARGEST_INVERSE, LARGEST_INVERSE),
+        Range("an adjustment", weights[ADJUSTMENTS:uses], -LARGEST_WEIGHT, LARGEST_WEIGHT),
+        Range("the number of uses of a row", weights[uses:], 0, MOST_USES),
+        Range("an eigenvalue of the curvature", _eigenvalues(matrix), -1, np.inf),
+    )
+
+
+def _eigenvalues(matrix: F64) -> F64:
+    """Those of the symmetric part of a matrix. If all are at least -1, no pivot of the damped matrix is 0."""
+    return np.linalg.eigvalsh((matrix + matrix.T) / 2).astype(np.float64)
+
 
 # scratch, float32 [scratch_size(C)]: single numbers first, then the distributions.
 

@@ -9,10 +9,13 @@ A match keeps following the text after it was wrong, until it was wrong more tha
 a longer one is found: so it is not lost where one symbol was replaced by another.
 """
 
-from ..kernels.arrays import PAGE
+import numpy as np
+
+from ..kernels.arrays import I32, PAGE
 from ..kernels.intrinsics import prefetch, set_word, word
 from ..kernels.jit import kernel
-from .arrays import BYTE_SYMBOLS, RING_PER_PAGE
+from ..ranges import Range
+from .arrays import BYTE_SYMBOLS, RING_PER_PAGE, tokens_per_word
 from .contexts import recent_token
 from .counts import combine
 from .layout import (
@@ -40,6 +43,20 @@ STRENGTHS = 16, 8
 """The numbers of buckets of lengths and of misses."""
 MATCH_FAMILY = 9 * 2**40
 """The hash of the last symbols of match m starts from MATCH_FAMILY + m; see `contexts.FAMILY`."""
+
+
+def history_ranges(words: I32, places: I32, n_symbols: int, n_pages: int) -> tuple[Range, ...]:
+    """What words of the ring and of the hash table may be.
+
+    n_symbols  the size of the vocabulary
+    n_pages    that of the table of counts
+    """
+    width = 32 // tokens_per_word(n_symbols)
+    tokens = (words.reshape(-1, 1) >> np.arange(0, 32, width, dtype=np.int32)) & np.int32(2**width - 1)
+    return (
+        Range("a token of the history", tokens, 0, n_symbols - 1),
+        Range("a place in the history", places, 0, RING_PER_PAGE * n_pages),
+    )
 
 
 @kernel

@@ -35,6 +35,7 @@ import numpy as np
 from ..kernels.arrays import I32, PAGE
 from ..kernels.intrinsics import address_of
 from ..kernels.jit import entry, kernel, native, plain
+from ..ranges import Range
 
 N_SLOTS, N_OWN, GROWS_AT, INDEX_MASK, IS_FULL, N_PLACES = range(6)
 MAX_USES = 255
@@ -198,6 +199,29 @@ class Parts(NamedTuple):
     numbers: I32
     words: I32
     uses: I32
+
+
+def overlay_ranges(slots: I32, own: Parts, pairs: I32, most_slots: int, n_pages: int, heads: range) -> list[Range]:
+    """What the numbers of an overlay may be that is made of these parts.
+
+    slots       N_SLOTS and GROWS_AT
+    pairs       [n, 3]: the pairs of places
+    most_slots  the most pages that there may be space for
+    n_pages     the number of pages of the table and the history
+    heads       where in the history the pairs of places may be
+    """
+    n, n_slots, n_own = len(own.numbers), int(slots[0]), len(np.unique(own.numbers))
+    return [
+        Range("the number of pages with space", n_slots, 2, most_slots),
+        Range("that number modulo 2", n_slots % 2, 0, 0),
+        Range("the time when an overlay may grow", slots[1], -1, 2**31 - 1),
+        Range("the number of pages in use", n, 0, n_slots),
+        Range("the number of different pages in use", n_own, n, n),
+        Range("the number of a page", own.numbers, 0, n_pages - 1),
+        Range("the number of uses of a page", own.uses, 0, MAX_USES),
+        Range("the index of a pair of places", pairs[:, 0], heads.start, heads.stop - heads.step),
+        Range("that index modulo 2", (pairs[:, 0] - heads.start) % heads.step, 0, 0),
+    ]
 
 
 def new_overlay(n_slots: int, grows_at: int = 0, n_places: int = 0) -> I32:

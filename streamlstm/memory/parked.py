@@ -14,10 +14,23 @@ import numpy as np
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32, I32, I64, PAGE, Stream
 from ..kernels.jit import native
+from ..ranges import Range, check_ranges
 from . import layout, saved
+from .arrays import n_ring_words
 from .delta import Delta, DeltaArray
 from .memory import Memory
-from .overlay import GROWS_AT, MAX_USES, N_SLOTS, Parts, enlarged, filled, is_full, new_overlay, parts, places
+from .overlay import (
+    GROWS_AT,
+    N_SLOTS,
+    Parts,
+    enlarged,
+    filled,
+    is_full,
+    new_overlay,
+    overlay_ranges,
+    parts,
+    places,
+)
 from .resume import resume_and_read
 
 FIRST_SLOTS, MIN_SLOTS, SYMBOLS_PER_PAGE = 32, 512, 4
@@ -138,7 +151,8 @@ class StreamMemory(Memory):
     def _check(self, arrays: Arrays) -> None:
         """Raise KeyError or ValueError for arrays that are not those of a memory over the shared one.
 
-        Kernels use what is stored as indices, without bounds checks: so every number that is one is checked here.
+        Kernels use what is stored as indices, without bounds checks: `overlay` and `saved.memory_ranges` declare the
+        ranges.
         """
         mine = self._arrays
         expected: Arrays = {
@@ -160,10 +174,27 @@ class StreamMemory(Memory):
         delta = _delta_of(arrays)
         if not len(numbers) == len(pages) == len(uses) <= slots[0] or not self._weights.is_valid(delta):
             raise ValueError(saved.INCONSISTENT)
-        is_valid = saved.are_own(mine, state, numbers, pages, pairs) and saved.is_within(uses, 0, MAX_USES)
-        is_valid = is_valid and saved.are_weights(self._weights.with_delta(delta), len(mine.entries))
-        if not is_valid or slots[0] < 2 or slots[0] % 2 or slots[1] < -1:
-            raise ValueError(saved.OUT_OF_RANGE)
+        declared = self._ranges(state, slots, Parts(numbers, pages, uses), pairs, self._weights.with_delta(delta))
+        check_ranges(declared, saved.OUT_OF_RANGE)
+
+    def _ranges(self, state: I64, slots: I32, own: Parts, pairs: I32, weights: F32) -> list[Range]:
+        """What the numbers of a stream over this memory may be."""
+        mine, n_pages = self._arrays, len(self._arrays.table) // PAGE
+        n_words = n_ring_words(len(mine.entries), n_pages)
+        first_head = n_pages + n_words // PAGE
+        ring = own.words[(own.numbers >= n_pages) & (own.numbers < first_head)]
+        heads = np.concatenate([own.words[own.numbers >= first_head].reshape(-1), pairs[:, 1:].reshape(-1)])
+        return [
+            *overlay_ranges(
+                slots,
+                own,
+                pairs,
+                self._max_slots,
+                n_pages + len(mine.history) // PAGE,
+                range(n_words, len(mine.history), 2),
+            ),
+            *saved.memory_ranges(mine, state, weights, own.words[own.numbers < n_pages], ring, heads),
+        ]
 
 
 def _delta_of(arrays: Arrays) -> Delta:

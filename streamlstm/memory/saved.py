@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32, I32, I64, PAGE
+from ..ranges import Range, check_ranges
 from . import layout
-from .arrays import BYTE_SYMBOLS, RING_PER_PAGE, MemoryArrays, n_ring_words
-from .counts import ENTRIES, HEADER, MAX_ENTRIES, TAG
-from .experts import ORDER_LIMIT
+from .arrays import RING_PER_PAGE, MemoryArrays, n_ring_words, tokens_per_word
+from .counts import ENTRIES, HEADER, TAG, page_ranges
+from .matches import history_ranges
 from .overlay import Parts, filled, parts
 from .sparse import nonzero_places
 
@@ -76,7 +77,7 @@ def to_arrays(memory: MemoryArrays) -> Arrays:
 def _n_history(memory: MemoryArrays, state: I64) -> int:
     """How many words of the ring are filled in such a state."""
     ring, _ = _ring_and_heads(memory)
-    return min(len(ring), -(-int(state[layout.N_LEARNED]) // _tokens_per_word(memory)))
+    return min(len(ring), -(-int(state[layout.N_LEARNED]) // tokens_per_word(len(memory.entries))))
 
 
 def _overlaid(numbers: I32, pages: I32, own_numbers: I32, own_pages: I32) -> tuple[I32, I32]:
@@ -113,7 +114,7 @@ def n_pages_in(arrays: Arrays) -> int:
 def without_computed(state: I64) -> I64:
     """A copy of the state with zeros for what is computed anew from the rest before it is used."""
     state = state.copy()
-    state[layout.MATCH_BUCKET : layout.SURPRISALS] = 0
+    state[layout.COMPUTED] = 0
     return state
 
 
@@ -122,7 +123,7 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
 
     The counts are written to the overlay if there is one, and to the table and the history otherwise.
 
-    Kernels use what is stored as indices, without bounds checks: so every number that is one is checked here.
+    Kernels use what is stored as indices, without bounds checks: `layout`, `counts` and `matches` declare the ranges.
     """
     if any(arrays[name].dtype != dtype or arrays[name].ndim != ndim for name, (dtype, ndim) in _TYPES.items()):
         raise ValueError(OTHER_TYPES)
@@ -137,18 +138,13 @@ def load_arrays(memory: MemoryArrays, arrays: Arrays) -> None:
         raise ValueError(INCONSISTENT)
     pages = np.zeros((len(numbers), PAGE), dtype=np.int32)
     pages[in_use] = words
-    n_symbols, n_pages = len(memory.entries), len(memory.table) // PAGE
-    ring_size = RING_PER_PAGE * n_pages
-    if not (
-        is_within(numbers, 0, n_pages - 1)
-        and _are_pages(pages, lengths, n_symbols)
-        and is_within(_unpacked(history, _tokens_per_word(memory)), 0, n_symbols - 1)
-        and is_within(heads[0], 0, len(all_heads) - 1)
-        and is_within(heads[1], 0, ring_size)
-        and _is_state(state, n_symbols, ring_size)
-        and are_weights(weights, n_symbols)
-    ):
-        raise ValueError(OUT_OF_RANGE)
+    declared = [
+        *memory_ranges(memory, state, weights, pages, history, heads[1]),
+        Range("the number of a page", numbers, 0, len(memory.table) // PAGE - 1),
+        Range("the difference of two lengths of a page", (pages[:, HEADER] & 15) - lengths, 0, 0),
+        Range("the index of a place", heads[0], 0, len(all_heads) - 1),
+    ]
+    check_ranges(declared, OUT_OF_RANGE)
     if memory.overlay.size > 0:
         _fill(memory, numbers, pages, history, heads)
     else:
@@ -175,27 +171,22 @@ def _fill(memory: MemoryArrays, numbers: I32, pages: I32, history: I32, heads: I
     filled(memory.overlay, own, np.zeros((0, 3), dtype=np.int32))
 
 
-def are_own(memory: MemoryArrays, state: I64, numbers: I32, pages: I32, pairs: I32) -> bool:
-    """Whether these can be the state of a stream over this memory, and the pages and places in its overlay."""
+def memory_ranges(
+    memory: MemoryArrays, state: I64, weights: F32, pages: I32, ring: I32, heads: I32
+) -> tuple[Range, ...]:
+    """What the numbers may be that are stored of a memory like this one.
+
+    pages  [n, PAGE]: pages of the table
+    ring   words of the ring of tokens
+    heads  words of its hash table
+    """
     n_symbols, n_pages = len(memory.entries), len(memory.table) // PAGE
-    n_words, ring_size = n_ring_words(n_symbols, n_pages), RING_PER_PAGE * n_pages
-    is_ring = (numbers >= n_pages) & (numbers < n_pages + n_words // PAGE)
-    counts, ring, heads = pages[numbers < n_pages], pages[is_ring], pages[numbers >= n_pages + n_words // PAGE]
     return (
-        are_distinct(numbers, n_pages + len(memory.history) // PAGE)
-        and _are_pages(counts, (counts[:, HEADER] & 15).astype(np.uint8), n_symbols)
-        and is_within(_unpacked(ring.reshape(-1), _tokens_per_word(memory)), 0, n_symbols - 1)
-        and is_within(heads, 0, ring_size)
-        and is_within(pairs[:, 0], n_words, len(memory.history) - 2)
-        and not (pairs[:, 0] & 1).any()
-        and is_within(pairs[:, 1:], 0, ring_size)
-        and _is_state(state, n_symbols, ring_size)
+        *layout.state_ranges(state, n_symbols, RING_PER_PAGE * n_pages),
+        *layout.weight_ranges(weights, n_symbols),
+        *page_ranges(pages, n_symbols),
+        *history_ranges(ring, heads, n_symbols, n_pages),
     )
-
-
-def are_distinct(numbers: npt.NDArray[Any], n: int) -> bool:
-    """Whether these are different numbers below n."""
-    return is_within(numbers, 0, n - 1) and len(np.unique(numbers)) == len(numbers)
 
 
 def load_first_weights(memory: MemoryArrays, weights: F32) -> None:
@@ -204,18 +195,8 @@ def load_first_weights(memory: MemoryArrays, weights: F32) -> None:
         raise ValueError(OTHER_TYPES)
     if weights.shape != memory.weights.shape:
         raise ValueError(OTHER_SHAPE)
-    if not are_weights(weights, len(memory.entries)):
-        raise ValueError(OUT_OF_RANGE)
+    check_ranges(layout.weight_ranges(weights, len(memory.entries)), OUT_OF_RANGE)
     memory.weights[:] = weights
-
-
-def are_weights(weights: F32, n_symbols: int) -> bool:
-    """Whether these can be weights: a row of adjustments was used at least 0 times."""
-    return bool(weights[layout.uses_at(n_symbols) :].min() >= 0)
-
-
-def _tokens_per_word(memory: MemoryArrays) -> int:
-    return 4 if len(memory.entries) <= BYTE_SYMBOLS else 2
 
 
 def _ring_and_heads(memory: MemoryArrays) -> tuple[I32, I32]:
@@ -224,50 +205,7 @@ def _ring_and_heads(memory: MemoryArrays) -> tuple[I32, I32]:
     return memory.history[:n_words], memory.history[n_words:]
 
 
-def _unpacked(words: I32, per_word: int) -> I32:
-    """The tokens of the ring, of which each word holds so many."""
-    width = 32 // per_word
-    return (words[:, None] >> np.arange(0, 32, width, dtype=np.int32)) & np.int32(2**width - 1)
-
-
 def _in_use(lengths: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """bool [n, PAGE]: which words of n pages are in use; `lengths` are their numbers of entries."""
     in_use: npt.NDArray[np.bool_] = np.arange(PAGE) < ENTRIES + lengths.astype(np.int64)[:, None]
     return in_use
-
-
-def _are_pages(pages: I32, lengths: npt.NDArray[np.uint8], n_symbols: int) -> bool:
-    """Whether these can be pages of a table; `lengths` are their numbers of entries."""
-    headers, entries = pages[:, HEADER], pages[:, ENTRIES:]
-    entries = entries[np.arange(MAX_ENTRIES) < lengths[:, None]]
-    tokens, counts = entries & 0xFFFF, entries >> 16
-    return (
-        is_within(lengths, 0, MAX_ENTRIES)
-        and np.array_equal(headers & 15, lengths)
-        and is_within(headers >> 8, 0, n_symbols - 1)  # the latest token
-        and is_within(tokens, 0, n_symbols - 1)
-        and is_within(counts, 1, ORDER_LIMIT - 1)
-    )
-
-
-def _is_state(state: I64, n_symbols: int, ring_size: int) -> bool:
-    """Whether this can be a state. What is not checked here is computed anew before it is used, or is a hash."""
-    matches, lengths, misses, recoveries, tokens = state[layout.MATCH : layout.MATCH_BUCKET].reshape(5, -1)
-    return bool(
-        is_within(state[[layout.N_SEEN, layout.N_LEARNED, layout.FIELD, layout.DEPTH]], 0, 2**62)
-        and is_within(matches, -1, ring_size - 1)
-        and is_within(lengths, 0, 2**62)
-        and is_within(recoveries, 0, 2**62)
-        and is_within(misses, 0, 2**16 - 1)
-        and is_within(tokens, -1, n_symbols - 1)
-        and is_within(state[layout.OPEN : layout.RECENT : 2], 0, layout.N_BRACKETS - 1)
-        and is_within(state[layout.RECENT :], -1, n_symbols - 1)
-        and 0 <= state[layout.CLASS_HISTORY] < layout.N_CLASS_HISTORIES
-        and 0 <= state[layout.SURPRISALS] < layout.N_SURPRISALS
-        and 0 <= state[layout.PREVIOUS_LINE_START] <= state[layout.LINE_START] <= state[layout.N_SEEN]
-    )
-
-
-def is_within(numbers: npt.NDArray[Any], least: int, most: int) -> bool:
-    """Whether all numbers are between these two, which are included."""
-    return bool(least <= numbers.min(initial=most) and numbers.max(initial=least) <= most)

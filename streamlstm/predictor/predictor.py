@@ -389,9 +389,9 @@ class StreamPredictor:
         saved.load_optimizer(stream.weights, stream.layout, arrays, values)
         if stream.memory is not None:
             stream.memory.load_arrays(arrays)
-        state, tokens = saved.state_of(stream.layout, arrays), saved.tokens_of(its, arrays)
-        bits = saved.bits_of(tokens, arrays)
-        stream.start_from(state, tokens, bits, its.n_symbols, its.learn)
+        longest = its.config.window if its.learn == "all" else 0
+        window = saved.window_of(stream.layout, arrays, its.n_symbols, longest)
+        stream.start_from(*window, its.n_symbols, its.learn)
         return predictor
 
 

@@ -11,10 +11,14 @@ import numpy.typing as npt
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32
 from ..model import Layout, aligned_zeros
-from ..modelfile import Parsed
-from ..vocabulary import Tokens, Vocabulary
+from ..ranges import COUNT, Range, check_ranges
+from ..vocabulary import Vocabulary
+from .parked import Window
 from .stream import TokenStream
 from .weights import Weights
+
+MOST_BITS = 256
+"""No symbol has as many bits: `exp` is at least e**-72, and a vocabulary has fewer than 2**21 symbols."""
 
 
 def to_checkpoint(
@@ -76,24 +80,26 @@ def state_of(layout: Layout, arrays: Arrays) -> F32:
         if arrays[name].shape != view.shape:
             raise ValueError(f"{name} has the shape {arrays[name].shape}, which does not fit the config")
         view[:] = arrays[name]
+    check_ranges(layout.state_ranges(state), "the state is out of range")
     return state
 
 
-def tokens_of(parsed: Parsed, arrays: Arrays) -> Tokens:
-    """The tokens of the unfinished window."""
-    tokens = parsed.vocabulary.encode(arrays["tokens"])
-    if len(tokens) > parsed.config.window:
-        raise ValueError(f"a window of {len(tokens)} symbols, where the config has {parsed.config.window}")
-    if len(tokens) > parsed.n_symbols:
-        raise ValueError(f"a window of {len(tokens)} symbols, though only {parsed.n_symbols} were observed")
-    if len(tokens) and parsed.learn != "all":
-        raise ValueError("an unfinished window, though its weights do not learn")
-    return tokens
+def window_of(layout: Layout, arrays: Arrays, n_symbols: int, longest: int) -> Window:
+    """An unfinished window, of a stream that has seen so many symbols.
 
-
-def bits_of(tokens: Tokens, arrays: Arrays) -> F32:
-    """The surprisals of the tokens of the unfinished window."""
-    bits: F32 = arrays["bits"]
-    if bits.shape != tokens.shape or bits.dtype != np.float32 or not (bits >= 0).all():
-        raise ValueError(f"bits must be {len(tokens)} surprisals in float32, not {bits.dtype} {list(bits.shape)}")
-    return bits
+    longest  the most tokens that the window may have
+    """
+    tokens, bits = arrays["tokens"], arrays["bits"]
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+        raise ValueError(f"the tokens must be a flat array of whole numbers, not {tokens.dtype} {list(tokens.shape)}")
+    n = len(tokens)
+    if bits.shape != tokens.shape or bits.dtype != np.float32:
+        raise ValueError(f"bits must be {n} surprisals in float32, not {bits.dtype} {list(bits.shape)}")
+    declared = [
+        Range("the length of a window", n, 0, longest),
+        Range("n_symbols", n_symbols, n, COUNT),
+        Range("a token", tokens, 0, layout.n_symbols - 1),
+        Range("a surprisal", bits, 0, MOST_BITS),
+    ]
+    check_ranges(declared, "the unfinished window is out of range")
+    return Window(state_of(layout, arrays), tokens.astype(np.int32), bits)

@@ -9,6 +9,7 @@ import numpy as np
 from ..checkpoint import Arrays
 from ..kernels.arrays import F32
 from ..memory.parked import ParkedMemory, StreamMemory
+from ..ranges import check_ranges, whole_number
 from ..vocabulary import Tokens
 from . import saved
 from .packed import packed, unpacked
@@ -82,19 +83,15 @@ class StreamReader:
 
     def from_arrays(self, arrays: Arrays, values: dict[str, Any]) -> ParkedStream:
         """The stream of a snapshot. Raises KeyError, TypeError or ValueError if it does not fit."""
-        layout, tokens, n_symbols = self._stream.layout, arrays["tokens"], values["n_symbols"]
-        if isinstance(n_symbols, bool) or not isinstance(n_symbols, int) or not len(tokens) <= n_symbols < 2**62:
-            raise ValueError(f"n_symbols must be a whole number from {len(tokens)} on, not {n_symbols!r}")
-        if tokens.dtype != np.int32 or tokens.ndim != 1 or len(tokens) > self._window:
-            raise ValueError(f"an unfinished window must have up to {self._window} tokens")
-        if len(tokens) and not 0 <= tokens.min() <= tokens.max() < layout.n_symbols:
-            raise ValueError(f"a token must be below {layout.n_symbols}")
-        bits = saved.bits_of(tokens, arrays)
+        n_symbols = whole_number(values["n_symbols"], "n_symbols")
+        window = saved.window_of(self._stream.layout, arrays, n_symbols, self._window)
         memory: ParkedMemory | None = None
         if isinstance(self._stream.memory, StreamMemory):
             memory = self._stream.memory.from_arrays(arrays)
         weights = self._weights_of(arrays, values.get("optimizer"))
-        return ParkedStream(weights, Window(saved.state_of(layout, arrays), tokens, bits), n_symbols, memory)
+        if weights is not self._model_weights:
+            check_ranges(weights.ranges(self._stream.layout), "its weights are out of range")
+        return ParkedStream(weights, window, n_symbols, memory)
 
     def _weights_of(self, arrays: Arrays, optimizer: Any) -> Weights:
         """The weights of a snapshot: those of the model, or its own."""

@@ -12,6 +12,7 @@ from ..kernels.jit import native
 from ..kernels.surprise import skip, surprisal_ratio
 from ..model import Layout, aligned_copy, aligned_empty, aligned_zeros
 from ..optim import Optimizer, OptimizerState
+from ..ranges import Range
 from .tape import Tape
 
 RATIO_WITHOUT_MEMORY = 0.8
@@ -52,6 +53,12 @@ class Weights:
     def nbytes(self) -> int:
         """The number of bytes of theta and the optimizer's state."""
         return self.theta.nbytes + self.optimizer.slots.nbytes
+
+    def ranges(self, layout: Layout) -> list[Range]:
+        """What its numbers may be, besides finite: those between the weights and between their slots are zero."""
+        slots = self.optimizer.slots.reshape(-1, layout.size)
+        padding = [each for flat in (self.theta, *slots) for each in layout.padding_ranges(flat)]
+        return [*padding, *self.optimizer.ranges()]
 
     @property
     def is_shared(self) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..kernels.arrays import I64
+from ..ranges import Range, check_ranges, whole_number
 from ..vocabulary import Tokens, Vocabulary
 
 REACH = 256
@@ -47,6 +48,8 @@ class Pieces:
     documents   the tokens of each document
     vocabulary  the vocabulary of the tokens
 
+    `begin` is the begin-of-stream symbol, which is larger than any token.
+
     >>> text = Vocabulary.bytes().encode("One two. Three four. Five six.\\n" * 9)
     >>> pieces = Pieces([text], Vocabulary.bytes(), Cutting(shortest=8, longest=100, crlf=0.0, seed=0))
     >>> first, *others = (pieces.tokens(piece) for piece in pieces.epoch(0))
@@ -57,7 +60,7 @@ class Pieces:
     """
 
     def __init__(self, documents: Sequence[Document], vocabulary: Vocabulary, cutting: Cutting) -> None:
-        self._documents, self._cutting, self._begin = documents, cutting, len(vocabulary)
+        self._documents, self._cutting, self.begin = documents, cutting, len(vocabulary)
         characters = vocabulary.characters
         self._points = np.arange(256) if characters is None else np.array([ord(each) for each in characters])
         self._line_feed, self._carriage_return = (
@@ -82,7 +85,7 @@ class Pieces:
         text: Tokens = self._documents[index][start:end].astype(np.int32)
         if crlf:
             text = np.insert(text, np.flatnonzero(text == self._line_feed), self._carriage_return)
-        return np.concatenate([np.array([self._begin], dtype=np.int32), text])
+        return np.concatenate([np.array([self.begin], dtype=np.int32), text])
 
     def _cut(self, index: int, random: np.random.PCG64) -> list[tuple[int, int, int, int]]:
         """The pieces of one document in its order."""
@@ -179,8 +182,10 @@ class Feed:
     def restore(self, arrays: dict[str, npt.NDArray[Any]], numbers: dict[str, int]) -> None:
         """Continue where `save` was called. Raises KeyError, TypeError or ValueError, with nothing changed."""
         rests = [arrays[f"rest.{i}"] for i in range(len(self._rests))]
-        epoch, at = numbers["epoch"], numbers["next"]
+        if any(rest.ndim != 1 or rest.dtype != np.int32 for rest in rests):
+            raise ValueError("the tokens that were not read yet must be in int32")
+        epoch = whole_number(numbers["epoch"], "epoch")
         table = self._table if epoch == self._epoch else self._pieces.epoch(epoch)
-        if at not in range(len(table) + 1) or any(rest.ndim != 1 or rest.dtype != np.int32 for rest in rests):
-            raise ValueError("the position in the training text does not fit the text")
+        at = whole_number(numbers["next"], "the position in the training text", most=len(table))
+        check_ranges([Range("a token", rest, 0, self._pieces.begin) for rest in rests], "it is out of range")
         self._epoch, self._next, self._table, self._rests = epoch, at, table, list(rests)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checkpoint import read_checkpoint, write_checkpoint
+from ..checkpoint import Arrays, read_checkpoint, write_checkpoint
 from ..kernels import gradient, network
 from ..kernels.arrays import F32
 from ..kernels.jit import native
@@ -28,6 +28,7 @@ from ..optim import Adam, OptimizerState, RMSprop, add_gradient
 from ..predictor import StreamPredictor
 from ..predictor.tape import Tape
 from ..predictor.weights import Learner
+from ..ranges import Range, check_ranges, whole_number
 from ..vocabulary import Tokens, Vocabulary
 from .input import open_input
 from .pieces import Cutting, Document, Feed, Pieces
@@ -295,8 +296,9 @@ class Trainer:
             targets = {"theta": self.theta, "slots": optimizer_state.slots}
             targets |= {f"carried.{i}": group.carried for i, group in enumerate(self._groups)}
             saved = {name: _like(target, arrays[name], name) for name, target in targets.items()}
-            if step not in range(self.n_steps + 1):
-                raise ValueError(f"step must be from 0 to {self.n_steps}, not {step!r}")
+            optimizer_state.slots[:] = saved["slots"]
+            check_ranges(self._ranges(saved, optimizer_state), "it is out of range")
+            whole_number(step, "step", most=self.n_steps)
             self._feed.restore(arrays, values["position"])
         except (KeyError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
@@ -305,6 +307,16 @@ class Trainer:
             target[:] = saved[name]
         self.optimizer_state.copy_from(optimizer_state)
         self.step = step
+
+    def _ranges(self, saved: Arrays, optimizer_state: OptimizerState) -> list[Range]:
+        """What the numbers of a saved run may be, besides finite."""
+        flat = saved["theta"], *optimizer_state.slots.reshape(-1, self.layout.size)
+        ranges = [each for weights in flat for each in self.layout.padding_ranges(weights)]
+        for index, group in enumerate(self._groups):
+            for record in saved[f"carried.{index}"].reshape(group.batch, -1):
+                ranges += [Range("a probability", record[: self.layout.columns], 0, 1)]
+                ranges += self.layout.state_ranges(record[: self.layout.state])
+        return [*ranges, *optimizer_state.ranges()]
 
     def _identity(self) -> dict[str, Any]:
         text = hashlib.sha256()

@@ -13,6 +13,8 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from typing import Any
 
+from ..ranges import whole_number
+
 MIN_RECENT, MAX_RECENT = 50, 500
 """A baseline keeps the latter half of the scores, within these bounds: the model learns most from the first lines, so
 their scores say little about later ones."""
@@ -51,16 +53,15 @@ class Baseline:
         self.recent = array("H", recent)
         self._sorted = array("H", sorted(self.recent))
         self.n_scores = n_scores
-        self.mean_length = mean_length
         self._max_recent = max_recent
         self._center: tuple[float, float] | None = None  # what `median_and_mad` returned; None after a change
         self._mad = 0  # in steps, when it was asked last
         if self._sorted and self._sorted[-1] > self.MAX_STEP:
             raise ValueError(f"a score must be at most {self.MAX_STEP} steps, not {self._sorted[-1]}")
-        if not len(self.recent) <= n_scores:
-            raise ValueError(f"n_scores must be at least {len(self.recent)}, not {n_scores}")
+        whole_number(n_scores, "n_scores", least=len(self.recent))
         if not 1 <= mean_length < math.inf:
             raise ValueError(f"mean_length must be at least 1, not {mean_length}")
+        self.mean_length = float(mean_length)
 
     def describe(self) -> dict[str, Any]:
         """The arguments `recent`, `n_scores` and `mean_length` of an equal baseline, as JSON values."""

@@ -19,6 +19,7 @@ from ..kernels.line_tables import (
     KEY,
     KIND_SIZE,
     LETTER,
+    MAX_VALUES,
     N_FAMILIAR,
     N_READ,
     N_VALUES,
@@ -30,7 +31,11 @@ from ..kernels.line_tables import (
     WAYS,
     X,
 )
+from ..ranges import COUNT, Range, check_ranges, whole_number
 from ..vocabulary import Tokens, Vocabulary
+
+LARGEST_SCORE = 1e9
+"""No score, in bits per character, becomes as large."""
 
 LARGEST = 4096, 32768
 """The most kinds of lines, and numbers in them, that are remembered of a stream."""
@@ -141,9 +146,7 @@ class FamiliarLines:
 
     def restore(self, described: dict[str, Any], arrays: Arrays, prefix: str) -> None:
         """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
-        n_lines = described["lines"]
-        if isinstance(n_lines, bool) or not isinstance(n_lines, int) or not 0 <= n_lines < 2**62:
-            raise ValueError(f"the number of lines must be a whole number from 0 on, not {n_lines!r}")
+        n_lines = whole_number(described["lines"], "the number of lines")
         sizes = described["sizes"]
         if any(n not in POSSIBLE_SIZES for each in sizes for n in each):
             raise ValueError(f"the tables of lines must have 8, 16, … or {max(LARGEST)} rows, not {sizes!r}")
@@ -152,10 +155,7 @@ class FamiliarLines:
             rows, used = arrays[prefix + name], arrays[f"{prefix}{name}.rows"]
             if rows.shape != (len(used), size) or rows.dtype != table.dtype or used.dtype != np.int64:
                 raise ValueError(f"{prefix}{name} has the shape {rows.shape}, and not that of a table of lines")
-            if len(used) and not 0 <= used.min() <= used.max() < len(table) // size:
-                raise ValueError(f"{prefix}{name}.rows are not rows of a table of lines")
-            if size > 1 and not _are_rows(table, rows, used):
-                raise ValueError(f"{prefix}{name} contains an out-of-range number")
+            check_ranges(_ranges(table, rows, used), f"{prefix}{name} is out of range")
             table.reshape(-1, size)[used] = rows
         self._usual, self._flagged, self._n_lines = usual, flagged, n_lines
 
@@ -191,15 +191,24 @@ class _Tables(NamedTuple):
         return larger
 
 
-def _are_rows(table: I64, rows: I64, used: I64) -> bool:
-    """Whether these can be rows of a table of kinds or slots, at these places.
+def _ranges(table: Any, rows: Any, used: I64) -> list[Range]:
+    """What the numbers may be that are stored of a table: its rows that are in use, and which these are.
 
     Kernels use a number of values as an index, without bounds checks. A key must be where it is sought.
     """
     size = rows.shape[1]
-    numbers = rows[:, STAMP:] if size == KIND_SIZE else rows[:, [STAMP, N_VALUES]]
+    places = Range("the number of a row", used, 0, len(table) // size - 1)
+    if size == 1:
+        return [places, Range("the score of a kind", rows, 0, LARGEST_SCORE)]
     first = plain(line_tables.bucket)(table, size, rows[:, KEY])
-    return bool(numbers.min(initial=0) >= 0 and numbers.max(initial=0) < 2**62 and (first == used // WAYS * WAYS).all())
+    counts = [STAMP, N_READ, N_FAMILIAR] if size == KIND_SIZE else [STAMP]
+    values = rows[:, [N_VALUES] if size == SLOT_SIZE else []]
+    return [
+        places,
+        Range("a place among those of a key", used - first, 0, WAYS - 1),
+        Range("a number of lines", rows[:, counts], 0, COUNT),
+        Range("a number of values", values, 0, MAX_VALUES + 1),
+    ]
 
 
 def _moved(table: I64, larger: I64, size: int) -> tuple[I64, I64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..ranges import whole_number
 from .baseline import Baseline, BaselinesByAge
 from .familiar import FamiliarLines
 
@@ -39,9 +40,7 @@ class History:
     @classmethod
     def from_description(cls, values: dict[str, Any]) -> History:
         """The history that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
-        excess = values["alarms"]
-        if excess not in range(BURST_LINES + 1):
-            raise ValueError(f"alarms must be from 0 to {BURST_LINES}, not {excess!r}")
+        excess = whole_number(values["alarms"], "alarms", most=BURST_LINES)
         return cls(BaselinesByAge(values["early"]), excess)
 
 
