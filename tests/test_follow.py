@@ -1,10 +1,12 @@
 """Following files: growth, rotation, truncation and restarts lose nothing and double nothing."""
 
+import errno
 import gzip
 import json
 import lzma
 import os
 import random
+import re
 import shutil
 import signal
 
@@ -23,6 +25,7 @@ from streamlstm.tasks.signals import Interruptible
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     monkeypatch.setattr(follow_module, "ROTATE_SECONDS", 0.0)
+    monkeypatch.setattr(follow_module, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(source_module, "POLL_SECONDS", 0.001)
 
 
@@ -188,7 +191,7 @@ def test_an_old_file_with_the_same_content_is_not_taken_for_a_copy(log):
     assert reader.take() == ["newer"]
 
 
-def test_a_file_that_was_read_and_written_to_late_is_not_read_again(log):
+def test_what_is_written_late_to_a_file_that_was_read_is_read_and_nothing_else_of_it(log):
     append(log, "one\n")
     reader = Reader(log)
     reader.take()
@@ -197,7 +200,11 @@ def test_a_file_that_was_read_and_written_to_late_is_not_read_again(log):
     append(f"{log}.1", "too late\n")
     rotate_with_shift(log, "two\n")
     os.utime(f"{log}.2")
-    assert reader.take() == ["two"]
+    assert reader.take() == ["too late", "two"]
+    append(f"{log}.2", "later still\n")
+    append(log, "three\n")
+    assert sorted(reader.take()) == ["later still", "three"]
+    assert len(set(reader.places)) == len(reader.places)
 
 
 def test_a_writer_that_goes_on_at_its_old_position_after_a_truncation_leaves_a_hole_that_is_skipped(log):
@@ -365,6 +372,225 @@ def test_rotations_truncations_and_restarts_at_random_lose_and_double_nothing(tm
         found += reader.take()
         assert found == written, seed
         assert len(set(reader.places)) == len(reader.places)
+
+
+# Storms: random schedules in simulated time, in which each piece of each line is accounted for
+
+
+class Storm:
+    """A log, its writers, its rotation and its reader, with a clock of their own.
+
+    Every line is two pieces, <generation:number:a| and |generation:number:b>, each unique. `truth` has the pieces that
+    were written to each content, in order.
+    """
+
+    def __init__(self, folder, seed, monkeypatch):
+        self.draw, self.folder, self.log = random.Random(seed), folder, folder / "app.log"
+        self.style = self.draw.choice(["shift", "dated", "copies of copies"])
+        self.deletes, self.fails, self.races = (self.draw.random() < 0.3 for _ in range(3))
+        self.truth, self.n_pieces, self.now, self.is_failing = [], 0, 1000.0, False
+        self.is_busy, self.may_lose = True, self.deletes
+        self.old = []  # writers that keep a file that was renamed: file, generation, until when
+        for name in ("read_at", "status_of", "open_file", "list_folder"):
+            monkeypatch.setattr(follow_module, name, self.hooked(getattr(os, ORIGINALS[name])))
+        for name, value in (("ROTATE_SECONDS", 2.0), ("LOOK_SECONDS", 1.0), ("SETTLED_SECONDS", 0.0)):
+            monkeypatch.setattr(follow_module, name, value)
+        monkeypatch.setattr(follow_module, "clock", lambda: self.now)
+        monkeypatch.setattr(source_module, "POLL_SECONDS", 0.0)
+        for number in range(self.draw.randrange(3)):
+            append(f"{self.log}.{number + 7}", f"was there {number} before\n" * self.draw.choice([1, 50]))
+        self.create()
+        if self.draw.random() < 0.5:
+            self.write()
+        self.is_busy = False
+        self.reader, self.found = Reader(self.log), []
+        self.saved = self.reader.source.describe(), 0, 0
+
+    def hooked(self, call):
+        """An operation that fails now and then, or finds that files were rotated just before it."""
+
+        def operation(first, *others):
+            if self.is_failing and self.draw.random() < 0.7 and not self.is_busy:
+                raise OSError(self.draw.choice([errno.EIO, errno.ESTALE, errno.EACCES]), "injected")
+            if self.races and not self.is_busy and self.draw.random() < 0.01:
+                self.is_busy = True
+                self.draw.choice([self.write, self.rotate, self.finish_line])()
+                self.is_busy = False
+            return call(first, *others)
+
+        return operation
+
+    def create(self):
+        self.writer = open(self.log, "a", buffering=1)  # noqa: SIM115
+        self.half = False
+        self.truth.append([])
+        self.generation = len(self.truth) - 1
+
+    def put(self, writer, generation, end):
+        """Write the next piece of a line, or its end."""
+        self.n_pieces += 1
+        piece = f"{generation}:{self.n_pieces}:"
+        writer.write(f"|{piece}b>\n" if end else f"<{piece}a" + "x" * self.draw.choice([0, 3, 90]))
+        writer.flush()
+        self.truth[generation].append(piece)
+
+    def finish_line(self):
+        if self.half:
+            self.put(self.writer, self.generation, True)
+            self.half = False
+
+    def write(self):
+        if self.writer.closed:
+            return
+        for _ in range(self.draw.choice([1, 2, 5, 30])):
+            self.finish_line()
+            self.put(self.writer, self.generation, False)
+            self.half = True
+        if self.draw.random() < 0.8:
+            self.finish_line()
+
+    def write_late(self):
+        self.old = [each for each in self.old if each[2] > self.now]
+        for writer, generation, _ in self.old:
+            self.put(writer, generation, False)
+            self.put(writer, generation, True)
+
+    def shift(self):
+        """The name of the next rotated file, after the others were shifted."""
+        if self.style == "dated":
+            return f"{self.log}-{20260000 + self.generation}"
+        for number in range(60, 0, -1):
+            name = f"{self.log}.{number}"
+            if os.path.exists(name):
+                if self.deletes and number > 4:
+                    os.unlink(name)
+                elif self.style == "shift":
+                    os.rename(name, f"{self.log}.{number + 1}")
+                else:
+                    self.copy(name, f"{self.log}.{number + 1}")
+        return f"{self.log}.1"
+
+    def copy(self, source, target):
+        """Copy a file in two steps."""
+        with open(source, "rb") as file:
+            data = file.read()
+        with open(target, "wb", buffering=0) as file:
+            cut = self.draw.choice([0, self.draw.randrange(len(data) + 1), len(data)])
+            file.write(data[:cut])
+            if not self.is_busy and self.draw.random() < 0.2:
+                self.poll()
+            file.write(data[cut:])
+
+    def rotate(self):
+        if not os.path.isfile(self.log):
+            return
+        if self.style == "copies of copies" or self.draw.random() < 0.5:
+            self.copy(self.log, self.shift())
+            os.truncate(self.log, 0)
+            half = self.half
+            self.writer.close()
+            self.create()
+            self.half = half
+        else:
+            self.finish_line()
+            os.rename(self.log, self.shift())
+            self.old.append((self.writer, self.generation, self.now + self.draw.choice([0, 1.5, 1.9, 5])))
+            self.writer = open(os.devnull, "w")  # noqa: SIM115
+            self.writer.close()
+            if self.draw.random() < 0.8:
+                self.create()
+
+    def rotate_several_times(self):
+        for _ in range(self.draw.randrange(2, 5)):
+            self.rotate()
+            self.come_back()
+            if self.draw.random() < 0.8:
+                self.write()
+
+    def come_back(self):
+        if os.path.isdir(self.log):
+            os.rmdir(self.log)
+        if not os.path.exists(self.log):
+            self.create()
+
+    def be_a_folder(self):
+        if not os.path.exists(self.log):
+            os.mkdir(self.log)
+
+    def idle_truncate(self):
+        """Truncate a file that was copied before, and in which nothing new is."""
+        self.poll()
+        self.rotate()
+        self.poll()
+
+    def poll(self):
+        self.is_failing = self.fails and self.draw.random() < 0.3
+        self.found += self.reader.take(self.draw.choice([1, 3, 10**9, 10**9]))
+        self.is_failing = False
+
+    def wait(self):
+        self.now += self.draw.choice([0.1, 0.5, 1.0, 3.0])
+
+    def save(self):
+        self.saved = json.loads(json.dumps(self.reader.source.describe())), len(self.found), len(self.reader.places)
+
+    def kill(self):
+        if os.path.isdir(self.log):
+            return
+        described, n_found, n_places = self.saved
+        self.reader.events.close()
+        for each in self.reader.source._inputs:
+            each.file.close()
+        del self.found[n_found:], self.reader.places[n_places:]
+        self.reader.start(described)
+
+    def run(self, n_steps):
+        actions = [self.write, self.write, self.write_late, self.rotate, self.rotate_several_times, self.come_back]
+        actions += [self.be_a_folder, self.idle_truncate, self.poll, self.poll, self.poll, self.wait, self.wait]
+        actions += [self.save, self.save, self.kill]
+        for _ in range(n_steps):
+            self.draw.choice(actions)()
+        self.fails = self.races = False
+        self.come_back()
+        self.finish_line()
+        for _ in range(4):
+            for seconds in (1, 3, 1, 3, 70):
+                self.now += seconds
+                self.found += self.reader.take()
+
+    def check(self):
+        pieces = [piece for text in self.found for piece in re.findall(r"\d+:\d+:(?=[ab])", text)]
+        assert len(set(pieces)) == len(pieces), "read twice"
+        assert not [text for text in self.found if "before" in text], "was there before"
+        assert len(set(self.reader.places)) == len(self.reader.places), "places"
+        there = "".join(path.read_text() for path in self.folder.iterdir() if path.is_file())
+        missing = {piece for pieces in self.truth for piece in pieces} - set(pieces)
+        assert not [piece for piece in missing if piece in there], "is there and was not read"
+        assert self.deletes or not missing, "lost"
+        for generation in range(len(self.truth)):
+            own = [piece for piece in pieces if piece in set(self.truth[generation])]
+            assert own == [piece for piece in self.truth[generation] if piece in set(own)], "order"
+
+
+ORIGINALS = {"read_at": "pread", "status_of": "stat", "open_file": "open", "list_folder": "listdir"}
+
+
+@pytest.mark.parametrize("first", range(0, int(os.environ.get("SCHEDULES", 100)), 100))
+def test_in_a_storm_each_line_that_exists_is_read_once_and_in_order(tmp_path, monkeypatch, first):
+    for seed in range(first, first + 100):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        storm = Storm(folder, seed, monkeypatch)
+        try:
+            storm.run(40)
+            storm.check()
+        except BaseException as error:
+            error.add_note(f"seed {seed}: {storm.style}")
+            raise
+        finally:
+            for each in storm.reader.source._inputs:
+                each.file.close()
+            shutil.rmtree(folder)
 
 
 # What is not followed

@@ -1,58 +1,181 @@
 """A file that is read while it grows, is rotated and truncated.
 
-A file is identified by its inode and by the TAIL_BYTES bytes before the position in it, which each read compares: so a
-truncation is noticed even if the file has grown beyond the position since. If a file was renamed or copied, the rest of
-it is searched for in its folder, under names that begin with its own, and so are files between it and the new one.
+**What is read.** A log is a sequence of *contents*: each begins empty, grows at its end, and is replaced by the next one,
+when the file is renamed or deleted and created again, or is truncated. A content is identified by its first HEAD_BYTES
+bytes and the TAIL_BYTES bytes before the position up to which it was read (a `Place`), never by a name: rotation renames
+files. The inode decides between files that have the same content. Any number of files may have a content, or its
+beginning: the one it was written to, renamed or not, copies of it, copies of copies, one that is being copied.
+
+**What there is to read.** A *look* lists the files under the name and under the names of rotated files, and compares them
+with the content that is being read and with those that are known: those that were read, and those of files that were there
+before the first start. Every file is then one of these:
+
+- It has the content that is being read. If the open file was truncated or cannot be read, the rest is read from here.
+- It has a known content, and nothing more; or only the beginning of a known one, or of another file: a copy.
+- It has a content that was read, and more: a writer still has the file open. What was added is read.
+- It has an unknown content. If the content that is being read is still that of the name, nothing can have followed it,
+  so that the file is none of this log. Otherwise it was written since, and is read: the oldest first, the name last.
+
+So what is unread is `_part`, and then `_queue`, in this order; the files are held open, since they may be deleted
+meanwhile. A part of which nothing was read identifies no content, so its first bytes are used after a look that finds no
+other before it. A part is left when nothing was added to it for ROTATE_SECONDS and another one follows. If files are
+renamed during a look, it begins again. After a restart, `_part` and what is known are those of the saved `Place`, and the
+first look finds the rest: there are no other rules for a restart, nor for a file that could not be read for a while.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import stat
 import time
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 BLOCK = 65_536
 """The most bytes that are read at once."""
 
-TAIL_BYTES = 64
-"""The number of bytes before a position that identify a file."""
+HEAD_BYTES, TAIL_BYTES = 128, 64
+"""The number of bytes at the beginning of a file, and before a position in it, that identify its content."""
 
 ROTATE_SECONDS = 2.0
 """After a file was replaced, its writer may continue to write to the old one for a while. The old one is left once this
 time has passed without anything new in it."""
 
+LOOK_SECONDS = 1.0
+"""How often files that were read are checked for what was added to them since."""
+
+FAILED_SECONDS = 60.0
+"""For how long a file that cannot be read is waited for, if others are to be read after it."""
+
+MAX_KNOWN = 100
+"""The most contents that are known; files older than these are not read."""
+
+MAX_LOOKS = 20
+"""How often a look begins again because files were renamed meanwhile."""
+
+SETTLED_SECONDS = 2.0
+"""A file that was changed a shorter time ago may be changed again without a change of its time."""
+
+read_at, status_of, open_file, list_folder, clock = os.pread, os.stat, os.open, os.listdir, time.monotonic
+
 
 @dataclass(frozen=True)
 class Place:
-    """A position in a file.
+    """A position in a file, and the content before it.
 
     inode     of the file
     offset    in bytes
     tail      the bytes before it, at most TAIL_BYTES
-    modified  when the file was last modified, in nanoseconds; a copy of it cannot be older
+    modified  when the file was last modified, in nanoseconds
+    head      the first bytes of the file, at most HEAD_BYTES and not beyond the offset; empty in a place of version 1.0
+    is_read   whether the bytes before it were read; else they were there before the first start
+    known     the ends of the other contents that are not to be read; None in a place of version 1.0
     """
 
     inode: int
     offset: int
     tail: bytes
     modified: int = 0
+    head: bytes = b""
+    is_read: bool = True
+    known: tuple[Place, ...] | None = None
 
     def describe(self) -> dict[str, Any]:
         """The place as JSON values."""
-        return {"inode": self.inode, "offset": self.offset, "tail": self.tail.hex(), "modified": self.modified}
+        values: dict[str, Any] = {"inode": self.inode, "offset": self.offset, "tail": self.tail.hex()}
+        values |= {"modified": self.modified, "head": self.head.hex(), "is_read": self.is_read}
+        return values if self.known is None else values | {"known": [place.describe() for place in self.known]}
 
     @classmethod
     def from_description(cls, values: dict[str, Any]) -> Place:
         """The place that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
         tail, numbers = bytes.fromhex(values["tail"]), (int(values[name]) for name in ("inode", "offset", "modified"))
         inode, offset, modified = numbers
-        return cls(inode, offset, tail, modified)
+        if offset < 0 or len(tail) > min(offset, TAIL_BYTES):
+            raise ValueError(f"offset is {offset}, with {len(tail)} bytes before it")
+        known = values.get("known")
+        places = None if known is None else tuple(cls.from_description(each) for each in known)
+        head = bytes.fromhex(values.get("head", ""))[: min(offset, HEAD_BYTES)]
+        return cls(inode, offset, tail, modified, head, bool(values.get("is_read", True)), places)
+
+
+@dataclass(eq=False)
+class _Part:
+    """A file, and up to where it was read.
+
+    number  of the open file; None if it is not open
+    place   up to where it was read
+    origin  the place among the known ones from which reading it began, if it was read before
+    seen    its end at the last look
+    since   when its size was seen to change
+    """
+
+    path: str
+    number: int | None
+    place: Place
+    origin: Place | None = None
+    seen: Place | None = None
+    size: int = 0
+    since: float = field(default_factory=lambda: clock())
+
+    @classmethod
+    def opened(cls, path: str) -> _Part:
+        """A regular file, of which nothing was read. Raises OSError if it cannot be opened or is not one."""
+        number = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for a writer
+        part = cls(path, number, Place(0, 0, b""))
+        try:
+            status = part.status()
+            if not stat.S_ISREG(status.st_mode):
+                kind = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+                raise OSError(kind, os.strerror(errno.EISDIR) if kind == errno.EISDIR else "Not a regular file", path)
+            part.size, part.place = status.st_size, Place(status.st_ino, 0, b"", status.st_mtime_ns)
+            part.seen = part.end()
+        except OSError:
+            part.close()
+            raise
+        return part
+
+    def status(self) -> os.stat_result:
+        assert self.number is not None
+        return os.fstat(self.number)
+
+    def read(self, size: int, offset: int) -> bytes:
+        assert self.number is not None
+        return read_at(self.number, size, offset)
+
+    def end(self) -> Place:
+        """Its end now."""
+        status = self.status()
+        size = status.st_size
+        head, first = self.read(min(size, HEAD_BYTES), 0), max(size - TAIL_BYTES, 0)
+        return Place(status.st_ino, size, self.read(size - first, first), status.st_mtime_ns, head)
+
+    def holds(self, place: Place) -> bool:
+        """Whether it has the content before a place."""
+        first, head = place.offset - len(place.tail), place.head
+        is_whole = len(place.tail) == min(place.offset, TAIL_BYTES)
+        return is_whole and self.read(len(place.tail), first) == place.tail and self.read(len(head), 0) == head
+
+    def duplicate(self) -> int:
+        assert self.number is not None
+        return os.dup(self.number)
+
+    def is_intact(self) -> bool:
+        """Whether it can be read and has the content that was read from it."""
+        try:
+            return self.number is not None and self.holds(self.place)
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        if self.number is not None:
+            os.close(self.number)
+        self.number = None
 
 
 class FollowedFile:
@@ -62,202 +185,405 @@ class FollowedFile:
     follow       whether to wait for more at its end
     place        where to continue; None for the beginning
     from_end     without a place, begin at the end of the file that is there
+    others       files that are read by themselves, and are not looked at even if they have the name of a rotated one
 
-    rotation     how often another file has taken the place of the one that was read; begins with `rotation`
-    offset       the number of bytes read from the current file
+    rotation     how often reading has gone on with another content; begins with `rotation`
     is_at_end    whether the last `read` found nothing
-    is_complete  whether the current file will not grow any more, so that `advance` opens the next one
+    is_complete  whether it is time to leave the current content, so that `advance` goes on with the next one
     notes        messages for the user; the caller removes those that it has shown
 
     Raises OSError if the file cannot be read and is not followed.
     """
 
     def __init__(
-        self, path: str, *, follow: bool, place: Place | None = None, rotation: int = 0, from_end: bool = False
+        self,
+        path: str,
+        *,
+        follow: bool,
+        place: Place | None = None,
+        rotation: int = 0,
+        from_end: bool = False,
+        others: tuple[str, ...] = (),
     ) -> None:
-        self.path, self.rotation, self.offset = path, rotation, 0
+        self.path, self.rotation = path, rotation
         self.notes: list[str] = []
-        self._follow, self._place, self._from_end = follow, place, from_end and place is None
-        self._number: int | None = None  # of the open file
-        self._tail, self._modified = b"", 0
-        self._finished: deque[Place] = deque(maxlen=2)  # the ends of the files read last
-        self._next: deque[int] = deque()  # open files that are read next
-        self._replaced: float | None = None  # since when another file has the name
-        self._problem = ""
-        self._is_elsewhere = False  # whether the open file is a rotated one, in which reading continued
         self.is_at_end, self.is_complete = False, False
-        if not follow or os.path.exists(path) or place is not None:
-            self._try_to_open()
+        self._follow, self._from_end = follow, from_end and place is None
+        self._others = {os.path.realpath(other) for other in others} - {os.path.realpath(path)}
+        self._known: list[Place] | None = None
+        self._unchanged: set[tuple[int, int, int]] = set()  # inode, size and time of files that need not be opened
+        self._pending: set[int] = set()  # the inodes of files that are to be read and could not be
+        self._failure: OSError | None = None  # of the last read
+        self._failed_since: float | None = None  # since when files cannot be read
+        self._queue: list[_Part] = []
+        self._look_at, self._problem, self._is_lost = 0.0, "", False
+        self._part = _Part(path, None, place or Place(0, 0, b""))
+        self._begin_part()
+        if place is not None and place.inode:
+            self._known = None if place.known is None else list(place.known)
+            if not follow:
+                self._look()
+                if self._part.number is None and not self._queue:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        else:
+            self._begin(None if place is None else place.known)
+
+    @property
+    def offset(self) -> int:
+        """The number of bytes read of the current content."""
+        return self._part.place.offset
 
     def read(self) -> bytes:
-        """The next bytes of the current file; b"" if there are none now."""
-        if self._number is None and not self._try_to_open():
+        """The next bytes of the current content; b"" if there are none now."""
+        if self.is_complete:
             return b""
-        assert self._number is not None
+        self._failure = None
         try:
-            data = self._read_on(self._number)
-            if not data and (self._follow or self._is_elsewhere):
-                self._look_for_next(self._number)
-            self._note_problem("")
-        except OSError as error:
-            self._failed(error)
-            return b""
+            data = self._next()
+            error = self._failure
+        except OSError as raised:
+            data, error = b"", raised
+        if error is not None and not self._follow:
+            raise error
+        self._note_problem(f"{self.path}: {error.strerror or error}; trying again" if error else "")
         self.is_at_end = not data
         return data
 
     def advance(self) -> None:
-        """Continue with the next file, once this one is complete."""
-        if self._number is not None:
-            self._finished.append(self.place(self.offset))
-            os.close(self._number)
-        self._number, self.offset, self._tail = self._next.popleft(), 0, b""
-        self._replaced, self._is_elsewhere, self.is_complete, self.is_at_end = None, False, False, False
+        """Continue with the next content, once this one is complete."""
+        assert self._known is not None
+        part = self._part
+        self._known = [place for place in self._known if place is not part.origin]
+        if part.place.offset:
+            part.origin = replace(part.place, is_read=True, known=None)
+            self._known = [*self._known, part.origin][-MAX_KNOWN:]
+        if not self._is_lost and _is_named(part, self.path):
+            self._queue.append(part)
+        else:
+            part.close()
+        self._part = self._queue.pop(0)
+        self._begin_part()
+        self.is_complete, self.is_at_end, self._is_lost, self._look_at = False, False, False, 0.0
+        self._unchanged.clear()
         self.rotation += 1
 
     def place(self, offset: int) -> Place:
-        """The position of an offset up to which everything was used."""
-        if self._number is None:
-            return self._place or Place(0, 0, b"")
-        inode, first = os.fstat(self._number).st_ino, max(offset - TAIL_BYTES, 0)
-        tail = self._tail if offset == self.offset else os.pread(self._number, offset - first, first)
-        return Place(inode, offset, tail, self._modified)
+        """The position of an offset up to which everything was used: that of a line not before the last block."""
+        part, known = self._part.place, None if self._known is None else tuple(self._known)
+        first = part.offset - len(self._recent)
+        tail = self._recent[max(offset - TAIL_BYTES - first, 0) : max(offset - first, 0)]
+        if offset == self._line[0]:
+            tail = self._line[1]
+        return replace(part, offset=offset, tail=tail, head=part.head[:offset], known=known)
 
     def n_unread(self) -> int:
         """The number of bytes that are there and were not read yet."""
-        try:
-            total = max(os.fstat(self._number).st_size - self.offset, 0) if self._number is not None else 0
-            total += sum(os.fstat(number).st_size for number in self._next)
-            if self._replaced is not None and not self._next:
-                total += os.stat(self.path).st_size
-        except OSError:
-            return 0
+        total = 0
+        for part in [self._part, *self._queue]:
+            with contextlib.suppress(OSError):
+                total += max(part.status().st_size - part.place.offset, 0) if part.number is not None else 0
         return total
 
     def close(self) -> None:
         """Close all files."""
-        for number in [self._number, *self._next]:
-            if number is not None:
-                os.close(number)
-        self._number = None
-        self._next.clear()
+        for part in [self._part, *self._queue]:
+            part.close()
 
-    def _read_on(self, number: int) -> bytes:
-        """What follows in the open file. If it was truncated or rewritten, what is left in a copy of it."""
-        block = os.pread(number, BLOCK + len(self._tail), self.offset - len(self._tail))
-        if block.startswith(self._tail):
-            data = block[len(self._tail) :]
-            self.offset += len(data)
-            self._tail = block[-TAIL_BYTES:]
-            if data:
-                self._replaced, self._modified = None, os.fstat(number).st_mtime_ns
-            return data
-        copy = self._find(Place(-1, self.offset, self._tail, self._modified), os.fstat(number).st_ino)
-        self._next.append(os.dup(number))
-        if copy is None:
-            self.notes.append(
-                f"{self.path} was truncated; anything added to it after byte {self.offset:,} was not read"
-            )
-            self.is_complete = True
-            return b""
-        self.notes.append(f"{self.path} was truncated; its copy is read to the end")
-        os.close(number)
-        self._number = copy
-        return self._read_on(copy)
-
-    def _look_for_next(self, number: int) -> None:
-        """See whether it is time to leave the open file, of which everything was read, for another one."""
-        if self.is_complete or self._next:
-            self.is_complete = True
-            return
+    def _begin(self, known: tuple[Place, ...] | None) -> None:
+        """Open the file, if it is there, and know the rotated ones that were there before."""
         try:
-            status = os.stat(self.path)
-        except FileNotFoundError:
-            return
-        if status.st_ino == os.fstat(number).st_ino:
-            self._replaced = None
-            return
-        now = time.monotonic()
-        if self._replaced is None:
-            self._replaced = now
-        if self._follow and now - self._replaced < ROTATE_SECONDS:
-            return
-        self._queue_successors(number)
-        self.notes.append(f"{self.path} was replaced; all of the old file was read")
-        self.is_complete = True
-
-    def _queue_successors(self, number: int) -> None:
-        """Open the files that were written after this one, and the one that has the name now."""
-        current = os.open(self.path, os.O_RDONLY)
-        own, newest = os.fstat(number), os.fstat(current)
-        for path, status in rotated_files(self.path):
-            if status.st_mtime_ns >= own.st_mtime_ns and status.st_ino not in (own.st_ino, newest.st_ino):
-                between = os.open(path, os.O_RDONLY)
-                if any(
-                    place.inode == status.st_ino and place.offset and _holds(between, place) for place in self._finished
-                ):
-                    os.close(between)  # something was added to it after it was left
-                else:
-                    self._next.append(between)
-        self._next.append(current)
-
-    def _try_to_open(self) -> bool:
-        """Open the file, or what is left of the one in which to continue. False if it is not there."""
-        try:
-            self._open()
+            self._part = _Part.opened(self.path)
+            if self._from_end:
+                self._part.place = self._part.end()
+            self._from_end = False
         except OSError as error:
             if not self._follow:
                 raise
-            self._failed(error)
+            self._from_end = self._from_end and not isinstance(error, FileNotFoundError | IsADirectoryError)
+            self._note_problem(f"{self.path}: {error.strerror or error}; trying again")
+        self._begin_part()
+        ends = list(known or ())
+        for path, _ in self._rotated() if known is None else ():
+            with contextlib.suppress(OSError):
+                part = _Part.opened(path)
+                if part.place.inode != self._part.place.inode and part.seen is not None:
+                    ends.append(replace(part.seen, is_read=False))
+                part.close()
+        self._known = ends[-MAX_KNOWN:]
+
+    def _begin_part(self) -> None:
+        """Remember the bytes before the position, for `place`."""
+        place = self._part.place
+        self._recent, self._line = place.tail, (place.offset, place.tail)
+
+    def _next(self) -> bytes:
+        """The next bytes, after a look if there may be others before them."""
+        part, now = self._part, clock()
+        data, is_intact = self._block(part)
+        self._watch_sizes(now)
+        if self._must_look(part, data, is_intact, now):
+            self._look()
+        if self._part is not part:
+            return b""
+        if data:
+            self._take(part, data, now)
+        elif self._queue:
+            self._leave_if_complete(part, now)
+        return data
+
+    def _block(self, part: _Part) -> tuple[bytes, bool]:
+        """What follows in the file, and whether it still has the content that was read."""
+        place = part.place
+        if part.number is None:
+            return b"", False
+        try:
+            block = part.read(BLOCK + len(place.tail), place.offset - len(place.tail))
+            if block.startswith(place.tail) and part.read(len(place.head), 0) == place.head:  # in this order: see above
+                return block[len(place.tail) :], True
+        except OSError as error:
+            self._failure = error
+        return b"", False
+
+    def _must_look(self, part: _Part, data: bytes, is_intact: bool, now: float) -> bool:
+        if not self._follow and self._known is not None and is_intact and part.path == self.path:
             return False
+        if now >= self._look_at or (data and not part.place.offset):
+            return True
+        if part.number is not None and not is_intact:
+            return True
+        try:
+            inode = status_of(self.path).st_ino
+        except FileNotFoundError:
+            return False
+        return inode not in [each.place.inode for each in (part, *self._queue)]
+
+    def _take(self, part: _Part, data: bytes, now: float) -> None:
+        """Go on behind the data."""
+        place = part.place
+        end, first = self._recent.rfind(b"\n") + 1, place.offset - len(self._recent)
+        if end and first + end > self._line[0]:  # where the line begins that the data continue
+            self._line = (first + end, self._recent[max(end - TAIL_BYTES, 0) : end])
+        self._recent = place.tail + data
+        head = place.head + data[: HEAD_BYTES - len(place.head)] if len(place.head) == place.offset else place.head
+        offset, modified = place.offset + len(data), part.status().st_mtime_ns
+        part.place = replace(place, offset=offset, tail=self._recent[-TAIL_BYTES:], head=head, modified=modified)
+        part.since = now
+
+    def _leave_if_complete(self, part: _Part, now: float) -> None:
+        """See whether it is time to leave the current content, of which everything was read, for the next one."""
+        if self._is_lost:
+            what = f"{self.path} was truncated; anything added to it after byte {self.offset:,} was not found"
+            if part.number is None:
+                what = f"{self.path}: the file that was read up to byte {self.offset:,} is gone, or was changed before that"
+                what += "; reading what is there now"
+            self.notes.append(what)
+            self.is_complete = True
+        elif part.is_intact() and (not self._follow or now - part.since >= ROTATE_SECONDS):
+            is_named = _is_named(part, self.path)
+            if is_named and part.place.offset and not part.place.tail.endswith(b"\n"):
+                return
+            what = "something was added to a file that was replaced" if is_named else "was replaced"
+            self.notes.append(f"{self.path}{':' if is_named else ''} {what}{'' if is_named else '; all of the old file was read'}")
+            self.is_complete = True
+
+    def _watch_sizes(self, now: float) -> None:
+        """Note which of the files have changed."""
+        for part in [self._part, *self._queue]:
+            with contextlib.suppress(OSError):
+                size = part.status().st_size if part.number is not None else part.size
+                if size != part.size:
+                    part.size, part.since = size, now
+
+    def _look(self) -> None:
+        """Find the files that hold what was not read, and the order in which to read them."""
+        self._look_at = clock() + LOOK_SECONDS
+        for _ in range(MAX_LOOKS):
+            was_intact, listed = self._part.is_intact(), self._listed()
+            files, unreadable = self._opened(listed)
+            try:
+                is_steady = [_identity(*each) for each in self._listed()] == [_identity(*each) for each in listed]
+                if is_steady and self._part.is_intact() == was_intact:
+                    self._judge(files, unreadable, listed[-1][1].st_ino if self._has_name(listed) else 0)
+                    return
+            finally:
+                for part in files:
+                    if part is not self._part and part not in self._queue:
+                        part.close()
+        raise OSError(errno.EAGAIN, "files are renamed all the time")
+
+    def _has_name(self, listed: list[tuple[str, os.stat_result]]) -> bool:
+        return bool(listed) and listed[-1][0] == self.path
+
+    def _rotated(self) -> list[tuple[str, os.stat_result]]:
+        return [each for each in rotated_files(self.path) if os.path.realpath(each[0]) not in self._others]
+
+    def _listed(self) -> list[tuple[str, os.stat_result]]:
+        """The rotated files, oldest first, and the one that has the name now, if there is one."""
+        try:
+            return [*self._rotated(), (self.path, status_of(self.path))]
+        except FileNotFoundError:
+            return self._rotated()
+
+    def _opened(self, listed: list[tuple[str, os.stat_result]]) -> tuple[list[_Part], set[int]]:
+        """The files that may hold anything new, each once, the one of the name last; and the inodes of unreadable ones."""
+        files: dict[int, _Part] = {}
+        unreadable = set()
+        for path, status in reversed(listed):
+            key = status.st_ino, status.st_size, status.st_mtime_ns
+            if status.st_ino in files or (path != self.path and key in self._unchanged):
+                continue
+            try:
+                part = _Part.opened(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if path == self.path:
+                    self._failure = error
+                unreadable.add(status.st_ino)
+                continue
+            if part.place.inode in files:
+                part.close()
+            else:
+                files[part.place.inode] = part
+        return list(reversed(files.values())), unreadable
+
+    def _judge(self, files: list[_Part], unreadable: set[int], named: int) -> None:
+        """Bring the parts up to date with the files that there are.
+
+        unreadable  the inodes of files that cannot be read now
+        named       the inode of the file that has the name; 0 if there is none
+        """
+        part = self._part
+        if self._known is None:
+            self._known = self._known_to_1_0(files, named)
+        self._check_queue(files)
+        is_intact = part.is_intact()
+        if part.place.offset and not is_intact:
+            is_intact = self._continue_elsewhere(part, files)
+        self._wait_for(unreadable, is_failing=self._failure is not None)
+        is_new_wanted = not (is_intact and part.place.offset and named == part.place.inode)
+        if is_new_wanted:
+            self._pending |= unreadable
+        found = self._unread(files, named, is_new_wanted, self._waiting(with_current=is_intact))
+        parts = [*self._queue, *self._without_copies(found)]
+        if not part.place.offset:
+            parts += [part] if part.number is not None else []
+        self._queue = sorted(parts, key=lambda each: _age(each, named))
+        if not part.place.offset and self._queue:
+            self._part = self._queue.pop(0)
+            if self._part is not part:
+                self._begin_part()
+        self._is_lost = bool(part.place.offset) and not is_intact and self._failed_since is None
+
+    def _check_queue(self, files: list[_Part]) -> None:
+        """Note what was in the queued files at the last look and is in no file any more."""
+        waiting = self._waiting(with_current=False)
+        for part in waiting:
+            if not part.holds(part.place):
+                part.place, part.origin = Place(part.place.inode, 0, b"", part.place.modified), None
+            seen, part.seen = part.seen, part.end()
+            if seen and seen.offset > part.place.offset and not any(each.holds(seen) for each in (part, *files, *waiting)):
+                lost = seen.offset - part.place.offset
+                self.notes.append(f"{self.path} was truncated; {lost:,} bytes of it that had not been read were not found")
+
+    def _continue_elsewhere(self, part: _Part, files: list[_Part]) -> bool:
+        """Continue in another file that has the content of the part. Returns whether there is one."""
+        holders = [each for each in files if each.holds(part.place)]
+        if not holders:
+            return False
+        best = max(holders, key=lambda each: (each.place.inode == part.place.inode, each.size))
+        if part.number is not None and best.place.inode != part.place.inode:
+            self.notes.append(f"{self.path} was truncated; its copy is read to the end")
+        part.close()
+        part.number, part.path, part.since = best.duplicate(), best.path, clock()
+        place = part.place if part.place.head else replace(part.place, head=best.read(min(HEAD_BYTES, self.offset), 0))
+        part.place = replace(place, inode=best.place.inode)
         return True
 
-    def _open(self) -> None:
-        place = self._place
-        if place is not None and place.inode:
-            found = self._find(place)
-            if found is not None:
-                self._number, self.offset, self._tail, self._modified = found, place.offset, place.tail, place.modified
-                self._is_elsewhere, self._place = not _is_named(found, self.path), None
-                return
-        number = os.open(self.path, os.O_RDONLY)
-        if stat.S_ISDIR(os.fstat(number).st_mode):
-            os.close(number)
-            raise IsADirectoryError(f"{self.path} is a directory; name a file")
-        if place is not None and place.inode:
-            what = f"the file that was read up to byte {place.offset:,} is gone, or was changed before that"
-            self.notes.append(f"{self.path}: {what}; reading from the beginning")
-            self.rotation += 1
-        self._number, self._place = number, None
-        self.offset = os.fstat(self._number).st_size if self._from_end else 0
-        self._from_end = False
-        first = max(self.offset - TAIL_BYTES, 0)
-        self._tail = os.pread(self._number, self.offset - first, first)
+    def _wait_for(self, unreadable: set[int], *, is_failing: bool) -> None:
+        """Note since when there are files that may hold what is to be read and cannot be read; for a while, wait."""
+        if not (unreadable or is_failing):
+            self._failed_since = None
+        elif self._failed_since is None:
+            self._failed_since = clock()
+        elif clock() - self._failed_since >= FAILED_SECONDS:
+            self._failed_since = None
 
-    def _find(self, place: Place, not_inode: int = -1) -> int | None:
-        """The file that has this place, opened: the one with this inode or, else, one with the same bytes before it."""
-        paths = [self.path, *(path for path, _ in reversed(list(rotated_files(self.path))))]
-        candidates = []
-        for path in paths:
-            try:
-                number = os.open(path, os.O_RDONLY)
-            except OSError:
+    def _waiting(self, *, with_current: bool) -> list[_Part]:
+        """The open parts of which something is to be read; the current one if nothing of it was read, or if asked for."""
+        is_included = with_current or not self._part.place.offset
+        return [part for part in ([self._part] if is_included else []) + self._queue if part.number is not None]
+
+    def _unread(self, files: list[_Part], named: int, is_new_wanted: bool, parts: list[_Part]) -> list[_Part]:
+        """The files of which something is to be read, with the place from which on, beside those that are parts."""
+        assert self._known is not None
+        own = {part.place.inode for part in parts}
+        found = []
+        for part in files:
+            inode, is_named = part.place.inode, part.place.inode == named
+            if inode in own:
                 continue
-            status = os.fstat(number)
-            is_same = status.st_ino == place.inode
-            may_be_copy = status.st_ino != not_inode and place.tail and status.st_mtime_ns >= place.modified
-            if (is_same or may_be_copy) and _holds(number, place):
-                candidates.append((not is_same, number))
-            else:
-                os.close(number)
-        candidates.sort(key=lambda candidate: candidate[0])
-        for _, number in candidates[1:]:
-            os.close(number)
-        return candidates[0][1] if candidates else None
+            origin = self._origin(part, files, is_named)
+            is_wanted = is_new_wanted or inode in self._pending
+            if origin is None:
+                if is_named or (part.size and is_wanted and not self._is_too_old(part)):
+                    found.append(part)
+                elif part.size and part.seen is not None:
+                    self._known = [*self._known, replace(part.seen, is_read=False)][-MAX_KNOWN:]
+                continue
+            if is_named or (origin.is_read and part.size > origin.offset):
+                part.origin, part.place = origin, replace(origin, inode=inode, modified=part.place.modified)
+                if not is_named or part.size >= origin.offset:
+                    found.append(part)
+            elif time.time_ns() - part.place.modified > SETTLED_SECONDS * 1e9 and any(origin is each for each in self._known):
+                self._unchanged.add((inode, part.size, part.place.modified))  # of a younger one, the time says nothing
+            self._pending.discard(inode)
+        if self._from_end and found and found[-1].place.inode == named and found[-1].seen is not None:
+            found[-1].place, self._from_end = found[-1].seen, False
+        return found
 
-    def _failed(self, error: OSError) -> None:
-        if not self._follow:
-            raise error
-        self._note_problem(f"{self.path}: {error.strerror or error}; trying again")
+    def _origin(self, part: _Part, files: list[_Part], is_named: bool) -> Place | None:
+        """The end of the content among those read or known that a file has, or has a part of; None if it is unknown."""
+        current, inode = self._part.place, part.place.inode
+        places = [place for place in (current, *reversed(self._known or ())) if place.offset]
+        for place in sorted(places, key=lambda each: each.inode != inode):
+            is_own = place.inode == inode
+            if is_named and not is_own:
+                continue
+            if part.size < place.offset:
+                if not is_own and place.head and part.size and part.holds(_beginning(place, part.size)):
+                    return place
+            elif part.holds(place) and (is_own or not _is_shorter(place, part, files)):
+                return place
+        return None
+
+    def _is_too_old(self, part: _Part) -> bool:
+        known = self._known or []
+        return len(known) == MAX_KNOWN and part.place.modified < min(place.modified for place in known)
+
+    def _without_copies(self, found: list[_Part]) -> list[_Part]:
+        """The files but those whose whole content another one has; of several that are equal the last one is left."""
+        waiting = self._waiting(with_current=False)
+        kept = []
+        for index, part in enumerate(found):
+            others = [*waiting, *found[index + 1 :], *kept]
+            is_last = index == len(found) - 1 and part.path == self.path
+            if is_last or part.seen is None or not any(other.holds(part.seen) for other in others):
+                kept.append(part)
+        return kept
+
+    def _known_to_1_0(self, files: list[_Part], named: int) -> list[Place]:
+        """The contents that are not to be read after a place of version 1.0: those older than the file of the place."""
+        place = self._part.place
+        holders = [each for each in files if each.holds(place) and (place.offset or each.place.inode == place.inode)]
+        own = next((each for each in holders if each.place.inode == place.inode), None)
+        since = own.place.modified if own else place.modified
+        known = []
+        for part in files:
+            is_old = (own is not None and own.place.inode == named) or part.place.modified < since
+            if part.seen is not None and part.place.inode != named and part not in holders and part.size:
+                known += [replace(part.seen, is_read=False)] if is_old or not (own or place.offset) else []
+        return known[-MAX_KNOWN:]
 
     def _note_problem(self, problem: str) -> None:
         """Tell a problem once, as long as it lasts."""
@@ -266,46 +592,73 @@ class FollowedFile:
         self._problem = problem
 
 
-def _holds(number: int, place: Place) -> bool:
-    """Whether an open file has the bytes of a place before it."""
-    tail = os.pread(number, len(place.tail), place.offset - len(place.tail))
-    return tail == place.tail and len(tail) == min(place.offset, TAIL_BYTES)
+def _identity(path: str, status: os.stat_result) -> tuple[str, int]:
+    return path, status.st_ino
 
 
-def _is_named(number: int, path: str) -> bool:
-    """Whether an open file has this path now."""
+def _beginning(place: Place, size: int) -> Place:
+    """The place after the first bytes, as far as these are known."""
+    return Place(place.inode, min(size, len(place.head)), place.head[:size][-TAIL_BYTES:], 0, place.head[:size])
+
+
+def _is_shorter(place: Place, copy: _Part, files: list[_Part]) -> bool:
+    """Whether the file that the content was read from is there and shorter than a file that would be a copy of it."""
+    original = next((part for part in files if part.place.inode == place.inode), None)
+    return original is not None and original.holds(place) and original.status().st_size < copy.size
+
+
+def _is_named(part: _Part, path: str) -> bool:
+    """Whether a file has this path now."""
     try:
-        return os.stat(path).st_ino == os.fstat(number).st_ino
+        return status_of(path).st_ino == part.place.inode
     except OSError:
         return False
+
+
+def _age(part: _Part, named: int) -> tuple[bool, int, int]:
+    """The key by which parts are sorted, oldest first: the one of the name last; of equal times, app.log.2 before .1."""
+    number = re.search(r"\.(\d{1,3})$", part.path)
+    modified = part.status().st_mtime_ns if part.number is not None else 0
+    return part.place.inode == named, modified, -int(number[1]) if number else 0
 
 
 COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
 
 
-def rotated_files(path: str, *, compressed: bool = False) -> Iterator[tuple[str, os.stat_result]]:
+def rotated_files(path: str, *, compressed: bool = False) -> list[tuple[str, os.stat_result]]:
     """The files into which `path` was rotated, oldest first: app.log.1, app.log-20261126, app-2026-11-26.log.
 
     compressed  whether compressed ones are among them
 
-    A symbolic link is resolved: that of a container leads to the folder of its pod.
+    A symbolic link may lead to the folder of a container's pod, or to another file every day: the names are those of the
+    link, in its folder, and those of its target, in the target's.
     """
-    target = Path(os.path.realpath(path))
+    found = {}
+    for target in dict.fromkeys((os.path.realpath(path), os.path.abspath(path))):
+        found |= _rotated_in(Path(target), compressed)
+    try:
+        own = status_of(path).st_ino
+    except OSError:
+        own = 0
+    pairs = [(name, status) for name, status in found.items() if status.st_ino != own]
+    return sorted(pairs, key=lambda pair: pair[1].st_mtime_ns)
+
+
+def _rotated_in(target: Path, compressed: bool) -> dict[str, os.stat_result]:
+    """The rotated files of one file, by path. Raises OSError if the folder is there but fails."""
     names = re.compile(
         rf"{re.escape(target.name)}[.-]\d[\w.:-]*|{re.escape(target.stem)}[.-]\d[\w.:-]*{re.escape(target.suffix)}"
     )
-    found = []
+    found = {}
     try:
-        entries = sorted(os.listdir(target.parent))
-    except OSError:
-        return
+        entries = sorted(list_folder(target.parent))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
     for name in entries:
         plain = name.removesuffix(Path(name).suffix) if name.endswith(COMPRESSED) else name
         if names.fullmatch(plain) and (compressed or plain == name):
-            try:
-                status = os.stat(target.parent / name)
-            except OSError:
-                continue
-            if stat.S_ISREG(status.st_mode):
-                found.append((str(target.parent / name), status))
-    yield from sorted(found, key=lambda pair: pair[1].st_mtime_ns)
+            with contextlib.suppress(FileNotFoundError):
+                status = status_of(target.parent / name)
+                if stat.S_ISREG(status.st_mode):
+                    found[str(target.parent / name)] = status
+    return found

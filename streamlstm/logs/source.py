@@ -145,7 +145,12 @@ class Source:
             if compression := compression_of(path):
                 return _Input(CompressedFile(path, compression, place, assembler.rotation), assembler)
         file = FollowedFile(
-            path, follow=self._follow, place=place, rotation=assembler.rotation, from_end=self._from_end
+            path,
+            follow=self._follow,
+            place=place,
+            rotation=assembler.rotation,
+            from_end=self._from_end,
+            others=tuple(self._paths),
         )
         return _Input(file, assembler)
 
@@ -212,6 +217,8 @@ class _Input:
         self.file, self.assembler, self.splitter = file, assembler, LineSplitter()
         self.path = file.path
         self.n_bytes, self.n_lines, self.n_nuls_told = 0, 0, 0
+        if (file.rotation, file.offset) != (assembler.rotation, assembler.offset):
+            self._begin_file()
 
     @property
     def n_unread(self) -> int:
@@ -221,16 +228,11 @@ class _Input:
     def read(self) -> Iterator[Event]:
         """The events that end in the next block of bytes."""
         data = self.file.read()
-        first = self.file.offset - len(data)
-        if self.file.rotation != self.assembler.rotation or (data and first != self._expected):
-            yield from self.assembler.flush()
-            self.assembler.begin_file(self.file.rotation, first)
-            self.splitter, self.n_nuls_told = LineSplitter(), 0
         yield from self._events(data)
         if self.file.is_complete:
             yield from self.finish()
             self.file.advance()
-            self.assembler.begin_file(self.file.rotation)
+            self._begin_file()
 
     def finish(self) -> Iterator[Event]:
         """The last events of a file."""
@@ -240,10 +242,9 @@ class _Input:
             yield from self.assembler.feed(rest)
         yield from self.assembler.flush()
 
-    @property
-    def _expected(self) -> int:
-        """The offset of the first byte that was not read."""
-        return self.assembler.offset + self.splitter.n_waiting
+    def _begin_file(self) -> None:
+        self.assembler.begin_file(self.file.rotation, self.file.offset)
+        self.splitter, self.n_nuls_told = LineSplitter(), 0
 
     def _events(self, data: bytes) -> Iterator[Event]:
         for line in self.splitter.feed(data):
