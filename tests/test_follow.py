@@ -478,7 +478,9 @@ class Storm:
             cut = self.draw.choice([0, self.draw.randrange(len(data) + 1), len(data)])
             file.write(data[:cut])
             if not self.is_busy and self.draw.random() < 0.2:
+                self.is_busy = True  # what is written to the original now would really be lost
                 self.poll()
+                self.is_busy = False
             file.write(data[cut:])
 
     def rotate(self):
@@ -553,7 +555,7 @@ class Storm:
         self.fails = self.races = False
         self.come_back()
         self.finish_line()
-        for _ in range(4):
+        for _ in range(12):
             for seconds in (1, 3, 1, 3, 70):
                 self.now += seconds
                 self.found += self.reader.take()

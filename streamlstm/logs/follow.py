@@ -326,7 +326,7 @@ class FollowedFile:
         if self._part is not part:
             return b""
         if data:
-            self._take(part, data, now)
+            self._take(part, data)
         elif self._queue:
             self._leave_if_complete(part, now)
         return data
@@ -357,7 +357,7 @@ class FollowedFile:
             return False
         return inode not in [each.place.inode for each in (part, *self._queue)]
 
-    def _take(self, part: _Part, data: bytes, now: float) -> None:
+    def _take(self, part: _Part, data: bytes) -> None:
         """Go on behind the data."""
         place = part.place
         end, first = self._recent.rfind(b"\n") + 1, place.offset - len(self._recent)
@@ -367,7 +367,6 @@ class FollowedFile:
         head = place.head + data[: HEAD_BYTES - len(place.head)] if len(place.head) == place.offset else place.head
         offset, modified = place.offset + len(data), part.status().st_mtime_ns
         part.place = replace(place, offset=offset, tail=self._recent[-TAIL_BYTES:], head=head, modified=modified)
-        part.since = now
 
     def _leave_if_complete(self, part: _Part, now: float) -> None:
         """See whether it is time to leave the current content, of which everything was read, for the next one."""
@@ -465,10 +464,11 @@ class FollowedFile:
         if is_new_wanted:
             self._pending |= unreadable
         found = self._unread(files, named, is_new_wanted, self._waiting(with_current=is_intact))
-        parts = [*self._queue, *self._without_copies(found)]
-        if not part.place.offset:
-            parts += [part] if part.number is not None else []
-        self._queue = sorted(parts, key=lambda each: _age(each, named))
+        found = self._without_copies(found)
+        parts = [*self._waiting(with_current=False), *found]
+        if found:  # else the order stays: writers may still change the times
+            parts.sort(key=_age)
+        self._queue = sorted(parts, key=lambda each: each.place.inode == named)
         if not part.place.offset and self._queue:
             self._part = self._queue.pop(0)
             if self._part is not part:
@@ -615,11 +615,11 @@ def _is_named(part: _Part, path: str) -> bool:
         return False
 
 
-def _age(part: _Part, named: int) -> tuple[bool, int, int]:
-    """The key by which parts are sorted, oldest first: the one of the name last; of equal times, app.log.2 before .1."""
+def _age(part: _Part) -> tuple[int, int, int]:
+    """The key by which parts are sorted, oldest first; of equal times, app.log.2 before app.log.1."""
     number = re.search(r"\.(\d{1,3})$", part.path)
     modified = part.status().st_mtime_ns if part.number is not None else 0
-    return part.place.inode == named, modified, -int(number[1]) if number else 0
+    return modified, -int(number[1]) if number else 0, part.place.inode
 
 
 COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
