@@ -217,6 +217,7 @@ class FollowedFile:
         self._failed_since: float | None = None  # since when files cannot be read
         self._queue: list[_Part] = []
         self._look_at, self._problem, self._is_lost = 0.0, "", False
+        self._is_restarted = place is not None and place.known is not None
         self._part = _Part(path, None, place or Place(0, 0, b""))
         self._begin_part()
         if place is not None and place.inode:
@@ -455,14 +456,19 @@ class FollowedFile:
         part = self._part
         if self._known is None:
             self._known = self._known_to_1_0(files, named)
-        self._check_queue(files)
+        self._check_waiting(files)
+        if part.number is None and not part.place.offset:
+            part = self._part = _Part(self.path, None, Place(0, 0, b""))
+            self._begin_part()
         is_intact = part.is_intact()
         if part.place.offset and not is_intact:
             is_intact = self._continue_elsewhere(part, files)
         self._wait_for(unreadable, is_failing=self._failure is not None)
-        is_new_wanted = not (is_intact and part.place.offset and named == part.place.inode)
+        is_current = is_intact and part.place.offset and named == part.place.inode
+        is_new_wanted = self._is_restarted or not is_current
         if is_new_wanted:
             self._pending |= unreadable
+        self._is_restarted = False
         found = self._unread(files, named, is_new_wanted, self._waiting(with_current=is_intact))
         found = self._without_copies(found)
         parts = [*self._waiting(with_current=False), *found]
@@ -475,16 +481,17 @@ class FollowedFile:
                 self._begin_part()
         self._is_lost = bool(part.place.offset) and not is_intact and self._failed_since is None
 
-    def _check_queue(self, files: list[_Part]) -> None:
-        """Note what was in the queued files at the last look and is in no file any more."""
-        waiting = self._waiting(with_current=False)
-        for part in waiting:
-            if not part.holds(part.place):
-                part.place, part.origin = Place(part.place.inode, 0, b"", part.place.modified), None
+    def _check_waiting(self, files: list[_Part]) -> None:
+        """Close the parts that have another content than at the last look; note what is in no file any more."""
+        for part in self._waiting(with_current=False):
             seen, part.seen = part.seen, part.end()
-            if seen and seen.offset > part.place.offset and not any(each.holds(seen) for each in (part, *files, *waiting)):
-                lost = seen.offset - part.place.offset
+            if seen is None or (part.holds(seen) if seen.offset else not part.seen.offset):
+                continue
+            lost = seen.offset - part.place.offset
+            if lost > 0 and not any(each.holds(seen) for each in (*files, *self._waiting(with_current=True))):
                 self.notes.append(f"{self.path} was truncated; {lost:,} bytes of it that had not been read were not found")
+            part.close()
+        self._queue = [part for part in self._queue if part.number is not None]
 
     def _continue_elsewhere(self, part: _Part, files: list[_Part]) -> bool:
         """Continue in another file that has the content of the part. Returns whether there is one."""
@@ -528,6 +535,8 @@ class FollowedFile:
             if origin is None:
                 if is_named or (part.size and is_wanted and not self._is_too_old(part)):
                     found.append(part)
+                elif is_wanted:
+                    self._pending.add(inode)  # it is empty
                 elif part.size and part.seen is not None:
                     self._known = [*self._known, replace(part.seen, is_read=False)][-MAX_KNOWN:]
                 continue
