@@ -9,9 +9,12 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import time
 
 import pytest
 from allocation import allocated_by
+from commands import start
 
 from streamlstm.logs import follow as follow_module
 from streamlstm.logs import source as source_module
@@ -374,6 +377,299 @@ def test_rotations_truncations_and_restarts_at_random_lose_and_double_nothing(tm
         assert len(set(reader.places)) == len(reader.places)
 
 
+# What a breaker found in version 1.0, and what has the same shape
+
+
+def copy_and_truncate(log, name):
+    shutil.copy(log, f"{log}.{name}")
+    os.truncate(log, 0)
+
+
+def test_a_file_that_was_copied_and_truncated_twice_between_two_looks_is_read_from_both_copies(log):
+    append(log, "line 0\n")
+    reader = Reader(log)
+    assert reader.take() == ["line 0"]
+    append(log, "line 1\n")
+    copy_and_truncate(log, 1)
+    append(log, "line 2\n")
+    os.rename(f"{log}.1", f"{log}.2")
+    copy_and_truncate(log, 1)
+    append(log, "line 3\n")
+    assert reader.take() == ["line 1", "line 2", "line 3"]
+    assert len(set(reader.places)) == 4
+
+
+def test_what_is_written_between_two_truncations_of_an_idle_file_is_read_from_the_copy(log):
+    append(log, "one\n")
+    reader = Reader(log)
+    assert reader.take() == ["one"]
+    os.truncate(log, 0)
+    assert reader.take() == []
+    append(log, "middle\n")
+    copy_and_truncate(log, 1)
+    append(log, "last\n")
+    assert reader.take() == ["middle", "last"]
+    assert reader.places == [(str(log), 0, 4), (str(log), 1, 7), (str(log), 2, 5)]
+
+
+def test_a_file_that_waits_for_its_turn_is_given_two_seconds_too(log, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(follow_module, "ROTATE_SECONDS", 2.0)
+    monkeypatch.setattr(follow_module, "clock", lambda: now)
+    append(log, "line 0\n")
+    reader = Reader(log)
+    found = reader.take()
+    log.rename(f"{log}.1")
+    append(log, "line 1\n")
+    late = open(log, "a", buffering=1)  # noqa: SIM115
+    found += reader.take()
+    now += 1
+    os.rename(f"{log}.1", f"{log}.2")
+    log.rename(f"{log}.1")
+    append(log, "line 5\n")
+    for number in range(12):
+        late.write(f"late {number}\n")
+        found += reader.take()
+        now += 0.4
+    assert found == ["line 0", "line 1", *(f"late {number}" for number in range(12))]
+    now += 2
+    assert reader.take() == ["line 5"]
+    late.close()
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "missing"])
+def test_whatever_has_the_name_for_a_while_the_file_that_comes_after_it_is_read(log, what):
+    append(log, "line 0\n")
+    reader = Reader(log)
+    reader.take()
+    log.rename(f"{log}.1")
+    if what == "folder":
+        log.mkdir()
+    elif what == "pipe":
+        os.mkfifo(log)
+    assert reader.take() == []
+    if what == "folder":
+        log.rmdir()
+    elif what == "pipe":
+        log.unlink()
+    append(log, "line 1\n")
+    assert reader.take() == ["line 1"]
+    append(log, "line 2\n")
+    assert reader.take() == ["line 2"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_an_open_file_that_fails_is_opened_again(log, monkeypatch, number):
+    append(log, "line 0\n")
+    reader = Reader(log)
+    reader.take()
+    broken = reader.source._inputs[0].file._part.number
+
+    def read_at(file, size, offset):
+        if file == broken:
+            raise OSError(number, os.strerror(number))
+        return os.pread(file, size, offset)
+
+    keep = os.open(log, os.O_RDONLY)
+    monkeypatch.setattr(follow_module, "read_at", read_at)
+    append(log, "line 1\n")
+    assert reader.take() == ["line 1"]
+    assert any(os.strerror(number) in note for note in reader.notes)
+    os.close(keep)
+
+
+def test_a_copy_that_cannot_be_read_is_waited_for_and_no_line_is_cut(log, monkeypatch):
+    now, denied = 100.0, True
+    monkeypatch.setattr(follow_module, "clock", lambda: now)
+
+    def open_file(path, flags):
+        if denied and str(path).endswith(".1"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return os.open(path, flags)
+
+    monkeypatch.setattr(follow_module, "open_file", open_file)
+    append(log, "one\nbegun ")
+    reader = Reader(log)
+    assert reader.take() == ["one"]
+    append(log, "and ended\n")
+    copy_and_truncate(log, 1)
+    append(log, "next\n")
+    assert reader.take() == []
+    denied = False
+    assert reader.take() == ["begun and ended", "next"]
+    append(log, "more ")
+    denied = True
+    reader.take()
+    append(log, "of it\n")
+    copy_and_truncate(log, 1)
+    append(log, "last\n")
+    assert reader.take() == []
+    now += 61
+    assert reader.take() == ["more ", "last"]
+    assert any("was not found" in note for note in reader.notes)
+    denied = False
+    assert reader.take() == ["of it"]
+
+
+def test_bytes_that_had_not_been_read_and_are_gone_are_said(log, monkeypatch):
+    monkeypatch.setattr(follow_module, "ROTATE_SECONDS", 1000.0)
+    append(log, "one\n")
+    reader = Reader(log)
+    reader.take()
+    log.rename(f"{log}.1")
+    append(log, "twenty bytes of text\n")
+    reader.take()
+    os.truncate(log, 0)
+    append(log, "new\n")
+    reader.take()
+    assert any("21 bytes of it that had not been read were not found" in note for note in reader.notes)
+    monkeypatch.setattr(follow_module, "ROTATE_SECONDS", 0.0)
+    assert reader.take() == ["new"]
+
+
+def test_a_position_is_right_although_the_file_was_truncated_since(log):
+    append(log, "one\ntwo\nthr")
+    reader = Reader(log)
+    assert reader.take(1) == ["one"]
+    append(log, "ee\n")
+    copy_and_truncate(log, 1)
+    append(log, "longer than before, by far\n")
+    reader.restart()
+    assert reader.take() == ["two", "three", "longer than before, by far"]
+
+
+def test_a_restart_before_anything_was_read_begins_at_the_end_that_there_was(log):
+    append(log, "old\n")
+    reader = Reader(log)
+    reader.options = {"from_end": True}
+    reader.start(None)
+    append(log, "new\n")
+    reader.restart()
+    assert reader.take() == ["new"]
+
+
+def test_a_file_that_comes_after_the_start_is_read_from_its_beginning_even_from_end(log):
+    reader = Reader(log)
+    reader.options = {"from_end": True}
+    reader.start(None)
+    append(log, "new\n")
+    assert reader.take() == ["new"]
+
+
+def test_a_link_that_leads_to_another_file_every_day_is_followed_through_all_of_them(log):
+    days = [log.with_name(f"app-2026-11-2{day}.log") for day in range(4)]
+
+    def link(day):
+        append(days[day], f"day {day}\n")
+        (log.parent / "new").symlink_to(days[day])
+        os.replace(log.parent / "new", log)
+
+    link(0)
+    reader = Reader(log)
+    assert reader.take() == ["day 0"]
+    append(days[0], "end of day 0\n")
+    link(1)
+    link(2)
+    reader.restart()
+    assert reader.take() == ["end of day 0", "day 1", "day 2"]
+
+
+def test_a_file_with_the_name_of_a_rotated_one_that_is_followed_itself_is_not_read_twice(tmp_path):
+    first, second = tmp_path / "app.log", tmp_path / "app-2.log"
+    append(first, "first 1\n")
+    append(second, "second 1\n")
+    reader = Reader(first, second)
+    reader.take()
+    for path in (second, first):
+        path.unlink()
+        append(path, f"{path.name} is new\n")
+    assert sorted(reader.take()) == ["app-2.log is new", "app.log is new"]
+
+
+def test_files_that_were_there_before_the_first_start_are_not_read_whatever_happens_to_them(log):
+    for number in (1, 2):
+        append(f"{log}.{number}", f"before {number}\n")
+    append(log, "")
+    reader = Reader(log)
+    reader.take()
+    append(f"{log}.1", "more of it\n")
+    shutil.copy(f"{log}.1", f"{log}.3")
+    append(log, "one\n")
+    assert reader.take() == ["one"]
+    log.rename(f"{log}.4")
+    append(log, "two\n")
+    reader.restart()
+    assert reader.take() == ["two"]
+
+
+def position_of_1_0(log, offset):
+    """What version 1.0 saved of a file."""
+    status, data = log.stat(), log.read_bytes()[:offset]
+    place = {"inode": status.st_ino, "offset": offset, "tail": data[-64:].hex(), "modified": status.st_mtime_ns}
+    described = {"line": data.count(b"\n"), "offset": offset, "rotation": 0, "formats": ["plain", "auto"]}
+    return {str(log): {**described, "partial": [], "open": None, "open_lines": 0, "place": place}}
+
+
+@pytest.mark.parametrize("rotate", ["not", "rename", "copy", "twice", "gone"])
+def test_a_position_of_version_1_0_is_continued(log, rotate):
+    append(f"{log}.7", "before\n")
+    os.utime(f"{log}.7", (1e9, 1e9))
+    append(log, "one\ntwo\n")
+    reader = Reader(log)
+    described = position_of_1_0(log, 4)
+    expected = ["two", "new"]
+    if rotate == "rename":
+        log.rename(f"{log}.1")
+    elif rotate == "copy":
+        copy_and_truncate(log, 1)
+    elif rotate == "twice":
+        rotate_with_shift(log, "three\n")
+        rotate_with_shift(log, "")
+        expected.insert(1, "three")
+    elif rotate == "gone":
+        log.unlink()
+        expected = ["new"]
+    append(log, "new\n")
+    reader.start(described)
+    assert reader.take() == expected
+    assert any("is gone" in note for note in reader.notes) == (rotate == "gone")
+    reader.restart()
+    assert reader.take() == []
+
+
+def test_a_position_of_version_1_0_in_an_empty_file_is_continued(log):
+    append(f"{log}.7", "before\n")
+    append(log, "")
+    reader = Reader(log)
+    described = position_of_1_0(log, 0)
+    described[str(log)]["place"]["modified"] = 0
+    append(log, "one\n")
+    log.rename(f"{log}.1")
+    append(log, "two\n")
+    reader.start(described)
+    assert reader.take() == ["one", "two"]
+
+
+def test_a_file_that_is_named_twice_is_read_twice_and_continued(tmp_path):
+    append(tmp_path / "a", "one\ntwo\n")
+    reader = Reader(tmp_path / "a", tmp_path / "a", follow=False)
+    assert reader.take(3) == ["one", "two", "one"]
+    reader.restart()
+    assert reader.take() == ["two"]
+
+
+def test_another_compressed_file_of_the_same_name_has_a_rotation_of_its_own(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"one\n"))
+    reader = Reader(path, follow=False)
+    assert reader.take() == ["one"]
+    (tmp_path / "b.gz").write_bytes(gzip.compress(b"two\n"))
+    os.replace(tmp_path / "b.gz", path)
+    reader.restart()
+    assert reader.take() == ["two"]
+    assert reader.places == [(str(path), 0, 4), (str(path), 1, 4)]
+
+
 # Storms: random schedules in simulated time, in which each piece of each line is accounted for
 
 
@@ -577,9 +873,9 @@ class Storm:
 ORIGINALS = {"read_at": "pread", "status_of": "stat", "open_file": "open", "list_folder": "listdir"}
 
 
-@pytest.mark.parametrize("first", range(0, int(os.environ.get("SCHEDULES", 100)), 100))
+@pytest.mark.parametrize("first", range(0, int(os.environ.get("SCHEDULES", 20)), 20))
 def test_in_a_storm_each_line_that_exists_is_read_once_and_in_order(tmp_path, monkeypatch, first):
-    for seed in range(first, first + 100):
+    for seed in range(first, first + 20):
         folder = tmp_path / str(seed)
         folder.mkdir()
         storm = Storm(folder, seed, monkeypatch)
@@ -593,6 +889,127 @@ def test_in_a_storm_each_line_that_exists_is_read_once_and_in_order(tmp_path, mo
             for each in storm.reader.source._inputs:
                 each.file.close()
             shutil.rmtree(folder)
+
+
+class ProcessStorm:
+    """`watch` as a process, while a log is written at 2,000 lines a second, rotated and moved away, and it is stopped
+    and killed."""
+
+    def __init__(self, folder, seed):
+        self.draw, self.folder, self.log, self.out = random.Random(seed), folder, folder / "app.log", folder / "out"
+        self.style, self.pace = self.draw.choice(["rename", "copy", "both"]), self.draw.choice([0.3, 1.0, 3.0])
+        self.arguments = ["watch", "--follow", self.log, "--hidden", "4", "--layers", "1", "--memory-bits", "10"]
+        self.arguments += ["--window", "8", "--all", "--format", "jsonl", "--output", self.out]
+        self.arguments += ["--save", folder / "state", "--resume", "--save-every", "0.3"]
+        self.truth, self.n_lines, self.late, self.n_kills = {}, 0, [], 0
+        self.create()
+        self.launch()
+
+    def launch(self):
+        none = subprocess.DEVNULL
+        errors = open(self.folder / "errors", "ab")  # noqa: SIM115
+        self.process = start(*self.arguments, stdin=none, stdout=none, stderr=errors)
+        errors.close()
+        self.stopped = None
+
+    def create(self):
+        if self.log.is_dir():
+            self.log.rmdir()
+        self.writer, self.content = open(self.log, "ab", buffering=0), len(self.truth)  # noqa: SIM115
+        self.truth[self.content] = []
+
+    def put(self, writer, content, n):
+        lines = [f"content {content} line {self.n_lines + index}" for index in range(n)]
+        writer.write("".join(line + "\n" for line in lines).encode())
+        self.truth[content] += lines
+        self.n_lines += n
+
+    def rotate(self, now):
+        """Rotate the log. Returns how long it is missing."""
+        for number in range(99, 0, -1):
+            if os.path.exists(f"{self.log}.{number}"):
+                os.rename(f"{self.log}.{number}", f"{self.log}.{number + 1}")
+        if self.style == "copy" or (self.style == "both" and self.draw.random() < 0.5):
+            copy_and_truncate(self.log, 1)
+            self.writer.close()
+            self.create()
+            return 0
+        self.log.rename(f"{self.log}.1")
+        self.late.append((self.writer, self.content, now + self.draw.choice([0, 0.5, 1.5, 4])))
+        self.writer = None
+        missing = self.draw.choice([0, 0, 0, 0.2, 1.0])
+        if missing and self.draw.random() < 0.5:
+            self.log.mkdir()
+        return missing
+
+    def disturb(self, now):
+        if self.draw.random() < 0.5 and not self.log.is_dir():  # `watch` does not start with a folder
+            self.process.kill()
+            self.process.wait(60)
+            self.n_kills += 1
+            time.sleep(self.draw.choice([0, 0.3]))
+            self.launch()
+        elif self.stopped is None:
+            self.process.send_signal(signal.SIGSTOP)
+            self.stopped = now + self.draw.uniform(0, 5)
+
+    def run(self, seconds):
+        begin = time.monotonic()
+        rotate_at, disturb_at, create_at = begin + 1, begin + 1, 0.0
+        written = 0
+        while (now := time.monotonic()) < begin + seconds:
+            n = min(int((now - begin) * 2000) - written, 400)
+            written += n
+            if self.writer is not None:
+                self.put(self.writer, self.content, n)
+            elif now >= create_at:
+                self.create()
+            for writer, content, until in self.late:
+                self.put(writer, content, 1)
+                if now >= until:
+                    writer.close()
+            self.late = [each for each in self.late if now < each[2]]
+            if now >= rotate_at and self.writer is not None:
+                create_at = now + self.rotate(now)
+                rotate_at = now + self.draw.uniform(0, self.pace)
+            if now >= disturb_at:
+                self.disturb(now)
+                disturb_at = time.monotonic() + self.draw.uniform(0, 3)
+            if self.stopped is not None and now >= self.stopped:
+                self.process.send_signal(signal.SIGCONT)
+                self.stopped = None
+            time.sleep(0.005)
+        if self.writer is None:
+            self.create()
+        self.process.send_signal(signal.SIGCONT)
+
+    def check(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and (not self.out.exists() or self.out.read_bytes().count(b"\n") < self.n_lines):
+            assert self.process.poll() is None, (self.folder / "errors").read_text()
+            time.sleep(0.2)
+        self.process.terminate()
+        self.process.wait(60)
+        found = [json.loads(line) for line in self.out.read_text().splitlines()]
+        texts = [record["text"] for record in found]
+        assert len(set(texts)) == len(texts)
+        assert len({(record["rotation"], record["offset"]) for record in found}) == len(texts)
+        missing = {line for lines in self.truth.values() for line in lines} - set(texts)
+        assert not missing, (len(missing), self.n_lines, sorted(missing)[:3], (self.folder / "errors").read_text())
+        for content, lines in self.truth.items():
+            assert [text for text in texts if text.startswith(f"content {content} ")] == lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(int(os.environ.get("STORMS", 2))))
+def test_a_process_in_a_storm_reads_each_line_once_and_in_order(tmp_path, seed):
+    storm = ProcessStorm(tmp_path, seed)
+    try:
+        storm.run(float(os.environ.get("STORM_SECONDS", 12)))
+        storm.check(60)
+    finally:
+        storm.process.kill()
+        storm.process.wait(60)
 
 
 # What is not followed

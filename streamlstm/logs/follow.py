@@ -1,14 +1,14 @@
 """A file that is read while it grows, is rotated and truncated.
 
-**What is read.** A log is a sequence of *contents*: each begins empty, grows at its end, and is replaced by the next one,
-when the file is renamed or deleted and created again, or is truncated. A content is identified by its first HEAD_BYTES
-bytes and the TAIL_BYTES bytes before the position up to which it was read (a `Place`), never by a name: rotation renames
-files. The inode decides between files that have the same content. Any number of files may have a content, or its
-beginning: the one it was written to, renamed or not, copies of it, copies of copies, one that is being copied.
+**What is read.** A log is a sequence of *contents*: each begins empty, grows at its end, and is replaced by the next
+one, when the file is truncated, or is renamed or deleted and created again. A content is identified by its first
+HEAD_BYTES bytes and the TAIL_BYTES bytes before the position up to which it was read (a `Place`), never by a name:
+rotation renames files. The inode decides between files that have the same content. Any number of files may have a
+content, or its beginning: the one it was written to, renamed or not, copies, copies of copies, unfinished copies.
 
-**What there is to read.** A *look* lists the files under the name and under the names of rotated files, and compares them
-with the content that is being read and with those that are known: those that were read, and those of files that were there
-before the first start. Every file is then one of these:
+**What there is to read.** A *look* lists the files under the name and under the names of rotated files, and compares
+them with the content that is being read and with those that are known: those that were read, and those of files that
+were there before the first start. Every file is then one of these:
 
 - It has the content that is being read. If the open file was truncated or cannot be read, the rest is read from here.
 - It has a known content, and nothing more; or only the beginning of a known one, or of another file: a copy.
@@ -17,10 +17,11 @@ before the first start. Every file is then one of these:
   so that the file is none of this log. Otherwise it was written since, and is read: the oldest first, the name last.
 
 So what is unread is `_part`, and then `_queue`, in this order; the files are held open, since they may be deleted
-meanwhile. A part of which nothing was read identifies no content, so its first bytes are used after a look that finds no
-other before it. A part is left when nothing was added to it for ROTATE_SECONDS and another one follows. If files are
-renamed during a look, it begins again. After a restart, `_part` and what is known are those of the saved `Place`, and the
-first look finds the rest: there are no other rules for a restart, nor for a file that could not be read for a while.
+meanwhile. A part of which nothing was read identifies no content, so its first bytes are used only after a look has
+found no other before it. A part is left when nothing was added to it for ROTATE_SECONDS and another one follows. If
+files are renamed during a look, it begins again. After a restart, `_part` and what is known are those of the saved
+`Place`, and the first look finds the rest: there are no other rules for a restart, nor for a file that could not be
+read for a while.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -328,7 +328,7 @@ class FollowedFile:
             return b""
         if data:
             self._take(part, data)
-        elif self._queue:
+        elif self._queue and (is_intact or self._is_lost):
             self._leave_if_complete(part, now)
         return data
 
@@ -374,8 +374,8 @@ class FollowedFile:
         if self._is_lost:
             what = f"{self.path} was truncated; anything added to it after byte {self.offset:,} was not found"
             if part.number is None:
-                what = f"{self.path}: the file that was read up to byte {self.offset:,} is gone, or was changed before that"
-                what += "; reading what is there now"
+                what = f"{self.path}: the file that was read up to byte {self.offset:,} is gone, or was changed "
+                what += "before that; reading what is there now"
             self.notes.append(what)
             self.is_complete = True
         elif part.is_intact() and (not self._follow or now - part.since >= ROTATE_SECONDS):
@@ -383,7 +383,9 @@ class FollowedFile:
             if is_named and part.place.offset and not part.place.tail.endswith(b"\n"):
                 return
             what = "something was added to a file that was replaced" if is_named else "was replaced"
-            self.notes.append(f"{self.path}{':' if is_named else ''} {what}{'' if is_named else '; all of the old file was read'}")
+            self.notes.append(
+                f"{self.path}{':' if is_named else ''} {what}{'' if is_named else '; all of the old file was read'}"
+            )
             self.is_complete = True
 
     def _watch_sizes(self, now: float) -> None:
@@ -425,7 +427,7 @@ class FollowedFile:
             return self._rotated()
 
     def _opened(self, listed: list[tuple[str, os.stat_result]]) -> tuple[list[_Part], set[int]]:
-        """The files that may hold anything new, each once, the one of the name last; and the inodes of unreadable ones."""
+        """The files that may hold anything new, each once, the name last; and the inodes of unreadable ones."""
         files: dict[int, _Part] = {}
         unreadable = set()
         for path, status in reversed(listed):
@@ -489,7 +491,9 @@ class FollowedFile:
                 continue
             lost = seen.offset - part.place.offset
             if lost > 0 and not any(each.holds(seen) for each in (*files, *self._waiting(with_current=True))):
-                self.notes.append(f"{self.path} was truncated; {lost:,} bytes of it that had not been read were not found")
+                self.notes.append(
+                    f"{self.path} was truncated; {lost:,} bytes of it that had not been read were not found"
+                )
             part.close()
         self._queue = [part for part in self._queue if part.number is not None]
 
@@ -501,8 +505,9 @@ class FollowedFile:
         best = max(holders, key=lambda each: (each.place.inode == part.place.inode, each.size))
         if part.number is not None and best.place.inode != part.place.inode:
             self.notes.append(f"{self.path} was truncated; its copy is read to the end")
+        number = best.duplicate()
         part.close()
-        part.number, part.path, part.since = best.duplicate(), best.path, clock()
+        part.number, part.path, part.since = number, best.path, clock()
         place = part.place if part.place.head else replace(part.place, head=best.read(min(HEAD_BYTES, self.offset), 0))
         part.place = replace(place, inode=best.place.inode)
         return True
@@ -517,7 +522,7 @@ class FollowedFile:
             self._failed_since = None
 
     def _waiting(self, *, with_current: bool) -> list[_Part]:
-        """The open parts of which something is to be read; the current one if nothing of it was read, or if asked for."""
+        """The open parts; the current one if nothing of it was read, or if asked for."""
         is_included = with_current or not self._part.place.offset
         return [part for part in ([self._part] if is_included else []) + self._queue if part.number is not None]
 
@@ -544,7 +549,9 @@ class FollowedFile:
                 part.origin, part.place = origin, replace(origin, inode=inode, modified=part.place.modified)
                 if not is_named or part.size >= origin.offset:
                     found.append(part)
-            elif time.time_ns() - part.place.modified > SETTLED_SECONDS * 1e9 and any(origin is each for each in self._known):
+            elif time.time_ns() - part.place.modified > SETTLED_SECONDS * 1e9 and any(
+                origin is each for each in self._known
+            ):
                 self._unchanged.add((inode, part.size, part.place.modified))  # of a younger one, the time says nothing
             self._pending.discard(inode)
         if self._from_end and found and found[-1].place.inode == named and found[-1].seen is not None:
@@ -573,7 +580,7 @@ class FollowedFile:
     def _without_copies(self, found: list[_Part]) -> list[_Part]:
         """The files but those whose whole content another one has; of several that are equal the last one is left."""
         waiting = self._waiting(with_current=False)
-        kept = []
+        kept: list[_Part] = []
         for index, part in enumerate(found):
             others = [*waiting, *found[index + 1 :], *kept]
             is_last = index == len(found) - 1 and part.path == self.path
@@ -639,10 +646,10 @@ def rotated_files(path: str, *, compressed: bool = False) -> list[tuple[str, os.
 
     compressed  whether compressed ones are among them
 
-    A symbolic link may lead to the folder of a container's pod, or to another file every day: the names are those of the
-    link, in its folder, and those of its target, in the target's.
+    A symbolic link may lead to the folder of a container's pod, or to another file every day: the names are those of
+    the link, in its folder, and those of its target, in the target's.
     """
-    found = {}
+    found: dict[str, os.stat_result] = {}
     for target in dict.fromkeys((os.path.realpath(path), os.path.abspath(path))):
         found |= _rotated_in(Path(target), compressed)
     try:
@@ -658,7 +665,7 @@ def _rotated_in(target: Path, compressed: bool) -> dict[str, os.stat_result]:
     names = re.compile(
         rf"{re.escape(target.name)}[.-]\d[\w.:-]*|{re.escape(target.stem)}[.-]\d[\w.:-]*{re.escape(target.suffix)}"
     )
-    found = {}
+    found: dict[str, os.stat_result] = {}
     try:
         entries = sorted(list_folder(target.parent))
     except (FileNotFoundError, NotADirectoryError, PermissionError):

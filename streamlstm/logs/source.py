@@ -61,7 +61,10 @@ class Source:
                 if path == "-" or (os.path.exists(path) and (not _is_regular(path) or _is_compressed(path))):
                     name = "stdin" if path == "-" else path
                     raise ValueError(f"{name} cannot be followed; only uncompressed files can")
-            self._inputs = [self._opened(path) for path in paths]  # now, so that a first `describe` knows the files
+            names = _names(paths)
+            self._inputs = [
+                self._opened(*each) for each in zip(paths, names, strict=True)
+            ]  # so that a first `describe` knows the files
 
     def events(self) -> Iterator[Event | None]:
         """The events, until the end or a signal; None when there is nothing to read for the moment.
@@ -71,9 +74,9 @@ class Source:
         if self._follow:
             yield from self._followed()
             return
-        for path in self._paths:
+        for path, name in zip(self._paths, _names(self._paths), strict=True):
             try:
-                source = self._opened(path)
+                source = self._opened(path, name)
             except OSError as error:
                 self.notes.append(f"{path}: {error.strerror or error}; skipped")
                 continue
@@ -81,7 +84,7 @@ class Source:
             yield from self._until_end(source)
             if self._control.interrupted:
                 return
-            self._described[path] = source.describe()
+            self._described[name] = source.describe()
             self._n_bytes, self._n_lines, self._n_invalid = self.n_bytes, self.n_lines, self.n_invalid
             self._inputs = []
             source.file.close()
@@ -90,7 +93,7 @@ class Source:
         """How far each file was used."""
         for source in self._inputs:
             if not isinstance(source.file, Pipe):
-                self._described[source.path] = source.describe()
+                self._described[source.name] = source.describe()
         return dict(self._described)
 
     @property
@@ -130,8 +133,8 @@ class Source:
         is_live = any(isinstance(source.file, Pipe) and source.file.is_live for source in self._inputs)
         return time.monotonic() - self._waited if is_live else 0.0
 
-    def _opened(self, path: str) -> _Input:
-        described = self._described.get(path)
+    def _opened(self, path: str, name: str) -> _Input:
+        described = self._described.get(name)
         try:
             place = Place.from_description(described["place"]) if described else None
             assembler = Assembler(self._parsing, path)
@@ -141,9 +144,9 @@ class Source:
             raise ValueError(f"the saved position in {path} is not valid: {error!r}") from None
         if not self._follow and not (place is not None and not os.path.exists(path)):
             if path == "-" or not _is_regular(path):
-                return _Input(Pipe(path, self._control), Assembler(self._parsing, path))
+                return _Input(name, Pipe(path, self._control), Assembler(self._parsing, path))
             if compression := compression_of(path):
-                return _Input(CompressedFile(path, compression, place, assembler.rotation), assembler)
+                return _Input(name, CompressedFile(path, compression, place, assembler.rotation), assembler)
         file = FollowedFile(
             path,
             follow=self._follow,
@@ -152,7 +155,7 @@ class Source:
             from_end=self._from_end,
             others=tuple(self._paths),
         )
-        return _Input(file, assembler)
+        return _Input(name, file, assembler)
 
     def _until_end(self, source: _Input) -> Iterator[Event | None]:
         while not self._control.interrupted:
@@ -211,10 +214,10 @@ class Source:
 
 
 class _Input:
-    """One log: its bytes, its lines, and its events."""
+    """One log: its bytes, its lines, and its events; `name` is that of its position."""
 
-    def __init__(self, file: FollowedFile | Pipe | CompressedFile, assembler: Assembler) -> None:
-        self.file, self.assembler, self.splitter = file, assembler, LineSplitter()
+    def __init__(self, name: str, file: FollowedFile | Pipe | CompressedFile, assembler: Assembler) -> None:
+        self.name, self.file, self.assembler, self.splitter = name, file, assembler, LineSplitter()
         self.path = file.path
         self.n_bytes, self.n_lines, self.n_nuls_told = 0, 0, 0
         if (file.rotation, file.offset) != (assembler.rotation, assembler.offset):
@@ -254,6 +257,11 @@ class _Input:
     def describe(self) -> dict[str, Any]:
         """How far the log was used."""
         return {**self.assembler.describe(), "place": self.file.place(self.assembler.offset).describe()}
+
+
+def _names(paths: list[str]) -> list[str]:
+    """What the positions in the files are saved under: the path; for a file that was named before, also how often."""
+    return [f"{path}\0{n}" if (n := paths[:index].count(path)) else path for index, path in enumerate(paths)]
 
 
 def _is_compressed(path: str) -> bool:

@@ -86,8 +86,8 @@ class CompressedFile:
 
     path         of the file
     compression  as `compression_of` names it
-    place        where to continue: the offset counts uncompressed bytes, and the inode must be
-                 that of the file
+    place        where to continue: the offset counts uncompressed bytes. If the inode is not that of the file, it is
+                 another one, and `rotation` increases
 
     Raises OSError if the file cannot be read, ValueError if its compression needs a library that is not installed.
     """
@@ -104,6 +104,9 @@ class CompressedFile:
         if place is not None and place.inode == self._inode:
             while self.offset < place.offset and self._read(min(BLOCK, place.offset - self.offset)):
                 pass
+        elif place is not None and place.offset:
+            self.notes.append(f"{path} is another file than before; reading from the beginning")
+            self.rotation += 1
 
     def read(self) -> bytes:
         """The next bytes; b"" at the end. A file that is damaged or truncated ends there, with a note."""
