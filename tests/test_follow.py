@@ -904,6 +904,10 @@ class ProcessStorm:
         self.truth, self.n_lines, self.late, self.n_kills = {}, 0, [], 0
         self.create()
         self.launch()
+        end = time.monotonic() + 60
+        while not (folder / "state").exists():  # what is rotated before is not read
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
     def launch(self):
         none = subprocess.DEVNULL

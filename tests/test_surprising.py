@@ -99,6 +99,12 @@ def test_the_command_reads_compressed_and_rotated_files(tmp_path):
     assert objects(named.stdout) == found
 
 
+def test_a_file_that_is_named_twice_is_read_twice(tmp_path):
+    path = tmp_path / "p.log"
+    path.write_text("\n".join(lines_of(150)) + "\n")
+    assert b"300 lines, " in run("surprising", path, path, *FRESH).stderr
+
+
 def test_the_command_marks_what_is_surprising(tmp_path):
     path = tmp_path / "app.log"
     path.write_text("\n".join(log_of()))
