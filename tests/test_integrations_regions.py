@@ -1,11 +1,14 @@
 """The regions of reading experiments: sums against `score_by`, entropies against NumPy, lags, and files."""
 
+import csv
 import io
 import math
 import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary, score_by, top_characters
@@ -156,15 +159,55 @@ def test_no_regions_give_an_empty_table_with_all_columns():
 
 def test_a_table_is_written_and_read_with_tabs(tmp_path):
     path = tmp_path / "regions.tsv"
-    path.write_text('passage\tid\ttext\n1\t1.1\tThe\n1\t1.2\t"a\tb"\n', encoding="utf-8-sig")
+    path.write_text('passage\tid\ttext\n1\t1.1\tThe\n\n1\t1.2\t"Come\t\n1\t1.3\there"\n', encoding="utf-8-sig")
     regions = read_regions(path)
-    assert regions == [Region("1.1", "The", "1"), Region("1.2", "a\tb", "1")]
+    assert regions == [Region("1.1", "The", "1"), Region("1.2", '"Come', "1"), Region("1.3", 'here"', "1")]
     out = io.StringIO()
     write_regions(region_table(frozen(), regions), out)
     header, first, *_ = out.getvalue().splitlines()
     row = dict(zip(header.split("\t"), first.split("\t"), strict=True))
     assert (row["id"], row["characters"], row["bits_trailing_lag1"]) == ("1.1", "3", "NA")
     assert float(row["bits_trailing"]) == region_table(frozen(), regions)["bits_trailing"][0]
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\r\n\0")).filter(str.strip)
+QUOTES = st.text(st.sampled_from("\"',; a\\'«“é\u2028\x1c\x85\ufeff"), min_size=1).filter(str.strip)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(TEXTS | QUOTES, TEXTS | QUOTES, QUOTES | st.just("")), min_size=1),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_any_text_without_a_tab_or_the_end_of_a_line_is_a_region_as_it_stands(tmp_path_factory, rows, end):
+    path = tmp_path_factory.mktemp("regions") / "regions.tsv"
+    lines = ["id\ttext\tpassage", *map("\t".join, rows)]
+    path.write_bytes(end.join(lines).encode())
+    assert read_regions(path) == [Region(*row) for row in rows]
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0") | st.sampled_from('"\t\r\n')),
+        min_size=1,
+    )
+)
+def test_what_is_written_is_read_by_a_reader_of_csv(texts):
+    out = io.StringIO()
+    write_regions({"id": [str(n) for n in range(len(texts))], "text": texts, "bits": np.zeros(len(texts))}, out)
+    header, *rows = csv.reader(io.StringIO(out.getvalue(), newline=""), delimiter="\t")
+    assert header == ["id", "text", "bits"]
+    assert rows == [[str(n), text, "0"] for n, text in enumerate(texts)]
+
+
+def test_a_text_that_looks_quoted_is_noted(tmp_path, caplog):
+    path = tmp_path / "regions.tsv"
+    path.write_text('id\ttext\n1\t"yes"\n2\t"""Come"\n')
+    assert [region.text for region in read_regions(path)] == ['"yes"', '"""Come"']
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: the text of row 3 looks as CSV quotes it; quotation marks are read as a part of the text"
+    ]
 
 
 def test_wrong_input_is_refused(tmp_path):
@@ -182,7 +225,8 @@ def test_wrong_input_is_refused(tmp_path):
         (b"word\tid\nThe\t1\n", "has no column 'text'"),
         (b"id\ttext\n1\tThe\n2\n", "has no id or no text in row 3"),
         (b"id\ttext\n1\tcaf\xe9\n", "is not a table in UTF-8 with tabs between its columns: .* byte 0xe9"),
-        (b"id\ttext\n1\t" + b"x" * 200_000, "is not a table in UTF-8 with tabs between its columns: field larger"),
+        (b'"id"\t"text"\n"1"\t"The"\n', "has no column 'id'; .*; write it without quotation marks around the values"),
+        (b'id\ttext\n1\t"a\tb"\n', "has more values than columns in row 2; a text cannot contain a tab"),
     ],
 )
 def test_a_file_that_is_not_a_table_of_regions_is_named(tmp_path, content, message):

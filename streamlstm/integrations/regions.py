@@ -17,9 +17,10 @@ begins with the white space before its first letter. The totals of the two are e
 
 from __future__ import annotations
 
-import csv
+import logging
 import math
 import os
+import re
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, NamedTuple, TextIO
@@ -31,6 +32,7 @@ from ..kernels.arrays import F64
 from ..kernels.jit import native
 from ..kernels.ranks import apply_temperature
 from ..predictor import StreamPredictor
+from ..render.escape import terminal_text
 from ..tasks.characters import character_chances
 from ..tasks.units import byte_widths, code_points, readable
 
@@ -102,31 +104,58 @@ def region_table(
 def read_regions(path: str | os.PathLike[str]) -> list[Region]:
     """The regions in a UTF-8 table with tabs between its columns: id, text and perhaps passage, named in its first row.
 
-    Raises OSError if the file cannot be read, ValueError if it is not such a table.
+    Nothing is quoted: a quotation mark is a part of the text. Empty rows are skipped. If texts look as CSV quotes them,
+    a warning is logged. Raises OSError if the file cannot be read, ValueError if it is not such a table.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            names, rows = reader.fieldnames or (), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
+        with open(path, encoding="utf-8-sig") as file:
+            header, *lines = file.read().split("\n")
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a table in UTF-8 with tabs between its columns: {error}") from None
+    names = header.split("\t")
     for name in ("id", "text"):
         if name not in names:
-            raise ValueError(f"{path} has no column {name!r}; its first row must have id, text and perhaps passage")
-    regions = []
-    for number, row in enumerate(rows, 2):
-        if row["id"] is None or row["text"] is None:
-            raise ValueError(f"{path} has no id or no text in row {number}; put tabs between its columns")
-        regions.append(Region(row["id"], row["text"], row.get("passage") or ""))
+            quoted = "; write it without quotation marks around the values" if f'"{name}"' in names else ""
+            raise ValueError(
+                f"{path} has no column {name!r}; its first row must have id, text and perhaps passage{quoted}"
+            )
+    rows = [(number, line.split("\t")) for number, line in enumerate(lines, 2) if line]
+    regions = [_region(path, number, names, cells) for number, cells in rows]
+    if quoted := [number for (number, _), region in zip(rows, regions, strict=True) if _QUOTED.fullmatch(region.text)]:
+        message = "%s: the text of row %s looks as CSV quotes it; quotation marks are read as a part of the text"
+        logging.getLogger("streamlstm").warning(message, path, quoted[0])
     return regions
 
 
+_QUOTED = re.compile('"(?:[^"]*"")+[^"]*"')
+"""A text that is quoted as in CSV, with quotation marks in it."""
+
+
+def _region(path: str | os.PathLike[str], number: int, names: list[str], cells: list[str]) -> Region:
+    """The region of a row."""
+    row = dict(zip(names, cells, strict=False))
+    if "id" not in row or "text" not in row:
+        raise ValueError(f"{path} has no id or no text in row {number}; put tabs between its columns")
+    if any(cells[len(names) :]):
+        raise ValueError(f"{path} has more values than columns in row {number}; a text cannot contain a tab")
+    return Region(row["id"], row["text"], row.get("passage", ""))
+
+
 def write_regions(table: Table, file: TextIO) -> None:
-    """Write a table with tabs between its columns. What is not there is NA, as R and pandas write it."""
-    writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-    writer.writerow(table)
+    """Write a table with tabs between its columns. What is not there is NA, as R and pandas write it.
+
+    A text with a tab, a quotation mark or the end of a line in it is quoted as in CSV. On a terminal, characters that
+    are not printable are escaped.
+    """
+    is_terminal = file.isatty()
+    file.write("\t".join(table) + "\n")
     for row in zip(*table.values(), strict=True):
-        writer.writerow([value if isinstance(value, str) else _number(float(value)) for value in row])
+        cells = (_cell(value) if isinstance(value, str) else _number(float(value)) for value in row)
+        file.write("\t".join(terminal_text(cell) if is_terminal else cell for cell in cells) + "\n")
+
+
+def _cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if re.search('[\t"\r\n]', text) else text
 
 
 def entropy(chances: npt.NDArray[Any]) -> F64:
