@@ -1,6 +1,7 @@
 """The MCP tools: which files may be read, which lines are surprising, and the protocol itself."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -13,11 +14,13 @@ from threading import Event, Thread
 
 import pytest
 from extras import library
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from no_network import CAN_FORBID, FORBIDDEN
 
 from streamlstm import Config, StreamPredictor
 from streamlstm.integrations.roots import AllowedFolders
-from streamlstm.integrations.surprising import Tail, read_tail, surprising_lines
+from streamlstm.integrations.surprising import Tail, _first_since, read_tail, surprising_lines
 
 ODD = "KERNEL PANIC at 0xc0ffee"
 
@@ -95,7 +98,7 @@ def test_a_link_that_appears_after_the_check_is_refused(folders, monkeypatch):
     allowed = AllowedFolders([folders / "logs"])
     (folders / "logs" / "below" / "a.log").unlink()
     (folders / "logs" / "below" / "a.log").symlink_to(folders / "secret" / "b.log")
-    monkeypatch.setattr("os.path.realpath", lambda path: os.path.abspath(path))  # as if it had not been there
+    monkeypatch.setattr("os.readlink", lambda path: (_ for _ in ()).throw(OSError()))  # as if it had not been there
     with pytest.raises(OSError, match="symbolic links"):
         allowed.open("below/a.log")
 
@@ -154,7 +157,13 @@ def test_the_unusual_line_is_the_most_surprising():
     assert log()[first.place.offset :].startswith(first.line.text.encode())
 
 
-SINCE = {"150": 150, "202": 202, "2026-11-09 08:00": 201, "2026-11-09T09": 202, "2026-11-10": 217}
+SINCE = {"150": 150, "202": 202, "2026-11-09 08:00": 201, "2026-11-09T09": 202, "2026-11-10": 217, "2026": 2026}
+SINCE |= {
+    "2026-11-09T08:00:00Z": 201,
+    "2026-11-09T08:00:00.25": 202,
+    "2026-11-09 08:00:00,5+02:00": 202,
+    "2026-12": 999,
+}
 
 
 @pytest.mark.parametrize(("since", "first"), SINCE.items())
@@ -164,9 +173,109 @@ def test_only_lines_since_then_are_reported(since, first):
     assert any(ODD in each.line.text for each in lines) is (first <= 201)
 
 
+def test_times_with_offsets_are_compared_as_moments():
+    lines = [
+        b"2026-11-26T14:00:00.5+02:00 a\n",
+        b"2026-11-26T12:30:00Z b\n",
+        b"2026-99-99 c\n",
+        b"2026-11-26 13:00 d\n",
+    ]
+    tail = Tail(lines, 1, 0)
+    wanted = {"2026-11-26T12:00:00.4Z": 0, "2026-11-26T12:00:00.6Z": 1, "2026-11-26T14:30+02:00": 1}
+    wanted |= {"2026-11-26T12:30:01Z": 3, "2026-11-26T13:01": 0, "9999-12-31T23:59:59-12:00": 4}
+    assert {since: _first_since(tail, since) for since in wanted} == wanted
+
+
+@settings(max_examples=300)
+@given(st.text("0123456789-T: .,Z+", max_size=30), st.binary(max_size=40))
+def test_any_since_is_understood_or_refused_with_a_sentence(since, line):
+    tail = Tail([line], 1, 0)
+    with contextlib.suppress(ValueError):
+        assert _first_since(tail, since) >= 0
+        return
+    with pytest.raises(ValueError, match="since must be"):
+        _first_since(tail, since)
+
+
+class Counting(io.BytesIO):
+    n_read = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.n_read += len(data)
+        return data
+
+
+def test_of_a_long_file_only_the_end_is_read():
+    data = b"".join(b"line %d\n" % n for n in range(100_000))
+    file = Counting(data)
+    tail = read_tail(file, 1000, max_counted=10_000)
+    assert file.n_read <= 1001
+    assert (tail.number, data[tail.offset :]) == (0, b"".join(tail.lines))
+    assert tail == read_tail(io.BytesIO(data), 1000)._replace(number=0)
+    assert read_tail(io.BytesIO(data), 1000, max_counted=len(data)) == read_tail(io.BytesIO(data), 1000)
+    with pytest.raises(ValueError, match="give since as a date and time"):
+        _first_since(tail, "100")
+
+
+PARTS = st.sampled_from([".", "..", "root", "outside", "s", "back", "none", "a.log", "below", "b.log", "out", "loop"])
+
+
+@settings(max_examples=300)
+@given(st.lists(PARTS, max_size=8), st.booleans())
+def test_an_answer_does_not_depend_on_what_is_outside(tmp_path_factory, parts, is_absolute):
+    answers = []
+    for kind in ("nothing", "folder", "link", "file"):
+        top = _a_tree(tmp_path_factory, kind)
+        path = os.path.join(top, *parts) if is_absolute else os.path.join(".", *parts)
+        try:
+            answers.append(read(AllowedFolders([top / "root"]), path))
+        except OSError as error:
+            answers.append((type(error), str(error).replace(str(top), "")))
+        assert "secret" not in answers[-1]
+    assert len(set(answers)) == 1, (parts, answers)
+
+
+TREES = {}
+
+
+def _a_tree(factory, kind):
+    """A folder `root` that may be read, beside `outside`, in which something is or is not."""
+    if kind in TREES:
+        return TREES[kind]
+    top = TREES[kind] = factory.mktemp("tree")
+    (top / "root" / "below").mkdir(parents=True)
+    (top / "root" / "a.log").write_text("a")
+    (top / "root" / "below" / "b.log").write_text("b")
+    (top / "root" / "out").symlink_to("../outside")
+    (top / "root" / "s").symlink_to("../outside/s/../../root/below")
+    (top / "root" / "loop").symlink_to("loop")
+    (top / "outside").mkdir()
+    (top / "outside" / "b.log").write_text("secret")
+    if kind == "folder":
+        (top / "outside" / "s").mkdir()
+        (top / "outside" / "back").mkdir()
+    elif kind == "link":
+        (top / "outside" / "s").symlink_to(top / "root" / "below")
+        (top / "outside" / "back").symlink_to(top / "root")
+    elif kind == "file":
+        (top / "outside" / "s").write_text("secret")
+        (top / "outside" / "back").write_text("secret")
+    return top
+
+
 def test_a_wrong_since_or_top_is_refused():
     tail = read_tail(io.BytesIO(log(20, 3)), 10**6)
-    for since in ("yesterday", "12:00", "2026-11-09 8:00"):
+    wrong = [
+        "yesterday",
+        "12:00",
+        "2026-11-09 8:00",
+        "2026-13-45",
+        "2026-02-30",
+        "2026-11-09 24:00",
+        "2026-11-09 10:61",
+    ]
+    for since in (*wrong, "0000-01-01", "2026-11-09T10:00:61", "2026-11-09T10:00:00+1", "2026-11-09 10:00 and more"):
         with pytest.raises(ValueError, match="since must be"):
             surprising_lines(predictor(), tail, 5, since)
     with pytest.raises(ValueError, match="top must be"):

@@ -33,6 +33,9 @@ MAX_BYTES = 1_000_000
 MAX_TEXT = 100_000
 """The longest text that is scored, in characters."""
 
+MAX_COUNTED = 1 << 26
+"""If more bytes than this are skipped, they are not read to number the lines after them."""
+
 SHOWN, MAX_TOP = 1000, 1000
 """How many characters of a line are returned, and how many lines at most."""
 
@@ -59,14 +62,15 @@ class Tools:
         """The most surprising lines of a log or another text file, one of each kind, the most surprising first.
 
         path: absolute, or relative to an allowed folder. top: how many lines at most. since: report only lines from
-        here on: a line number, or a date and time as the lines show it, such as 2026-11-26 14:30; earlier lines only
-        serve to learn what is usual. Of a long file only the end is read: see skipped_bytes in the result. count in
-        the result is the number of lines of the kind, which differ in numbers, addresses and the like only.
+        here on: a line number (all digits), or a date and time such as 2026-11-26 14:30; earlier lines only serve to
+        learn what is usual. Of a long file only the end is read: see skipped_bytes in the result; line is null if more
+        than 64 MiB were skipped. count in the result is the number of lines of the kind, which differ in numbers,
+        addresses and the like only.
         """
         with self._lock:
             try:
                 with self._folders.open(path) as file:
-                    tail = read_tail(file, self._max_bytes)
+                    tail = read_tail(file, self._max_bytes, MAX_COUNTED)
                 found = surprising_lines(self._predictor.fork(), tail, min(top, MAX_TOP), since)
             except (OSError, ValueError) as error:
                 raise ToolError(str(error)) from None
@@ -115,7 +119,7 @@ def serve(predictor: StreamPredictor, folders: Sequence[str], max_bytes: int = M
 def _described(found: SurprisingLine) -> dict[str, Any]:
     line = found.line
     return {
-        "line": found.place.number,
+        "line": found.place.number or None,
         "offset": found.place.offset,
         "count": found.n_lines,
         "z": round(line.z, 2),

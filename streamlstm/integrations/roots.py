@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+MAX_LINKS = 40
+"""How many symbolic links a path may lead through, as in Linux."""
+
 SEARCH = getattr(os, "O_PATH", os.O_RDONLY)
 """Opens a folder to look up names in it; on Linux this needs no permission to list them."""
 
@@ -17,9 +20,10 @@ class AllowedFolders:
 
     folders  existing folders, at least one
 
-    Symbolic links are resolved first: one that leads out of the folders is refused. The file is then opened part by
-    part from / on, without following links, so that a link that appears meanwhile is refused too. What is outside is
-    refused with the same message whether it exists or not. Raises ValueError for what is not a folder.
+    `..` takes away the part before it, whatever that is. Symbolic links below the folders are resolved: one that leads
+    out of them is refused. The file is then opened part by part from / on, without following links, so that a link that
+    appears meanwhile is refused too. Nothing outside is looked at, so what is outside is refused with the same message
+    whether it exists or not. Raises ValueError for what is not a folder.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -38,6 +42,7 @@ class AllowedFolders:
             if not os.path.isdir(folder):
                 raise ValueError(f"{folder} is not a folder")
         self._roots = [Path(os.path.realpath(folder)) for folder in folders]
+        self._names = [Path(os.path.abspath(folder)) for folder in folders]
 
     def __str__(self) -> str:
         return ", ".join(map(str, self._roots))
@@ -50,8 +55,7 @@ class AllowedFolders:
         outside = PermissionError(f"{path} is not below a folder that may be read")
         if not _is_path(path):
             raise outside
-        candidates = [Path(os.path.realpath(root / path)) for root in self._roots]
-        inside = [file for file in candidates if any(root in file.parents for root in self._roots)]
+        inside = [file for root in self._roots if (file := self._resolved(os.path.join(root, path))) is not None]
         if not inside:
             raise outside
         try:
@@ -62,6 +66,33 @@ class AllowedFolders:
             os.close(descriptor)
             raise OSError(f"{path} is not a regular file")
         return os.fdopen(descriptor, "rb")
+
+    def _resolved(self, path: str) -> Path | None:
+        """The path without symbolic links, or None if it leads out of the folders on the way.
+
+        Only links below the folders are looked at.
+        """
+        for _ in range(MAX_LINKS):
+            root, parts = self._below(Path(os.path.normpath(path)))
+            if root is None:
+                return None
+            for n in range(len(parts)):
+                try:
+                    target = os.readlink(root.joinpath(*parts[: n + 1]))
+                except OSError:  # it is not a link
+                    continue
+                path = os.path.join(root, *parts[:n], target, *parts[n + 1 :])
+                break
+            else:
+                return root.joinpath(*parts)
+        return None
+
+    def _below(self, path: Path) -> tuple[Path | None, tuple[str, ...]]:
+        """The folder that a path is below, however the user named it, and the parts below it."""
+        for root, name in zip(self._roots * 2, self._roots + self._names, strict=True):
+            if name in path.parents:
+                return root, path.relative_to(name).parts
+        return None, ()
 
 
 def _is_path(path: str) -> bool:

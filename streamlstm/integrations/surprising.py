@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import BinaryIO, NamedTuple
 
 from ..predictor import StreamPredictor
@@ -11,14 +12,19 @@ from ..watch.watcher import WARMUP
 
 BLOCK = 1 << 20
 
-TIME = re.compile(rb"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?")
-"""A date, or a date and a time, as ISO 8601 writes them."""
+TIME = re.compile(
+    r"(\d{4})-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?(?: ?(Z|[+-]\d\d(?::?\d\d)?))?)?)?"
+)
+"""A month, a date, or a date and a time, as ISO 8601 writes them, with or without fractions and an offset."""
+
+DATE = re.compile(rb"\d{4}-\d\d-\d\d[0-9T :.,Z+-]*")
+"""A date in a line, and what may be the time behind it."""
 
 
 class Position(NamedTuple):
     """Where a line is.
 
-    number  of the line in its file, from 1
+    number  of the line in its file, from 1; 0 if it is not known
     offset  of its first byte in the file
     """
 
@@ -30,7 +36,7 @@ class Tail(NamedTuple):
     """The last lines of a file.
 
     lines   with their newlines
-    number  of the first of them in the file, from 1
+    number  of the first of them in the file, from 1; 0 if it is not known
     offset  of its first byte
     """
 
@@ -39,13 +45,18 @@ class Tail(NamedTuple):
     offset: int
 
 
-def read_tail(file: BinaryIO, max_bytes: int) -> Tail:
-    """The last lines of a file, in all at most `max_bytes`, or the end of its last line if that alone is longer."""
+def read_tail(file: BinaryIO, max_bytes: int, max_counted: int | None = None) -> Tail:
+    """The last lines of a file, in all at most `max_bytes`, or the end of its last line if that alone is longer.
+
+    max_counted  if more bytes are before them, these are not read, and the number of the first line is 0: not known
+    """
     size = file.seek(0, 2)
     start = max(0, size - max_bytes)
-    file.seek(0)
-    n_newlines, left, is_line_start = 0, start, True
-    while left and (block := file.read(min(BLOCK, left))):
+    is_counted = max_counted is None or start <= max_counted
+    left = start if is_counted else 1
+    file.seek(start - left if start else 0)
+    n_newlines, is_line_start = 0, True
+    while start and left and (block := file.read(min(BLOCK, left))):
         n_newlines += block.count(b"\n")
         left -= len(block)
         is_line_start = block.endswith(b"\n")
@@ -54,15 +65,16 @@ def read_tail(file: BinaryIO, max_bytes: int) -> Tail:
         cut = data.find(b"\n") + 1 or len(data)
         if cut < len(data):
             data, start, n_newlines = data[cut:], start + cut, n_newlines + 1
-    return Tail(_split(data), n_newlines + 1, start)
+    return Tail(_split(data), n_newlines + 1 if is_counted else 0, start)
 
 
 def surprising_lines(predictor: StreamPredictor, tail: Tail, top: int, since: str = "") -> list[SurprisingLine]:
     """The lines with the largest z, one of each kind, the largest first, with their `Position`; see `SurprisingKinds`.
 
     top    how many at most
-    since  only lines from here on: the number of a line, or a date and time in ISO 8601 or the beginning of one, as the
-           lines show it; a line without one counts as one of the line before it
+    since  only lines from here on: the number of a line (all digits: "2026" is a line), or a date and time in ISO 8601
+           or the beginning of one; a line without one counts as one of the line before it. Times are compared as the
+           lines show them, or if both have an offset, as moments
 
     The predictor changes. The lines before serve to learn what is usual, and so do the first lines, which are not
     reported themselves: a hundred, or in a file of fewer than 400 lines a quarter of them. Raises ValueError for any
@@ -76,7 +88,8 @@ def surprising_lines(predictor: StreamPredictor, tail: Tail, top: int, since: st
     offset = tail.offset
     for index, data in enumerate(tail.lines):
         text = data.removesuffix(b"\n").decode("utf-8", "surrogateescape")
-        kinds.take(text, Position(tail.number + index, offset), is_reported=index >= first)
+        number = tail.number + index if tail.number else 0
+        kinds.take(text, Position(number, offset), is_reported=index >= first)
         offset += len(data)
     return kinds.top(top)
 
@@ -86,13 +99,54 @@ def _first_since(tail: Tail, since: str) -> int:
     if not since:
         return 0
     if since.isascii() and since.isdigit():
-        return max(0, int(since) - tail.number)
-    wanted = since.encode("utf-8", "surrogateescape").replace(b"T", b" ")
-    if not re.fullmatch(rb"\d{4}-\d\d(-\d\d( \d\d(:\d\d(:\d\d)?)?)?)?", wanted):
+        if not tail.number:
+            raise ValueError("the lines of so long a file are not numbered; give since as a date and time")
+        return max(0, int(since) - tail.number) if len(since) <= 18 else len(tail.lines)
+    wanted = _moment(since)
+    if wanted is None:
         raise ValueError(f"since must be a line number or a date and time such as 2026-11-26 14:30, not {since!r}")
-    times = (TIME.search(line) for line in tail.lines)
-    stamps = (None if time is None else time[0].replace(b"T", b" ")[: len(wanted)] for time in times)
-    return next((index for index, stamp in enumerate(stamps) if stamp and stamp >= wanted), len(tail.lines))
+    for index, line in enumerate(tail.lines):
+        found = DATE.search(line)
+        shown = None if found is None else _moment(found[0].decode("ascii"), is_prefix=True)
+        if shown is not None and _is_from(shown, wanted):
+            return index
+    return len(tail.lines)
+
+
+Moment = tuple[datetime, timedelta | None]
+"""A time as it is shown, and its offset from UTC, if it has one."""
+
+
+def _moment(text: str, is_prefix: bool = False) -> Moment | None:
+    """The time in a text; None if no calendar has it.
+
+    is_prefix  whether other characters may follow
+    """
+    found = TIME.match(text) if is_prefix else TIME.fullmatch(text)
+    if found is None or not text.isascii():
+        return None
+    year, month, day, hour, minute, second, fraction, offset = found.groups()
+    try:
+        shown = datetime(
+            int(year), int(month), int(day or 1), int(hour or 0), int(minute or 0), min(int(second or 0), 59)
+        )
+    except ValueError:
+        return None
+    if int(second or 0) > 60:
+        return None
+    shown = shown.replace(microsecond=int((fraction or "0")[:6].ljust(6, "0")))
+    if offset in (None, "Z"):
+        return shown, None if offset is None else timedelta()
+    digits = offset[1:].replace(":", "").ljust(4, "0")
+    east = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return shown, east if offset[0] == "+" else -east
+
+
+def _is_from(shown: Moment, wanted: Moment) -> bool:
+    """Whether a time is not before another."""
+    if shown[1] is None or wanted[1] is None:
+        return shown[0] >= wanted[0]
+    return shown[0] - wanted[0] >= shown[1] - wanted[1]
 
 
 def _split(data: bytes) -> list[bytes]:
