@@ -490,6 +490,26 @@ def test_a_command_that_does_not_end_is_killed_at_the_end(caplog, monkeypatch):
     assert "did not end in time" in caplog.text
 
 
+def test_what_is_left_at_the_end_is_kept_and_not_run(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(alerts_module, "END_SECONDS", 1.0)
+    command = AlertCommand(f"cat >> {tmp_path / 'got'}; sleep 1000")
+    for index in range(5):
+        command(f"{index}\n")
+    wait_for((tmp_path / "got").exists)
+    command.close()
+    time.sleep(0.5)
+    assert (tmp_path / "got").read_text() == "0\n"
+    assert command.waiting() == [f"{index}\n" for index in range(5)]
+    assert (command.n_run, "alarms left: 5" in caplog.text) == (1, True)
+
+
+def test_at_the_end_the_command_runs_without_a_pause(tmp_path, monkeypatch):
+    monkeypatch.setattr(alerts_module, "INTERVAL_SECONDS", 1000.0)
+    command = AlertCommand(f"cat >> {tmp_path / 'got'}", [f"{index}\n" for index in range(alerts_module.BURST + 5)])
+    command.close()
+    assert len((tmp_path / "got").read_text().splitlines()) == alerts_module.BURST + 5
+
+
 def test_the_command_is_run_at_a_limited_rate_and_too_many_alarms_are_dropped_and_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(alerts_module, "INTERVAL_SECONDS", 1000.0)
     monkeypatch.setattr(alerts_module, "MAX_WAITING", 20)

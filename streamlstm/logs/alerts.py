@@ -34,6 +34,9 @@ class AlertCommand:
     command  for `sh -c`
     waiting  records for which it is still to be run
 
+    At the end, `close` runs it without a pause for those that wait, for at most END_SECONDS. Then the running one is
+    killed. `waiting` keeps its record and the others, so that they can be saved.
+
     n_run, n_failed, n_dropped  commands that ran; of them, those that failed or were killed; alarms without a command
     """
 
@@ -41,7 +44,7 @@ class AlertCommand:
         self._command = command
         self._waiting = deque(waiting)
         self._changed = threading.Condition()
-        self._is_ending = False
+        self._is_ending = self._is_closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self.n_run, self.n_failed, self.n_dropped = 0, 0, 0
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -72,18 +75,21 @@ class AlertCommand:
             self._is_ending = True
             self._changed.notify()
         self._thread.join(END_SECONDS)
-        if self._thread.is_alive():
-            n_left = len(self.waiting())
+        with self._changed:
+            self._is_closed = True
+            n_left = len(self._waiting)
+        if n_left:
             self._kill()
-            message = "the command of --exec did not end in time and was killed; %s alarms were left"
-            logging.getLogger("streamlstm").warning(message, n_left)
+            self._thread.join(1)
+            message = "the command of --exec did not end in time and was killed; alarms left: %s"
+            logging.getLogger("streamlstm").warning(message, f"{n_left:,}")
 
     def _work(self) -> None:
         allowance, refilled = float(BURST), time.monotonic()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._is_ending)
-                if not self._waiting:
+                if self._is_closed or not self._waiting:
                     return
                 record = self._waiting[0]
                 now = time.monotonic()
@@ -93,7 +99,8 @@ class AlertCommand:
             allowance = max(allowance - 1, 0.0)
             self._run(record.encode("utf-8", "surrogateescape"))
             with self._changed:
-                self._waiting.popleft()
+                if not self._is_closed:
+                    self._waiting.popleft()
 
     def _run(self, record: bytes) -> None:
         self.n_run += 1
