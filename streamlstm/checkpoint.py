@@ -82,8 +82,10 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def opened_atomically(path: str | os.PathLike[str], is_synced: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file in the folder of `path`, which replaces `path` once it is complete and on the disk.
+
+    is_synced  whether it must be on the disk before; without, a crash of the system may leave an empty file
 
     The file keeps the permissions of `path`; a new one gets the usual permissions. On an error the temporary file is
     deleted, and `path` is as before; only if the error came when it was replaced, it may be the new file. A process
@@ -103,13 +105,15 @@ def opened_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             with naming(path):
                 file.flush()
-                os.fsync(file.fileno())
+                if is_synced:
+                    os.fsync(file.fileno())
                 file.close()
         with naming(path):
             if mode is not None:
                 os.chmod(temporary, mode)
             os.replace(temporary, target)
-            sync_folder(target.parent)
+            if is_synced:
+                sync_folder(target.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

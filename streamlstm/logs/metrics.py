@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-from ..checkpoint import write_atomically
+from ..checkpoint import opened_atomically
 
 HOST = "127.0.0.1"
 
@@ -34,6 +34,7 @@ METRICS = (
     Metric("invalid_total", "counter", "Lines that were not in the format of the input, since the start."),
     Metric("dropped_total", "counter", "Alarms for which the command of --exec was not run, since the start."),
     Metric("failed_total", "counter", "Commands of --exec that failed, since the start."),
+    Metric("familiar_total", "counter", "Lines that were not read in full, because everything in them was known."),
     Metric("sessions_total", "counter", "Sessions that ended, before restarts too. Flagged and raised are sessions."),
     Metric("open_sessions", "gauge", "Sessions that have not ended."),
     Metric("threshold", "gauge", "What the score of a line must exceed to be unusual."),
@@ -72,8 +73,12 @@ def _number(value: float) -> str:
 
 
 def write_metrics(path: str | os.PathLike[str], values: Values) -> None:
-    """Write the metrics to a file, which is replaced as a whole. Raises OSError."""
-    write_atomically(path, metrics_text(values).encode())
+    """Write the metrics to a file, which is replaced as a whole. Raises OSError.
+
+    It is not synced to the disk: after a crash of the system, old metrics are of no use.
+    """
+    with opened_atomically(path, is_synced=False) as file:
+        file.write(metrics_text(values).encode())
 
 
 def check_server() -> None:
