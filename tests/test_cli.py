@@ -711,7 +711,7 @@ def test_a_senseless_option_is_refused_with_its_name_and_value(arguments, words)
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [("--temperature=-1", "temperature"), ("--top-p=0", "top_p"), ("-n=-1", "-1"), ("--seed=-1", "seed")],
+    [("--temperature=-1", "temperature"), ("--top-p=0", "--top-p"), ("-n=-1", "-1"), ("--seed=-1", "seed")],
 )
 def test_a_senseless_option_of_generate_is_refused_with_its_name(trained, options, word):
     assert_refused(run("generate", "--model", trained, *options.split("=", 1)), word)
@@ -969,6 +969,64 @@ def test_the_curve_has_a_row_with_the_bits_of_the_validation_file(trained, tmp_p
     predictor = StreamPredictor.from_weights(saved.weights(), saved.vocabulary, alone)
     predictor.learning = False
     assert float(row[5]) == pytest.approx(predictor.observe_many(TEXT).mean(), abs=1e-3)
+
+
+def curve_of(folder: Path) -> list[list[str]]:
+    return [row.split("\t") for row in (folder / "curve").read_text().splitlines()]
+
+
+def test_the_curve_has_each_row_once_wherever_the_run_is_killed(trained, tmp_path):
+    """It is killed before each of its files is replaced or appended to, and resumed until it ends."""
+    kill = """
+import os, sys
+from streamlstm import checkpoint
+count = int(os.environ["KILL_AT"])
+def dying(function):
+    def wrapped(*arguments, **options):
+        global count
+        count -= 1
+        if count == 0:
+            os._exit(9)
+        return function(*arguments, **options)
+    return wrapped
+checkpoint.append_text = dying(checkpoint.append_text)
+checkpoint.os = type(sys)("os")
+checkpoint.os.__dict__.update(os.__dict__)
+checkpoint.os.replace = dying(os.replace)
+"""
+    text = trained.with_name("text")
+    command = ["train", text, *TWO_GROUPS, "--epochs", 1, "--threads", 1, "--checkpoint-every", 0]
+    command += ["--mixture-symbols", 50]
+    for kill_at in (1, 2, 3, 4, 5, 6, 7, 8):
+        folder = tmp_path / str(kill_at)
+        folder.mkdir()
+        options = ["-o", folder / "m", "--curve", folder / "curve"]
+        for turn in range(3):
+            resume = ["--resume"] if (folder / "m.resume").exists() else []
+            if not resume:  # it was killed before its first checkpoint: this run begins anew
+                (folder / "curve").unlink(missing_ok=True)
+            environment = {**os.environ, "KILL_AT": str(kill_at if turn < 2 else -1)}
+            ended = run(*command, *options, *resume, before=kill, env=environment)
+        assert ended.returncode == 0, ended.stderr
+        _, *rows = curve_of(folder)
+        updates = [int(row[0]) for row in rows]
+        assert updates == list(range(1, updates[-1] + 1))
+        assert all(float(row[4]) > 0 for row in rows)
+
+
+def test_another_runs_rows_of_a_curve_stay(tmp_path):
+    from streamlstm.cli.train import cut_curve
+
+    curve = tmp_path / "curve"
+    for text, step, left in (
+        ("h\n10\tx\n20\tx\n", 15, 3),
+        ("h\n10\tx\n20\tx\n", 10, 2),
+        ("h\n20\tx\n5\tx\n7\tx\n9", 5, 3),
+        ("", 5, 0),
+    ):
+        curve.write_text(text)
+        cut_curve(curve, step)
+        assert len(curve.read_text().splitlines()) == left
 
 
 def test_score_has_a_row_per_file_each_read_by_the_same_model(trained, tmp_path):

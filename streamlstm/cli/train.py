@@ -1,16 +1,17 @@
 """The command `train`."""
 
+import os
 import time
 from typing import TYPE_CHECKING
 
-import typer
-
-from .command import command
+from ..render.escape import counted
+from .command import command, say
 from .options import Files, check_files
 from .train_options import MixtureOptions, OutputOptions, ScheduleOptions, StartOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ..predictor import StreamPredictor
     from ..tasks.signals import Interruptible
@@ -82,7 +83,7 @@ def train(
         if is_trained and not control.interrupted:
             predictor.save(outputs.output, outputs.half)
     if not is_trained or control.interrupted:
-        typer.echo(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; continue with --resume", err=True)
+        say(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; continue with --resume")
         control.raise_if_interrupted()
     else:
         outputs.state.unlink(missing_ok=True)
@@ -103,19 +104,26 @@ def _run_training(
 
     curve, started = outputs.curve, time.monotonic()
     saved, bits, updates, validation = started, 0.0, 0, ""
+    written = -1  # the update of the last row of the curve
+    if outputs.resume:
+        written = trainer.step
+        if curve is not None:
+            cut_curve(curve, trainer.step)
 
     def checkpoint() -> str:
-        trainer.save(outputs.state)
-        trainer.predictor().save(outputs.output)
+        nonlocal written
         network = trainer.network()
         network.learning = False
         text = held_out if trainer.vocabulary.characters is None else held_out.decode("utf-8", "replace")
         result = f"{score_text(network, [text]).bits_per_symbol:.4f}" if held_out else ""
-        if curve is not None:
+        if curve is not None and trainer.step != written:
             mean, n_symbols = bits / max(updates, 1), trainer.step * trainer.symbols_per_step
             seconds = time.monotonic() - started
             row = f"{trainer.step}\t{n_symbols}\t{seconds:.0f}\t{trainer.lr:.6f}\t{mean:.4f}\t{result}\n"
             append_text(curve, row if curve.exists() and curve.stat().st_size else CURVE + row)
+        written = trainer.step
+        trainer.save(outputs.state)  # after the row: what is in the curve behind it is cut off by --resume
+        trainer.predictor().save(outputs.output)
         return result
 
     with Bar(trainer.n_steps, trainer.step, trainer.symbols_per_step) as bar:
@@ -128,12 +136,21 @@ def _run_training(
                 validation, saved = checkpoint(), time.monotonic()
                 bits, updates = 0.0, 0
     validation = checkpoint()
-    typer.echo(
-        f"{trainer.step * trainer.symbols_per_step:,} symbols"
-        + (f", {bits / updates:.4f} bits per symbol over the last {updates:,} updates" if updates else "")
-        + (f", {validation} on the validation file" if validation else ""),
-        err=True,
+    say(
+        counted(trainer.step * trainer.symbols_per_step, "symbol")
+        + (f", {bits / updates:.4f} bits per symbol over the last {counted(updates, 'update')}" if updates else "")
+        + (f", {validation} on the validation file" if validation else "")
     )
+
+
+def cut_curve(curve: "Path", step: int) -> None:
+    """Remove the rows behind the one of update `step`: they were written after the state from which a run continues."""
+    data = curve.read_bytes() if curve.exists() else b""
+    rows = data.splitlines(keepends=True)
+    while rows and (update := rows[-1].split(b"\t")[0]).isdigit() and (int(update) > step or rows[-1][-1:] != b"\n"):
+        rows.pop()
+    if rows and rows[-1].startswith(b"%d\t" % step):
+        os.truncate(curve, sum(map(len, rows)))
 
 
 def _learn_mixture(
