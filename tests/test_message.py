@@ -8,6 +8,7 @@ import json
 import random
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,26 @@ def test_what_is_wrong_is_one_line_and_no_file_is_written(tmp_path, command, opt
     assert (result.returncode, result.stdout) == (1, b"")
     assert re.fullmatch(rb"streamlstm: " + words + rb"[^\n]*\n", result.stderr), result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def extra_bytes(coder, text):
+    """How many bytes a message has beyond the surprisal of its text."""
+    surprisal = float(StreamPredictor.pretrained("small").observe_many(text.encode()).sum(dtype=np.float64))
+    return len(coder.compress(text)) - surprisal / 8
+
+
+def test_a_message_takes_on_average_one_byte_more_than_its_surprisal_and_a_repetitive_one_up_to_four():
+    coder = MessageCoder()
+    page = (Path(__file__).parent.parent / "docs/pages/index.md").read_text("utf-8")
+    sentences = [each.strip() for each in re.split(r"(?<=[.:])\s", page) if 20 < len(each.strip()) < 200][:40]
+    usual = [extra_bytes(coder, each) for each in sentences]
+    assert len(usual) >= 15
+    assert 0.5 < np.mean(usual) < 1.25
+    assert np.mean(np.array(usual) > 2) < 0.05
+    units = ["\n", " ", "a", "abc", "é", "0", "\0", "the "]
+    repetitive = [extra_bytes(coder, unit * n) for unit in units for n in (1, 10, 100, 600)]
+    repetitive += [extra_bytes(coder, unit * n + other * n) for unit, other in pairwise(units) for n in (20, 200)]
+    assert 2 < max(repetitive) < 4
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ A message is nothing but code: no length, identity or checksum. Whatever carries
     code                the output of the range coder, with decisions whether the text ends: see `coder`
 
 A raw message is a byte 0 and the data, for data that coding would enlarge. An empty message is an empty text. Each text
-has one message, the shortest that has room for it. It takes one byte more than the surprisals of the text on average.
+has one message, the shortest that has room for it. It takes one byte more than the surprisals of usual text on average.
 
 The model learns from the text of a message, and forgets it afterwards: this pays from the first hundred characters on.
 """
@@ -99,9 +99,9 @@ class MessageCoder:
 def compress_message(data: Bytes | str) -> bytes:
     """Compress a short text, or up to 65,536 bytes of any kind, without a container.
 
-    The message takes about one byte more than the surprisals of the text, and never more than one byte more than the
-    text. `decompress_message` must be given exactly its bytes, by a version of streamlstm that reads the same version
-    of messages. Each call loads the model; `MessageCoder` loads it once for many messages.
+    The message takes about one byte more than the surprisals of the text (repetitive text: up to four), and never more
+    than one byte more than the text. `decompress_message` must be given exactly its bytes, by a version of streamlstm
+    that reads the same version of messages. Each call loads the model; `MessageCoder` loads it once for many messages.
     Raises ValueError for a longer text.
 
     >>> message = compress_message("Where shall we meet tomorrow?")
