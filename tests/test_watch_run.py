@@ -212,7 +212,7 @@ def test_metrics_need_their_extra_or_are_served(tmp_path):
     if result.returncode:
         assert b"streamlstm[metrics]" in result.stderr
     else:
-        assert result.stderr.startswith(b"1 lines")
+        assert result.stderr.startswith(b"1 line,")
 
 
 def test_a_full_stdout_is_told_in_one_line():

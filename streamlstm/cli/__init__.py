@@ -1,5 +1,6 @@
 """The command line: parse, call the library, print. Numba is imported only by a command that needs it."""
 
+import io
 import os
 import sys
 
@@ -7,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command `streamlstm`.
 
-    stdout is buffered, and a character that its encoding lacks is written as an escape.
+    stdout is buffered, and UTF-8 whatever the locale says.
     """
     from ..tasks.signals import exit_at_once, handle_stop_signals
 
@@ -15,13 +16,23 @@ def main() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     from .app import app
-    from .command import code_and_message, leave
+    from .command import BROKEN_PIPE, USAGE_ERROR, code_and_message, leave, say
 
     if sys.stdout is None:
         leave(1, "stdout is closed")
-    encoding = sys.stdout.encoding
-    sys.stdout = open(1, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    try:
-        app(prog_name="streamlstm")
-    except OSError as error:  # help that cannot be written; a command reports its own errors
+    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    try:  # a command reports its own errors; what is left are help that cannot be written, and errors of usage
+        raise SystemExit(app(prog_name="streamlstm", standalone_mode=False) or 0)
+    except SystemExit as end:
+        if end.code == 1 and isinstance(end.__context__, BrokenPipeError):  # typer ends like this
+            leave(BROKEN_PIPE)
+        raise
+    except OSError as error:
         leave(*code_and_message(error))
+    except Exception as error:
+        if not hasattr(error, "show"):
+            raise
+        usage = io.StringIO()
+        error.show(usage)
+        say(usage.getvalue())
+        leave(getattr(error, "exit_code", USAGE_ERROR))

@@ -5,6 +5,7 @@ import functools
 import inspect
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -16,10 +17,14 @@ from typing import Any, NoReturn, Protocol, get_type_hints
 
 import typer
 
+from ..render.escape import rejoined, terminal_lines
 from ..tasks.signals import Interrupted, Interruptible
 
-INPUT_ERROR, INTERNAL_ERROR, BROKEN_PIPE = 1, 70, 141
-"""Exit codes; typer exits with 2 for an error of usage, and a signal with 128 + its number."""
+INPUT_ERROR, USAGE_ERROR, INTERNAL_ERROR, BROKEN_PIPE = 1, 2, 70, 141
+"""Exit codes; a signal ends a command with 128 + its number."""
+
+TEXTS = ("TEXT", "CHARS", "CHAR", "REGEX", "NAME", "NAME=TEXT")
+"""The values of these options are text, and not the names of files: the bytes of an argument are read as UTF-8."""
 
 SAVE_SECONDS = 600.0
 """The time between two saves of --save while a stream lasts."""
@@ -83,8 +88,20 @@ def leave(code: int, message: object = "", flush: bool = True) -> NoReturn:
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if message:
-        typer.echo(f"streamlstm: {' '.join(str(message).split())}", err=True)
+        note(message)
     raise SystemExit(code)
+
+
+def note(message: object) -> None:
+    """Write one line to stderr, after the name of the program; see `say`."""
+    say(f"streamlstm: {str(message).strip()}".replace("\n", "\\n"))
+
+
+def say(text: object) -> None:
+    """Write lines to stderr, whatever their characters: those that are not printable, which a terminal might obey, are
+    escaped.
+    """
+    typer.echo(terminal_lines(str(text).rstrip("\n")), err=True)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -98,7 +115,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         try:
             with Interruptible(raises=True):
                 _show_log()
-                function(**_gather(hints, given))
+                function(**_gather(hints, _texts(typer_context, given)))
                 sys.stdout.flush()
         except BrokenPipeError:
             leave(BROKEN_PIPE)
@@ -106,8 +123,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             leave(getattr(stop, "exit_code", 130), flush=not getattr(stop, "at_once", False))
         except Exception as error:
             if typer_context.find_root().params["debug"]:
-                traceback.print_exc()
-            leave(*code_and_message(error))
+                say(traceback.format_exc())
+            code, message = code_and_message(error)
+            leave(code, as_typed(message, typer_context))
 
     hints = _hints_of(function)
     parameters = list(_expand(inspect.signature(function).parameters.values(), hints))
@@ -133,6 +151,15 @@ def code_and_message(error: Exception) -> tuple[int, str]:
     return INTERNAL_ERROR, f"internal error: {what}; {request}"
 
 
+def as_typed(message: str, context: typer.Context) -> str:
+    """A message that begins with the name of a parameter, with the option as the user types it: --top-p must be …"""
+    options = {each.name: max(each.opts, key=len) for each in context.command.params if each.opts[0].startswith("-")}
+    found = re.match(r"(\w+: )?(\w+)(?= must )", message)
+    if found is None or found[2] not in options:
+        return message
+    return f"{found[1] or ''}{options[found[2]]}{message[found.end() :]}"
+
+
 def _os_message(error: OSError) -> str:
     what = error.strerror or str(error)
     return f"{error.filename}: {what}" if error.filename else what
@@ -149,10 +176,17 @@ def _show_log() -> None:
     """Write what the package logs, from INFO on, to stderr."""
     logger = logging.getLogger("streamlstm")
     if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("streamlstm: %(message)s"))
-        logger.addHandler(handler)
+        logger.addHandler(_Notes())
     logger.setLevel(logging.INFO)
+
+
+class _Notes(logging.Handler):
+    """Writes what is logged to stderr, as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one, if stderr can be written to."""
+        with contextlib.suppress(OSError):
+            note(record.getMessage())
 
 
 def _hints_of(function: Callable[..., None]) -> dict[str, Any]:
@@ -180,6 +214,18 @@ def _expand(parameters: Any, hints: dict[str, Any]) -> Any:
 
 def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _texts(context: typer.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with the characters of those that are `TEXTS`, which a locale of ASCII does not know."""
+    names = {each.name for each in context.command.params if getattr(each, "metavar", None) in TEXTS}
+    return {name: _rejoined(value) if name in names else value for name, value in given.items()}
+
+
+def _rejoined(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rejoined(each) for each in value]
+    return rejoined(value) if isinstance(value, str) else value
 
 
 def _gather(hints: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Optional
 
 import typer
 
-from .command import command
+from ..render.escape import counted
+from .command import command, say
 from .options import Input, ModelOptions
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None, 
     """Compress a file losslessly, using a model's predictions.
 
     Reads FILE or stdin; writes to -o or stdout. To restore the file, give decompress the same model and options.
-    With --message, a short text takes hardly ever more than two bytes above its surprisal; damage may go unnoticed.
+    With --message, a short text takes hardly ever more than two bytes above its surprisal, and a repetitive one up to
+    four; damage may go unnoticed.
 
     \b
       tar c . | streamlstm compress > folder.slz
@@ -52,7 +54,7 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None, 
     with open_input(file) as source, _opened(output, file) as target, _bar(source) as bar:
 
         def report(n_read: int, n_written: int) -> None:
-            bar.show(n_read, f"{n_written:,} bytes written, {100 * n_written / n_read:.1f} %")
+            bar.show(n_read, f"{counted(n_written, 'byte')} written, {100 * n_written / n_read:.1f} %")
 
         n_read, n_written = compress_file(source, target, model.predictor(), report)
     _report_size(n_read, n_written)
@@ -81,7 +83,7 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
     with open_input(file) as source, _opened(output, file) as target, Bar(None, 0, 1) as bar:
 
         def report(n_read: int, n_written: int) -> None:
-            bar.show(n_written, f"{n_read:,} bytes read, {100 * n_read / n_written:.1f} %")
+            bar.show(n_written, f"{counted(n_read, 'byte')} read, {100 * n_read / n_written:.1f} %")
 
         try:
             decompress_file(source, target, predictor, report)
@@ -110,7 +112,7 @@ def _code_message(direction: str, model: ModelOptions, file: str, output: Path |
 
 def _report_size(n_read: int, n_written: int) -> None:
     percent, bits = 100 * n_written / max(n_read, 1), 8 * n_written / max(n_read, 1)
-    typer.echo(f"{n_read:,} bytes to {n_written:,}: {percent:.2f} %, {bits:.4f} bits per byte", err=True)
+    say(f"{counted(n_read, 'byte')} to {n_written:,}: {percent:.2f} %, {bits:.4f} bits per byte")
 
 
 def _bar(source: BinaryIO) -> "Bar":

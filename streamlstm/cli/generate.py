@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..render.escape import terminal_lines
 from .command import command
 from .options import load_model
 
@@ -34,6 +35,7 @@ def generate(
     """Generate text that continues a prompt.
 
     Prints the prompt and then N characters, each drawn from the model's prediction. The model does not learn from them.
+    On a terminal, characters that are not printable are shown as escapes.
 
     \b
       streamlstm generate --prompt "Once upon a time" -n 300
@@ -47,11 +49,16 @@ def generate(
     characters = generate_characters(
         predictor, length, prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
-    out = sys.stdout.buffer
+    out, is_terminal = sys.stdout.buffer, sys.stdout.isatty()
+
+    def write(text: str) -> None:
+        shown = terminal_lines(text) if is_terminal else text
+        out.write(shown.encode("utf-8", "surrogateescape"))
+
     with Interruptible() as control:
-        out.write(prompt.encode("utf-8", "surrogateescape"))
+        write(prompt)
         for character in characters:
-            out.write(character.encode())
+            write(character)
             out.flush()
             if control.interrupted:
                 break

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ..render.escape import terminal_text
 from .command import command
 from .options import file_of
 
@@ -21,4 +22,4 @@ def info(
     from ..modelfile import describe_file
 
     for name, value in describe_file(file_of(model)).items():
-        typer.echo(f"{name:<12} {value}")
+        typer.echo(terminal_text(f"{name:<12} {value}"))

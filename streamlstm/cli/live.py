@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command, saving
+from ..render.escape import counted, terminal_lines
+from .command import command, saving, say
 from .options import ModelOptions, SaveFile
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def live(
             _run(text, top, control, save_if_due)
             text.finish_line()
         try:
-            typer.echo(text.text)
-            typer.echo(f"{len(text.typed):,} characters, {text.bits_per_character:.4f} bits per character", err=True)
+            typer.echo(terminal_lines(text.text))
+            say(f"{counted(len(text.typed), 'character')}, {text.bits_per_character:.4f} bits per character")
         except OSError:
             control.raise_if_interrupted()  # the terminal was closed
             raise

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from .command import command, saving
+from ..render.escape import counted
+from .command import command, saving, say
 from .options import Input, ModelOptions, SaveFile, check_experts
 
 if TYPE_CHECKING:
@@ -83,9 +84,8 @@ def predict(
                 out.write(writer.end())
             out.flush()
     seconds, count = time.perf_counter() - start, predictor.n_symbols - n_before
-    typer.echo(
-        f"{count:,} symbols, {total / max(count, 1):.4f} bits per symbol, {count / seconds:,.0f} symbols/s", err=True
-    )
+    rates = f"{total / max(count, 1):.4f} bits per symbol, {count / seconds:,.0f} symbols/s"
+    say(f"{counted(count, 'symbol')}, {rates}")
     control.raise_if_interrupted()
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ..render.escape import counted
+from .command import say
 from .engine import check_engine
 from .options import ModelOptions, check_extra, option
 
@@ -60,7 +62,7 @@ def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by:
     if job.unfinished():
         with connected(options.workers or 0) as workers:
             _run(job, workers)
-    typer.echo(f"{job.n_bytes:,} bytes in {len(pieces):,} pieces: {job.storage.location}", err=True)
+    say(f"{counted(job.n_bytes, 'byte')} in {counted(len(pieces), 'piece')}: {job.storage.location}")
 
 
 def _run(job: "ScoreJob", workers: int) -> None:

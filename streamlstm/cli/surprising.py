@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command
+from ..render.escape import counted
+from .command import command, note, say
 from .options import Files, ModelOptions, check_files
 from .watch_options import ParsingOptions
 
@@ -59,7 +60,7 @@ def surprising(
         source = Source(paths, parsing.parsing(), control)
         kinds = _take(model, source, paths, thorough)
         _write(kinds.top(top), format, has_path=len(paths) > 1)
-        typer.echo(f"{kinds.n_lines:,} lines, {kinds.n_read:,} of them read by the model", err=True)
+        say(f"{counted(kinds.n_lines, 'line')}, {kinds.n_read:,} of them read by the model")
     control.raise_if_interrupted()
 
 
@@ -99,8 +100,8 @@ def _events(source: "Source", paths: list[str]) -> "Iterator[Event]":
         ends[path] = total
     with Bar(total if is_sized else None, 0, 1) as bar:
         for event in source.events():
-            for note in source.notes:
-                typer.echo(f"streamlstm: {note}", err=True)
+            for each in source.notes:
+                note(each)
             source.notes.clear()
             if event is not None:
                 yield event

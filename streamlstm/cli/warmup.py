@@ -2,6 +2,7 @@
 
 import typer
 
+from ..render.escape import terminal_text
 from .command import command
 
 
@@ -26,9 +27,9 @@ def warmup() -> None:
 
     compile_all(show)
     if LIBRARY is not None:
-        typer.echo(f"compiled kernels of the package: {LIBRARY.path}")
+        typer.echo(terminal_text(f"compiled kernels of the package: {LIBRARY.path}"))
         return
     from ..kernels.cache import cache_folder
 
     folder = cache_folder() or "none, because no folder is writable; every start compiles the kernels again"
-    typer.echo(f"cache: {folder}")
+    typer.echo(terminal_text(f"cache: {folder}"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from .command import command, leave, saving
+from .command import command, leave, saving, say
 from .options import ModelOptions, check_files, is_saved
 from .watch_options import FollowOptions, ParsingOptions, ShownOptions, TargetOptions, WatcherOptions
 from .watch_ray import RayWatchOptions, watch_on_ray
@@ -150,7 +150,7 @@ def _run(watcher: "AnyWatcher", read: dict[str, Any], shown: ShownOptions, targe
                 save_if_due()
             run.finish(is_end=not control.interrupted or targets.save is None)
         run.write_metrics()
-    typer.echo(run.final_summary(), err=True)
+    say(run.final_summary())
     control.raise_if_interrupted()
     return run.has_raised
 

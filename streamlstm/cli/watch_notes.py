@@ -3,6 +3,7 @@
 from ..logs.event import Event
 from ..logs.lag import Lag
 from ..logs.source import Source
+from ..render.escape import counted
 from ..watch.notes import is_noted
 
 BEHIND_SECONDS = 10.0
@@ -28,7 +29,9 @@ class InputNotes:
         notes = []
         if lag is not None and lag.seconds >= 2 * self._lag:
             self._lag = lag.seconds
-            notes.append(f"behind by about {lag.n_lines:,} lines ({lag.n_bytes:,} bytes), {lag.seconds:.0f} s")
+            notes.append(
+                f"behind by about {counted(lag.n_lines, 'line')} ({counted(lag.n_bytes, 'byte')}), {lag.seconds:.0f} s"
+            )
         elif lag is not None and lag.seconds < 1 and self._lag >= BEHIND_SECONDS:
             self._lag = BEHIND_SECONDS / 2
             notes.append("caught up with the input")
@@ -49,8 +52,9 @@ class InputNotes:
         if n <= (self._n_invalid if is_end else 2 * self._n_invalid):
             return []
         self._n_invalid = n
-        lines = "1 line was" if n == 1 else f"{n:,} lines were"
-        return [f"{lines} not in the format of the input, and read as plain text"]
+        return [
+            f"{counted(n, 'line')} {'was' if n == 1 else 'were'} not in the format of the input, and read as plain text"
+        ]
 
     def time(self, event: Event, before: Event) -> list[str]:
         """That the time stamp of an event is much earlier than that of the event before."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from ..render.escape import counted
+from .command import note, say
 from .engine import check_engine
 from .options import ModelOptions, check_extra
 
@@ -98,9 +100,9 @@ class RayWatch:
 
     def write_source_notes(self) -> None:
         """Write the notes of the source to stderr."""
-        for note in self.source.notes:
+        for each in self.source.notes:
             self.status.clear()
-            typer.echo(f"streamlstm: {note}", err=True)
+            note(each)
         self.source.notes.clear()
 
     def summary(self, streams: "KeyedStreams") -> str:
@@ -108,8 +110,9 @@ class RayWatch:
         stats = streams.stats()
         waiting, lag = sum(each.n_waiting for each in stats), max((each.lag_seconds for each in stats), default=0.0)
         rate = (self.n_events - waiting) / max(time.monotonic() - self._started, 1e-9)
-        parts = [f"{self.n_events - waiting:,} lines", f"{self.n_results:,} records", f"{rate:,.0f} lines/s"]
-        return ", ".join(parts + [f"{waiting:,} lines wait, {lag:.0f} s"] * (waiting > 0))
+        parts = [counted(self.n_events - waiting, "line"), counted(self.n_results, "record"), f"{rate:,.0f} lines/s"]
+        parts += [f"{counted(waiting, 'line')} waiting, {lag:.0f} s"] if waiting else []
+        return ", ".join(parts)
 
 
 ROTATION_BITS = 40
@@ -154,7 +157,7 @@ def watch_on_ray(
             streams.on_results = run.take
             run.run(streams)
             summary = run.summary(streams)
-    typer.echo(summary, err=True)
+    say(summary)
     control.raise_if_interrupted()
 
 

@@ -8,21 +8,20 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import typer
-
 from ..logs.alerts import AlertCommand
 from ..logs.event import Event
 from ..logs.lag import Lag
 from ..logs.metrics import Values, write_metrics
 from ..logs.output import OutputFile
 from ..logs.source import Source
-from ..render.escape import terminal_text
+from ..render.escape import counted, terminal_text
 from ..render.lines import LinePrinter, StatusLine, format_json
 from ..render.session_lines import SessionPrinter, format_session_json
 from ..vocabulary import UnknownSymbolError
 from ..watch.notes import is_noted
 from ..watch.sessions import EndedSession, SessionWatcher
 from ..watch.watcher import Counts, WatchedLine, Watcher
+from .command import note
 from .watch_notes import InputNotes
 
 TICK_SECONDS = 1.0
@@ -157,9 +156,9 @@ class WatchRun:
             self.outputs.alerts(record)
 
     def _write_notes(self, notes: list[str]) -> None:
-        for note in notes:
+        for each in notes:
             self.outputs.status.clear()
-            typer.echo(f"streamlstm: {terminal_text(note)}", err=True)
+            note(each)
 
     def write_source_notes(self) -> None:
         """Write the notes of the source to stderr."""
@@ -228,7 +227,7 @@ class WatchRun:
     def summary(self) -> str:
         """The number of lines, of flagged and familiar ones, and of lines per second, since the start."""
         counts = Counts(*(now - before for now, before in zip(self.watcher.counts, self._before, strict=True)))
-        parts = [f"{counts.lines:,} lines", *self._sessions(), f"{counts.flagged:,} flagged"]
+        parts = [counted(counts.lines, "line"), *self._sessions(), f"{counts.flagged:,} flagged"]
         if counts.flagged != counts.raised:
             parts += [f"{counts.raised:,} raised", f"{counts.repeated:,} of a kind raised before"]
             parts += [f"{counts.held:,} over the budget"] if counts.held else []
@@ -236,7 +235,7 @@ class WatchRun:
         rate = counts.lines / max(time.monotonic() - self._started, 1e-9)
         parts.append(f"{rate:,.0f} lines/s")
         if self._lag is not None and self._lag.seconds >= 1:
-            parts.append(f"behind by {self._lag.n_lines:,} lines, {self._lag.seconds:.0f} s")
+            parts.append(f"behind by {counted(self._lag.n_lines, 'line')}, {self._lag.seconds:.0f} s")
         return ", ".join(parts)
 
     def _sessions(self) -> list[str]:
@@ -245,8 +244,8 @@ class WatchRun:
             return []
         watcher = self.watcher
         open_ones = f" and {watcher.n_open:,} open" if watcher.n_open else ""
-        outside = [f"{watcher.n_outside:,} lines without a session"] if watcher.n_outside else []
-        return [f"{watcher.n_sessions:,} sessions{open_ones}", *outside]
+        outside = [f"{counted(watcher.n_outside, 'line')} without a session"] if watcher.n_outside else []
+        return [f"{counted(watcher.n_sessions, 'session')}{open_ones}", *outside]
 
     def final_summary(self) -> str:
         """The summary, and the kinds with the most lines that were not raised."""

@@ -7,6 +7,31 @@ from base64 import b64encode
 from typing import Any
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_BYTES = re.compile("[\udc80-\udcff]+")
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things, in words.
+
+    >>> counted(1, "line"), counted(12345, "line")
+    ('1 line', '12,345 lines')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def rejoined(text: str) -> str:
+    r"""A text in which escaped bytes (`surrogateescape`) that are UTF-8 together are characters.
+
+    In a locale of ASCII, Python decodes each byte of a name or an argument like this.
+
+    >>> rejoined("caf\udcc3\udca9 \udcff") == "café \udcff"
+    True
+    """
+    if text.isascii():
+        return text
+    return _ESCAPED_BYTES.sub(
+        lambda run: run[0].encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"), text
+    )
 
 
 def escaped(symbol: str | bytes) -> str:
@@ -30,6 +55,7 @@ def escaped_text(text: str) -> str:
     """
     if text.isprintable() and "\\" not in text:
         return text
+    text = rejoined(text)
     return "".join(escaped(c.encode("utf-8", "surrogateescape") if "\udc80" <= c <= "\udcff" else c) for c in text)
 
 
@@ -41,7 +67,7 @@ def json_string(text: str) -> str:
     >>> print(json_string("é\x9b\n\udcff"))
     "é\u009b\n�"
     """
-    return _printable_json(json.dumps(text, ensure_ascii=False))
+    return printable_json(_LONE_SURROGATE.sub("\ufffd", json.dumps(rejoined(text), ensure_ascii=False)))
 
 
 def json_object(values: dict[str, Any]) -> str:
@@ -55,13 +81,14 @@ def json_object(values: dict[str, Any]) -> str:
     text = json.dumps(values, ensure_ascii=False)
     if text.isprintable():
         return text
+    values = {name: rejoined(each) if isinstance(each, str) else each for name, each in values.items()}
     exact = {base64_name(name): base64_of(each) for name, each in values.items() if is_replaced(each)}
-    return _printable_json(json.dumps(values | exact, ensure_ascii=False))
+    return printable_json(_LONE_SURROGATE.sub("\ufffd", json.dumps(values | exact, ensure_ascii=False)))
 
 
 def is_replaced(value: object) -> bool:
     """Whether a value is a text that JSON cannot express exactly, because it has bytes that are not valid UTF-8."""
-    return isinstance(value, str) and _LONE_SURROGATE.search(value) is not None
+    return isinstance(value, str) and _LONE_SURROGATE.search(rejoined(value)) is not None
 
 
 def base64_name(name: str) -> str:
@@ -74,11 +101,11 @@ def base64_of(text: str) -> str:
     return b64encode(text.encode("utf-8", "surrogateescape")).decode()
 
 
-def _printable_json(text: str) -> str:
-    """JSON on one line without lone surrogates, and with all characters escaped that are not printable."""
+def printable_json(text: str) -> str:
+    """JSON on one line with all characters escaped that are not printable, lone surrogates too."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in _LONE_SURROGATE.sub("\ufffd", text))
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def terminal_text(text: str) -> str:
@@ -89,7 +116,12 @@ def terminal_text(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c in "\t\\" else escaped_text(c) for c in text)
+    return "".join(c if c in "\t\\" else escaped_text(c) for c in rejoined(text))
+
+
+def terminal_lines(text: str) -> str:
+    """Lines of text for a terminal: newlines stay; see `terminal_text`."""
+    return "\n".join(map(terminal_text, text.split("\n")))
 
 
 def display_width(text: str) -> int:

@@ -77,11 +77,11 @@ def format_line(line: WatchedLine, event: Event, *, terminal: bool = False, colo
     text, spans = _full_text(line, event), event.shown_spans(line.spans)
     parts, end = [margin], 0
     for first, last in spans:
-        parts += [_shown(text[end:first], terminal), before, _shown(text[first:last], terminal), after]
+        parts += [shown(text[end:first], terminal), before, shown(text[first:last], terminal), after]
         end = last
-    parts.append(_shown(text[end:], terminal))
+    parts.append(shown(text[end:], terminal))
     if line.n_before:
-        parts.append(f"  (seen {line.n_before:,} more time{'s' * (line.n_before > 1)} before)")
+        parts.append(f"  (seen {line.n_before:,} more {'time' if line.n_before == 1 else 'times'} before)")
     parts.append("\n")
     if spans and not before:
         parts.append(_marks(text, spans, " " * len(margin), terminal))
@@ -94,7 +94,8 @@ def _full_text(line: WatchedLine, event: Event) -> str:
     return line.text[:start] + event.line[start:end] + line.text[start:]
 
 
-def _shown(text: str, terminal: bool) -> str:
+def shown(text: str, terminal: bool) -> str:
+    """A text on one line: for a terminal what is not printable is escaped, else only newlines."""
     return terminal_text(text) if terminal else text.replace("\n", "\\n")
 
 
@@ -112,7 +113,7 @@ def _blank(character: str, terminal: bool) -> str:
     """White space as wide as a character is shown; a tab stays a tab."""
     if character == "\t":
         return character
-    return " " * display_width(_shown(character, terminal))
+    return " " * display_width(shown(character, terminal))
 
 
 class StatusLine:
@@ -144,7 +145,7 @@ class StatusLine:
         """Replace the status line."""
         if not self._is_terminal:
             return
-        self._out.write(_CLEAR + text)
+        self._out.write(_CLEAR + terminal_text(text))
         self._out.flush()
         self._is_shown, self._next = True, time.monotonic() + self._interval
 
@@ -264,7 +265,7 @@ class LinePrinter:
         last_path, last = self._last
         self._last = path, number
         if self._is_text and self._titles and path != last_path:
-            self._put(f"==> {path} <==\n")
+            self._put(f"==> {shown(path, self._is_terminal)} <==\n")
         elif self._is_text and self._context and path == last_path and last != number - 1:
             self._put("--\n")
         self._put(text)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..predictor import StreamPredictor
 from ..tasks.characters import top_characters
-from .escape import escaped
+from .escape import counted, escaped
 from .heat import levels
 
 UNDO = 500
@@ -200,7 +200,9 @@ class LiveText:
 
     def status_view(self) -> Fragments:
         """The status line: length, mean surprisal, last character, learning, note."""
-        fragments: Fragments = [("", f" {len(self.typed)} characters, {self.bits_per_character:.2f} bits each")]
+        fragments: Fragments = [
+            ("", f" {counted(len(self.typed), 'character')}, {self.bits_per_character:.2f} bits each")
+        ]
         if self.typed:
             last = self.typed[-1]
             fragments.append(("", f"; last {escaped(last.character)}: {last.bits:.2f} bits"))

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ..predictor import Trace
+from .escape import printable_json, terminal_text
 from .heat import EDGES, PALETTES
 
 
@@ -27,7 +28,7 @@ def page_start(title: str, unit: str) -> str:
     values = {
         "/* light palette */": _palette("light"),
         "/* dark palette */": _palette("dark"),
-        "{title}": html.escape(title),
+        "{title}": html.escape(terminal_text(title)),
         "{unit}": unit,
         "{edges}": json.dumps(EDGES),
     }
@@ -52,8 +53,7 @@ def page_data(trace: Trace, symbol: Callable[[int], str | bytes]) -> str:
         "chances": (trace.next_probabilities * 1000 + 0.5).astype(int).ravel().tolist(),
     }
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    text = re.sub("[\ud800-\udfff]", lambda lone: f"\\u{ord(lone[0]):04x}", text)
-    return f'<script type="application/json">{text}</script>\n'
+    return f'<script type="application/json">{printable_json(text)}</script>\n'
 
 
 def _code_unit(symbol: str | bytes) -> str:

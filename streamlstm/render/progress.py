@@ -9,6 +9,8 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .escape import terminal_text
+
 
 class Bar:
     """A progress bar: steps done, symbols per second, a note, and the times elapsed and left.
@@ -42,7 +44,7 @@ class Bar:
             self._progress = Progress(
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
@@ -50,7 +52,7 @@ class Bar:
             self._task = self._progress.add_task("", total=self._total)
             self._progress.start()
         rate = (step - self._done) * self._symbols / seconds
-        self._progress.update(self._task, completed=step, description=f"{rate:,.0f} symbols/s, {note}")
+        self._progress.update(self._task, completed=step, description=f"{rate:,.0f} symbols/s, {terminal_text(note)}")
 
 
 class FilesBar:

@@ -7,8 +7,8 @@ from typing import Any
 from ..logs.event import Event
 from ..logs.lag import Lag
 from ..watch.sessions import EndedSession
-from .escape import json_object, terminal_text
-from .lines import FORMATS, SCHEMA, BinaryOutput, StatusLine
+from .escape import json_object
+from .lines import FORMATS, SCHEMA, BinaryOutput, StatusLine, shown
 
 HEADER = "    lines      bits        z    session\n"
 
@@ -61,9 +61,9 @@ def format_session(session: EndedSession, *, terminal: bool = False) -> str:
     if session.reasons and (session.flagged or session.raised):
         text += f"  ({'; '.join(session.reasons)})"
     if session.n_before:
-        text += f"  (seen {session.n_before:,} more time{'s' * (session.n_before > 1)} before)"
-    shown = terminal_text(text) if terminal else text.replace("\n", "\\n")
-    return f"{session.n_lines:>9} {session.score:>9.1f} {session.z:>8.1f}  {'!' if session.raised else ' '} {shown}\n"
+        text += f"  (seen {session.n_before:,} more {'time' if session.n_before == 1 else 'times'} before)"
+    mark = "!" if session.raised else " "
+    return f"{session.n_lines:>9} {session.score:>9.1f} {session.z:>8.1f}  {mark} {shown(text, terminal)}\n"
 
 
 class SessionPrinter:

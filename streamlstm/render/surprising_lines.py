@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..watch.surprising import SurprisingLine
-from .escape import json_object, terminal_text
+from .escape import json_object
 from .lines import HEADER as LINE_HEADER
-from .lines import SCHEMA, format_line
+from .lines import SCHEMA, format_line, shown
 
 HEADER = "    count" + LINE_HEADER
 
@@ -38,5 +38,5 @@ def format_kind(found: SurprisingLine, *, terminal: bool = False, colour: bool =
     """
     line, event, n_lines = found
     row, *marks = format_line(line, event, terminal=terminal, colour=colour).splitlines(keepends=True)
-    path = f"  ({terminal_text(event.path) if terminal else event.path})" if has_path else ""
+    path = f"  ({shown(event.path, terminal)})" if has_path else ""
     return f"{n_lines:>9}{row.removesuffix(chr(10))}{path}\n" + "".join(f"{'':>9}{each}" for each in marks)
