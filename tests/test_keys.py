@@ -20,6 +20,7 @@ from test_watch import CALM, FRESH, STRANGE, fresh, watched
 from streamlstm import StreamPredictor, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.cli.options import size_of
+from streamlstm.streams.store import StreamStore
 from streamlstm.watch import key_file, keyed_streams
 
 KEY = r"^host-\d"
@@ -260,7 +261,7 @@ def test_a_file_that_is_replaced_takes_its_store_with_it(tmp_path):
     assert Watcher.load(tmp_path / "m", key_regex=KEY).counts.lines == 15
 
 
-@pytest.mark.parametrize("step", ["move_to", "write_model"])
+@pytest.mark.parametrize("step", ["put_value", "write_model"])
 def test_what_fails_while_a_file_is_replaced_leaves_the_old_pair(tmp_path, monkeypatch, step):
     first, second = of_keys(), of_keys()
     all_of(first, in_turn(2))
@@ -272,7 +273,7 @@ def test_what_fails_while_a_file_is_replaced_leaves_the_old_pair(tmp_path, monke
         raise OSError("no space")
 
     with monkeypatch.context() as patch:
-        target = keyed_streams.StreamCache if step == "move_to" else keyed_streams
+        target = StreamStore if step == "put_value" else keyed_streams
         patch.setattr(target, step, fails)
         for _ in range(2):
             with pytest.raises(OSError, match="no space"):
@@ -345,7 +346,7 @@ def saved(path, **options):
     all_of(watcher, in_turn(5))
     watcher.save(path)
     watcher.close()
-    return key_file.older_store(path)
+    return key_file.claim_of(path).store
 
 
 @pytest.mark.parametrize(
@@ -376,7 +377,7 @@ def test_a_store_that_is_missing_damaged_or_of_another_model_is_refused_in_one_l
     other = saved(tmp_path / "other", learn="all")
     shutil.copy(store, tmp_path / "copy")
     shutil.copy(other, store)
-    with pytest.raises(ValueError, match=r"^[^\n]* has streams of another model[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^[^\n]* belongs to another file than [^\n]*$"):
         Watcher.load(tmp_path / "m", key_regex=KEY)
     store.write_bytes(b"no database" * 1000)
     with pytest.raises(ValueError, match=r"^[^\n]*not a store of streams[^\n]*$"):

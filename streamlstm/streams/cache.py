@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .store import Key, Stored, StreamStore
@@ -92,11 +92,14 @@ class HotStream(Generic[S]):
 class StreamCache(Generic[S]):
     """The streams of a pool: the most recently used are in memory, the others on disk.
 
-    codec    turns streams into bytes and back
-    limits   how much may be kept
-    store    `save` writes to it; None if there is none
-    evicted  a temporary store for streams that have changed since `save`; its copies of streams in memory are outdated
-    clock    returns the time in seconds
+    codec   turns streams into bytes and back
+    limits  how much may be kept
+    store   `save` writes to it; None if there is none
+    model   identifies the model of the streams
+    clock   returns the time in seconds; if it goes back, it is taken to stand still
+
+    Streams that have changed since `save` are in a temporary store, which begins with the first of them. Its copies of
+    streams in memory are outdated.
     """
 
     def __init__(
@@ -104,10 +107,12 @@ class StreamCache(Generic[S]):
         codec: Codec[S],
         limits: Limits,
         store: StreamStore | None,
-        evicted: StreamStore,
+        model: bytes,
         clock: Callable[[], float],
     ) -> None:
-        self._codec, self._limits, self._store, self._evicted, self._clock = codec, limits, store, evicted, clock
+        self._codec, self._limits, self._store, self._model, self._clock = codec, limits, store, model, clock
+        self._evicted = StreamStore(None, model, on_disk=False)
+        self._latest = float("-inf")  # the latest time that the clock has told
         self._hot: OrderedDict[Key, HotStream[S]] = OrderedDict()  # the most recently used one is at the end
         self._removed: set[Key] = set()  # removed streams that are still in the store
         self._by_age: Iterator[tuple[Key, float]] = iter(())  # those that `_oldest_stored` has not looked at
@@ -135,21 +140,32 @@ class StreamCache(Generic[S]):
         counts = self._n_loaded, self._n_evicted, self._n_forgotten
         return PoolStats(self._n_streams, len(self._hot), self._hot_bytes, *counts)
 
-    def save(self, state: bytes | None = None) -> None:
-        """Write all changes to the store, or none of them. Raises OSError if it cannot be written.
+    def save(self, values: Mapping[str, bytes] | None = None) -> None:
+        """Write all changes to the store, or none of them. If its file was deleted, everything is written to a new one.
 
-        state  what the caller stores with the streams, see `StreamStore.state`
+        values  what the caller stores with the streams, see `StreamStore.value`
+
+        Raises OSError if it cannot be written, or if another file is in its place.
         """
         assert self._store is not None
-        self._expire()
-        self._write(self._store, self._changed(), self._evicted.all_dropped(), state)
+        self.expire()
+        self._write(self._store, self._changed(), self._evicted.all_dropped(), values or {})
+        if not self._store.is_there:
+            self.move_to(self._store.successor(), values)
 
-    def move_to(self, store: StreamStore, state: bytes | None = None) -> None:
-        """Write all streams to another store, which is empty and replaces the current one; otherwise like `save`."""
-        self._expire()
+    def move_to(self, store: StreamStore, values: Mapping[str, bytes] | None = None) -> None:
+        """Write all streams to another store, which is empty and replaces the current one; otherwise like `save`.
+
+        After an error, the other store is deleted.
+        """
+        self.expire()
         old = self._store
         dropped = chain(() if old is None else old.all_dropped(), self._evicted.all_dropped())
-        self._write(store, ((key, self._content_of(key)) for key in self), dropped, state)
+        try:
+            self._write(store, ((key, self._content_of(key)) for key in self), dropped, values or {})
+        except BaseException:
+            store.delete_file()
+            raise
         if old is not None:
             old.close()
         self._store = store
@@ -180,7 +196,7 @@ class StreamCache(Generic[S]):
         store: StreamStore,
         streams: Iterable[tuple[Key, Stored]],
         dropped: Iterable[tuple[Key, bytes]],
-        state: bytes | None,
+        values: Mapping[str, bytes],
     ) -> None:
         try:
             if store is self._store:
@@ -190,8 +206,8 @@ class StreamCache(Generic[S]):
                 store.put(key, stored)
             for key, content in dropped:
                 store.put_dropped(key, content)
-            if state is not None:
-                store.put_state(state)
+            for name, value in values.items():
+                store.put_value(name, value)
             store.commit()
         except BaseException:
             store.roll_back()
@@ -199,34 +215,39 @@ class StreamCache(Generic[S]):
             raise
         self._removed.clear()
         self._restart_ages()
-        self._evicted.clear()
+        self._evicted.close()
+        self._evicted = StreamStore(None, self._model, on_disk=False)
         for hot in self._hot.values():
             hot.has_changed = False
 
-    def load(self, key: Key) -> HotStream[S] | None:
+    def load(self, key: Key, *, to_ask: bool = False) -> HotStream[S] | None:
         """Bring a stream into memory, as the most recently used one; None if there is none.
 
         First, streams are evicted if those in memory exceed the budget. Raises OSError, with nothing changed, if the
         disk is full.
+
+        to_ask  whether the stream will not change: if the disk is full, it is then loaded, but not kept in memory
         """
-        self._trim()
+        is_full = False
+        try:
+            self.trim()
+        except OSError:
+            if not to_ask:
+                raise
+            is_full = True
         hot = self._hot.get(key)
-        evicted = self._evicted.get(key) if hot is None else None
-        found = hot or evicted or self._from_store(key)
-        if found is None:
-            return None
-        if self._is_expired(found.seconds):
-            self._forget(key)
-            return None
         if hot is not None:
             self._hot.move_to_end(key)
-            hot.seconds, hot.has_changed = self._clock(), True
+            hot.seconds, hot.has_changed = self._now(), True
             return hot
-        assert isinstance(found, Stored)
-        is_evicted, name = evicted is not None, f"the stream {key!r} in the store"
-        parked = self._codec.unpack(found.content) if is_evicted else self._codec.parse(found.content, name)
+        evicted = self._evicted.get(key)
+        found = evicted or self._from_store(key)
+        if found is None:
+            return None
+        name = f"the stream {key!r} in the store"
+        parked = self._codec.parse(found.content, name) if evicted is None else self._codec.unpack(found.content)
         self._n_loaded += 1
-        return self._heat(key, parked)
+        return HotStream(parked, 0, found.seconds, False) if is_full else self._heat(key, parked)
 
     def n_symbols(self, key: Key) -> int | None:
         """How many symbols a stream has observed; None if there is none."""
@@ -243,7 +264,7 @@ class StreamCache(Generic[S]):
 
     def add(self, key: Key, parked: S) -> HotStream[S]:
         """Add a new stream. Others are evicted as in `load`, and the oldest forgotten if there are too many."""
-        self._trim()
+        self.trim()
         self._n_streams += 1
         hot = self._heat(key, parked)
         while self._limits.max_keys is not None and self._n_streams > self._limits.max_keys:
@@ -251,7 +272,7 @@ class StreamCache(Generic[S]):
         return hot
 
     def _heat(self, key: Key, parked: S) -> HotStream[S]:
-        self._hot[key] = hot = HotStream(parked, 0, self._clock(), True)
+        self._hot[key] = hot = HotStream(parked, 0, self._now(), True)
         self.measure(key)
         return hot
 
@@ -278,8 +299,8 @@ class StreamCache(Generic[S]):
         self._n_forgotten += 1
 
     def drop(self, key: Key, content: bytes) -> None:
-        """Remove a stream, and keep other bytes in its place, on the disk."""
-        self._evicted.put_dropped(key, content)
+        """Remove a stream, and keep other bytes in its place, on the disk: see `StreamStore.put_dropped`."""
+        self._temporary().put_dropped(key, content)
         self.remove(key)
 
     def dropped(self, key: Key) -> bytes | None:
@@ -287,10 +308,10 @@ class StreamCache(Generic[S]):
         content = self._evicted.dropped(key)
         return self._store.dropped(key) if content is None and self._store is not None else content
 
-    def _trim(self) -> None:
+    def trim(self) -> None:
         """Evict the least recently used streams, until those in memory fit into the budget.
 
-        Streams in use stay, and so does the last one.
+        Streams in use stay, and so does the last one. Raises OSError if the disk is full.
         """
         while self._hot_bytes > self._limits.memory_budget and len(self._hot) > 1:
             key = next((key for key, hot in self._hot.items() if not hot.in_use), None)
@@ -301,15 +322,22 @@ class StreamCache(Generic[S]):
     def _evict(self, key: Key, hot: HotStream[S]) -> None:
         """Move a stream to the disk."""
         if hot.has_changed:
-            self._evicted.put(key, Stored(hot.seconds, hot.parked.n_symbols, self._codec.pack(hot.parked)))
+            packed = Stored(hot.seconds, hot.parked.n_symbols, self._codec.pack(hot.parked))
+            self._temporary().put(key, packed)
         del self._hot[key]
         self._hot_bytes -= hot.nbytes
         self._n_evicted += 1
 
+    def _temporary(self) -> StreamStore:
+        """The temporary store, on the disk."""
+        if not self._evicted.on_disk:
+            self._evicted = StreamStore(None, self._model)
+        return self._evicted
+
     def oldest(self) -> tuple[Key, float]:
         """The least recently used stream, and when it was last used. Raises ValueError if there is none."""
-        found = [pair for pair in (self._oldest_evicted(), self._oldest_stored()) if pair is not None]
-        found = found or [(key, hot.seconds) for key, hot in islice(self._hot.items(), 1)]
+        hot = next(((key, hot.seconds) for key, hot in self._hot.items()), None)
+        found = [pair for pair in (self._oldest_evicted(), self._oldest_stored(), hot) if pair is not None]
         if not found:
             raise ValueError("the store is damaged: it has fewer streams than it says")
         return min(found, key=lambda pair: pair[1])
@@ -340,14 +368,16 @@ class StreamCache(Generic[S]):
     def _is_only_stored(self, key: Key) -> bool:
         return key not in self._hot and key not in self._removed and self._evicted.n_symbols(key) is None
 
-    def _is_expired(self, seconds: float) -> bool:
-        return self._limits.ttl is not None and self._clock() - seconds > self._limits.ttl
+    def _now(self) -> float:
+        self._latest = max(self._latest, self._clock())
+        return self._latest
 
-    def _expire(self) -> None:
-        """Forget all streams that have not been used for too long."""
-        while self._limits.ttl is not None and self._n_streams:
+    def expire(self) -> None:
+        """Forget all streams that have not been used for too long. No other method looks at the time limit."""
+        ttl = self._limits.ttl
+        while ttl is not None and self._n_streams:
             key, seconds = self.oldest()
-            if not self._is_expired(seconds):
+            if self._now() - seconds <= ttl:
                 return
             self._forget(key)
 

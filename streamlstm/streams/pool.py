@@ -49,7 +49,7 @@ class StreamPool:
     max_pages      the most pages of 64 bytes in which a stream keeps counts. It uses up to 512 pages, or one for every
                    four symbols if that is more; when all are in use, it forgets the least used counts
     max_keys       the most streams; beyond that the least recently used one is forgotten. None: no limit
-    ttl            seconds without use after which a stream is forgotten. None: never
+    ttl            seconds without use after which a stream is forgotten: no method finds it any more. None: never
     threads        how many threads `observe_many` uses; 0: one per core
     clock          returns the time in seconds, for `ttl`
 
@@ -102,7 +102,7 @@ class StreamPool:
         self._active_key: Key = ""
         kept = None if store is None else StreamStore(store, model_identity)
         limits = Limits(memory_budget, max_keys, ttl)
-        self._streams = StreamCache(self._codec, limits, kept, StreamStore(None, model_identity), clock)
+        self._cache = StreamCache(self._codec, limits, kept, model_identity, clock)
         self._has_store = kept is not None
 
     # Streams
@@ -128,6 +128,7 @@ class StreamPool:
         while len(self._readers) < n_readers:
             self._readers.append(self._model.stream_reader(self._max_pages))
         self._park()
+        self._cache.expire()
         found: dict[Key, F32] = {}
         readers = self._readers[:n_readers]
         futures = [self._executor.submit(self._read_waiting, reader, waiting, found) for reader in readers]
@@ -147,18 +148,18 @@ class StreamPool:
                 if not waiting:
                     return
                 key, tokens = waiting.popleft()
-                hot = self._load(key, create=True)
+                hot = self._load(self._cache, key, create=True)  # no stream expires while it is read
                 hot.in_use = True
             try:
                 found[key] = reader.resume_and_read(hot.parked, tokens)
             finally:
                 hot.parked, hot.in_use = reader.park(), False
             with self._lock:
-                self._streams.measure(key)
+                self._cache.measure(key)
 
     def predict(self, key: Key) -> F32:
         """The distribution of the next symbol of a stream, float32 [V]. Raises KeyError for an unknown key."""
-        self._activate(key)
+        self._activate(key, create=False)
         return self._readers[0].distribution.copy()
 
     def top(self, key: Key, k: int = 5) -> list[tuple[str | bytes, float]]:
@@ -175,9 +176,9 @@ class StreamPool:
         """
         if new_key in self:
             raise ValueError(f"there is a stream {new_key!r} already; forget it first")
-        hot = self._load(key)
+        hot = self._load(self._cache, key)
         self._park()
-        self._streams.add(new_key, hot.parked.copy())
+        self._cache.add(new_key, hot.parked.copy())
 
     def forget(self, key: Key) -> None:
         """Remove a stream, from the store too once `save` is called. Raises KeyError for an unknown key."""
@@ -198,19 +199,22 @@ class StreamPool:
 
         Raises KeyError for an unknown key.
         """
-        hot = self._load(key)
+        hot = self._load(self._streams, key, to_ask=True)
         self._park()
         return self._codec.dump(hot.parked)
 
     def restore(self, key: Key, content: bytes) -> None:
         """Create or replace a stream from what `snapshot` returned.
 
-        Raises ValueError, with nothing changed, if it is damaged, of another version, or of another model or pool.
+        Raises, with nothing changed: ValueError if it is damaged, of another version, or of another model or pool, and
+        OSError if streams have to be moved to the disk and it is full.
         """
         parked = self._codec.parse(content, "the snapshot")
-        if key in self:
+        exists = key in self
+        self._cache.trim()  # what may fail comes first
+        if exists:
             self._remove(key)
-        self._streams.add(key, parked)
+        self._cache.add(key, parked)
 
     def __contains__(self, key: object) -> bool:
         return _checked(key) in self._streams
@@ -241,7 +245,7 @@ class StreamPool:
     def close(self) -> None:
         """Close the pool and its store. What has changed since `save` is lost."""
         self._executor.shutdown()
-        self._streams.close()
+        self._cache.close()
 
     def __enter__(self) -> Self:
         return self
@@ -252,13 +256,19 @@ class StreamPool:
     def _remove(self, key: Key) -> None:
         """Remove a stream."""
         self._park()
-        self._streams.remove(key)
+        self._cache.remove(key)
+
+    @property
+    def _streams(self) -> StreamCache[ParkedStream]:
+        """The streams without those that have expired: as whatever is asked of the pool must see them."""
+        self._cache.expire()
+        return self._cache
 
     # The reader
 
-    def _activate(self, key: Key, create: bool = False) -> None:
-        """Let the first reader resume a stream, unless that is its current one."""
-        hot = self._load(key, create)
+    def _activate(self, key: Key, *, create: bool) -> None:
+        """Let the first reader resume a stream, unless that is its current one; it may be created, or is only asked."""
+        hot = self._load(self._streams, key, create=create, to_ask=not create)
         if hot is not self._active:
             self._park()
             self._readers[0].resume(hot.parked)
@@ -268,16 +278,18 @@ class StreamPool:
         """Park the current stream of the first reader, if there is one."""
         if self._active is not None:
             self._active.parked, self._active.in_use = self._readers[0].park(), False
-            self._streams.measure(self._active_key)
+            self._cache.measure(self._active_key)
             self._active = None
 
-    def _load(self, key: Key, create: bool = False) -> HotStream[ParkedStream]:
+    def _load(
+        self, streams: StreamCache[ParkedStream], key: Key, *, create: bool = False, to_ask: bool = False
+    ) -> HotStream[ParkedStream]:
         """Bring a stream into memory, or create it. Raises KeyError if there is none and it may not be created."""
-        hot = self._streams.load(_checked(key))
+        hot = streams.load(_checked(key), to_ask=to_ask)
         if hot is None:
             if not create:
                 raise _unknown(key)
-            hot = self._streams.add(key, self._first.copy())
+            hot = streams.add(key, self._first.copy())
         return hot
 
 

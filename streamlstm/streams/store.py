@@ -1,8 +1,8 @@
 """A store of streams on disk: a table of keys and bytes in one SQLite file.
 
 All changes since the last `commit` are one transaction: after a crash, the store is as the last commit left it. One
-process at a time writes to a store: it holds a write transaction for as long as it has the store open. Other processes
-may copy the last commit at any time.
+process at a time writes to a store: it holds a write transaction, and a lock in the file, for as long as it has the
+store open. Other processes may copy the last commit at any time.
 """
 
 from __future__ import annotations
@@ -11,11 +11,17 @@ import errno
 import math
 import os
 import sqlite3
+import struct
+import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from ..checkpoint import fcntl
 
 Key = str | bytes
 
@@ -45,6 +51,13 @@ _ERRORS = {
 }
 """What the texts of errors contain."""
 
+_COPIED = (
+    ("about", "name, value", "?, ?"),
+    ("streams", "key, seconds, n_symbols, content", "?, ?, ?, ?"),
+    ("dropped", "key, content", "?, ?"),
+)
+"""The tables that make a copy, with their columns."""
+
 _PUT = """
 INSERT INTO streams (key, seconds, n_symbols, content) VALUES (?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET seconds = excluded.seconds, n_symbols = excluded.n_symbols, content = excluded.content
@@ -52,7 +65,15 @@ ON CONFLICT (key) DO UPDATE SET seconds = excluded.seconds, n_symbols = excluded
 
 _OLDEST = "SELECT key, seconds, id FROM streams WHERE (seconds, id) > (?, ?) ORDER BY seconds, id LIMIT ?"
 
+MAX_DROPPED = 100_000
+"""What is kept of so many keys that were dropped last stays: see `StreamStore.put_dropped`."""
+
+_OLDER = b"z"
+"""Precedes the keys of the older generation of dropped streams; other keys begin with "b" or "s"."""
+
 CANNOT_WRITE = "the store cannot be written"
+CANNOT_OPEN = "the store cannot be opened: its folder is missing or not writable"
+USED = "another process uses this store"
 
 OPENING_SECONDS, LONGEST_WAIT = 0.1, 10.0
 """How long to wait for locks that other processes hold briefly: when a store is opened, and later. A process holds such
@@ -75,49 +96,82 @@ class Stored(NamedTuple):
 class StreamStore:
     """Streams by key, in an SQLite file.
 
-    path   of the file, which is created if it does not exist; None for a temporary file, deleted with this object
-    model  identifies the model of the streams
+    path     of the file, which is created if it does not exist; None for a temporary file, deleted with this object
+    model    identifies the model of the streams; None for a store of any model
+    on_disk  whether there is a temporary file for the path None; without one the streams are in memory
 
     Raises OSError if the file cannot be opened or written, or if another process uses it; ValueError if it is not a
     store, or one of another version or another model.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, model: bytes) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None, model: bytes | None, *, on_disk: bool = True) -> None:
         self._path = None if path is None else os.fspath(path)
-        if self._path is not None and os.path.exists(self._path) and not _may_write(self._path):
-            raise PermissionError(errno.EACCES, CANNOT_WRITE, self._path)
-        with _clear_errors(self._path):
-            was_open = self._path is not None and os.path.exists(f"{self._path}-wal")
-            self._base = _connected(self._path or "", OPENING_SECONDS)
-            try:
-                if was_open:
-                    self._check_unused()
-                self._open(model)
-                self._base.execute(f"PRAGMA busy_timeout = {LONGEST_WAIT * 1000:.0f}")
-            except BaseException:
-                self._base.close()
-                raise
-
-    def _open(self, model: bytes) -> None:
-        execute = self._base.execute
+        self._model, self.on_disk = model, on_disk
+        self._n_dropped: int | None = None  # how many keys the newer generation of dropped streams has, once counted
+        self._lock: _Lock | None = None
         if self._path is None:
-            execute("PRAGMA journal_mode = MEMORY")
-        else:
+            with _clear_errors(None):
+                self._open_temporary()
+            return
+        if os.path.exists(self._path) and not _may_write(self._path):
+            raise PermissionError(errno.EACCES, CANNOT_WRITE, self._path)
+        self._file = os.path.abspath(self._path)
+        self._lock = _Lock(self._path)
+        try:
+            with _clear_errors(self._path):
+                self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open_temporary(self) -> None:
+        """Open a file that has no name any more: it ends with this process.
+
+        SQLite's own temporary files would not do: what is in them must be written before other parts can be read, so
+        that a full disk ends reading too.
+        """
+        self._file = _new_temporary_file() if self.on_disk else ":memory:"
+        self._base = _connected(self._file, OPENING_SECONDS)
+        try:
+            for pragma in ("journal_mode = MEMORY", "locking_mode = EXCLUSIVE", "synchronous = OFF"):
+                self._base.execute(f"PRAGMA {pragma}")
+            self._create_tables()
+        except BaseException:
+            self.close()
+            raise
+        self._unlink_temporary()  # Windows deletes no file that is open
+
+    def _open(self) -> None:
+        was_open = os.path.exists(f"{self._path}-wal")
+        self._base = _connected(self._file, OPENING_SECONDS)
+        try:
+            if was_open:
+                self._check_unused()
+            execute = self._base.execute
+            execute("PRAGMA temp_store = MEMORY")  # a full temporary folder must not end a save to another disk
             execute("BEGIN IMMEDIATE")
             if _statements(self._base):
-                _check(self._base, self._path, model)  # before the next line, which changes the file
+                _check(self._base, self._name, self._model)  # before the next line, which changes the file
             execute("COMMIT")
             execute("PRAGMA journal_mode = WAL")
             execute("PRAGMA synchronous = FULL")
+            self._create_tables()
+            _check(self._base, self._name, self._model)
+            self._begin()
+            execute(f"PRAGMA busy_timeout = {LONGEST_WAIT * 1000:.0f}")
+        except BaseException:
+            self._base.close()
+            raise
+
+    def _create_tables(self) -> None:
+        execute = self._base.execute
         execute("BEGIN IMMEDIATE")
         if not _statements(self._base):
             for statement in _TABLES:
                 execute(statement)
             execute("INSERT INTO size VALUES (0)")
-            execute("INSERT INTO about VALUES ('version', ?), ('model', ?)", (VERSION, model))
+            execute("INSERT INTO about VALUES ('version', ?), ('model', ?)", (VERSION, self._model or b""))
         execute("COMMIT")
-        _check(self._base, self._path or "", model)
-        self._begin()
 
     def _check_unused(self) -> None:
         """Raise SQLite's error if another process uses the store, even if it is between two transactions just now."""
@@ -126,21 +180,58 @@ class StreamStore:
             self._base.execute("ROLLBACK")
             time.sleep(seconds)
 
+    @property
+    def _name(self) -> str:
+        """What errors call the store."""
+        return self._path or "the temporary store"
+
     @classmethod
     def copy_of(cls, path: str | os.PathLike[str], model: bytes) -> StreamStore:
         """A temporary copy of the last commit of a store, which another process may be using.
 
         Raises as the constructor does, but the file need not be writable.
         """
-        name, copied = os.fspath(path), cls(None, model)
+        copied = cls(None, model)
         try:
-            with _clear_errors(name), closing(_connected_for_reading(name)) as source:
-                _check(source, name, model)
-                source.backup(copied._base)
+            with _reading(path, model) as source, copied._clear_errors():
+                copied._base.execute("BEGIN")
+                for table, columns, places in _COPIED:
+                    rows = _rows(source, os.fspath(path), f"SELECT {columns} FROM {table}")
+                    copied._base.executemany(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})", rows)
+                copied._base.execute("COMMIT")
         except BaseException:
             copied.close()
             raise
         return copied
+
+    @classmethod
+    def values_of(cls, path: str | os.PathLike[str]) -> dict[str, bytes]:
+        """The values of a store of any model, see `value`, which another process may be using.
+
+        Raises as the constructor does, but the file need not be writable.
+        """
+        with _reading(path, None) as source:
+            rows = source.execute("SELECT name, value FROM about").fetchall()
+        return {name: value for name, value in rows if isinstance(value, bytes)}
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file still has its name: it may have been deleted or replaced since it was opened."""
+        return self._lock is None or self._lock.file == _identified(self._file)
+
+    def successor(self) -> StreamStore:
+        """An empty store in place of this one, which was deleted or moved away; this one can then only be read.
+
+        Raises FileExistsError if there is another file.
+        """
+        if os.path.lexists(self._file):
+            message = "the store was replaced by another file while it was open; move that away, and save again"
+            raise FileExistsError(errno.EEXIST, message, self._path)
+        with self._clear_errors():
+            if self._base.in_transaction:
+                self._base.execute("ROLLBACK")
+            self._base.execute("PRAGMA journal_mode = DELETE")  # what was committed last may be beside it only
+        return StreamStore(self._path, self._model)
 
     def get(self, key: Key) -> Stored | None:
         """A stream; None if there is none."""
@@ -167,37 +258,52 @@ class StreamStore:
             self._begin()
             return self._base.execute("DELETE FROM streams WHERE key = ?", (_encoded(key),)).rowcount > 0
 
-    @property
-    def state(self) -> bytes:
-        """Bytes that the caller stores with the streams; changes to it are committed with those to the streams."""
+    def value(self, name: str) -> bytes:
+        """Bytes that the caller stores with the streams; changes to them are committed with those to the streams."""
         with self._clear_errors():
-            row = self._base.execute("SELECT value FROM about WHERE name = 'state'").fetchone()
+            row = self._base.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
         return b"" if row is None else bytes(self._checked(row, bytes)[0])
 
-    def put_state(self, state: bytes) -> None:
-        """Replace `state`."""
+    def put_value(self, name: str, value: bytes) -> None:
+        """Replace a value."""
         with self._clear_errors():
             self._begin()
-            self._base.execute("INSERT OR REPLACE INTO about VALUES ('state', ?)", (state,))
+            self._base.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
     def dropped(self, key: Key) -> bytes | None:
         """The bytes that the caller kept in place of a dropped stream; None if there are none."""
+        query = "SELECT content FROM dropped WHERE key IN (?, ?) ORDER BY key LIMIT 1"
         with self._clear_errors():
-            row = self._base.execute("SELECT content FROM dropped WHERE key = ?", (_encoded(key),)).fetchone()
+            row = self._base.execute(query, (_encoded(key), _OLDER + _encoded(key))).fetchone()
         return None if row is None else bytes(self._checked(row, bytes)[0])
 
     def put_dropped(self, key: Key, content: bytes) -> None:
-        """Keep bytes in place of a dropped stream; they replace earlier ones."""
+        """Keep bytes in place of a dropped stream; they replace earlier ones.
+
+        There are two generations. Once the newer one has MAX_DROPPED keys, it becomes the older one, and what was the
+        older one is deleted. So what is kept of the last MAX_DROPPED keys stays, and of at most twice as many.
+        """
         with self._clear_errors():
             self._begin()
-            self._base.execute("INSERT OR REPLACE INTO dropped VALUES (?, ?)", (_encoded(key), content))
+            if self._n_dropped is None:
+                query = "SELECT count(*) FROM dropped WHERE key < ?"
+                self._n_dropped = int(self._base.execute(query, (_OLDER,)).fetchone()[0])
+            update = "UPDATE dropped SET content = ? WHERE key = ?"
+            if self._base.execute(update, (content, _encoded(key))).rowcount:
+                return
+            if self._n_dropped >= MAX_DROPPED:
+                self._base.execute("DELETE FROM dropped WHERE key >= ?", (_OLDER,))
+                self._base.execute("UPDATE dropped SET key = CAST(? || key AS BLOB)", (_OLDER,))
+                self._n_dropped = 0
+            self._base.execute("INSERT INTO dropped VALUES (?, ?)", (_encoded(key), content))
+            self._n_dropped += 1
 
     def all_dropped(self) -> Iterator[tuple[Key, bytes]]:
-        """The bytes that were kept in place of each dropped stream."""
+        """The bytes that were kept in place of each dropped stream, the older generation first."""
         with self._clear_errors():
-            for row in self._base.execute("SELECT key, content FROM dropped"):
+            for row in self._base.execute("SELECT key, content FROM dropped ORDER BY key < ?", (_OLDER,)):
                 key, content = self._checked(row, bytes, bytes)
-                yield _decoded(key), content
+                yield _decoded(key.removeprefix(_OLDER)), content
 
     def __iter__(self) -> Iterator[Key]:
         with self._clear_errors():
@@ -229,18 +335,29 @@ class StreamStore:
 
     def roll_back(self) -> None:
         """Drop all changes since the last commit."""
+        self._n_dropped = None
         with self._clear_errors():
             self._end("ROLLBACK")
-
-    def clear(self) -> None:
-        """Delete all streams, and what was kept in place of dropped ones."""
-        with self._clear_errors():
-            self._base.execute("DELETE FROM streams")
-            self._base.execute("DELETE FROM dropped")
 
     def close(self) -> None:
         """Drop what was not committed, and let other processes use the file."""
         self._base.close()
+        if self._lock is not None:
+            self._lock.release()
+        elif self.on_disk:
+            self._unlink_temporary()
+
+    def delete_file(self) -> None:
+        """Close the store, and delete its file with those that SQLite keeps beside it."""
+        self.close()
+        if self.is_there:
+            for suffix in ("-wal", "-shm", ""):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{self._file}{suffix}")
+
+    def _unlink_temporary(self) -> None:
+        with suppress(OSError):
+            os.unlink(self._file)
 
     def _begin(self) -> None:
         """Begin a transaction unless there is one, so that no other process can begin one.
@@ -259,7 +376,7 @@ class StreamStore:
     def _checked(self, row: tuple[Any, ...], *types: type) -> tuple[Any, ...]:
         """A row of a table. Raises ValueError if its values have other types: SQLite stores any type in any column."""
         if not all(isinstance(value, kind) for value, kind in zip(row, types, strict=True)):
-            raise ValueError(f"{self._path or 'the temporary store'} is damaged: a value has the wrong type")
+            raise ValueError(f"{self._name} is damaged: a value has the wrong type")
         return row
 
     def _clear_errors(self) -> AbstractContextManager[None]:
@@ -274,14 +391,13 @@ def _clear_errors(path: str | None) -> Iterator[None]:
     except sqlite3.Error as error:
         name, path = error_name(error), path or "the temporary store"
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise BlockingIOError(errno.EWOULDBLOCK, "another process uses this store", path) from None
+            raise BlockingIOError(errno.EWOULDBLOCK, USED, path) from None
         if name.startswith("SQLITE_FULL"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from None
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
             raise PermissionError(errno.EACCES, CANNOT_WRITE, path) from None
         if name.startswith("SQLITE_CANTOPEN"):
-            message = "the store cannot be opened: its folder is missing or not writable"
-            raise OSError(errno.ENOENT, message, path) from None
+            raise OSError(errno.ENOENT, CANNOT_OPEN, path) from None
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             raise ValueError(f"{path} is not a store of streams, or it is damaged: {error}") from None
         raise OSError(errno.EIO, f"the store cannot be used: {error}", path) from None
@@ -313,7 +429,23 @@ def _statements(base: sqlite3.Connection) -> set[str]:
     return {statement for (statement,) in base.execute("SELECT sql FROM sqlite_master") if statement is not None}
 
 
-def _check(base: sqlite3.Connection, path: str, model: bytes) -> None:
+@contextmanager
+def _reading(path: str | os.PathLike[str], model: bytes | None) -> Iterator[sqlite3.Connection]:
+    """A connection that reads the last commit of a store, which another process may be using."""
+    name = os.fspath(path)
+    with _DESCRIPTORS, _clear_errors(name), closing(_connected_for_reading(name)) as source:
+        source.execute("BEGIN")
+        _check(source, name, model)
+        yield source
+
+
+def _rows(base: sqlite3.Connection, path: str, query: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query; errors name the store that is read, not the one that is written."""
+    with _clear_errors(path):
+        yield from base.execute(query)
+
+
+def _check(base: sqlite3.Connection, path: str, model: bytes | None) -> None:
     """Raise ValueError if a file is not a store of this version with streams of this model.
 
     The statements that created its tables must be ours: a view, a trigger or an index that someone else added would run
@@ -327,12 +459,107 @@ def _check(base: sqlite3.Connection, path: str, model: bytes) -> None:
         raise ValueError(f"{path} is a store of version {about.get('version')}; this one reads {VERSION}")
     if found != set(_TABLES):
         raise ValueError(f"{path} is not a store of streams: it has other tables, views or triggers")
-    if about.get("model") != model:
+    if model is not None and about.get("model") != model:
         raise ValueError(f"{path} has streams of another model; open it with the model that it began with")
     (n_bytes,) = base.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()
     for (n_streams,) in base.execute("SELECT n_streams FROM size"):
         if isinstance(n_streams, int) and not 0 <= n_streams <= n_bytes:  # `list` allocates what `len` says
             raise ValueError(f"{path} is damaged: it has {n_bytes:,} bytes, and says that it has {n_streams:,} streams")
+
+
+class _Lock:
+    """Holds a store for this process, whatever the name by which it was opened.
+
+    SQLite's own locks are in a file beside the store, so they belong to one of its names. This one is in the store: it
+    locks a byte that SQLite does not use, and belongs to the open file and not, as SQLite's locks do, to the process.
+    Where the system has no such locks, only this process respects it. Raises BlockingIOError if the store is in use.
+
+    file  identifies the file: its device, and its number there
+    """
+
+    def __init__(self, path: str) -> None:
+        with _DESCRIPTORS:
+            self.file, self._number = _identified(path), -1
+            if self.file in _IN_USE:  # it must not even be opened
+                raise BlockingIOError(errno.EWOULDBLOCK, USED, path)
+            with _naming_folder(path):
+                self._number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+            status = os.fstat(self._number)
+            self.file = status.st_dev, status.st_ino
+            if self.file in _IN_USE or not _set_lock(self._number, "F_WRLCK"):
+                os.close(self._number)
+                raise BlockingIOError(errno.EWOULDBLOCK, USED, path)
+            _IN_USE.add(self.file)
+
+    def release(self) -> None:
+        """Let others use the store. The connection to it must have been closed."""
+        with _DESCRIPTORS:
+            if self._number >= 0:
+                _set_lock(self._number, "F_UNLCK")  # a forked process may have the file open too
+                os.close(self._number)
+                self._number = -1
+                _IN_USE.discard(self.file)
+
+
+_IN_USE: set[tuple[int, int]] = set()
+"""The files of the stores that this process has open."""
+
+_DESCRIPTORS = threading.RLock()
+"""Held while files of stores are opened and closed, and while one is read: when a process closes a file, it loses all
+of SQLite's locks on it, those of other connections too."""
+
+_LOCKED_BYTE = 0x40000200
+"""The first byte after those that SQLite locks."""
+
+
+def _set_lock(number: int, how: str) -> bool:
+    """Lock the byte of an open file, or unlock it; False if another process has locked it."""
+    if sys.platform == "linux":
+        lock = struct.pack("hhqqi4x", getattr(fcntl, how), os.SEEK_SET, _LOCKED_BYTE, 1, 0)
+        try:
+            fcntl.fcntl(number, fcntl.F_OFD_SETLK, lock)
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a file system without locks
+            pass
+    return True
+
+
+def _forget_parent() -> None:
+    """In a forked process: it has no store open, and no other threads."""
+    global _DESCRIPTORS
+    _IN_USE.clear()
+    _DESCRIPTORS = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
+
+
+def _identified(path: str) -> tuple[int, int]:
+    """The device of a file, and its number there; zeros if there is none."""
+    with suppress(OSError):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    return 0, 0
+
+
+@contextmanager
+def _naming_folder(path: str) -> Iterator[None]:
+    """Raise what `open` raises as SQLite's errors are raised."""
+    try:
+        yield
+    except IsADirectoryError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        raise OSError(errno.ENOENT, CANNOT_OPEN, path) from None
+
+
+def _new_temporary_file() -> str:
+    """The path of a new file, in the folder where SQLite would make one."""
+    number, path = tempfile.mkstemp(".tmp", "streamlstm-", os.environ.get("SQLITE_TMPDIR") or None)
+    os.close(number)
+    return path
 
 
 def _may_write(path: str) -> bool:

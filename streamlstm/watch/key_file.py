@@ -3,6 +3,12 @@
 The model never changes, so its file is written once. It names the store, in the same folder. The store also has the
 state of the watcher, so that streams and state change in one transaction. A file that replaces another one gets a store
 of its own, and the old store is deleted last: whenever a process ends, there is the old pair or the new one.
+
+A store belongs to one file. Both have the same random owner, and the store has the name of its file. A file with
+another owner may not use the store. A file with the same owner and another name is the same file after a renaming or,
+as long as there is the file whose name the store has, a copy: it reads the store, and gets one of its own when a
+watcher saves to it. A store is deleted only when the file is replaced whose owner and name it has. Version 1.0 wrote
+neither: such a store belongs to the file with whose name its own begins.
 """
 
 from __future__ import annotations
@@ -11,67 +17,118 @@ import contextlib
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
 from ..streams.store import StreamStore
 
-STORE = "store"
-"""The name of the value that names the store."""
+STORE, OWNER, FILE = "store", "owner", "file"
+"""The names of values: in the file, its store and its owner; in the store, its owner and the name of its file."""
 
 _STORE_NAME = re.compile(r"[^/\0]+\.keys-[0-9a-f]{8}")
-"""A store has such a name: a model from elsewhere must not make us delete any other file."""
+_OWNER = re.compile("[0-9a-f]{32}|")
 
 
-def new_store(path: str | os.PathLike[str], model: bytes) -> tuple[StreamStore, Path]:
-    """An empty store for the file `path`, and its own path."""
+class Claim(NamedTuple):
+    """The store that a file names.
+
+    store  its path
+    owner  the owner that both have; "" if 1.0 wrote the file
+    """
+
+    store: Path
+    owner: str
+
+    def is_true(self) -> bool:
+        """Whether the store has the same owner. Raises OSError or ValueError for a store that cannot be read."""
+        return StreamStore.values_of(self.store).get(OWNER, b"") == self.owner.encode()
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file that the store belongs to. Raises as `is_true` does."""
+        named = StreamStore.values_of(self.store).get(FILE)
+        return self.store.name[: -len(".keys-0a1b2c3d")] if named is None else named.decode("utf-8", "surrogateescape")
+
+    def is_copied(self, path: str | os.PathLike[str]) -> bool:
+        """Whether the file at `path` is a copy: there is the file whose name the store has, and it makes this claim."""
+        target, name = Path(path).resolve(), self.file_name
+        return name != target.name and "/" not in name and claim_of(os.path.join(target.parent, name)) == self
+
+
+def new_store(path: str | os.PathLike[str], model: bytes) -> tuple[StreamStore, Claim]:
+    """An empty store for the file `path`, and what this will say of it."""
     target = Path(path).resolve()
     beside = target.with_name(f"{target.name}.keys-{secrets.token_hex(4)}")
-    return StreamStore(beside, model), beside
+    return StreamStore(beside, model), Claim(beside, secrets.token_hex(16))
 
 
-def write_model(path: str | os.PathLike[str], predictor: StreamPredictor, store: Path, watch: dict[str, Any]) -> None:
-    """Write a model that names its store to the file `path`, and delete the store that an older file there names.
+def values_for(path: str | os.PathLike[str], claim: Claim) -> dict[str, bytes]:
+    """What the store says of the file that it belongs to."""
+    owner = {OWNER: claim.owner.encode()} if claim.owner else {}
+    return {**owner, FILE: Path(path).resolve().name.encode("utf-8", "surrogateescape")}
 
-    Raises OSError, with nothing changed, if the file cannot be written or if another process uses the older store.
+
+@contextlib.contextmanager
+def older_store(path: str | os.PathLike[str], claim: Claim | None) -> Iterator[StreamStore | None]:
+    """The store that belongs to the file at `path`, if it is not the one that is claimed; to be deleted with the file.
+
+    No other process can use it meanwhile. Raises BlockingIOError if one does, or another watcher.
     """
-    older = older_store(path)
-    if older == store:  # a save that failed last, when the file had already been replaced
-        older = None
-    if older is not None:
-        _check_unused(older)
+    older, found = None, claim_of(path)
+    if found is not None and found != claim:
+        with contextlib.suppress(ValueError):  # no store any more
+            if found.file_name == Path(path).resolve().name:
+                older = StreamStore(found.store, None)
+    try:
+        yield older
+    finally:
+        if older is not None:
+            older.close()
+
+
+def write_model(path: str | os.PathLike[str], predictor: StreamPredictor, claim: Claim, watch: dict[str, Any]) -> None:
+    """Write a model that names its store to the file `path`. Raises OSError if the file cannot be written."""
     arrays, values = predictor.to_checkpoint()
-    write_checkpoint(path, arrays, {**values, "watch": {**watch, "keyed": True, STORE: store.name}})
-    if older is not None:
-        delete_store(older)
+    claimed = {STORE: claim.store.name} | ({OWNER: claim.owner} if claim.owner else {})
+    write_checkpoint(path, arrays, {**values, "watch": {**watch, "keyed": True, **claimed}})
 
 
-def store_of(path: str | os.PathLike[str], watch: dict[str, Any]) -> Path:
-    """The store that a file names. Raises FileNotFoundError if there is none, ValueError for an invalid name."""
-    name = watch[STORE]
+def claim_in(path: str | os.PathLike[str], watch: dict[str, Any]) -> Claim:
+    """What a file says of its store.
+
+    Raises FileNotFoundError if there is no such store, and ValueError for an invalid name or owner, or if the store has
+    another owner.
+    """
+    name, owner = watch[STORE], watch.get(OWNER, "")
     if not isinstance(name, str) or not _STORE_NAME.fullmatch(name):
         what = "its store must be a file beside it with a name like NAME.keys-0a1b2c3d"
         raise ValueError(f"{path} is not a usable model: {what}, not {name!r}")
-    store = Path(path).resolve().with_name(name)
-    if not store.exists():
-        raise FileNotFoundError(f"{store} is missing: it has the keys of {path}; keep both files in one folder")
-    return store
+    if not isinstance(owner, str) or not _OWNER.fullmatch(owner):
+        raise ValueError(f"{path} is not a usable model: the owner of its store must be 32 digits, not {owner!r}")
+    claim = Claim(Path(path).resolve().with_name(name), owner)
+    if not claim.store.exists():
+        what = f"it has the keys of {path}; keep both files in one folder, and copy both"
+        raise FileNotFoundError(f"{claim.store} is missing: {what}")
+    if not claim.is_true():
+        raise ValueError(f"{claim.store} belongs to another file than {path}; restore the store of this file")
+    return claim
 
 
-def older_store(path: str | os.PathLike[str]) -> Path | None:
-    """The store of the file that is at `path` now; None if it has none."""
+def claim_of(path: str | os.PathLike[str]) -> Claim | None:
+    """What the file at `path` says of its store; None if it has none."""
     with contextlib.suppress(OSError, ValueError):
         watch = _watch_in(path)
-        return store_of(path, watch) if STORE in watch else None
+        return claim_in(path, watch) if STORE in watch else None
     return None
 
 
-def may_name(path: str | os.PathLike[str], store: Path) -> bool:
+def may_claim(path: str | os.PathLike[str], claim: Claim) -> bool:
     """Whether the file at `path` names the store, or cannot be read now."""
     try:
-        return bool(_watch_in(path).get(STORE) == store.name)
+        return bool(_watch_in(path).get(STORE) == claim.store.name)
     except (FileNotFoundError, ValueError):
         return False
     except OSError:
@@ -82,16 +139,3 @@ def _watch_in(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a file says of a watcher; empty for the file of something else."""
     watch = read_checkpoint(path)[1].get("watch")
     return watch if isinstance(watch, dict) else {}
-
-
-def delete_store(path: Path) -> None:
-    """Delete a store, with the files that SQLite keeps beside it."""
-    for suffix in ("-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}{suffix}")
-
-
-def _check_unused(path: Path) -> None:
-    """Raise BlockingIOError if another process, or another watcher, uses a store."""
-    with contextlib.suppress(ValueError):  # of another model
-        StreamStore(path, b"").close()

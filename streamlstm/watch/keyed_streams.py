@@ -22,10 +22,13 @@ from ..streams.store import StreamStore
 from ..tasks.identity import identity
 from ..vocabulary import Tokens
 from .familiar import FamiliarLines
-from .key_file import delete_store, may_name, new_store, store_of, write_model
+from .key_file import Claim, claim_in, may_claim, new_store, older_store, values_for, write_model
 from .key_stream import KeyStream, KeyStreamCodec
 from .line_stream import History, LineStream
 from .notes import is_noted
+
+STATE = "state"
+"""The name of the value in the store with the state of the watcher."""
 
 
 class KeyedStreams:
@@ -62,12 +65,12 @@ class KeyedStreams:
         self._active_key = ""
         self._before: ParkedStream | None = None  # the model before the last line
         self._file: Path | None = None  # of which the store is
-        self._store: Path | None = None
+        self._claim: Claim | None = None  # what the file says of the store
         self._written: tuple[int, ...] | None = None  # identifies the file, once it is written
 
     def _cache(self, store: StreamStore | None) -> StreamCache[KeyStream]:
         """Streams in memory, in a temporary file and in a store."""
-        return StreamCache(self._codec, self._limits, store, StreamStore(None, self._identity), self._clock)
+        return StreamCache(self._codec, self._limits, store, self._identity, self._clock)
 
     def _clock(self) -> float:
         """The time, as the number of lines so far, so that the order in which models are dropped can be saved."""
@@ -150,27 +153,42 @@ class KeyedStreams:
         counts = {"n_dropped": self._n_dropped, "n_lines": self._n_lines}
         content = dump_checkpoint({}, {**state, **counts}, "crc32")
         file = Path(path).resolve()
-        if file == self._file:
-            self._streams.save(content)
-        else:
-            store, beside = new_store(file, self._identity)
-            try:
-                self._streams.move_to(store, content)
-            except BaseException:
-                store.close()
-                delete_store(beside)
-                raise
-            self._file, self._store, self._written = file, beside, None
-        if self._store is not None and (self._written is None or self._written != _identified(file)):
-            write_model(path, self._predictor, self._store, {"learn": self._options[0]})
+        if file == self._file and self._written and self._written == _identified(file):
+            assert self._claim is not None
+            self._streams.save({STATE: content, **values_for(file, self._claim)})
+            return
+        with older_store(file, self._claim) as older:
+            self._save_to(file, content)
+            assert self._claim is not None
+            write_model(path, self._predictor, self._claim, {"learn": self._options[0]})
             self._written = _identified(file)
+            if older is not None:
+                older.delete_file()
+
+    def _save_to(self, file: Path, content: bytes) -> None:
+        """Write to the store of a file, or to a new one."""
+        if file == self._file and self._claim is not None:
+            self._streams.save({STATE: content, **values_for(file, self._claim)})
+            return
+        store, claim = new_store(file, self._identity)
+        self._streams.move_to(store, {STATE: content, **values_for(file, claim)})
+        self._delete_unclaimed()
+        self._file, self._claim, self._written = file, claim, None
+
+    def _delete_unclaimed(self) -> None:
+        """Delete the store, which is closed, if its file was never written."""
+        if self._claim is None or self._file is None or self._written is not None:
+            return
+        if not may_claim(self._file, self._claim):  # the file can have been replaced although `save` failed
+            StreamStore(self._claim.store, self._identity).delete_file()
 
     def restored(
         self, path: str | os.PathLike[str], saved: dict[str, Any], arrays: Arrays, *, exclusive: bool
     ) -> tuple[KeyedStreams, dict[str, Any]]:
         """The streams that `save` wrote, and the state of the watcher.
 
-        exclusive  whether to use the store itself, as long as these streams are open; else a copy of it
+        exclusive  whether to use the store itself, as long as these streams are open, and not a copy of it; if the file
+                   is a copy of another one, a copy is used all the same
 
         Raises OSError if the store cannot be opened, ValueError, TypeError, KeyError or AttributeError if something
         does not fit.
@@ -178,10 +196,11 @@ class KeyedStreams:
         found = KeyedStreams(self._predictor, *self._options)
         if saved["learn"] != self._options[0]:
             raise ValueError(f"its keys were saved with learn={saved['learn']!r}; continue with the same")
-        beside = store_of(path, saved)
-        store = StreamStore(beside, self._identity) if exclusive else StreamStore.copy_of(beside, self._identity)
+        claim = claim_in(path, saved)
+        exclusive = exclusive and not claim.is_copied(path)
+        store = (StreamStore if exclusive else StreamStore.copy_of)(claim.store, self._identity)
         try:
-            state = parse_checkpoint(store.state, f"the state in {beside}", "crc32")[1]
+            state = parse_checkpoint(store.value(STATE), f"the state in {claim.store}", "crc32")[1]
             found._n_dropped, found._n_lines = int(state["n_dropped"]), int(state["n_lines"])
             found._streams = found._cache(store)
             while len(found) > self._max_keys:
@@ -190,17 +209,15 @@ class KeyedStreams:
             store.close()
             raise
         if exclusive:
-            found._file, found._store = Path(path).resolve(), beside
+            found._file, found._claim = Path(path).resolve(), claim
             found._written = _identified(found._file)
         return found, state
 
     def close(self) -> None:
         """Close the store, so that others can open it. What has changed since `save` is lost."""
         self._streams.close()
-        if self._store is None or self._file is None or self._written is not None:
-            return
-        if not may_name(self._file, self._store):  # the file can have been replaced although `save` failed
-            delete_store(self._store)
+        self._delete_unclaimed()
+        self._claim = None
 
 
 def _identified(file: Path) -> tuple[int, ...]:
