@@ -230,7 +230,10 @@ class StreamStore:
         with self._clear_errors():
             if self._base.in_transaction:
                 self._base.execute("ROLLBACK")
-            self._base.execute("PRAGMA journal_mode = DELETE")  # what was committed last may be beside it only
+            self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a file that was moved away takes everything with it
+        for suffix in ("-wal", "-shm"):  # this store has them open; the new one needs others
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._file}{suffix}")
         return StreamStore(self._path, self._model)
 
     def get(self, key: Key) -> Stored | None:

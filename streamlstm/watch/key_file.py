@@ -5,10 +5,10 @@ state of the watcher, so that streams and state change in one transaction. A fil
 of its own, and the old store is deleted last: whenever a process ends, there is the old pair or the new one.
 
 A store belongs to one file. Both have the same random owner, and the store has the name of its file. A file with
-another owner may not use the store. A file with the same owner and another name is the same file after a renaming or,
-as long as there is the file whose name the store has, a copy: it reads the store, and gets one of its own when a
-watcher saves to it. A store is deleted only when the file is replaced whose owner and name it has. Version 1.0 wrote
-neither: such a store belongs to the file with whose name its own begins.
+another owner may not use the store. Another file with the same owner is its file after a renaming or, as long as there
+is a file with the name that the store has, a copy: it reads the store, and gets one of its own when a watcher saves to
+it. A store is deleted when a file that names it is replaced, unless another file names it too. Version 1.0 wrote no
+owner and no name: there, the store belongs to the file with whose name its own begins.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from ..streams.store import StreamStore
 STORE, OWNER, FILE = "store", "owner", "file"
 """The names of values: in the file, its store and its owner; in the store, its owner and the name of its file."""
 
+_TAG = len(".keys-0a1b2c3d")
+"""The length of what follows the name of the file in that of its store."""
+
 _STORE_NAME = re.compile(r"[^/\0]+\.keys-[0-9a-f]{8}")
 _OWNER = re.compile("[0-9a-f]{32}|")
 
@@ -46,16 +49,19 @@ class Claim(NamedTuple):
         """Whether the store has the same owner. Raises OSError or ValueError for a store that cannot be read."""
         return StreamStore.values_of(self.store).get(OWNER, b"") == self.owner.encode()
 
-    @property
-    def file_name(self) -> str:
-        """The name of the file that the store belongs to. Raises as `is_true` does."""
-        named = StreamStore.values_of(self.store).get(FILE)
-        return self.store.name[: -len(".keys-0a1b2c3d")] if named is None else named.decode("utf-8", "surrogateescape")
-
     def is_copied(self, path: str | os.PathLike[str]) -> bool:
-        """Whether the file at `path` is a copy: there is the file whose name the store has, and it makes this claim."""
-        target, name = Path(path).resolve(), self.file_name
+        """Whether the file at `path` is a copy: another file has the name that the store has, and makes this claim."""
+        named = StreamStore.values_of(self.store).get(FILE)
+        name = self.store.name[:-_TAG] if named is None else os.fsdecode(named)
+        target = Path(path).resolve()
         return name != target.name and "/" not in name and claim_of(os.path.join(target.parent, name)) == self
+
+    def is_made_twice(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file beside the one at `path` names the store too."""
+        target = Path(path).resolve()
+        with os.scandir(target.parent) as entries:
+            others = [entry.path for entry in entries if entry.is_file() and Path(entry.path).resolve() != target]
+        return any(self.store.name[-_TAG:].encode() in _header(other) for other in others)
 
 
 def new_store(path: str | os.PathLike[str], model: bytes) -> tuple[StreamStore, Claim]:
@@ -68,19 +74,19 @@ def new_store(path: str | os.PathLike[str], model: bytes) -> tuple[StreamStore, 
 def values_for(path: str | os.PathLike[str], claim: Claim) -> dict[str, bytes]:
     """What the store says of the file that it belongs to."""
     owner = {OWNER: claim.owner.encode()} if claim.owner else {}
-    return {**owner, FILE: Path(path).resolve().name.encode("utf-8", "surrogateescape")}
+    return {**owner, FILE: os.fsencode(Path(path).resolve().name)}
 
 
 @contextlib.contextmanager
 def older_store(path: str | os.PathLike[str], claim: Claim | None) -> Iterator[StreamStore | None]:
-    """The store that belongs to the file at `path`, if it is not the one that is claimed; to be deleted with the file.
+    """The store of the file at `path`, to be deleted with it; None if it has none, or the one that is claimed.
 
     No other process can use it meanwhile. Raises BlockingIOError if one does, or another watcher.
     """
     older, found = None, claim_of(path)
     if found is not None and found != claim:
         with contextlib.suppress(ValueError):  # no store any more
-            if found.file_name == Path(path).resolve().name:
+            if not found.is_made_twice(path):
                 older = StreamStore(found.store, None)
     try:
         yield older
@@ -139,3 +145,11 @@ def _watch_in(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a file says of a watcher; empty for the file of something else."""
     watch = read_checkpoint(path)[1].get("watch")
     return watch if isinstance(watch, dict) else {}
+
+
+def _header(path: str) -> bytes:
+    """The metadata of a file, if it is a checkpoint that can be read."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        n = int.from_bytes(file.read(8), "little")
+        return file.read(n) if n <= os.fstat(file.fileno()).st_size else b""
+    return b""

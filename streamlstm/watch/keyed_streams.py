@@ -152,28 +152,27 @@ class KeyedStreams:
         self._park()
         counts = {"n_dropped": self._n_dropped, "n_lines": self._n_lines}
         content = dump_checkpoint({}, {**state, **counts}, "crc32")
-        file = Path(path).resolve()
-        if file == self._file and self._written and self._written == _identified(file):
-            assert self._claim is not None
-            self._streams.save({STATE: content, **values_for(file, self._claim)})
+        file, claim = Path(path).resolve(), self._claim
+        if claim is not None and file == self._file and self._written and self._written == _identified(file):
+            self._streams.save({STATE: content, **values_for(file, claim)})
             return
-        with older_store(file, self._claim) as older:
-            self._save_to(file, content)
-            assert self._claim is not None
-            write_model(path, self._predictor, self._claim, {"learn": self._options[0]})
+        with older_store(file, claim) as older:
+            if claim is not None and file == self._file:
+                self._streams.save({STATE: content, **values_for(file, claim)})
+            else:
+                claim = self._move_to(file, content)
+            write_model(path, self._predictor, claim, {"learn": self._options[0]})
             self._written = _identified(file)
             if older is not None:
                 older.delete_file()
 
-    def _save_to(self, file: Path, content: bytes) -> None:
-        """Write to the store of a file, or to a new one."""
-        if file == self._file and self._claim is not None:
-            self._streams.save({STATE: content, **values_for(file, self._claim)})
-            return
+    def _move_to(self, file: Path, content: bytes) -> Claim:
+        """Write everything to a new store, of another file."""
         store, claim = new_store(file, self._identity)
         self._streams.move_to(store, {STATE: content, **values_for(file, claim)})
         self._delete_unclaimed()
         self._file, self._claim, self._written = file, claim, None
+        return claim
 
     def _delete_unclaimed(self) -> None:
         """Delete the store, which is closed, if its file was never written."""
