@@ -1,4 +1,4 @@
-"""Watching with a model per key: each key is watched as if it were alone, wherever its model lies."""
+"""Watching with a model per key: each key is watched as in a watcher of its own, wherever its model lies."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Many streams over one model: each predicts as if it were alone, wherever it lies in between."""
+"""Many streams over one model: each predicts as in a pool of its own, wherever it lies in between."""
 
 import os
 import random
@@ -57,6 +57,42 @@ def test_a_stream_predicts_as_a_fork_of_the_model(learn):
     fork = MODEL.fork()
     fork.learn = learn
     assert np.array_equal(alone(learn, "a", 30), fork.observe_many(text_of("a", 30)))
+
+
+def pieces_of(n):
+    """Texts of many kinds."""
+    draw = random.Random(n)
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))[:9]]
+    for kind in range(n):
+        if kind % 4:
+            some = draw.choice(texts)
+            at = draw.randrange(len(some) - 600)
+            yield some[at : at + 600]
+        else:
+            yield bytes(draw.choices(draw.choice([b"a", b"ab\n", bytes(range(256))]), k=600))
+
+
+def exact_symbols(predictor, learn, piece):
+    """How many symbols a stream predicts to the bit as a fork of the model."""
+    fork = predictor.fork()
+    fork.learn = learn
+    differs = StreamPool(predictor, learn).observe("a", piece) != fork.observe_many(piece)
+    return int(differs.argmax()) if differs.any() else len(piece)
+
+
+@pytest.mark.parametrize("learn", ["memory", "all"])
+def test_the_first_ten_symbols_are_predicted_as_by_a_fork_and_later_ones_are_not(learn):
+    found = [
+        exact_symbols(each, learn, piece) for each in (MODEL, StreamPredictor(config=SHAPE)) for piece in pieces_of(40)
+    ]
+    assert min(found) >= 10
+    assert max(found[1:40:4]) < 100  # so pages that say more would be wrong
+
+
+def test_a_stream_without_counts_predicts_as_a_fork():
+    without = StreamPredictor(config=Config(hidden=8, layers=1, window=8, memory=False))
+    for piece in pieces_of(12):
+        assert exact_symbols(MODEL, "nothing", piece) == exact_symbols(without, "all", piece) == 600
 
 
 @MODES

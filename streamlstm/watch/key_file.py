@@ -58,9 +58,10 @@ class Claim(NamedTuple):
 
     def is_made_twice(self, path: str | os.PathLike[str]) -> bool:
         """Whether a file beside the one at `path` names the store too."""
-        target = Path(path).resolve()
-        with os.scandir(target.parent) as entries:
-            others = [entry.path for entry in entries if entry.is_file() and Path(entry.path).resolve() != target]
+        target = os.path.realpath(path)
+        with os.scandir(os.path.dirname(target)) as entries:
+            names = [entry.path for entry in entries]
+        others = [name for name in names if os.path.isfile(name) and os.path.realpath(name) != target]
         return any(self.store.name[-_TAG:].encode() in _header(other) for other in others)
 
 

@@ -1,0 +1,302 @@
+"""Stores of streams: whatever name they have, whether they are deleted or replaced, and however full the disk is."""
+
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamlstm import Config, StreamPool, StreamPredictor, Watcher
+from streamlstm.streams import store as stores
+from streamlstm.streams.store import StreamStore
+
+MODEL = StreamPredictor(config=Config(hidden=4, layers=1, memory_bits=10))
+
+
+def pool_of(path=None, **options):
+    return StreamPool(MODEL, "memory", path, threads=1, **options)
+
+
+# Time limits
+
+
+def actions(pool, key):
+    """Each public method, used with a key: its name, and what it does."""
+    return {
+        "observe": lambda: pool.observe(key, "x"),
+        "observe_many": lambda: pool.observe_many({key: "x"}),
+        "predict": lambda: pool.predict(key),
+        "top": lambda: pool.top(key),
+        "fork": lambda: pool.fork(key, "new"),
+        "forget": lambda: pool.forget(key),
+        "n_symbols": lambda: pool.n_symbols(key),
+        "snapshot": lambda: pool.snapshot(key),
+        "restore": lambda: pool.restore(key, SNAPSHOT),
+        "__contains__": lambda: key in pool,
+        "__len__": lambda: len(pool),
+        "__iter__": lambda: list(pool),
+        "stats": lambda: pool.stats().n_streams,
+        "save": lambda: pool.save(),
+    }
+
+
+with pool_of() as other:
+    other.observe("other", "ab")
+    SNAPSHOT = other.snapshot("other")
+OTHERS = {"close", "__init__", "__enter__", "__exit__"}
+NAMES = [
+    "observe", "observe_many", "predict", "top", "fork", "forget", "n_symbols", "snapshot", "restore", "__contains__",
+    "__len__", "__iter__", "stats", "save",
+]  # fmt: skip
+
+
+def test_every_public_method_is_tried_with_a_stream_that_has_expired():
+    own = {name for name, _ in inspect.getmembers(StreamPool, inspect.isfunction) if name in vars(StreamPool)}
+    assert {name for name in own if not name.startswith("_") or name.startswith("__")} - OTHERS == set(NAMES)
+
+
+@pytest.mark.parametrize("where", ["current", "in memory", "evicted", "in the store"])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_expired_stream_is_gone_for_every_method(tmp_path, name, where):
+    seconds = [0.0]
+    options = {"ttl": 10, "clock": lambda: seconds[0], "memory_budget": 1 if where == "evicted" else 10**9}
+    pool = pool_of(tmp_path / "s", **options)
+    pool.observe("old", "abc")
+    if where == "in the store":
+        pool.save()
+        pool.close()
+        pool = pool_of(tmp_path / "s", **options)
+    seconds[0] = 5
+    if where != "current":
+        for key in ("one", "two"):
+            pool.observe(key, "abc")
+    n_before = 1 if where == "current" else 3
+    assert len(pool) == n_before
+    if where == "current":
+        pool.observe("old", "d")
+    seconds[0] = 10.5 if where != "current" else 15.5
+    n = n_before - 1
+    with pool:
+        act = actions(pool, "old")[name]
+        if name in ("predict", "top", "fork", "forget", "n_symbols", "snapshot"):
+            with pytest.raises(KeyError, match="there is no stream 'old'"):
+                act()
+        else:
+            found = act()
+            n += name in ("observe", "observe_many", "restore")
+            expected = {"__contains__": False, "__len__": n, "stats": n}.get(name)
+            assert expected is None or found == expected
+            if name == "__iter__":
+                assert "old" not in found
+        assert (len(pool), len(list(pool))) == (n, n)
+        assert ("old" in pool) == (name in ("observe", "observe_many", "restore"))
+        if "old" in pool:
+            assert pool.n_symbols("old") == (2 if name == "restore" else 1)
+
+
+def test_time_that_goes_back_forgets_nothing_and_ends_no_limit():
+    seconds = [1000.0]
+    with pool_of(ttl=10, clock=lambda: seconds[0]) as pool:
+        pool.observe("a", "abc")
+        seconds[0] = 0.0
+        pool.observe("b", "abc")
+        assert set(pool) == {"a", "b"}
+        seconds[0] = 1009.0
+        assert set(pool) == {"a", "b"}
+        seconds[0] = 1011.0
+        assert set(pool) == set()
+
+
+# Names of files
+
+
+def other_names(path, folder):
+    """All ways to name a file."""
+    (folder / "sub").mkdir()
+    os.symlink(path, folder / "link")
+    os.symlink(folder, folder / "folder")
+    os.link(path, folder / "hard")
+    os.symlink(folder / "hard", folder / "link to hard")
+    names = [path, folder / "link", folder / "folder" / path.name, folder / "hard", folder / "link to hard"]
+    return [*names, folder / "sub" / ".." / path.name, Path(os.path.relpath(path))]
+
+
+TRY = """
+import sys
+sys.path[:0] = sys.argv[1:2]
+from test_store import MODEL, pool_of
+for path in sys.argv[2:]:
+    try:
+        pool_of(path).close()
+        print("opened", path)
+    except BlockingIOError as error:
+        assert "another process uses this store" in str(error)
+        print("refused")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no locks that belong to open files")
+def test_a_store_is_locked_whatever_the_name_by_which_it_is_opened(tmp_path):
+    path = tmp_path / "s.db"
+    with pool_of(path) as pool:
+        pool.observe("a", "abc")
+        pool.save()
+    names = other_names(path, tmp_path)
+    command = [sys.executable, "-c", TRY, os.path.dirname(__file__), *map(str, names)]
+    for name in names[:4]:
+        with pool_of(name) as pool:
+            for other in names:
+                with pytest.raises(BlockingIOError, match="another process uses this store"):
+                    pool_of(other)
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+            assert output == ["refused"] * len(names)
+            copied = StreamStore.copy_of(name, bytes.fromhex(pool._codec._identity))
+            assert list(copied) == ["a"]
+            copied.close()
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+            assert output == ["refused"] * len(names)  # a reader in this process has ended no lock
+            pool.observe("a", "d")
+            pool.save()
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output.count("opened") == len(names)
+
+
+# Files that are deleted or replaced meanwhile
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "replaced by a copy"])
+@pytest.mark.parametrize("when", ["at once", "after a save", "with streams on the disk"])
+def test_a_store_that_is_deleted_or_replaced_is_noticed_and_nothing_is_lost(tmp_path, how, when, beside):
+    path, moved = tmp_path / "s.db", tmp_path / "moved"
+    with pool_of(path, memory_budget=1 if when == "with streams on the disk" else 10**9) as pool:
+        for key in "abcd":
+            pool.observe(key, "some text")
+            if when != "at once":
+                pool.save()
+        pool.observe("a", "more")
+        if how == "replaced by a copy":
+            shutil.copy(path, tmp_path / "copy")
+        os.rename(path, moved)
+        if how == "deleted":
+            moved.unlink()
+        if beside:
+            for suffix in ("-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink()
+        if how.startswith("replaced"):
+            (tmp_path / "copy").rename(path) if how.endswith("copy") else path.write_text("another file")
+            content = path.read_bytes()
+            with pytest.raises(
+                FileExistsError, match=r"was replaced by another file .*; move that away, and save again"
+            ):
+                pool.save()
+            assert path.read_bytes() == content
+            path.rename(tmp_path / "away")
+        pool.save()
+        pool.observe("b", "more")
+        pool.save()
+    with pool_of(path) as pool:
+        assert {key: pool.n_symbols(key) for key in pool} == {"a": 13, "b": 13, "c": 9, "d": 9}
+    if how == "moved" and when != "at once" and not beside:
+        with pool_of(moved) as pool:
+            assert set(pool) == set("abcd")
+
+
+# A full temporary folder
+
+
+FULL = """
+import errno, sys
+sys.path[:0] = sys.argv[1:2]
+from test_store import MODEL, pool_of
+from streamlstm import Watcher
+pool = pool_of(sys.argv[2], memory_budget=200_000)
+for n in range(400):
+    try:
+        pool.observe(n.to_bytes(2, "big"), "some text of a stream " * 9)
+    except OSError as error:
+        assert error.errno == errno.ENOSPC, error
+        break
+else:
+    sys.exit("the disk was not full")
+keys = [i.to_bytes(2, "big") for i in range(n)]
+for _ in range(2):
+    assert sorted(pool) == keys and len(pool) == n
+    for key in keys:
+        assert key in pool and pool.n_symbols(key) == 198
+        assert len(pool.predict(key)) == 256 and len(pool.top(key)) == 5
+        assert pool.stats().n_hot < 12
+assert pool.snapshot(keys[0]) and pool.snapshot(keys[-1])
+pool.forget(keys[3])
+assert keys[3] not in pool and len(pool) == n - 1
+content = pool.snapshot(keys[0])
+for act in (lambda: pool.restore(keys[1], content), lambda: pool.fork(keys[1], "new"), lambda: pool.observe(b"x", "y")):
+    try:
+        act()
+        sys.exit("the disk was not full any more")
+    except OSError as error:
+        assert error.errno == errno.ENOSPC, error
+assert len(pool) == n - 1 and pool.n_symbols(keys[1]) == 198
+pool.save()
+pool.observe(b"x", "y")
+pool.save()
+print(n)
+"""
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A file system of 1 MB for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs permission to mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_temporary_folder_stops_neither_saving_nor_asking(tmp_path, full):
+    command = [sys.executable, "-c", FULL, os.path.dirname(__file__), str(tmp_path / "s.db")]
+    environment = {**os.environ, "TMPDIR": str(full), "SQLITE_TMPDIR": str(full)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert os.listdir(full) == []
+    with pool_of(tmp_path / "s.db") as pool:
+        assert len(pool) == int(result.stdout)
+        assert all(pool.n_symbols(key) == 198 for key in pool if key != b"x")
+
+
+# Dropped keys
+
+
+def test_what_is_kept_of_dropped_keys_has_a_bound_and_is_that_of_the_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "MAX_DROPPED", 20)
+    store = StreamStore(tmp_path / "s", b"model")
+    for n in range(300):
+        store.put_dropped(f"key {n}", b"%d" % n)
+        store.put_dropped(f"key {max(n - 1, 0)}", b"%d" % max(n - 1, 0))  # again: it takes no more space
+        last = [store.dropped(f"key {i}") for i in range(max(0, n - 19), n + 1)]
+        assert last == [b"%d" % i for i in range(max(0, n - 19), n + 1)]
+        assert len(list(store.all_dropped())) <= 40
+        if n % 50 == 49:
+            store.commit()
+            store.close()
+            store = StreamStore(tmp_path / "s", b"model")
+    store.close()
+
+
+def test_keys_that_never_come_back_take_a_bounded_space(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "MAX_DROPPED", 30)
+    with Watcher(MODEL.fork(), keyed=True, max_keys=2, warmup=3) as watcher:
+        for n in range(250):
+            watcher.observe("one line\n", key=f"request {n}")
+            if n % 40 == 39:
+                watcher.save(tmp_path / "a")
+        watcher.save(tmp_path / "b")
+        found = [key for key, _ in watcher._streams._streams._store.all_dropped()]
+        assert 30 <= len(found) <= 60
+        assert {f"request {n}" for n in range(218, 248)} <= set(found)
