@@ -1,7 +1,8 @@
 """Many keyed streams that share one model: the most recently used are in memory, the others in a store on disk.
 
 Every stream begins as a copy of the model, and then depends on its own symbols only: not on other streams, on the order
-in which streams are read, on the number of threads, or on where the stream was kept in between.
+in which streams are read, on the number of threads, or on where the stream was kept in between. But a stream keeps
+counts in a limited number of pages: only the first symbols, ten at least, are predicted to the last bit as by a fork.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class StreamPool:
                    that do not fit into memory are in a temporary file meanwhile
     memory_budget  the most bytes of streams in memory, without the model and the streams that are being read
     max_pages      the most pages of 64 bytes in which a stream keeps counts. It uses up to 512 pages, or one for every
-                   four symbols if that is more; when all are in use, it forgets the least used counts
+                   four symbols if that is more; when all are in use, it forgets the least used counts, and its
+                   predictions differ from those of a fork of the model
     max_keys       the most streams; beyond that the least recently used one is forgotten. None: no limit
     ttl            seconds without use after which a stream is forgotten: no method finds it any more. None: never
     threads        how many threads `observe_many` uses; 0: one per core
