@@ -145,6 +145,25 @@ def test_memory_is_bounded_by_the_budget():
     assert (stats.n_hot > 2, stats.n_streams, stats.n_forgotten) == (True, 40, 0)
 
 
+@pytest.mark.parametrize("learn", ["all", "memory"])
+def test_an_undone_line_has_never_been_there_however_many_lines_and_keys_came_before(learn):
+    for seed in range(6):
+        draw = random.Random(seed)
+        streams, others = (of_keys(learn=learn, memory_budget=draw.choice([1, 10**9]))._streams for _ in range(2))
+        for number in range(120):
+            key = f"{draw.randrange(2)}" if seed % 2 else "a"
+            tokens = np.frombuffer(b"%s %d\n" % (key.encode(), draw.randrange(50)), np.uint8).astype(np.int32)
+            for each in (streams, others):
+                each.get(key, [])
+            others.read(tokens, undoable=draw.random() < 0.2)
+            if draw.random() < 0.2:
+                streams.read(tokens[::-1].copy(), undoable=True)
+                streams.undo()
+            found = streams.read(tokens, undoable=number % 9 != 5)
+            assert np.array_equal(streams._reader.distribution, others._reader.distribution)
+            assert len(found) == len(tokens)
+
+
 # More keys than models
 
 

@@ -560,7 +560,8 @@ def _naming_folder(path: str) -> Iterator[None]:
 
 def _new_temporary_file() -> str:
     """The path of a new file, in the folder where SQLite would make one."""
-    number, path = tempfile.mkstemp(".tmp", "streamlstm-", os.environ.get("SQLITE_TMPDIR") or None)
+    folder = os.environ.get("SQLITE_TMPDIR")
+    number, path = tempfile.mkstemp(".tmp", "streamlstm-", folder if folder and os.path.isdir(folder) else None)
     os.close(number)
     return path
 

@@ -3,10 +3,14 @@
 Each begins where the model stands and depends on its own lines only: it does not matter where it lay in between. If
 there are too many, the model that was not used for longest is dropped. The history of its key is kept on the disk: the
 first lines of a new model are compared with it.
+
+A line is undone as in `line_reader`: while the key stays the same, the model is copied every sqrt(n) lines only, and
+what was read since then is read again.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +28,7 @@ from ..vocabulary import Tokens
 from .familiar import FamiliarLines
 from .key_file import Claim, claim_in, may_claim, new_store, older_store, values_for, write_model
 from .key_stream import KeyStream, KeyStreamCodec
+from .line_reader import MAX_LAG
 from .line_stream import History, LineStream
 from .notes import is_noted
 
@@ -63,7 +68,10 @@ class KeyedStreams:
         self._key = ""
         self._active: HotStream[KeyStream] | None = None  # the current stream of the reader
         self._active_key = ""
-        self._before: ParkedStream | None = None  # the model before the last line
+        self._before: ParkedStream | None = None  # a copy of its model, before the last lines
+        self._lines: tuple[Tokens, ...] = ()  # what the model has read since then
+        self._n_kept = 0  # lines since the last one that was undone
+        self._is_undoing = False  # whether the model is being brought from the copy to the end of these lines
         self._file: Path | None = None  # of which the store is
         self._claim: Claim | None = None  # what the file says of the store
         self._written: tuple[int, ...] | None = None  # identifies the file, once it is written
@@ -96,29 +104,57 @@ class KeyedStreams:
 
         undoable  whether `undo` may follow; reading costs less otherwise
         """
+        self._finish_undo()
         hot = self._hot
         assert hot is not None
-        if undoable or hot is not self._active:
+        if hot is not self._active or not undoable:
+            self._before = None
+        if hot is not self._active or (undoable and self._must_copy()):
             self._park()
-        self._before = hot.parked.model.copy() if undoable else None
+        if undoable and self._before is None:
+            self._before, self._lines = hot.parked.model.copy(), ()
         if hot is not self._active:
-            self._reader.resume(hot.parked.model)
-            hot.in_use, self._active, self._active_key = True, hot, self._key
-        return self._reader.read(tokens).astype("float64")
+            self._resume(hot, self._key)
+        bits = self._reader.read(tokens).astype("float64")
+        self._lines, self._n_kept = (*self._lines, tokens), self._n_kept + 1
+        return bits
+
+    def _must_copy(self) -> bool:
+        return self._before is None or len(self._lines) >= min(math.sqrt(self._n_kept), MAX_LAG)
 
     def undo(self) -> None:
-        """Make the model what it was before the last line. Raises ValueError if that was not read as undoable."""
-        if self._before is None or self._active is None:
+        """Make the model what it was before the last line. Raises ValueError if that was not read as undoable.
+
+        After an interrupt, the next call of any method completes it.
+        """
+        self._finish_undo()
+        if self._before is None or self._active is None or not self._lines:
             raise ValueError("there is no line to undo: the last one was not read as undoable")
-        self._active.parked.model, self._active.in_use = self._before, False
-        self._active = self._before = None
+        self._lines, self._is_undoing = self._lines[:-1], True
+        self._finish_undo()
+
+    def _finish_undo(self) -> None:
+        """Complete an `undo` that was interrupted; do nothing if there is none."""
+        if self._is_undoing:
+            assert self._before is not None
+            assert self._active is not None
+            self._reader.resume(self._before.copy())
+            for tokens in self._lines:
+                self._reader.read(tokens)
+            self._n_kept, self._is_undoing, self._before = 0, False, None
+
+    def _resume(self, hot: HotStream[KeyStream], key: str) -> None:
+        """Let the reader continue a stream."""
+        self._reader.resume(hot.parked.model)
+        hot.in_use, self._active, self._active_key = True, hot, key
 
     def _park(self) -> None:
         """Park the current stream of the reader, if there is one."""
+        self._finish_undo()
         if self._active is not None:
             self._active.parked.model, self._active.in_use = self._reader.park(), False
             self._streams.measure(self._active_key)
-            self._active = None
+            self._active = self._before = None
 
     def _drop(self) -> str:
         """Drop the least recently used model, and keep the history of its key; returns the key."""
