@@ -326,7 +326,7 @@ WRITERS: dict[str, Writer] = {
         save_watcher(20, key_regex=r"host-\d"),
         same_watcher(30, key_regex=r"host-\d"),
         watcher_in(key_regex=r"host-\d"),
-        open=rf"m\.keys-[0-9a-f]{{8}}{_STORE}",
+        open=rf"m\.keys-[0-9a-f]{{8}}{_STORE}|streamlstm-.*\.tmp",
     ),
     "new keys": Writer(
         nothing,

@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..checkpoint import fcntl
+from ..checkpoint import fcntl, naming
 
 Key = str | bytes
 
@@ -562,7 +562,8 @@ def _new_temporary_file() -> str:
     """The path of a new file, in the folder where SQLite would make one."""
     folder = os.environ.get("SQLITE_TMPDIR")
     number, path = tempfile.mkstemp(".tmp", "streamlstm-", folder if folder and os.path.isdir(folder) else None)
-    os.close(number)
+    with naming(path):
+        os.close(number)
     return path
 
 

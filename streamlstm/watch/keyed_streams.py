@@ -89,9 +89,13 @@ class KeyedStreams:
 
     def get(self, key: str, notes: list[str]) -> LineStream:
         """The stream of a key. For a new key the least recently used stream may be dropped; then a note is added."""
-        self._n_lines += 1
         self._streams.measure(self._key)
-        hot = self._streams.load(key)
+        self._n_lines += 1
+        try:
+            hot = self._streams.load(key)
+        except BaseException:
+            self._n_lines -= 1
+            raise
         if hot is None:
             if len(self._streams) == self._max_keys:
                 self._note_dropped(self._drop(), key, notes)
