@@ -113,13 +113,13 @@ def swap(path, target, is_ended):
             time.sleep(0)  # let the other thread run
 
 
-@pytest.mark.parametrize("swapped", ["logs/below", "logs"])
-def test_a_folder_that_is_swapped_for_a_link_while_files_are_opened_leads_nowhere(folders, swapped):
+@pytest.mark.parametrize(("swapped", "refusal"), [("logs/below", PermissionError), ("logs", NotADirectoryError)])
+def test_a_folder_that_is_swapped_for_a_link_while_files_are_opened_leads_nowhere(folders, swapped, refusal):
     allowed, is_ended = AllowedFolders([folders / "logs"]), Event()
     target = folders / swapped.replace("logs", "secret")
     swapping = Thread(target=swap, args=(folders / swapped, target, is_ended))
     swapping.start()
-    found, wanted = Counter(), ("logs", PermissionError)  # a link was met before the file was opened
+    found, wanted = Counter(), ("logs", refusal)  # a link was met before the file was opened
     deadline = time.monotonic() + 60
     try:
         while found.total() < 3000 or (not all(map(found.get, wanted)) and time.monotonic() < deadline):

@@ -416,7 +416,7 @@ def test_the_command_reports_sessions_when_they_end(tmp_path):
     metrics = (tmp_path / "m.prom").read_text()
     assert "streamlstm_watch_sessions_total 200\n" in metrics
     assert "streamlstm_watch_alarms_total 1\n" in metrics
-    assert b"200 sessions, 1 lines without a session, 1 flagged" in result.stderr
+    assert b"200 sessions, 1 line without a session, 1 flagged" in result.stderr
     shown = run("watch", path, "--session-regex", REGEX, *FRESH).stdout.decode().splitlines()
     assert shown[0].split() == ["lines", "bits", "z", "session"]
     assert "! req-180  (new: # is lost" in shown[1]

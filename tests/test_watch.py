@@ -645,7 +645,7 @@ def test_on_a_terminal_no_line_is_printed_behind_the_status(format):
         (["--context", "-1"], ["--context", "-1"]),
         (["--format", "tsv"], ["--format", "tsv", "jsonl"]),
         (["--key-regex", "("], ["'('", "regular expression"]),
-        (["--key-regex", "^.", "--max-keys", "0"], ["max_keys", "0"]),
+        (["--key-regex", "^.", "--max-keys", "0"], ["--max-keys", "0"]),
         (["--warmup", "-1"], ["warmup", "-1"]),
         (["--alarms", "5/year"], ["5/year", "10/10000"]),
         (["--alarms", "9/10"], ["9/10", "one alarm in two lines"]),

@@ -41,6 +41,7 @@ class Writer:
     left     the names of files that a process may leave that was killed
     open     the names of files that are there while it writes
     may_give_up  whether it does without the file, and says nothing, if this cannot be written or the power fails
+    is_synced    whether what it wrote is to survive a power failure
     """
 
     prepare: Callable[[Path], Any]
@@ -49,6 +50,7 @@ class Writer:
     left: str = PART
     open: str = ""
     may_give_up: bool = False
+    is_synced: bool = True
 
 
 @cache
@@ -312,7 +314,7 @@ _STORE = "(-wal|-shm|-journal)"
 WRITERS: dict[str, Writer] = {
     "model": Writer(save_model(300), once(save_model(320)), model_in),
     "new model": Writer(nothing, once(save_model(320)), model_in),
-    "metrics": Writer(metrics(1), once(metrics(2)), lambda folder: (folder / "metrics").read_text()),
+    "metrics": Writer(metrics(1), once(metrics(2)), lambda folder: (folder / "metrics").read_text(), is_synced=False),
     "watcher": Writer(save_watcher(20), other_watcher(50), watcher_in()),
     "sessions": Writer(
         save_watcher(30, session_regex=r"req-\d+"),
@@ -377,6 +379,7 @@ SITES: dict[str, tuple[str, ...]] = {
     "streams.store._connected": ("pool", "new pool", "crowded pool", "keys", "new keys", "other keys"),
     "streams.store._Lock.__init__": ("pool", "new pool", "keys", "new keys", "other keys"),
     "streams.store._new_temporary_file": ("crowded pool",),
+    "cli.train.cut_curve": ("test_cli.py",),
     "logs.metrics.write_metrics": ("metrics", "watch"),
     "logs.output.OutputFile.__init__": ("alarms", "alarms without a position", "watch"),
     "logs.output.OutputFile._cut": ("alarms", "watch"),

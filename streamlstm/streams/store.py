@@ -499,7 +499,8 @@ class _Lock:
         with _DESCRIPTORS:
             if self._number >= 0:
                 _set_lock(self._number, "F_UNLCK")  # a forked process may have the file open too
-                os.close(self._number)
+                with suppress(OSError):  # nothing was written by this descriptor, so nothing can be lost
+                    os.close(self._number)
                 self._number = -1
                 _IN_USE.discard(self.file)
 
