@@ -121,9 +121,10 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
             )
     rows = [(number, line.split("\t")) for number, line in enumerate(lines, 2) if line]
     regions = [_region(path, number, names, cells) for number, cells in rows]
-    if quoted := [number for (number, _), region in zip(rows, regions, strict=True) if _QUOTED.fullmatch(region.text)]:
+    looks_quoted = (number for (number, _), each in zip(rows, regions, strict=True) if _QUOTED.fullmatch(each.text))
+    if (number := next(looks_quoted, None)) is not None:
         message = "%s: the text of row %s looks as CSV quotes it; quotation marks are read as a part of the text"
-        logging.getLogger("streamlstm").warning(message, path, quoted[0])
+        logging.getLogger("streamlstm").warning(message, path, number)
     return regions
 
 
