@@ -377,7 +377,7 @@ def test_options_without_an_engine_and_wrong_ones_are_refused(tmp_path):
             "nats",
         ): "--engine ray writes bits to Parquet files; use",
         ("--engine", "ray", "--out", "x", "-"): "--engine ray reads files, not stdin; name them",
-        ("--engine", "ray", "--out", "x", "--by", "word"): "by must be one of line, file, not 'word'",
+        ("--engine", "ray", "--out", "x", "--by", "word"): "--by must be one of line, file, not 'word'",
         ("--engine", "ray", "--out", "x", "--by", "line", "--detail", "word"): "detail gives lists for each file",
     }
     for arguments, message in wrong.items():

@@ -144,8 +144,9 @@ for offset in (24, 32, 40):
     group[offset // 8 : offset // 8 + len(stream)] = [id(item) for item in stream]
     answers = []
     for below in (0.0, 100.0):
-        arguments = (ctypes.c_size_t * 2)(ctypes.addressof(group), id(below))
-        answers.append(call(None, ctypes.addressof(arguments), 2))
+        token = 97
+        arguments = (ctypes.c_size_t * 3)(ctypes.addressof(group), id(below), id(token))
+        answers.append(call(None, ctypes.addressof(arguments), 3))
     print(answers)
 """
 
