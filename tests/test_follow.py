@@ -448,6 +448,8 @@ def test_whatever_has_the_name_for_a_while_the_file_that_comes_after_it_is_read(
     elif what == "pipe":
         os.mkfifo(log)
     assert reader.take() == []
+    reader.restart()
+    assert reader.take() == []
     if what == "folder":
         log.rmdir()
     elif what == "pipe":
@@ -833,8 +835,6 @@ class Storm:
         self.saved = json.loads(json.dumps(self.reader.source.describe())), len(self.found), len(self.reader.places)
 
     def kill(self):
-        if os.path.isdir(self.log):
-            return
         described, n_found, n_places = self.saved
         self.reader.events.close()
         for each in self.reader.source._inputs:
@@ -947,7 +947,7 @@ class ProcessStorm:
         return missing
 
     def disturb(self, now):
-        if self.draw.random() < 0.5 and not self.log.is_dir():  # `watch` does not start with a folder
+        if self.draw.random() < 0.5:
             self.process.kill()
             self.process.wait(60)
             self.n_kills += 1

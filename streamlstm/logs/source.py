@@ -58,7 +58,8 @@ class Source:
         self._waited = time.monotonic()  # when a pipe had nothing to read
         if follow:
             for path in paths:
-                if path == "-" or (os.path.exists(path) and (not _is_regular(path) or _is_compressed(path))):
+                is_new = path not in self._described  # else what has the name of a followed file now is waited out
+                if path == "-" or (is_new and os.path.exists(path) and (not _is_regular(path) or _is_compressed(path))):
                     name = "stdin" if path == "-" else path
                     raise ValueError(f"{name} cannot be followed; only uncompressed files can")
             names = _names(paths)
