@@ -17,7 +17,7 @@ from streamlstm.logs import alerts as alerts_module
 from streamlstm.logs.alerts import AlertCommand
 from streamlstm.logs.assembler import IDLE_SECONDS, MAX_EVENT_LINES, Assembler, Parsing
 from streamlstm.logs.event import Event
-from streamlstm.logs.formats import FORMATS, MAX_DEPTH, Fields, detect
+from streamlstm.logs.formats import CONTAINERS, FORMATS, MAX_DEPTH, Fields, detect
 from streamlstm.logs.lag import MAX_MARKS, LagMeter
 from streamlstm.logs.lines import LineSplitter, RawLine
 from streamlstm.logs.metrics import METRICS, metrics_text, serve_metrics, write_metrics
@@ -245,6 +245,41 @@ def test_a_line_that_is_not_in_the_format_is_taken_as_plain_text_and_counted():
         "a", "Traceback:", "", "b",
     ]  # fmt: skip
     assert assembler.n_invalid == 1
+
+
+@given(
+    st.sampled_from(["auto", *FORMATS, *(f"{outer}+{inner}" for outer in CONTAINERS for inner in FORMATS)]),
+    st.lists(
+        st.sampled_from(
+            [
+                b"",
+                b"no format",
+                b'{"msg": "a"}',
+                b'{"log": "half", "stream": "stdout"}',
+                b'{"log": "whole\n", "stream": "stdout"}',
+                b"2026-11-26T18:00:00Z stdout P half",
+                b"2026-11-26T18:00:00Z stdout F whole",
+                b'2026-11-26T18:00:00Z stdout F {"msg": "a"}',
+            ]
+        ),
+        max_size=12,
+    ),
+)
+def test_each_line_counts_at_most_once_as_not_in_the_format(format, lines):
+    assembler = Assembler(Parsing(format), "-")
+    for line in lines:
+        before = assembler.n_invalid
+        list(assembler.feed(RawLine(line + b"\n", len(line) + 1)))
+        assert assembler.n_invalid - before in (0, 1)
+    list(assembler.flush())
+    assert assembler.n_invalid <= len(lines)
+
+
+def test_lines_that_are_neither_in_the_outer_nor_in_the_inner_format_are_counted_once():
+    assembler = Assembler(Parsing("cri+json"), "-")
+    for line in (b"one\n", b"two\n"):
+        list(assembler.feed(RawLine(line, len(line))))
+    assert assembler.n_invalid == 2
 
 
 HOSTILE = {

@@ -98,7 +98,9 @@ class Assembler:
         self.number += 1
         self.offset += line.n_bytes
         data = line.data.removesuffix(b"\n").removesuffix(b"\r")
+        n_invalid = self.n_invalid
         message = self._message(data.decode("utf-8", "surrogateescape"))
+        self.n_invalid = min(self.n_invalid, n_invalid + 1)  # one line, even if its message is not in its format either
         if message is None:
             return
         event = self._event(message, data[:MAX_RAW_KEPT])

@@ -183,7 +183,7 @@ def check(case):
         events = _events(assembler, lines)
         assert assembler.number == len(lines)
         assert assembler.offset == len(data)
-        assert assembler.n_invalid <= 2 * len(lines)
+        assert assembler.n_invalid <= len(lines)
         results += [number >= assembler.n_invalid for number in range(len(lines))]
         if size % 8 == 0:
             _check_restored(parsing, lines, events)
