@@ -85,7 +85,7 @@ class Trial:
         self.check_names(self.folder, self.names_after, f"{self.writer.left if fault.kills else ''}|{self.writer.open}")
 
     def check_message(self, message: str) -> None:
-        assert re.fullmatch(rf"({self.base}/folder/[^./][^/\n]*|the temporary store): [^\n]+", message)
+        assert re.fullmatch(rf"({self.base}/folder/[^./][^/\n]*|the temporary store in [^:]+): [^\n]+", message)
         assert ".part" not in message
 
     def check_whole(self, folder: Path, others: str) -> None:

@@ -3,10 +3,13 @@
 import inspect
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import commands
 import pytest
 
 from streamlstm import Config, StreamPool, StreamPredictor, Watcher
@@ -213,6 +216,8 @@ import errno, sys
 sys.path[:0] = sys.argv[1:2]
 from test_store import MODEL, pool_of
 from streamlstm import Watcher
+import streamlstm.streams.store as stores
+stores.ENOUGH_ROOM = 0  # it takes the folder although it is almost full
 pool = pool_of(sys.argv[2], memory_budget=200_000)
 for n in range(400):
     try:
@@ -268,6 +273,53 @@ def test_a_full_temporary_folder_stops_neither_saving_nor_asking(tmp_path, full)
     with pool_of(tmp_path / "s.db") as pool:
         assert len(pool) == int(result.stdout)
         assert all(pool.n_symbols(key) == 198 for key in pool if key != b"x")
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_a_full_temporary_folder_does_not_stop_watch(tmp_path, full, is_saved):
+    (full / "others").write_bytes(bytes(2**20))
+    (tmp_path / "log").write_text("".join(f"host-{n % 90} job {n % 7} done\n" for n in range(400)))
+    command = [
+        "watch",
+        "log",
+        "--key-regex",
+        "host-[0-9]+",
+        "--hidden",
+        "4",
+        "--layers",
+        "1",
+        "--memory-budget",
+        "50kB",
+    ]
+    command += ["--save", "m"] if is_saved else []
+    environment = {**os.environ, "SQLITE_TMPDIR": str(full)}
+    result = commands.run(*command, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert os.listdir(full) == ["others"]
+
+
+def test_a_temporary_file_goes_where_there_is_room_and_an_error_names_its_folder(tmp_path, monkeypatch):
+    folders = [tmp_path / name for name in ("sqlite", "tmp", "store")]
+    for each in folders:
+        each.mkdir()
+    room = dict.fromkeys(map(str, folders), 0)
+    monkeypatch.setenv("SQLITE_TMPDIR", str(folders[0]))
+    monkeypatch.setattr(stores.tempfile, "gettempdir", lambda: str(folders[1]))
+    monkeypatch.setattr(stores.shutil, "disk_usage", lambda folder: SimpleNamespace(free=room.get(folder, 0)))
+    for chosen, free in [
+        (0, 0),
+        (2, 1),
+        (1, 2),
+        (2, stores.ENOUGH_ROOM),
+        (1, stores.ENOUGH_ROOM),
+        (0, stores.ENOUGH_ROOM),
+    ]:
+        room[str(folders[chosen])] = free
+        store = StreamStore(None, b"model", beside=str(folders[2] / "s.db"))
+        assert os.path.dirname(store._file) == str(folders[chosen])
+        with pytest.raises(OSError, match=f"temporary store in {folders[chosen]}"), store._clear_errors():
+            raise sqlite3.OperationalError("database or disk is full")
+        store.close()
 
 
 # Dropped keys

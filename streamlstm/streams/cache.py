@@ -331,7 +331,7 @@ class StreamCache(Generic[S]):
     def _temporary(self) -> StreamStore:
         """The temporary store, on the disk."""
         if not self._evicted.on_disk:
-            self._evicted = StreamStore(None, self._model)
+            self._evicted = StreamStore(None, self._model, beside=self._store.path if self._store else None)
         return self._evicted
 
     def oldest(self) -> tuple[Key, float]:

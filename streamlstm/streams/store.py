@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 import sqlite3
 import struct
 import sys
@@ -73,7 +74,11 @@ _OLDER = b"z"
 
 CANNOT_WRITE = "the store cannot be written"
 CANNOT_OPEN = "the store cannot be opened: its folder is missing or not writable"
+NO_DESCRIPTOR = "the store cannot be opened: probably there are too many open files (ulimit -n)"
 USED = "another process uses this store"
+
+ENOUGH_ROOM = 64 << 20
+"""The free bytes of a folder for temporary files. With less in all folders, the one with the most is used."""
 
 OPENING_SECONDS, LONGEST_WAIT = 0.1, 10.0
 """How long to wait for locks that other processes hold briefly: when a store is opened, and later. A process holds such
@@ -99,18 +104,27 @@ class StreamStore:
     path     of the file, which is created if it does not exist; None for a temporary file, deleted with this object
     model    identifies the model of the streams; None for a store of any model
     on_disk  whether there is a temporary file for the path None; without one the streams are in memory
+    beside   a file: the temporary file may be in its folder, if there is no room elsewhere
 
     Raises OSError if the file cannot be opened or written, or if another process uses it; ValueError if it is not a
     store, or one of another version or another model.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, model: bytes | None, *, on_disk: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        model: bytes | None,
+        *,
+        on_disk: bool = True,
+        beside: str | None = None,
+    ) -> None:
         self._path = None if path is None else os.fspath(path)
         self._model, self.on_disk = model, on_disk
         self._n_dropped: int | None = None  # how many keys the newer generation of dropped streams has, once counted
         self._lock: _Lock | None = None
         if self._path is None:
-            with _clear_errors(None):
+            self._file = _new_temporary_file(beside) if on_disk else ":memory:"
+            with self._clear_errors():
                 self._open_temporary()
             return
         if os.path.exists(self._path) and not _may_write(self._path):
@@ -130,7 +144,6 @@ class StreamStore:
         SQLite's own temporary files would not do: what is in them must be written before other parts can be read, so
         that a full disk ends reading too.
         """
-        self._file = _new_temporary_file() if self.on_disk else ":memory:"
         self._base = _connected(self._file, OPENING_SECONDS)
         try:
             for pragma in ("journal_mode = MEMORY", "locking_mode = EXCLUSIVE", "synchronous = OFF"):
@@ -183,7 +196,9 @@ class StreamStore:
     @property
     def _name(self) -> str:
         """What errors call the store."""
-        return self._path or "the temporary store"
+        if self._path is not None:
+            return self._path
+        return f"the temporary store in {os.path.dirname(self._file)}" if self.on_disk else "the temporary store"
 
     @classmethod
     def copy_of(cls, path: str | os.PathLike[str], model: bytes) -> StreamStore:
@@ -213,6 +228,11 @@ class StreamStore:
         with _reading(path, None) as source:
             rows = source.execute("SELECT name, value FROM about").fetchall()
         return {name: value for name, value in rows if isinstance(value, bytes)}
+
+    @property
+    def path(self) -> str | None:
+        """The path of the file; None for a temporary one."""
+        return self._path
 
     @property
     def is_there(self) -> bool:
@@ -383,16 +403,16 @@ class StreamStore:
         return row
 
     def _clear_errors(self) -> AbstractContextManager[None]:
-        return _clear_errors(self._path)
+        return _clear_errors(self._name)
 
 
 @contextmanager
-def _clear_errors(path: str | None) -> Iterator[None]:
+def _clear_errors(path: str) -> Iterator[None]:
     """Raise the errors of SQLite as OSError or ValueError, with the path."""
     try:
         yield
     except sqlite3.Error as error:
-        name, path = error_name(error), path or "the temporary store"
+        name = error_name(error)
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise BlockingIOError(errno.EWOULDBLOCK, USED, path) from None
         if name.startswith("SQLITE_FULL"):
@@ -400,10 +420,23 @@ def _clear_errors(path: str | None) -> Iterator[None]:
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
             raise PermissionError(errno.EACCES, CANNOT_WRITE, path) from None
         if name.startswith("SQLITE_CANTOPEN"):
+            if os.access(os.path.dirname(os.path.abspath(path)), os.W_OK) and not os.path.isdir(path):
+                raise OSError(errno.EMFILE, NO_DESCRIPTOR, path) from None
             raise OSError(errno.ENOENT, CANNOT_OPEN, path) from None
+        if name.startswith("SQLITE_IOERR") and _is_size_limited():
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path) from None
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             raise ValueError(f"{path} is not a store of streams, or it is damaged: {error}") from None
         raise OSError(errno.EIO, f"the store cannot be used: {error}", path) from None
+
+
+def _is_size_limited() -> bool:
+    """Whether this process may not write large files."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
 
 
 def error_name(error: sqlite3.Error) -> str:
@@ -559,10 +592,21 @@ def _naming_folder(path: str) -> Iterator[None]:
         raise OSError(errno.ENOENT, CANNOT_OPEN, path) from None
 
 
-def _new_temporary_file() -> str:
-    """The path of a new file, in the folder where SQLite would make one."""
-    folder = os.environ.get("SQLITE_TMPDIR")
-    number, path = tempfile.mkstemp(".tmp", "streamlstm-", folder if folder and os.path.isdir(folder) else None)
+def temporary_folder(beside: str | None = None) -> str:
+    """The folder for temporary files: where SQLite would make them, or if that is almost full, another one.
+
+    beside  a store: its folder is the last choice
+    """
+    chosen = (os.environ.get("SQLITE_TMPDIR"), tempfile.gettempdir(), "/var/tmp", beside and os.path.dirname(beside))
+    folders = [folder for folder in chosen if folder and os.path.isdir(folder) and os.access(folder, os.W_OK)]
+    room = [shutil.disk_usage(folder).free for folder in folders]
+    found = next((folder for folder, free in zip(folders, room, strict=True) if free >= ENOUGH_ROOM), None)
+    return found or (folders[room.index(max(room))] if folders else tempfile.gettempdir())
+
+
+def _new_temporary_file(beside: str | None) -> str:
+    """The path of a new temporary file."""
+    number, path = tempfile.mkstemp(".tmp", "streamlstm-", temporary_folder(beside))
     with naming(path):
         os.close(number)
     return path
