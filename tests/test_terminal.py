@@ -4,11 +4,14 @@ import os
 import pty
 import re
 import select
+import sys
+import unicodedata
 
 import pytest
 from commands import start
 
 from streamlstm import Config, StreamPredictor
+from streamlstm.render.escape import display_width, is_safe, terminal_lines, terminal_text
 
 TINY = ["--hidden", "4", "--layers", "1", "--memory-bits", "10"]
 HOSTILE = {
@@ -109,6 +112,44 @@ def test_no_name_of_a_file_reaches_a_terminal_as_it_is(tmp_path, kind):
         output, code = shown(*arguments, cwd=folder)
         is_forged = arguments[0] != "generate" and re.search(r"^streamlstm: all is well", output, re.MULTILINE)
         is_bug = "internal error" in output or ("Traceback" in output and "--debug" not in arguments)
-        if is_bug or is_forged or not OWN.sub("", output).isprintable():
+        if is_bug or is_forged or not all(map(is_safe, OWN.sub("", output))):
             found[" ".join(arguments)] = code, output
     assert not found
+
+
+ORDERS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""The classes of the characters that change the order in which others are shown."""
+
+HIDDEN = {"\u061c", "\u200e", "\u200f", *map(chr, range(0xFFF9, 0xFFFC)), *map(chr, range(0xE0000, 0xE0080))}
+"""Marks of a direction, annotations, and tags, which nobody sees but a program reads."""
+
+
+def test_of_all_characters_a_terminal_gets_as_they_are_those_that_it_does_not_obey_and_that_do_not_deceive():
+    for character in map(chr, range(sys.maxunicode + 1)):
+        shown = terminal_text(character)
+        category = unicodedata.category(character)
+        is_control = category in ("Cc", "Cs", "Zl", "Zp") and character != "\t"
+        if is_control or unicodedata.bidirectional(character) in ORDERS or character in HIDDEN:
+            assert re.fullmatch(r"\\[ -~]+", shown), hex(ord(character))
+        elif not 0x206A <= ord(character) <= 0x206F:  # deprecated
+            assert shown == character, hex(ord(character))
+        assert terminal_lines(f"a{character}b".replace("\n", "")) == f"a{shown}b".replace("\\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [
+        ("«\xa0Oui\u202f!\xa0»", 9),  # French
+        ("東京\u3000大阪", 10),  # Japanese
+        ("می\u200cخواهم", 7),  # Persian
+        ("\U0001f469\u200d\U0001f4bb", 4),  # an emoji of two
+        ("Donau\xaddampf", 11),  # a soft hyphen
+        ("ไทย\u200bไทย", 6),  # Thai
+    ],
+)
+def test_writing_of_the_world_reaches_a_terminal_as_it_is(text, width, tmp_path):
+    assert (terminal_lines(text), display_width(text)) == (text, width)
+    StreamPredictor(config=Config(hidden=4, layers=1, memory_bits=10)).save(tmp_path / "m.safetensors")
+    output, code = shown("generate", "--model", "m.safetensors", "--prompt", text, "-n", "1", cwd=tmp_path)
+    assert code == 0
+    assert text in output

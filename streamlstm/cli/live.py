@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..render.escape import counted, terminal_lines
+from ..render.escape import counted, is_safe, terminal_lines
 from .command import command, saving, say
 from .options import ModelOptions, SaveFile
 
@@ -148,8 +148,9 @@ def _keys(text: "LiveText", control: "Interruptible") -> Any:
         event.app.create_background_task(settle(event.app))
 
     def type_key(event: Any) -> None:
-        text.add(event.data if event.data.isprintable() else "")
-        if not event.data.isascii() and not event.data.isprintable():
+        is_typed = all(map(is_safe, event.data))
+        text.add(event.data if is_typed else "")
+        if not event.data.isascii() and not is_typed:
             text.note = "ASCII only: the locale is not one of UTF-8"
 
     keys = KeyBindings()

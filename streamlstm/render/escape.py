@@ -108,15 +108,34 @@ def printable_json(text: str) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
+_DECEPTIVE = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f\ufff9-\ufffb\U000e0000-\U000e007f]")
+"""Characters of the category Cf that show text in another order, or hide text: the bidirectional controls, the
+deprecated ones beside them, annotations, and tags. The others shape words or symbols, or end lines well: joiners, the
+soft hyphen, spaces without a width, the signs of Arabic numbers."""
+
+
+def is_safe(character: str) -> bool:
+    r"""Whether a terminal may get a character as it is: not if it could obey it, or show other text than there is.
+
+    These are controls, ends of lines, lone surrogates, and `_DECEPTIVE` characters.
+
+    >>> [is_safe(c) for c in ("é", "\u3000", "\u200d", "\x9b", "\u2028", "\u202e")]
+    [True, True, True, False, False, False]
+    """
+    if character.isprintable():
+        return True
+    return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp") and not _DECEPTIVE.match(character)
+
+
 def terminal_text(text: str) -> str:
-    r"""A text for a terminal: each character that is not printable is escaped, except tabs.
+    r"""A text for a terminal: each character that is not safe is escaped, except tabs.
 
     >>> print(terminal_text("a\\b \x1b"))
     a\b \x1b
     """
     if text.isprintable():
         return text
-    return "".join(c if c in "\t\\" else escaped_text(c) for c in rejoined(text))
+    return "".join(c if c == "\t" or is_safe(c) else escaped_text(c) for c in rejoined(text))
 
 
 def terminal_lines(text: str) -> str:
@@ -125,9 +144,15 @@ def terminal_lines(text: str) -> str:
 
 
 def display_width(text: str) -> int:
-    """The number of terminal columns that a text takes: a wide character takes two, a combining one none.
+    """The number of terminal columns that a text takes: a wide character takes two, a combining or invisible one none.
 
     >>> display_width("日本"), display_width("e\u0301")
     (4, 1)
     """
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(map(_width, text))
+
+
+def _width(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf") and character != "\xad":
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

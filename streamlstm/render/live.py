@@ -10,7 +10,7 @@ import numpy as np
 
 from ..predictor import StreamPredictor
 from ..tasks.characters import top_characters
-from .escape import counted, escaped
+from .escape import counted, escaped, is_safe
 from .heat import levels
 
 UNDO = 500
@@ -213,8 +213,8 @@ class LiveText:
 
 
 def _drawn(character: str) -> str:
-    """A character as the screen shows it: a control character becomes an escape."""
-    return character if character in "\n\\" else escaped(character)
+    """A character as the screen shows it: one that is not safe becomes an escape."""
+    return character if character == "\n" or is_safe(character) else escaped(character)
 
 
 def _bar(p: float, width: int) -> str:
