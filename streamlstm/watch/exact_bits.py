@@ -15,6 +15,9 @@ STEPS = 4096
 _TWO_OVER_LN_2 = 2.8853900817779268
 _LOG2_E, _LN_2_HIGH, _LN_2_LOW = 1.4426950408889634, 0.693147180369123816490, 1.90821492927058770002e-10
 """The former part of ln 2 has so few digits that its multiples by small integers are exact."""
+_INVERSE_FACTORIALS = [1 / math.factorial(k) for k in range(15)]
+_SPLIT = 134217729.0
+"""2^27 + 1, with which a number is split into two halves of its digits (Dekker 1971)."""
 
 
 def bits_of(p: float) -> int:
@@ -57,14 +60,22 @@ def bits_of_all(p: F64) -> I64:
 
 
 def exp_of(x: float) -> float:
-    """e^x for x from -700 to 700, with a relative error below 1e-15.
+    """e^x for x from -700 to 700, with an error below 0.51 units in the last place.
+
+    Nearly all results are the nearest numbers of all, which good C libraries give too.
 
     >>> exp_of(0.0), exp_of(-1.0)
     (1.0, 0.36787944117144233)
     """
     n = math.floor(x * _LOG2_E + 0.5)
-    r = (x - n * _LN_2_HIGH) - n * _LN_2_LOW  # |r| < 0.35
-    series = 1.0
-    for k in range(14, 0, -1):
-        series = 1.0 + series * r / k
-    return math.ldexp(series, n)
+    high, low = x - n * _LN_2_HIGH, -n * _LN_2_LOW
+    r = high + low  # |r| < 0.35; e^r = 1 + r + r²/2 + r³ t
+    missing = (high - r) + low
+    t = _INVERSE_FACTORIALS[-1]
+    for each in _INVERSE_FACTORIALS[-2:2:-1]:
+        t = each + t * r
+    square, upper = r * r, _SPLIT * r - (_SPLIT * r - r)
+    rest = r - upper
+    square_low = ((upper * upper - square) + 2 * upper * rest) + rest * rest  # r² is exactly square + square_low
+    terms = (1.0, high, low, square / 2, square_low / 2, r * missing, t * r * square)
+    return math.ldexp(math.fsum(terms), n)
