@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,7 +14,11 @@ from pathlib import Path
 import commands
 import pytest
 from system_calls import FAULTS, IS_SUPPORTED, Call, Fault, Outcome, run_child
-from writing_commands import COMMANDS, WritingCommand, make_inputs
+from writing_commands import COMMANDS, SHAPE, WritingCommand, make_inputs
+
+from streamlstm import StreamPredictor
+from streamlstm.cli.command import code_and_message
+from streamlstm.cli.train import CURVE
 
 
 class Runs:
@@ -142,3 +147,137 @@ def test_a_command_that_was_killed_at_any_time_ends_well_the_next_time(base, nam
         assert "Traceback" not in runs.errors.read_text()
         runs.check_end()
     print(f"{name}: killed {n_killed} times")
+
+
+PLAN = [*SHAPE[:4], "--batch", 2, "--window", 16, "--epochs", 0.1, "--mixture-symbols", 2000, "--threads", 1]
+WATCH = [*SHAPE, "--warmup", 20, "--format", "jsonl", "--save", "m"]
+PRIMARY = {
+    "train": ["train", "in/text", "-o", "m", *PLAN],
+    "train often": ["train", "in/text", "-o", "m", *PLAN, "--checkpoint-every", 0],
+    "predict": ["predict", "in/text", "--save", "m", *SHAPE],
+    "predict quietly": ["predict", "in/text", "--quiet", "--save", "m", *SHAPE],
+    "compress": ["compress", "in/text", "-o", "m", *SHAPE],
+    "watch": ["watch", "in/log", *WATCH],
+    "watch with keys": ["watch", "in/log", *WATCH, "--key-regex", "host-."],
+    "watch sessions": ["watch", "in/sessions", *WATCH, "--session-regex", "req-[0-9]+"],
+    "watch with a command": ["watch", "in/log", *WATCH, "--exec", "exit 3"],
+    "watch with metrics": ["watch", "in/log", *WATCH, "--metrics", "gone/metrics"],
+}
+"""Commands whose result is the file m."""
+
+GONE = """
+import shutil, streamlstm.checkpoint as checkpoint, streamlstm.cli.watch_run as watch_run
+def without_its_folder(function):
+    def write(path, *others):
+        shutil.rmtree("gone", ignore_errors=True)
+        function(path, *others)
+    return write
+checkpoint.append_text = without_its_folder(checkpoint.append_text)
+watch_run.write_metrics = without_its_folder(watch_run.write_metrics)
+"""
+
+
+@pytest.fixture
+def inputs(base, monkeypatch):
+    monkeypatch.chdir(base)
+    for name in ("in", "gone"):
+        (base / name).mkdir()
+    make_inputs(base / "in")
+    return base
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("name", PRIMARY)
+def test_what_goes_to_stderr_costs_neither_the_result_nor_the_exit_code(inputs, name):
+    with open("/dev/full", "wb") as full:
+        result = commands.run(*PRIMARY[name], stderr=full, before=GONE)
+    assert result.returncode == 0
+    assert (inputs / "m").stat().st_size
+    assert not (inputs / "m.resume").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--checkpoint-every", 0]])
+def test_a_curve_that_cannot_be_written_costs_no_training(inputs, options):
+    command = [*PRIMARY["train"], *options, "--curve", "gone/curve"]
+    result = commands.run(*command, before=GONE)
+    *_, stopped, error = result.stderr.decode().splitlines()
+    assert (result.returncode, error) == (1, "streamlstm: gone/curve: No such file or directory")
+    step = int(re.fullmatch(r"stopped at update (\d+) of \d+; continue with --resume", stopped)[1])
+    assert step > 0
+    assert StreamPredictor.load("m").about
+    (inputs / "gone").mkdir()
+    assert commands.run(*command, "--resume").returncode == 0
+    whole = StreamPredictor.load("m").observe_many(b"goes on").tolist()
+    commands.run(*PRIMARY["train"])
+    assert StreamPredictor.load("m").observe_many(b"goes on").tolist() == whole
+
+
+def test_metrics_that_cannot_be_written_cost_nothing(inputs):
+    result = commands.run(*PRIMARY["watch with metrics"], before=GONE)
+    assert result.returncode == 0
+    assert b"cannot write to gone/metrics" in result.stderr
+    assert (inputs / "m").stat().st_size
+
+
+def test_a_row_of_a_curve_that_was_written_in_part_is_removed_by_the_next_run(inputs):
+    assert commands.run(*PRIMARY["train"], "--curve", "curve", "--stop-at", 2).returncode == 0
+    whole = Path("curve").read_text()
+    Path("curve").write_text(whole + "4\t12")
+    assert commands.run(*PRIMARY["train"], "--curve", "curve", "--resume").returncode == 0
+    assert Path("curve").read_text().startswith(whole + "1")
+    assert all(row.count("\t") == CURVE.count("\t") for row in Path("curve").read_text().splitlines())
+
+
+LIMITED = {
+    "score": ["score", "in/note", *SHAPE],
+    "predict": ["predict", "in/note", "--save", "m", *SHAPE],
+    "watch": ["watch", "in/log", *WATCH, "--key-regex", "host-."],
+    "train": PRIMARY["train"],
+}
+LIMITS = {
+    "AS": [60, 150, 180, 240, 300, 330, 360, 390, 420, 450, 480],  # memory: MB
+    "NOFILE": [4, 5, 6, 8, 12],  # open files
+    "FSIZE": [0, 1, 100],  # the size of a file: kB
+}
+CAUSES = {"AS": "memory", "NOFILE": "open files", "FSIZE": "large"}
+SCALES = {"AS": 10**6, "NOFILE": 1, "FSIZE": 1000}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no such limits")
+@pytest.mark.parametrize("command", LIMITED)
+@pytest.mark.parametrize("kind", LIMITS)
+def test_a_command_that_meets_a_limit_of_the_system_names_it_in_one_line(inputs, command, kind):
+    for limit in LIMITS[kind]:
+        script = f"""if True:
+            import resource, sys
+            resource.setrlimit(resource.RLIMIT_{kind}, ({limit * SCALES[kind]},) * 2)
+            from streamlstm.cli import main
+            main()"""
+        arguments = [sys.executable, "-c", script, *map(str, LIMITED[command])]
+        ended = subprocess.run(arguments, capture_output=True, text=True, timeout=100)
+        if "bad_alloc" in ended.stderr:  # LLVM ends the process, with a line of its own
+            assert ended.returncode == -6, (limit, ended)
+        elif ended.returncode:
+            assert ended.returncode in (1, 127), (limit, ended)  # 127: so does the C library
+            assert CAUSES[kind] in ended.stderr.splitlines()[-1].lower(), (limit, ended)
+            assert "Traceback" not in ended.stderr
+        for name in ("m", "m.resume"):
+            (inputs / name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("libopenblas.so: failed to map segment from shared object"),
+        OSError("Could not find/load shared object file"),
+        SystemError("error return without exception set"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_a_library_that_cannot_be_loaded_or_started_for_lack_of_memory_says_so(error):
+    if isinstance(error, OSError):
+        error.__cause__ = OSError("libllvmlite.so: failed to map segment from shared object")
+    code, message = code_and_message(error)
+    assert (code, "memory" in message, "internal" in message) == (1, True, False)

@@ -98,10 +98,14 @@ def note(message: object) -> None:
 
 
 def say(text: object) -> None:
-    """Write lines to stderr, whatever their characters: those that are not printable, which a terminal might obey, are
-    escaped.
+    """Write lines to stderr, whatever their characters: those that a terminal might obey are escaped.
+
+    If stderr cannot be written to, nobody can be told: what the command does and its exit code do not depend on that.
     """
-    typer.echo(terminal_lines(str(text).rstrip("\n")), err=True)
+    try:
+        typer.echo(terminal_lines(str(text).rstrip("\n")), err=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -138,6 +142,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 def code_and_message(error: Exception) -> tuple[int, str]:
     """The exit code and the message of an error: one that names the user's input, or a bug of ours."""
+    if not isinstance(error, MemoryError) and _is_for_lack_of_memory(error):
+        return INPUT_ERROR, "there is not enough memory, or too little is allowed (ulimit -v), to load a library"
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return INPUT_ERROR, "a thread cannot be started: there is not enough memory, or too few processes are allowed"
     if isinstance(error, OSError):
         return INPUT_ERROR, _os_message(error)
     if isinstance(error, MemoryError):
@@ -163,6 +171,25 @@ def as_typed(message: str, context: typer.Context) -> str:
 def _os_message(error: OSError) -> str:
     what = error.strerror or str(error)
     return f"{error.filename}: {what}" if error.filename else what
+
+
+def _is_for_lack_of_memory(error: BaseException | None) -> bool:
+    """Whether a library could not be loaded because there is no memory for it, which only the text of a cause says."""
+    while error is not None:
+        if isinstance(error, OSError | ImportError | SystemError) and any(sign in str(error) for sign in _NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_NO_MEMORY = (
+    "Cannot allocate memory",
+    "failed to map segment",
+    "cannot map",
+    "cannot create shared object descriptor",
+    "error return without exception set",
+)
+"""What the loader of libraries says, and Python of an extension module that did not check what it got."""
 
 
 def _is_from_this_package(error: Exception) -> bool:

@@ -112,6 +112,7 @@ def _run_training(
 
     def checkpoint() -> str:
         nonlocal written
+        unwritten = None
         network = trainer.network()
         network.learning = False
         text = held_out if trainer.vocabulary.characters is None else held_out.decode("utf-8", "replace")
@@ -120,10 +121,16 @@ def _run_training(
             mean, n_symbols = bits / max(updates, 1), trainer.step * trainer.symbols_per_step
             seconds = time.monotonic() - started
             row = f"{trainer.step}\t{n_symbols}\t{seconds:.0f}\t{trainer.lr:.6f}\t{mean:.4f}\t{result}\n"
-            append_text(curve, row if curve.exists() and curve.stat().st_size else CURVE + row)
+            try:
+                append_text(curve, row if curve.exists() and curve.stat().st_size else CURVE + row)
+            except OSError as error:
+                unwritten = error
         written = trainer.step
         trainer.save(outputs.state)  # after the row: what is in the curve behind it is cut off by --resume
         trainer.predictor().save(outputs.output)
+        if unwritten is not None:  # only now: what was trained must not be lost with a row
+            say(f"stopped at update {trainer.step:,} of {trainer.n_steps:,}; continue with --resume")
+            raise unwritten
         return result
 
     with Bar(trainer.n_steps, trainer.step, trainer.symbols_per_step) as bar:
@@ -147,6 +154,9 @@ def cut_curve(curve: "Path", step: int) -> None:
     """Remove the rows behind the one of update `step`: they were written after the state from which a run continues."""
     data = curve.read_bytes() if curve.exists() else b""
     rows = data.splitlines(keepends=True)
+    if rows and rows[0] == CURVE.encode() and not data.endswith(b"\n"):
+        rows.pop()  # the disk was full
+        os.truncate(curve, sum(map(len, rows)))
     while rows and (update := rows[-1].split(b"\t")[0]).isdigit() and (int(update) > step or rows[-1][-1:] != b"\n"):
         rows.pop()
     if rows and rows[-1].startswith(b"%d\t" % step):
