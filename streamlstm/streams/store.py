@@ -19,6 +19,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -420,7 +422,8 @@ def _clear_errors(path: str) -> Iterator[None]:
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
             raise PermissionError(errno.EACCES, CANNOT_WRITE, path) from None
         if name.startswith("SQLITE_CANTOPEN"):
-            if os.access(os.path.dirname(os.path.abspath(path)), os.W_OK) and not os.path.isdir(path):
+            needed = [os.path.dirname(os.path.abspath(path)), *[path] * os.path.exists(path)]
+            if not os.path.isdir(path) and all(map(_may_write, needed)):
                 raise OSError(errno.EMFILE, NO_DESCRIPTOR, path) from None
             raise OSError(errno.ENOENT, CANNOT_OPEN, path) from None
         if name.startswith("SQLITE_IOERR") and _is_size_limited():
@@ -432,11 +435,10 @@ def _clear_errors(path: str) -> Iterator[None]:
 
 def _is_size_limited() -> bool:
     """Whether this process may not write large files."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if find_spec("resource") is None:  # Windows
         return False
-    return resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+    resource: Any = import_module("resource")
+    return bool(resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY)
 
 
 def error_name(error: sqlite3.Error) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import inspect
 import os
 import select
 import signal
@@ -84,7 +85,7 @@ class Interruptible:
         self._late = 0  # a signal that is to be delivered in a moment
 
     def __enter__(self) -> Interruptible:
-        self._outer = _where_exceptions_are_lost(sys._getframe())
+        self._outer = _where_exceptions_are_lost(inspect.currentframe())
         self._unraisable, sys.unraisablehook = sys.unraisablehook, self._take_lost
         self._previous = handle_stop_signals(self.interrupt)
         return self
