@@ -575,15 +575,15 @@ class FollowedFile:
             else:
                 self._know(part, is_ours=is_ours, is_noted=is_wanted)
         self._settle(zip(others, origins, strict=True))
+        unreadable = unreadable - own
         for path, status in listing.files if is_wanted else []:
-            if status.st_ino in unreadable - own and (kinds is None or _kind(path, self.path) in kinds):
-                self._expect(status.st_ino)
+            if status.st_ino in unreadable and (kinds is None or _kind(path, self.path) in kinds):
+                self._expect(status.st_ino, status.st_mtime_ns)
         if not listing.is_whole and is_wanted:
             self._expect(0)
-        self._wait_for(self._missed(listing, unreadable - own, is_wanted=is_wanted))
-        self._forget(
-            listing, [*origins, *self._settled.values(), *(part.origin for part in (self._part, *parts, *found))]
-        )
+        self._wait_for(self._missed(listing, unreadable))
+        used = [*origins, *self._settled.values(), *(part.origin for part in (self._part, *parts, *found))]
+        self._forget(listing, unreadable, used)
         if self._is_from_end_later and found and found[-1].place.inode == listing.named and found[-1].seen is not None:
             found[-1].place, self._is_from_end_later = found[-1].seen, False
         return found
@@ -618,10 +618,11 @@ class FollowedFile:
             if is_noted:
                 self.notes.append(f"{part.path} is not named like the rotated files of {self.path}; it is not read")
 
-    def _expect(self, inode: int) -> None:
-        """Know a file as one of this log, of which nothing was read."""
+    def _expect(self, inode: int, modified: int = 0) -> None:
+        """Know a file as one of this log, of which nothing was read; not if it is known as another's since then."""
         assert self._known is not None
-        if not any(place.inode == inode and not place.offset and place.is_read for place in self._known):
+        unread = [place for place in self._known if place.inode == inode and not place.offset]
+        if not any(place.is_read or place.modified == modified for place in unread):
             self._known.append(Place(inode, 0, b""))
 
     def _settle(self, judged: Iterable[tuple[_Part, Place | None]]) -> None:
@@ -633,24 +634,23 @@ class FollowedFile:
             if origin is not None and part.origin is None and is_old and id(origin) in known:
                 self._settled[part.place.inode, part.size, part.place.modified] = origin
 
-    def _missed(self, listing: _Listing, unreadable: set[int], *, is_wanted: bool) -> set[int]:
+    def _missed(self, listing: _Listing, unreadable: set[int]) -> set[int]:
         """The inodes of the files that may hold what is to be read and cannot be read; 0 for a folder."""
         assert self._known is not None
         expected = {place.inode for place in self._known if not place.offset and place.is_read}
-        missed = {inode for inode in unreadable if inode in expected}
-        if self._failure is not None:
-            missed.add(listing.named)
-        return missed | ({0} if is_wanted and not listing.is_whole else set())
+        missed = expected & (unreadable if listing.is_whole else unreadable | {0})
+        return missed | ({listing.named} if self._failure is not None else set())
 
-    def _forget(self, listing: _Listing, used: list[Place | None]) -> None:
-        """Forget the oldest contents that no file has any more, and unread files that are gone."""
+    def _forget(self, listing: _Listing, unreadable: set[int], used: list[Place | None]) -> None:
+        """Forget the oldest contents that no file has any more, and unread files that are gone or were read since."""
         assert self._known is not None
         if not (listing.named and listing.is_whole):
             return
         there, ids = {status.st_ino for _, status in listing.files}, {id(place) for place in used}
-        gone = [place for place in self._known if place.inode not in there and id(place) not in ids]
+        unused = [place for place in self._known if id(place) not in ids and place.inode not in unreadable]
+        gone = [place for place in unused if place.offset]
         ended = {id(place) for place in gone[: max(len(gone) - MAX_GONE, 0)]}
-        ended |= {id(place) for place in gone if not place.offset}
+        ended |= {id(place) for place in unused if not place.offset and place.inode not in there}
         self._known = [place for place in self._known if id(place) not in ended]
 
     def _without_copies(self, found: list[_Part]) -> list[_Part]:
