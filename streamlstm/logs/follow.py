@@ -7,21 +7,36 @@ rotation renames files. The inode decides between files that have the same conte
 content, or its beginning: the one it was written to, renamed or not, copies, copies of copies, unfinished copies.
 
 **What there is to read.** A *look* lists the files under the name and under the names of rotated files, and compares
-them with the content that is being read and with those that are known: those that were read, and those of files that
-were there before the first start. Every file is then one of these:
+them with the content that is being read and with those that are known. Every file is then one of these:
 
 - It has the content that is being read. If the open file was truncated or cannot be read, the rest is read from here.
-- It has a known content, and nothing more; or only the beginning of a known one, or of another file: a copy.
+- It has a known content, and nothing more; or only the beginning of a known one, or of another file: a copy. An
+  unfinished copy is only told from another content with the same HEAD_BYTES if a file with the whole content is there.
 - It has a content that was read, and more: a writer still has the file open. What was added is read.
-- It has an unknown content. If the content that is being read is still that of the name, nothing can have followed it,
-  so that the file is none of this log. Otherwise it was written since, and is read: the oldest first, the name last.
+- It has an unknown content: it is of this log, or another's, see below. What is of this log was written since, and is
+  read: the oldest first, the name last.
+
+**Whose an unknown content is.** If the content that is being read is still that of the name, nothing can have followed
+it, so that the file is another's. Otherwise it may have had the name between two looks, and its name decides, if it
+can: where the content that is being read was renamed or copied to, and where those are that were read before, shows how
+the rotated files of this log are named (`_kind`: what stands before the number, whether it is a date, and whether the
+suffix follows). A file that is named in another way is another's, and a note says that it is not read; so a log that is
+rotated to names of two kinds is read whole only if the second kind does not appear first while it is not looked at. If
+the content that is being read is in no rotated file, nothing is shown, and the file is read: no line is lost, and one
+of another's file may be read. The same is so if another's file is named like those of this log.
+
+**What is known.** One `Place` for each content: up to where it is not to be read. Contents that were read and those of
+files that were there before the first start are known as long as a file has them, however many there are, and MAX_GONE
+more. A place with the offset 0 is that of a file of which no content is known: one of this log that is empty or cannot
+be read yet (inode 0: a folder that cannot be listed), or another's that cannot be read, while its time is the same.
+What was rotated while the first start listed the files was there before, unless it had the name then.
 
 So what is unread is `_part`, and then `_queue`, in this order; the files are held open, since they may be deleted
 meanwhile. A part of which nothing was read identifies no content, so its first bytes are used only after a look has
-found no other before it. A part is left when nothing was added to it for ROTATE_SECONDS and another one follows. If
-files are renamed during a look, it begins again. After a restart, `_part` and what is known are those of the saved
-`Place`, and the first look finds the rest: there are no other rules for a restart, nor for a file that could not be
-read for a while.
+found no other before it. A part is left when nothing was added to it for ROTATE_SECONDS and another one follows, and
+if no file that may come before it has been unreadable for less than FAILED_SECONDS. If files are renamed during a
+look, it begins again. After a restart, `_part` and what is known are those of the saved `Place`, and the first look
+finds the rest: there are no other rules for a restart, nor for a file that could not be read for a while.
 """
 
 from __future__ import annotations
