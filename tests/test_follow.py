@@ -875,8 +875,9 @@ class Storm:
         self.create()
         if self.draw.random() < 0.5 and not self.races:  # what is copied before the first listing was there before
             self.write()
-        self.is_busy = False
+        self.is_busy = self.style == "copies of copies"  # files overwritten during the first start may be read
         self.reader, self.found = Reader(self.log), []
+        self.is_busy = False
         self.saved = self.reader.source.describe(), 0, 0
 
     def hooked(self, call):

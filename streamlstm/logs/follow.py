@@ -30,6 +30,7 @@ files that were there before the first start are known as long as a file has the
 more. A place with the offset 0 is that of a file of which no content is known: one of this log that is empty or cannot
 be read yet (inode 0: a folder that cannot be listed), or another's that cannot be read, while its time is the same.
 What was rotated while the first start listed the files was there before, unless it had the name then.
+Only a file that is overwritten just then by a copy of another may lead to the reading of what was there before.
 
 So what is unread is `_part`, and then `_queue`, in this order; the files are held open, since they may be deleted
 meanwhile. A part of which nothing was read identifies no content, so its first bytes are used only after a look has
