@@ -1,5 +1,6 @@
 """The command `surprising`."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -70,7 +71,8 @@ def _with_rotated(files: list[str]) -> Iterator[str]:
 
     for file in files:
         if file != "-":
-            yield from (path for path, _ in rotated_files(file, compressed=True))
+            with contextlib.suppress(PermissionError):  # of a folder that cannot be listed, one file may be readable
+                yield from [path for path, _ in rotated_files(file, compressed=True)]
         yield file
 
 

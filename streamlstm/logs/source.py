@@ -141,7 +141,7 @@ class Source:
             assembler = Assembler(self._parsing, path)
             if described:
                 assembler.restore(described)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"the saved position in {path} is not valid: {error!r}") from None
         if not self._follow and not (place is not None and not os.path.exists(path)):
             if path == "-" or not _is_regular(path):
@@ -221,8 +221,9 @@ class _Input:
         self.name, self.file, self.assembler, self.splitter = name, file, assembler, LineSplitter()
         self.path = file.path
         self.n_bytes, self.n_lines, self.n_nuls_told = 0, 0, 0
+        self._offset = file.offset  # up to which the splitter was fed
         if (file.rotation, file.offset) != (assembler.rotation, assembler.offset):
-            self._begin_file()
+            self._begin_file(file.offset)
 
     @property
     def n_unread(self) -> int:
@@ -232,11 +233,15 @@ class _Input:
     def read(self) -> Iterator[Event]:
         """The events that end in the next block of bytes."""
         data = self.file.read()
+        begin = self.file.offset - len(data)
+        if begin != self._offset:  # before anything of a file was read, another was found that comes before it
+            self._begin_file(begin)
+        self._offset = self.file.offset
         yield from self._events(data)
         if self.file.is_complete:
             yield from self.finish()
             self.file.advance()
-            self._begin_file()
+            self._begin_file(self.file.offset)
 
     def finish(self) -> Iterator[Event]:
         """The last events of a file."""
@@ -246,8 +251,9 @@ class _Input:
             yield from self.assembler.feed(rest)
         yield from self.assembler.flush()
 
-    def _begin_file(self) -> None:
-        self.assembler.begin_file(self.file.rotation, self.file.offset)
+    def _begin_file(self, offset: int) -> None:
+        self.assembler.begin_file(self.file.rotation, offset)
+        self._offset = offset
         self.splitter, self.n_nuls_told = LineSplitter(), 0
 
     def _events(self, data: bytes) -> Iterator[Event]:
