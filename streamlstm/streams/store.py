@@ -557,8 +557,8 @@ class _Lock:
             if self.file in _IN_USE:  # it must not even be opened
                 raise BlockingIOError(errno.EWOULDBLOCK, USED, path)
             with _naming_folder(path):
-                how = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | (os.O_EXCL if is_new else 0)
-                self._number = os.open(os.path.realpath(path), how, 0o644)
+                file, how = os.path.realpath(path), (os.O_EXCL if is_new else 0) | getattr(os, "O_BINARY", 0)
+                self._number = os.open(file, os.O_RDWR | os.O_CREAT | how, 0o644)
             status = os.fstat(self._number)
             self.file = status.st_dev, status.st_ino
             if self.file in _IN_USE or not _set_lock(self._number, "F_WRLCK"):
