@@ -1,4 +1,4 @@
-"""A watcher's file and its store: whatever is done to files, no pair loses its keys but by its own."""
+"""A watcher's file and its store: whatever is done to files, the keys of a pair change by its own saves only."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from streamlstm import Config, StreamPredictor, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.streams.store import StreamStore
-from streamlstm.watch import keyed_streams
+from streamlstm.watch import key_file, keyed_streams
 
 MODEL = StreamPredictor(config=Config(hidden=4, layers=1, memory_bits=10))
 NAMES = [f"{folder}/{name}" for folder in "xy" for name in ("a", "b", "c.keys-00000000", "d")]
@@ -53,7 +53,7 @@ def claim_of(path):
 
 
 def pairs_in(folder):
-    """For each file that can be used with its store: what it says, and the keys."""
+    """For each file that can be used with its store: what it says, and all that is in the store."""
     found = {}
     for name in NAMES:
         claim = claim_of(folder / name)
@@ -61,8 +61,14 @@ def pairs_in(folder):
             with closing(sqlite3.connect(claim[0])) as base:
                 about = dict(base.execute("SELECT name, value FROM about"))
                 if about.get("owner", b"").decode() == claim[1]:
-                    found[name] = claim, {key for (key,) in base.execute("SELECT key FROM streams")}
+                    found[name] = claim, content_of(base, about)
     return found
+
+
+def content_of(base, about):
+    """The state of the watcher, the streams and what is kept of dropped keys."""
+    streams = base.execute("SELECT key, n_symbols, content FROM streams ORDER BY key").fetchall()
+    return about.get("state"), streams, base.execute("SELECT key, content FROM dropped ORDER BY key").fetchall()
 
 
 class Files:
@@ -85,7 +91,9 @@ class Files:
         self.watchers.append(keyed())
 
     def load(self, data):
-        self.watchers.append(keyed(self.path(data), exclusive=data.draw(st.booleans())))
+        path = self.path(data)
+        self.watchers.append(keyed(path, exclusive=data.draw(st.booleans())))
+        return path
 
     def save(self, data):
         watcher = data.draw(st.sampled_from(self.watchers))
@@ -109,6 +117,8 @@ class Files:
             patch.setattr(where, name, fails)
             with suppress(OSError):
                 watcher.save(path)
+                return path  # that step was not needed
+        return None
 
     def close(self, data):
         watcher = data.draw(st.sampled_from(self.watchers))
@@ -145,6 +155,23 @@ class Files:
             if not path.name.endswith(("-wal", "-shm")) and not (self.folder / "y" / path.name).exists():
                 shutil.copy(path, self.folder / "y" / path.name)
 
+    def link_folder(self, data):
+        """As `cp -al` does, whoever uses the files."""
+        for path in (self.folder / "x").iterdir():
+            if not (self.folder / "y" / path.name).exists():
+                os.link(path, self.folder / "y" / path.name)
+
+    def touch(self, data):
+        os.utime(self.path(data))
+
+    def move_pair(self, data):
+        """Move a file with its store to the other folder, whoever uses it, and the journals of SQLite too."""
+        path = self.path(data)
+        store, other = claim_of(path)[0], self.folder / ("y" if path.parent.name == "x" else "x")
+        for each in (path, *path.parent.glob(f"{store.name}*")):
+            os.replace(each, other / each.name)
+        return (path, other / path.name)
+
     def craft(self, data):
         """A model from elsewhere that names a store which is here."""
         names = sorted(os.listdir(self.folder / "x"))
@@ -158,45 +185,55 @@ class Files:
 
 
 STEPS = ["begin", "load", "save", "save", "save", "save_badly", "close", "copy", "copy", "move", "link", "link_by_name"]
-STEPS += ["delete", "copy_folder", "craft"]
+STEPS += ["delete", "copy_folder", "craft", "link_folder", "touch", "move_pair"]
 
 
 def touched_by(result):
     return {result} if isinstance(result, Path) else set(result or ())
 
 
+def inode(path):
+    with suppress(OSError):
+        return path.stat().st_dev, path.stat().st_ino
+    return None
+
+
 @pytest.mark.parametrize("n", [25, pytest.param(600, marks=pytest.mark.slow)])
-def test_whatever_is_done_to_files_no_pair_loses_its_keys_but_by_its_own(tmp_path_factory, n):
+def test_whatever_is_done_to_files_the_keys_of_a_pair_change_by_its_own_saves_only(tmp_path_factory, n):
     @settings(max_examples=n, deadline=None, database=None)
     @given(st.data())
     def attack(data):
         folder, refused = tmp_path_factory.mktemp("files"), []
         files = Files(folder)
         with ExitStack() as stack:
+            stack.callback(lambda: [watcher.close() for watcher in files.watchers])
             files.begin(data)
             files.save(data)
             for _ in range(data.draw(st.integers(1, 25))):
                 before, step, touched = pairs_in(folder), data.draw(st.sampled_from(STEPS)), set()
+                inodes = {name: inode(folder / name) for name in NAMES}
                 if step in ("save", "save_badly", "close") and not files.watchers:
                     continue
                 try:
                     touched = touched_by(getattr(files, step)(data))
-                except (OSError, ValueError, RuntimeError) as error:  # refused: then nothing may be lost
+                except (OSError, ValueError, RuntimeError, TypeError) as error:  # refused: then nothing may be lost
                     refused.append(str(error))
                 real = {Path(os.path.realpath(path)) for path in touched}
                 after = pairs_in(folder)
-                for name, (claim, keys) in before.items():
+                written = {inode(path) for path in touched if inode(path) == inodes[str(path.relative_to(folder))]}
+                written = written if step == "copy" else set()  # all others replace a file, or leave it
+                real |= {folder / name for name in NAMES if inodes[name] in written}  # other hard links
+                for name, (claim, content) in before.items():
                     path = folder / name
-                    if path in touched or Path(os.path.realpath(path)) in real or not os.path.exists(path):
+                    is_own = bool({path, Path(os.path.realpath(path))} & (touched | real))
+                    if not os.path.exists(path) or (is_own and step != "load"):
                         continue
                     assert name in after, f"{step}: {name} lost its store"
-                    assert after[name][0] == claim
-                    assert after[name][1] >= keys, f"{step}: {name} lost keys"
+                    assert after[name][0] == claim or is_own
+                    assert after[name][1] == content, f"{step}: the keys of {name} have changed"
                 for name in touched:
                     if step == "save":
                         assert str(name.relative_to(folder)) in after, "what was saved can be used"
-            for watcher in files.watchers:
-                stack.callback(watcher.close)
         assert not any("\n" in message for message in refused)
 
     attack()
@@ -218,6 +255,99 @@ def test_a_copy_has_a_store_of_its_own_once_it_is_saved_and_the_original_keeps_i
         original.save(tmp_path / "a")
     assert (keys_of(tmp_path / "a"), keys_of(tmp_path / "b")) == ({"one", "four"}, {"one", "three"})
     assert keys_in(store) == {b"sone", b"sfour"}
+
+
+def observed(path, *keys):
+    """What `watch --resume --save PATH` does."""
+    with keyed(path, exclusive=True) as watcher:
+        for key in keys:
+            watcher.observe("one line\n", key=key)
+        watcher.save(path)
+
+
+def test_copies_of_a_file_that_was_deleted_have_their_own_keys(tmp_path):
+    saved(tmp_path / "a", "one")
+    for name in "bc":
+        shutil.copy(tmp_path / "a", tmp_path / name)
+    (tmp_path / "a").unlink()
+    observed(tmp_path / "b", "two")
+    assert (keys_of(tmp_path / "b"), keys_of(tmp_path / "c")) == ({"one", "two"}, {"one"})
+    observed(tmp_path / "c", "three")
+    assert (keys_of(tmp_path / "b"), keys_of(tmp_path / "c")) == ({"one", "two"}, {"one", "three"})
+
+
+def test_a_file_that_was_restored_from_a_renamed_one_does_not_change_that(tmp_path):
+    saved(tmp_path / "a", "one")
+    (tmp_path / "a").rename(tmp_path / "old")
+    saved(tmp_path / "a", "two")
+    shutil.copy(tmp_path / "old", tmp_path / "a")
+    observed(tmp_path / "a", "three")
+    assert (keys_of(tmp_path / "a"), keys_of(tmp_path / "old")) == ({"one", "three"}, {"one"})
+
+
+@pytest.mark.parametrize("copied", [shutil.copy, shutil.copy2, os.link, os.rename])
+def test_a_copy_that_is_made_while_a_watcher_saves_does_not_change(tmp_path, copied):
+    store = saved(tmp_path / "a", "one")
+    with keyed(tmp_path / "a", exclusive=True) as watcher:
+        for n in range(6):
+            watcher.observe("one line\n", key=f"key {n}")
+            if n == 2:
+                copied(tmp_path / "a", tmp_path / "b")
+            watcher.save(tmp_path / "a")
+            assert store.exists()
+    assert keys_of(tmp_path / "a") == {"one", *(f"key {n}" for n in range(6))}
+    assert keys_of(tmp_path / "b") == {"one", "key 0", "key 1"}
+    assert len(os.listdir(tmp_path)) == 4  # two files, two stores
+
+
+def test_two_processes_cannot_both_save_to_a_copy(tmp_path):
+    saved(tmp_path / "a", "one")
+    shutil.copy(tmp_path / "a", tmp_path / "b")
+    with keyed(tmp_path / "b", exclusive=True), keyed(tmp_path / "a", exclusive=True):
+        for name in "ab":
+            with pytest.raises(BlockingIOError, match="uses this store"):
+                keyed(tmp_path / name, exclusive=True)
+            with keyed() as fresh, pytest.raises(BlockingIOError, match="uses this store"):
+                fresh.save(tmp_path / name)
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_backup_of_hard_links_does_not_change(tmp_path, in_use):
+    with ExitStack() as stack:
+        saved(tmp_path / "a", "one")
+        if in_use:
+            watcher = stack.enter_context(keyed(tmp_path / "a", exclusive=True))
+            watcher.observe("one line\n", key="before")
+            watcher.save(tmp_path / "a")
+        names = os.listdir(tmp_path)
+        (tmp_path / "backup").mkdir()
+        for name in names:
+            os.link(tmp_path / name, tmp_path / "backup" / name)
+        if in_use:
+            watcher.observe("one line\n", key="two")
+            watcher.save(tmp_path / "a")
+            watcher.observe("one line\n", key="three")
+            watcher.save(tmp_path / "a")
+        else:
+            observed(tmp_path / "a", "two")
+            observed(tmp_path / "a", "three")
+    kept = {"one", "before"} if in_use else {"one"}
+    assert (keys_of(tmp_path / "a"), keys_of(tmp_path / "backup" / "a")) == (kept | {"two", "three"}, kept)
+    assert len(os.listdir(tmp_path)) == 3  # the old store has no name here any more
+
+
+def test_a_file_that_cannot_be_read_may_name_a_store_which_then_stays(tmp_path, monkeypatch):
+    store = saved(tmp_path / "a", "one")
+    shutil.copy(tmp_path / "a", tmp_path / "b")
+
+    def cannot_read(path, *_):
+        raise PermissionError(13, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(key_file, "open", cannot_read, raising=False)
+        saved(tmp_path / "a", "two")
+    assert store.exists()
+    assert keys_of(tmp_path / "b") == {"one"}
 
 
 def test_a_file_may_be_renamed_and_moved_with_its_store(tmp_path):

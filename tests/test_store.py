@@ -1,11 +1,13 @@
 """Stores of streams: whatever name they have, whether they are deleted or replaced, and however full the disk is."""
 
 import inspect
+import multiprocessing
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -352,3 +354,149 @@ def test_keys_that_never_come_back_take_a_bounded_space(tmp_path, monkeypatch):
         found = [key for key, _ in watcher._streams._streams._store.all_dropped()]
         assert 30 <= len(found) <= 60
         assert {f"request {n}" for n in range(218, 248)} <= set(found)
+
+
+# Links
+
+
+def test_a_store_is_written_anew_where_its_symbolic_link_leads(tmp_path):
+    (tmp_path / "disk").mkdir()
+    os.symlink(tmp_path / "disk" / "s.db", tmp_path / "link")
+    with pool_of(tmp_path / "link") as pool:
+        pool.observe("a", "abc")
+        pool.save()
+        (tmp_path / "disk" / "s.db").unlink()
+        pool.observe("b", "abc")
+        pool.save()
+        pool.observe("c", "abc")
+        pool.save()
+    with pool_of(tmp_path / "disk" / "s.db") as pool:
+        assert set(pool) == {"a", "b", "c"}
+    assert os.listdir(tmp_path / "disk") == ["s.db"]
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_the_journals_of_a_store_that_takes_the_place_of_a_deleted_one_are_not_deleted(tmp_path, monkeypatch):
+    path, lexists = tmp_path / "s.db", os.path.lexists
+    with pool_of(path) as pool:
+        pool.observe("a", "abc")
+        pool.save()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink()
+
+        def replaced_meanwhile(name):
+            found = lexists(name)
+            path.write_text("another file")
+            Path(f"{path}-wal").write_text("its journal")
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os.path, "lexists", replaced_meanwhile)
+            with pytest.raises(FileExistsError, match="was replaced by another file"):
+                pool.save()
+        assert (path.read_text(), Path(f"{path}-wal").read_text()) == ("another file", "its journal")
+        for suffix in ("", "-wal"):
+            Path(f"{path}{suffix}").unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(StreamStore, "_open", fail)
+            with pytest.raises(OSError, match="no space"):
+                pool.save()
+        assert not path.exists()
+        pool.save()
+    with pool_of(path) as pool:
+        assert set(pool) == {"a"}
+
+
+def fail(*_):
+    raise OSError("no space")
+
+
+# Forked processes
+
+
+def in_a_fork(act, how):
+    """Whether an act in a forked process raises nothing; that ends as it does usually."""
+    if how == "fork":
+        number = os.fork()
+        if number == 0:
+            code = 1
+            try:
+                act()
+                code = 0
+            finally:
+                os._exit(code)
+        return os.waitpid(number, 0)[1] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads
+        process = multiprocessing.get_context("fork").Process(target=act)
+        process.start()
+    process.join(60)
+    return process.exitcode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no locks that belong to open files")
+@pytest.mark.parametrize("how", ["fork", "multiprocessing"])
+@pytest.mark.parametrize("budget", [1, 10**9])
+def test_a_forked_process_leaves_the_store_and_the_files_to_its_parent(tmp_path, how, budget):
+    path = tmp_path / "s.db"
+    with pool_of(path, memory_budget=budget) as pool, Watcher(MODEL.fork(), keyed=True) as watcher:
+        watcher.observe("one line\n", key="a")
+        watcher.save(tmp_path / "w")
+        for key in "abc":
+            pool.observe(key, "some text")
+        pool.save()
+        pool.observe("a", "more")
+        names = sorted(os.listdir(tmp_path))
+
+        def act():
+            with pytest.raises(BlockingIOError, match="forked"):
+                pool.save()
+            with pytest.raises(BlockingIOError, match="forked"):
+                watcher.save(tmp_path / "w")
+            with pytest.raises(BlockingIOError):
+                pool_of(path)
+            pool.close()
+            pool.close()
+            watcher.close()
+            assert sorted(os.listdir(tmp_path)) == names
+
+        assert in_a_fork(act, how)
+        assert sorted(os.listdir(tmp_path)) == names
+        command = [sys.executable, "-c", TRY, os.path.dirname(__file__), str(path)]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "refused\n"
+        pool.observe("b", "more")
+        pool.save()
+        watcher.save(tmp_path / "w")
+        assert pool.n_symbols("a") == 13
+    with pool_of(path) as pool:
+        assert {key: pool.n_symbols(key) for key in pool} == {"a": 13, "b": 13, "c": 9}
+
+
+ORPHAN = """
+import os, sys, time
+sys.path[:0] = sys.argv[1:2]
+from test_store import pool_of
+pool = pool_of(sys.argv[2])
+pool.observe("a", "abc")
+pool.save()
+if os.fork():
+    os._exit(0)
+print("forked", flush=True)
+sys.stdin.read()  # until this has ended, it has what it inherited
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no locks that belong to open files")
+def test_a_forked_process_that_outlives_its_parent_neither_keeps_the_lock_nor_deletes_journals(tmp_path):
+    path = tmp_path / "s.db"
+    command = [sys.executable, "-c", ORPHAN, os.path.dirname(__file__), str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"forked\n"
+        process.wait()
+        code = "from test_store import *; p = pool_of(sys.argv[1]); p.observe('b', 'abc'); p.save(); os._exit(0)"
+        subprocess.run([sys.executable, "-c", code, str(path)], cwd=os.path.dirname(__file__), check=True)
+        assert Path(f"{path}-wal").stat().st_size > 0  # as a process that was killed left it
+        process.stdin.close()
+        process.stdout.read()  # until the forked process has ended
+    with pool_of(path) as pool:
+        assert set(pool) == {"a", "b"}

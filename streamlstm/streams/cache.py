@@ -149,7 +149,8 @@ class StreamCache(Generic[S]):
         """
         assert self._store is not None
         self.expire()
-        self._write(self._store, self._changed(), self._evicted.all_dropped(), values or {})
+        if self._store.is_there:  # a file that was moved away stays as it is
+            self._write(self._store, self._changed(), self._evicted.all_dropped(), values or {})
         if not self._store.is_there:
             self.move_to(self._store.successor(), values)
 

@@ -7,6 +7,7 @@ store open. Other processes may copy the last commit at any time.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import math
 import os
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from importlib import import_module
@@ -78,6 +80,7 @@ CANNOT_WRITE = "the store cannot be written"
 CANNOT_OPEN = "the store cannot be opened: its folder is missing or not writable"
 NO_DESCRIPTOR = "the store cannot be opened: probably there are too many open files (ulimit -n)"
 USED = "another process uses this store"
+INHERITED = "the process that opened this store uses it, and this one was forked from it; open a store in this process"
 
 ENOUGH_ROOM = 64 << 20
 """The free bytes of a folder for temporary files. With less in all folders, the one with the most is used."""
@@ -107,9 +110,13 @@ class StreamStore:
     model    identifies the model of the streams; None for a store of any model
     on_disk  whether there is a temporary file for the path None; without one the streams are in memory
     beside   a file: the temporary file may be in its folder, if there is no room elsewhere
+    is_new   whether there must be no file, so that journals of SQLite at its place are those of an older one
 
     Raises OSError if the file cannot be opened or written, or if another process uses it; ValueError if it is not a
     store, or one of another version or another model.
+
+    A forked process cannot use the stores on disk that its parent had open: it has other locks. There, `close` does
+    nothing, and any other method raises BlockingIOError.
     """
 
     def __init__(
@@ -119,8 +126,9 @@ class StreamStore:
         *,
         on_disk: bool = True,
         beside: str | None = None,
+        is_new: bool = False,
     ) -> None:
-        self._path = None if path is None else os.fspath(path)
+        self._path, self._process = None if path is None else os.fspath(path), os.getpid()
         self._model, self.on_disk = model, on_disk
         self._n_dropped: int | None = None  # how many keys the newer generation of dropped streams has, once counted
         self._lock: _Lock | None = None
@@ -128,17 +136,23 @@ class StreamStore:
             self._file = _new_temporary_file(beside) if on_disk else ":memory:"
             with self._clear_errors():
                 self._open_temporary()
+            _OPEN.add(self)
             return
         if os.path.exists(self._path) and not _may_write(self._path):
             raise PermissionError(errno.EACCES, CANNOT_WRITE, self._path)
-        self._file = os.path.abspath(self._path)
-        self._lock = _Lock(self._path)
+        self._file = os.path.realpath(self._path)  # SQLite's own files are beside it
+        self._lock = _Lock(self._path, is_new)
         try:
             with _clear_errors(self._path):
+                if is_new:
+                    self._unlink_journals()  # none is in use: the file is locked
                 self._open()
         except BaseException:
+            if is_new:
+                self._unlink_file()
             self._lock.release()
             raise
+        _OPEN.add(self)
 
     def _open_temporary(self) -> None:
         """Open a file that has no name any more: it ends with this process.
@@ -154,10 +168,10 @@ class StreamStore:
         except BaseException:
             self.close()
             raise
-        self._unlink_temporary()  # Windows deletes no file that is open
+        self._unlink_file()  # Windows deletes no file that is open
 
     def _open(self) -> None:
-        was_open = os.path.exists(f"{self._path}-wal")
+        was_open = os.path.exists(f"{self._file}-wal")
         self._base = _connected(self._file, OPENING_SECONDS)
         try:
             if was_open:
@@ -246,17 +260,15 @@ class StreamStore:
 
         Raises FileExistsError if there is another file.
         """
-        if os.path.lexists(self._file):
-            message = "the store was replaced by another file while it was open; move that away, and save again"
-            raise FileExistsError(errno.EEXIST, message, self._path)
         with self._clear_errors():
-            if self._base.in_transaction:
-                self._base.execute("ROLLBACK")
-            self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a file that was moved away takes everything with it
-        for suffix in ("-wal", "-shm"):  # this store has them open; the new one needs others
-            with suppress(FileNotFoundError):
-                os.unlink(f"{self._file}{suffix}")
-        return StreamStore(self._path, self._model)
+            if not os.path.lexists(self._file):
+                if self._base.in_transaction:
+                    self._base.execute("ROLLBACK")
+                self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a file that was moved takes everything with it
+            with suppress(FileExistsError):
+                return StreamStore(self._path, self._model, is_new=True)
+        message = "the store was replaced by another file while it was open; move that away, and save again"
+        raise FileExistsError(errno.EEXIST, message, self._path)
 
     def get(self, key: Key) -> Stored | None:
         """A stream; None if there is none."""
@@ -366,22 +378,41 @@ class StreamStore:
 
     def close(self) -> None:
         """Drop what was not committed, and let other processes use the file."""
+        if self._is_inherited:
+            return
         self._base.close()
         if self._lock is not None:
             self._lock.release()
         elif self.on_disk:
-            self._unlink_temporary()
+            self._unlink_file()
 
     def delete_file(self) -> None:
         """Close the store, and delete its file with those that SQLite keeps beside it."""
-        self.close()
-        if self.is_there:
-            for suffix in ("-wal", "-shm", ""):
-                with suppress(FileNotFoundError):
-                    os.unlink(f"{self._file}{suffix}")
+        if not self._is_inherited:
+            self.close()
+            if self.is_there:
+                self._unlink_journals()
+                self._unlink_file()
 
-    def _unlink_temporary(self) -> None:
-        with suppress(OSError):
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether the parent of this process opened the file."""
+        return self.on_disk and self._process != os.getpid()
+
+    def forget(self) -> None:
+        """In a forked process: let the parent keep the store for itself."""
+        if self._lock is not None:
+            self._lock.forget()
+        if self.on_disk:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._base))
+
+    def _unlink_journals(self) -> None:
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._file}{suffix}")
+
+    def _unlink_file(self) -> None:
+        with suppress(OSError if self._path is None else FileNotFoundError):
             os.unlink(self._file)
 
     def _begin(self) -> None:
@@ -405,6 +436,8 @@ class StreamStore:
         return row
 
     def _clear_errors(self) -> AbstractContextManager[None]:
+        if self._is_inherited:
+            raise BlockingIOError(errno.EWOULDBLOCK, INHERITED, self._name)
         return _clear_errors(self._name)
 
 
@@ -457,9 +490,10 @@ def _connected_for_reading(path: str) -> sqlite3.Connection:
     SQLite creates files beside it. If it could not create or delete them here, and there are none, no process is
     writing, and the file is read as it is.
     """
-    may_write = _may_write(path) and _may_write(os.path.dirname(os.path.abspath(path)))
+    path = os.path.realpath(path)  # where SQLite creates them
+    may_write = _may_write(path) and _may_write(os.path.dirname(path))
     how = "mode=rw" if may_write or os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"
-    return _connected(f"{Path(path).absolute().as_uri()}?{how}", LONGEST_WAIT, uri=True)
+    return _connected(f"{Path(path).as_uri()}?{how}", LONGEST_WAIT, uri=True)
 
 
 def _statements(base: sqlite3.Connection) -> set[str]:
@@ -513,15 +547,18 @@ class _Lock:
     Where the system has no such locks, only this process respects it. Raises BlockingIOError if the store is in use.
 
     file  identifies the file: its device, and its number there
+
+    is_new  whether to create the file. Raises FileExistsError if there is one
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, is_new: bool) -> None:
         with _DESCRIPTORS:
             self.file, self._number = _identified(path), -1
             if self.file in _IN_USE:  # it must not even be opened
                 raise BlockingIOError(errno.EWOULDBLOCK, USED, path)
             with _naming_folder(path):
-                self._number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+                file, how = os.path.realpath(path), (os.O_EXCL if is_new else 0) | getattr(os, "O_BINARY", 0)
+                self._number = os.open(file, os.O_RDWR | os.O_CREAT | how, 0o644)
             status = os.fstat(self._number)
             self.file = status.st_dev, status.st_ino
             if self.file in _IN_USE or not _set_lock(self._number, "F_WRLCK"):
@@ -538,6 +575,12 @@ class _Lock:
                     os.close(self._number)
                 self._number = -1
                 _IN_USE.discard(self.file)
+
+    def forget(self) -> None:
+        """In a forked process: close the file, which leaves the lock to the parent, and lets it end with that."""
+        if self._number >= 0:
+            os.close(self._number)
+            self._number = -1
 
 
 _IN_USE: set[tuple[int, int]] = set()
@@ -564,9 +607,20 @@ def _set_lock(number: int, how: str) -> bool:
     return True
 
 
+_OPEN: weakref.WeakSet[StreamStore] = weakref.WeakSet()
+"""The stores of this process."""
+
+
 def _forget_parent() -> None:
-    """In a forked process: it has no store open, and no other threads."""
+    """In a forked process: it has no store open, and no other threads.
+
+    The parent's connections are never closed, not even when this process ends: SQLite would delete the journals beside
+    a file that nobody has locked, which a third process may have left when it was killed.
+    """
     global _DESCRIPTORS
+    for store in list(_OPEN):
+        store.forget()
+    _OPEN.clear()
     _IN_USE.clear()
     _DESCRIPTORS = threading.RLock()
 

@@ -4,11 +4,14 @@ The model never changes, so its file is written once. It names the store, in the
 state of the watcher, so that streams and state change in one transaction. A file that replaces another one gets a store
 of its own, and the old store is deleted last: whenever a process ends, there is the old pair or the new one.
 
-A store belongs to one file. Both have the same random owner, and the store has the name of its file. A file with
-another owner may not use the store. Another file with the same owner is its file after a renaming or, as long as there
-is a file with the name that the store has, a copy: it reads the store, and gets one of its own when a watcher saves to
-it. A store is deleted when a file that names it is replaced, unless another file names it too. Version 1.0 wrote no
-owner and no name: there, the store belongs to the file with whose name its own begins.
+Both have the same random owner; a file with another owner may not use the store. Version 1.0 wrote no owner.
+
+A store changes in place only as long as nothing else has it: no other file in the folder names it, and it has no other
+name itself (a hard or symbolic link). Else whoever saves, or loads to save, gets a new pair with what it has read. So a
+copy, however it is made, has the keys of its original until either is saved, and then its own.
+
+A store is deleted when a save replaces the file that names it, unless another file in the folder names it, or may do so
+because it cannot be read.
 """
 
 from __future__ import annotations
@@ -17,16 +20,17 @@ import contextlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..checkpoint import read_checkpoint, write_checkpoint
+from ..checkpoint import LONGEST_HEADER, read_header, write_checkpoint
 from ..predictor import StreamPredictor
 from ..streams.store import StreamStore
 
-STORE, OWNER, FILE = "store", "owner", "file"
-"""The names of values: in the file, its store and its owner; in the store, its owner and the name of its file."""
+STORE, OWNER = "store", "owner"
+"""The names of values: in the file, its store and its owner; in the store, its owner."""
 
 _TAG = len(".keys-0a1b2c3d")
 """The length of what follows the name of the file in that of its store."""
@@ -45,24 +49,66 @@ class Claim(NamedTuple):
     store: Path
     owner: str
 
+    def values(self) -> dict[str, bytes]:
+        """What the store says of its owner."""
+        return {OWNER: self.owner.encode()} if self.owner else {}
+
     def is_true(self) -> bool:
         """Whether the store has the same owner. Raises OSError or ValueError for a store that cannot be read."""
         return StreamStore.values_of(self.store).get(OWNER, b"") == self.owner.encode()
 
-    def is_copied(self, path: str | os.PathLike[str]) -> bool:
-        """Whether the file at `path` is a copy: another file has the name that the store has, and makes this claim."""
-        named = StreamStore.values_of(self.store).get(FILE)
-        name = self.store.name[:-_TAG] if named is None else os.fsdecode(named)
-        target = Path(path).resolve()
-        return name != target.name and "/" not in name and claim_of(os.path.join(target.parent, name)) == self
+    def is_shared(self, file: Path) -> bool:
+        """Whether anything but the file, which names the store, has it: see above. A symbolic link is not resolved.
 
-    def is_made_twice(self, path: str | os.PathLike[str]) -> bool:
-        """Whether a file beside the one at `path` names the store too."""
-        target = os.path.realpath(path)
-        with os.scandir(os.path.dirname(target)) as entries:
-            names = [entry.path for entry in entries]
-        others = [name for name in names if os.path.isfile(name) and os.path.realpath(name) != target]
-        return any(self.store.name[-_TAG:].encode() in _header(other) for other in others)
+        All files that name a store have the same size, since they are copies: what names it is written once.
+        """
+        try:
+            status, size = os.lstat(self.store), os.stat(file).st_size
+        except FileNotFoundError:
+            return False
+        return not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or self._is_named(file, size, in_doubt=False)
+
+    def delete_unless_named(self) -> None:
+        """Delete the store if no file in its folder names it, or may do so, and no process uses it."""
+        is_there = self.store.is_file() and not self.store.is_symlink()
+        if is_there and not self._is_named(None, None, in_doubt=True):
+            with contextlib.suppress(BlockingIOError, ValueError):
+                StreamStore(self.store, None).delete_file()
+
+    def _is_named(self, but: Path | None, size: int | None, *, in_doubt: bool) -> bool:
+        """Whether a file in the folder names the store.
+
+        but       a file that does not count; symbolic links never do
+        size      of the files that may name it; None if that is not known
+        in_doubt  what holds for files that cannot be read
+        """
+        own = None if but is None else os.stat(but)
+        try:
+            with os.scandir(self.store.parent) as entries:
+                for entry in entries:
+                    if (but is not None and entry.name == but.name) or not entry.is_file(follow_symlinks=False):
+                        continue
+                    try:
+                        if (size is None or entry.stat().st_size == size) and self._is_in(entry.path, own):
+                            return True
+                    except FileNotFoundError:  # deleted meanwhile
+                        continue
+                    except OSError:
+                        if in_doubt:
+                            return True
+        except OSError:  # a folder that cannot be listed
+            return in_doubt
+        return False
+
+    def _is_in(self, path: str, own: os.stat_result | None) -> bool:
+        """Whether a file names the store. It is not parsed: a newer version may have written it."""
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if own is not None and os.path.samestat(status, own) and status.st_nlink == 1:  # another way to spell it
+                return False
+            n = int.from_bytes(file.read(8), "little")
+            header = file.read(n) if n <= min(status.st_size, LONGEST_HEADER) else b""
+        return self.store.name[-_TAG:].encode() in header and self.owner.encode() in header
 
 
 def new_store(path: str | os.PathLike[str], model: bytes) -> tuple[StreamStore, Claim]:
@@ -72,28 +118,25 @@ def new_store(path: str | os.PathLike[str], model: bytes) -> tuple[StreamStore, 
     return StreamStore(beside, model), Claim(beside, secrets.token_hex(16))
 
 
-def values_for(path: str | os.PathLike[str], claim: Claim) -> dict[str, bytes]:
-    """What the store says of the file that it belongs to."""
-    owner = {OWNER: claim.owner.encode()} if claim.owner else {}
-    return {**owner, FILE: os.fsencode(Path(path).resolve().name)}
-
-
 @contextlib.contextmanager
-def older_store(path: str | os.PathLike[str], claim: Claim | None) -> Iterator[StreamStore | None]:
-    """The store of the file at `path`, to be deleted with it; None if it has none, or the one that is claimed.
+def replaced(path: str | os.PathLike[str], own: Claim | None) -> Iterator[None]:
+    """While the file at `path` is replaced by one with another store: then the store that it named is deleted.
 
-    No other process can use it meanwhile. Raises BlockingIOError if one does, or another watcher.
+    No other process can use that store meanwhile. Raises BlockingIOError if one does, or another watcher.
+
+    own  what the watcher that replaces it says of its store, which it has open
     """
     older, found = None, claim_of(path)
-    if found is not None and found != claim:
+    if found is not None and found != own:
         with contextlib.suppress(ValueError):  # no store any more
-            if not found.is_made_twice(path):
-                older = StreamStore(found.store, None)
+            older = StreamStore(found.store, None)
     try:
-        yield older
+        yield
     finally:
         if older is not None:
             older.close()
+    if found is not None:
+        found.delete_unless_named()
 
 
 def write_model(path: str | os.PathLike[str], predictor: StreamPredictor, claim: Claim, watch: dict[str, Any]) -> None:
@@ -132,25 +175,7 @@ def claim_of(path: str | os.PathLike[str]) -> Claim | None:
     return None
 
 
-def may_claim(path: str | os.PathLike[str], claim: Claim) -> bool:
-    """Whether the file at `path` names the store, or cannot be read now."""
-    try:
-        return bool(_watch_in(path).get(STORE) == claim.store.name)
-    except (FileNotFoundError, ValueError):
-        return False
-    except OSError:
-        return True
-
-
 def _watch_in(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a file says of a watcher; empty for the file of something else."""
-    watch = read_checkpoint(path)[1].get("watch")
+    watch = read_header(path)[1].get("watch")
     return watch if isinstance(watch, dict) else {}
-
-
-def _header(path: str) -> bytes:
-    """The metadata of a file, if it is a checkpoint that can be read."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        n = int.from_bytes(file.read(8), "little")
-        return file.read(n) if n <= os.fstat(file.fileno()).st_size else b""
-    return b""

@@ -10,6 +10,7 @@ what was read since then is read again.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from contextlib import suppress
@@ -26,7 +27,7 @@ from ..streams.store import StreamStore
 from ..tasks.identity import identity
 from ..vocabulary import Tokens
 from .familiar import FamiliarLines
-from .key_file import Claim, claim_in, may_claim, new_store, older_store, values_for, write_model
+from .key_file import Claim, claim_in, claim_of, new_store, replaced, write_model
 from .key_stream import KeyStream, KeyStreamCodec
 from .line_reader import MAX_LAG
 from .line_stream import History, LineStream
@@ -187,47 +188,50 @@ class KeyedStreams:
     def save(self, path: str | os.PathLike[str], state: dict[str, Any]) -> None:
         """Write all streams and the state of the watcher; see `key_file`.
 
-        What has changed since the last time is written if it goes to the same file, else everything.
+        What has changed since the last time is written if it goes to the same pair, else everything.
         """
         self._park()
         counts = {"n_dropped": self._n_dropped, "n_lines": self._n_lines}
         content = dump_checkpoint({}, {**state, **counts}, "crc32")
-        file, claim = Path(path).resolve(), self._claim
-        if claim is not None and file == self._file and self._written and self._written == _identified(file):
-            self._streams.save({STATE: content, **values_for(file, claim)})
-            return
-        with older_store(file, claim) as older:
-            if claim is not None and file == self._file:
-                self._streams.save({STATE: content, **values_for(file, claim)})
-            else:
-                claim = self._move_to(file, content)
-            write_model(path, self._predictor, claim, {"learn": self._options[0]})
+        if self._is_alone(Path(path).resolve()):
+            assert self._claim is not None
+            self._streams.save({STATE: content, **self._claim.values()})
+        else:
+            self._write_pair(path, content)
+
+    def _is_alone(self, file: Path) -> bool:
+        """Whether the store is that of this file, which is as it was written, and of nothing else."""
+        is_own = self._claim is not None and file == self._file and self._written == _identified(file) != ()
+        return is_own and self._claim is not None and not self._claim.is_shared(file)
+
+    def _write_pair(self, path: str | os.PathLike[str], content: bytes) -> None:
+        """Write the model to the file, and everything to a new store."""
+        file = Path(path).resolve()
+        with replaced(file, self._claim):
+            self._move_to(file, content)
+            assert self._claim is not None
+            write_model(path, self._predictor, self._claim, {"learn": self._options[0]})
             self._written = _identified(file)
-            if older is not None:
-                older.delete_file()
 
-    def _move_to(self, file: Path, content: bytes) -> Claim:
-        """Write everything to a new store, of another file."""
+    def _move_to(self, file: Path, content: bytes) -> None:
+        """Write everything to a new store, of a file that is to be written."""
         store, claim = new_store(file, self._identity)
-        self._streams.move_to(store, {STATE: content, **values_for(file, claim)})
-        self._delete_unclaimed()
+        self._streams.move_to(store, {STATE: content, **claim.values()})
+        self._delete_unwritten()
         self._file, self._claim, self._written = file, claim, None
-        return claim
 
-    def _delete_unclaimed(self) -> None:
-        """Delete the store, which is closed, if its file was never written."""
-        if self._claim is None or self._file is None or self._written is not None:
-            return
-        if not may_claim(self._file, self._claim):  # the file can have been replaced although `save` failed
-            StreamStore(self._claim.store, self._identity).delete_file()
+    def _delete_unwritten(self) -> None:
+        """Delete the store, which is closed, if its file was not written."""
+        if self._claim is not None and self._written is None:
+            self._claim.delete_unless_named()  # the file can have been replaced although `save` failed
 
     def restored(
         self, path: str | os.PathLike[str], saved: dict[str, Any], arrays: Arrays, *, exclusive: bool
     ) -> tuple[KeyedStreams, dict[str, Any]]:
         """The streams that `save` wrote, and the state of the watcher.
 
-        exclusive  whether to use the store itself, as long as these streams are open, and not a copy of it; if the file
-                   is a copy of another one, a copy is used all the same
+        exclusive  whether to use the store itself, as long as these streams are open, and not a copy of it; if anything
+                   but the file has it, the file gets a new one
 
         Raises OSError if the store cannot be opened, ValueError, TypeError, KeyError or AttributeError if something
         does not fit.
@@ -235,33 +239,38 @@ class KeyedStreams:
         found = KeyedStreams(self._predictor, *self._options)
         if saved["learn"] != self._options[0]:
             raise ValueError(f"its keys were saved with learn={saved['learn']!r}; continue with the same")
-        claim = claim_in(path, saved)
-        exclusive = exclusive and not claim.is_copied(path)
-        store = (StreamStore if exclusive else StreamStore.copy_of)(claim.store, self._identity)
+        claim, file = claim_in(path, saved), Path(path).resolve()
+        is_own = exclusive and not claim.is_shared(file)
+        store = (StreamStore if is_own else StreamStore.copy_of)(claim.store, self._identity)
+        found._streams.close()
+        found._streams = found._cache(store)
         try:
-            state = parse_checkpoint(store.value(STATE), f"the state in {claim.store}", "crc32")[1]
+            content = store.value(STATE)
+            state = parse_checkpoint(content, f"the state in {claim.store}", "crc32")[1]
             found._n_dropped, found._n_lines = int(state["n_dropped"]), int(state["n_lines"])
-            found._streams = found._cache(store)
+            if is_own:
+                found._file, found._claim, found._written = file, claim, _identified(file)
+            elif exclusive:
+                found._write_pair(path, content)
+            if exclusive and claim_of(file) != found._claim:
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process is saving to this file", os.fspath(path))
             while len(found) > self._max_keys:
                 found._drop()
         except BaseException:
-            store.close()
+            found.close()
             raise
-        if exclusive:
-            found._file, found._claim = Path(path).resolve(), claim
-            found._written = _identified(found._file)
         return found, state
 
     def close(self) -> None:
         """Close the store, so that others can open it. What has changed since `save` is lost."""
         self._streams.close()
-        self._delete_unclaimed()
+        self._delete_unwritten()
         self._claim = None
 
 
 def _identified(file: Path) -> tuple[int, ...]:
-    """What differs if a file was replaced; empty if there is none."""
+    """What differs if a file was replaced or written; empty if there is none."""
     with suppress(FileNotFoundError):
         status = file.stat()
-        return status.st_dev, status.st_ino, status.st_mtime_ns
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     return ()
