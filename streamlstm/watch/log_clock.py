@@ -9,7 +9,7 @@ A step of at most STEP counts at once. A *gap*, which is more, is a claim that n
 must lie beyond it, with none at the mark in between. It counts only when lines have followed that could have refuted it,
 and is dropped when SEEN of them show times from inside of it, as those of a clock that is behind and goes on would.
 The more lines are behind the mark, the longer this takes. When AWAY lines in a row are not near the mark, their clock
-was set: the mark goes to where they are. So what cannot be known makes time slow, and never fast.
+was set: the mark goes to where they are; so it does when a clock that it left comes back. So what cannot be known makes time slow, and never fast.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ N_STEPS = 15
 
 MAX_GAPS = 560
 """Of more gaps that are not proven yet, the first is dropped. There are PROOF + PROOF_BEHIND lines to prove one."""
+
+MAX_LEFT = 8
+"""So many clocks that the mark went back from are remembered."""
 
 MAX_SOURCES = 10_000
 """Of more sources, the one without a line for longest is forgotten."""
@@ -122,6 +125,8 @@ class _Source:
     steps         the last steps of the mark
     ahead         the lines beyond a gap that is not believed yet, as what they show and their number, by what they show
     away, n_away  what the last lines away from the mark show, and how many there were in a row
+    walked        how much time passed between the lines away from the mark, in steps of at most STEP
+    left          the clocks that the mark went back from, as what they show minus `own`: what they show later is no gap
     """
 
     number: int
@@ -132,6 +137,7 @@ class _Source:
     time: float = 0.0
     start: float = 0.0
     mark: float | None = None
+    walked: float = 0.0
     usual: float = 0.0
     behind: float = 0.0
     n_lines: int = 0
@@ -139,6 +145,7 @@ class _Source:
     steps: list[float] = field(default_factory=lambda: [0.0] * N_STEPS)
     ahead: list[tuple[float, int]] = field(default_factory=list)
     away: list[float] = field(default_factory=list)
+    left: list[float] = field(default_factory=list)
     gaps: list[_Gap] = field(default_factory=list)
 
     def show(self, seconds: float, elsewhere: float) -> tuple[float, int]:
@@ -170,13 +177,15 @@ class _Source:
             return self._raised(step, elsewhere, self.n_lines, 0) if step > 0 else 0.0
         if 0 < step <= LONGEST_GAP:
             insort(self.ahead, (seconds, self.n_lines))
+            self.n_away = 0
             if len(self.ahead) < BELIEVED:
                 return 0.0
-            self.n_away = 0
             first, _ = self.ahead[0]
+            if any(abs(first - self.own - each) <= JITTER + 2 * AWAY * self.usual for each in self.left):
+                self._set(first)
+                return 0.0
             return self._raised(first - self.mark, elsewhere, min(line for _, line in self.ahead), PROOF)
-        self._leave(seconds)
-        return 0.0
+        return self._left(seconds)
 
     def _raised(self, step: float, elsewhere: float, since: int, proof: int) -> float:
         """Raise the mark by a step. Returns how much counts at once."""
@@ -193,18 +202,28 @@ class _Source:
         self.gaps = [*self.gaps, _Gap(begin, self.mark, counts, since, self.n_lines, proof)][-MAX_GAPS:]
         return 0.0
 
-    def _leave(self, seconds: float) -> None:
-        """Take a line away from the mark, in the past or beyond the longest gap."""
+    def _left(self, seconds: float) -> float:
+        """Take a line away from the mark, in the past or beyond the longest gap. Returns how much counts at once."""
         assert self.mark is not None
         for gap in self.gaps:
             gap.n_seen += gap.begin < seconds < gap.end - JITTER
         self.gaps = [gap for gap in self.gaps if gap.n_seen < SEEN]
+        step = seconds - self.away[-1] if self.n_away else 0.0
+        self.walked = (self.walked if self.n_away else 0.0) + (step if 0 < step <= STEP else 0.0)
         self.n_away += 1
         self.away = [*self.away[-8:], seconds]
         if self.n_away < AWAY:
-            return
+            return 0.0
         mark = sorted(self.away)[len(self.away) // 2]
         self.gaps = [gap for gap in self.gaps if not (mark < gap.end - JITTER and gap.begin < self.mark)]
+        if mark < self.mark:
+            self.left = [*self.left[1 - MAX_LEFT :], self.mark - self.own]
+        self._set(mark)
+        self.own += self.walked
+        return self.walked
+
+    def _set(self, mark: float) -> None:
+        """Set the mark to where lines of another clock are."""
         self.start = self.mark = mark
         self.n_away = 0
         self.ahead.clear()
@@ -212,7 +231,7 @@ class _Source:
     def describe(self, name: str) -> dict[str, Any]:
         """The state as JSON values, for `from_description`."""
         gaps = [[g.begin, g.end, g.counts, g.since, g.line, g.proof, g.n_seen] for g in self.gaps]
-        values = {key: getattr(self, key) for key in (*_COUNTS, *_RANGES, "mark", "steps", "away")}
+        values = {key: getattr(self, key) for key in (*_COUNTS, *_RANGES, "mark", "steps", "away", "left")}
         return {"name": name, **values, "ahead": [list(each) for each in self.ahead], "gaps": gaps}
 
     @classmethod
@@ -225,6 +244,7 @@ class _Source:
         values["steps"] = [_within(each, 0.0) for each in described["steps"]]
         values["ahead"] = [(_within(seconds), _count(line)) for seconds, line in described["ahead"]]
         values["away"] = [_within(each) for each in described["away"]]
+        values["left"] = [_within(each) for each in described["left"]]
         values["gaps"] = [
             _Gap(_within(a), _within(b, float(a), float(a) + MAX_SECONDS), _within(c, 0.0, MAX_SECONDS), *map(_count, n))
             for a, b, c, *n in described["gaps"]
@@ -232,7 +252,7 @@ class _Source:
         source = cls(**values)
         if len(source.steps) != N_STEPS or len(source.ahead) >= BELIEVED or len(source.away) > 9:
             raise ValueError(f"a source of lines cannot be {described}")
-        if source.n_away >= AWAY or len(source.gaps) > MAX_GAPS or source.ahead != sorted(source.ahead):
+        if source.n_away >= AWAY or max(len(source.gaps) - MAX_GAPS, len(source.left) - MAX_LEFT) > 0 or source.ahead != sorted(source.ahead):
             raise ValueError(f"a source of lines cannot be {described}")
         return source
 
@@ -255,6 +275,7 @@ _RANGES = {
     "own": (0.0, MAX_SECONDS),
     "time": (0.0, MAX_SECONDS),
     "start": (),
+    "walked": (0.0, AWAY * STEP),
     "usual": (0.0, MAX_USUAL),
     "behind": (0.0, 1.0),
 }
