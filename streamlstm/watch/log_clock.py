@@ -50,8 +50,8 @@ N_STEPS = 15
 MAX_GAPS = 560
 """Of more gaps that are not proven yet, the first is dropped. There are PROOF + PROOF_BEHIND lines to prove one."""
 
-MAX_LEFT = 8
-"""So many clocks that the mark went back from are remembered."""
+MAX_LEFT = 32
+"""So many clocks that the mark went back from, and gaps that counted, are remembered."""
 
 MAX_SOURCES = 10_000
 """Of more sources, the one without a line for longest is forgotten."""
@@ -127,6 +127,9 @@ class _Source:
     away, n_away  what the last lines away from the mark show, and how many there were in a row
     walked        how much time passed between the lines away from the mark, in steps of at most STEP
     left          the clocks that the mark went back from, as what they show minus `own`: what they show later is no gap
+    gaps          those that do not count yet
+    counted       the last ones that did, as their length and how much they counted in the time of all sources
+    debt          how much of that was taken back: so much time of all sources must pass before more counts
     """
 
     number: int
@@ -138,6 +141,7 @@ class _Source:
     start: float = 0.0
     mark: float | None = None
     walked: float = 0.0
+    debt: float = 0.0
     usual: float = 0.0
     behind: float = 0.0
     n_lines: int = 0
@@ -147,6 +151,7 @@ class _Source:
     away: list[float] = field(default_factory=list)
     left: list[float] = field(default_factory=list)
     gaps: list[_Gap] = field(default_factory=list)
+    counted: list[tuple[float, float]] = field(default_factory=list)
 
     def show(self, seconds: float, elsewhere: float) -> tuple[float, int]:
         """Take the time of a line; `elsewhere` is what has passed in other sources since the last one.
@@ -162,10 +167,13 @@ class _Source:
         while self.gaps and self.n_lines - self.gaps[0].line >= self.gaps[0].proof + int(PROOF_BEHIND * self.behind):
             gap = self.gaps.pop(0)
             self.own += gap.end - gap.begin
+            self.counted = [*self.counted[1 - MAX_LEFT :], (gap.end - gap.begin, gap.counts)]
             passed += gap.counts
             since = gap.since if since < 0 else since
         self.time = max(self.time, self.own)
-        return passed, since
+        repaid = min(self.debt, passed)
+        self.debt -= repaid
+        return passed - repaid, since
 
     def _moved(self, seconds: float, elsewhere: float) -> float:
         """Move the mark. Returns how much counts at once."""
@@ -217,10 +225,21 @@ class _Source:
         mark = sorted(self.away)[len(self.away) // 2]
         self.gaps = [gap for gap in self.gaps if not (mark < gap.end - JITTER and gap.begin < self.mark)]
         if mark < self.mark:
-            self.left = [*self.left[1 - MAX_LEFT :], self.mark - self.own]
+            self._take_back(self.mark - mark)
         self._set(mark)
         self.own += self.walked
         return self.walked
+
+    def _take_back(self, seconds: float) -> None:
+        """Take back what gaps have counted, as a clock goes on that much earlier; remember the clocks beyond them."""
+        assert self.mark is not None
+        left, back = [self.mark - self.own], 0.0
+        while self.counted and back + self.counted[-1][0] <= seconds + JITTER:
+            size, counts = self.counted.pop()
+            self.debt = min(self.debt + counts, MAX_SECONDS)
+            back += size
+            left.append(left[0] - back)
+        self.left = [*self.left, *left[:MAX_LEFT]][-MAX_LEFT:]
 
     def _set(self, mark: float) -> None:
         """Set the mark to where lines of another clock are."""
@@ -232,7 +251,8 @@ class _Source:
         """The state as JSON values, for `from_description`."""
         gaps = [[g.begin, g.end, g.counts, g.since, g.line, g.proof, g.n_seen] for g in self.gaps]
         values = {key: getattr(self, key) for key in (*_COUNTS, *_RANGES, "mark", "steps", "away", "left")}
-        return {"name": name, **values, "ahead": [list(each) for each in self.ahead], "gaps": gaps}
+        pairs = {key: [list(each) for each in getattr(self, key)] for key in ("ahead", "counted")}
+        return {"name": name, **values, **pairs, "gaps": gaps}
 
     @classmethod
     def from_description(cls, described: dict[str, Any]) -> _Source:
@@ -244,6 +264,7 @@ class _Source:
         values["steps"] = [_within(each, 0.0) for each in described["steps"]]
         values["ahead"] = [(_within(seconds), _count(line)) for seconds, line in described["ahead"]]
         values["away"] = [_within(each) for each in described["away"]]
+        values["counted"] = [tuple(_within(each, 0.0, MAX_SECONDS) for each in pair) for pair in described["counted"]]
         values["left"] = [_within(each) for each in described["left"]]
         values["gaps"] = [
             _Gap(_within(a), _within(b, float(a), float(a) + MAX_SECONDS), _within(c, 0.0, MAX_SECONDS), *map(_count, n))
@@ -252,7 +273,9 @@ class _Source:
         source = cls(**values)
         if len(source.steps) != N_STEPS or len(source.ahead) >= BELIEVED or len(source.away) > 9:
             raise ValueError(f"a source of lines cannot be {described}")
-        if source.n_away >= AWAY or max(len(source.gaps) - MAX_GAPS, len(source.left) - MAX_LEFT) > 0 or source.ahead != sorted(source.ahead):
+        if source.n_away >= AWAY or len(source.gaps) > MAX_GAPS or source.ahead != sorted(source.ahead):
+            raise ValueError(f"a source of lines cannot be {described}")
+        if max(len(source.left), len(source.counted)) > MAX_LEFT or any(len(pair) != 2 for pair in source.counted):
             raise ValueError(f"a source of lines cannot be {described}")
         return source
 
@@ -275,6 +298,7 @@ _RANGES = {
     "own": (0.0, MAX_SECONDS),
     "time": (0.0, MAX_SECONDS),
     "start": (),
+    "debt": (0.0, MAX_SECONDS),
     "walked": (0.0, AWAY * STEP),
     "usual": (0.0, MAX_USUAL),
     "behind": (0.0, 1.0),
