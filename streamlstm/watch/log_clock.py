@@ -47,8 +47,9 @@ MAX_USUAL = 86_400.0
 N_STEPS = 15
 """The usual time between lines is the median of so many: a mean or the longest would follow a few false gaps."""
 
-MAX_GAPS = 560
-"""Of more gaps that are not proven yet, the first is dropped. There are PROOF + PROOF_BEHIND lines to prove one."""
+MAX_PROOF, MAX_GAPS = 1024, 1600
+"""The proof of a gap takes twice as many lines after each one that was dropped, and 4 times after one that was taken
+back, up to MAX_PROOF; each that counts halves it. Of more gaps that do not count yet, the first is dropped."""
 
 MAX_LEFT = 32
 """So many clocks that the mark went back from, and gaps that counted, are remembered."""
@@ -122,6 +123,7 @@ class _Source:
     last          what its last line showed, or the mark if that is at most JITTER later
     start, mark   what was shown first since a clock was set, and the high-water mark; None before the first time
     behind        the fraction of lines that are behind the mark, lately
+    proof         how many lines must follow a gap to prove it, if none are behind the mark
     steps         the last steps of the mark
     ahead         the lines beyond a gap that is not believed yet, as what they show and their number, by what they show
     away, n_away  what the last lines away from the mark show, and how many there were in a row
@@ -146,6 +148,7 @@ class _Source:
     behind: float = 0.0
     n_lines: int = 0
     n_away: int = 0
+    proof: int = PROOF
     steps: list[float] = field(default_factory=lambda: [0.0] * N_STEPS)
     ahead: list[tuple[float, int]] = field(default_factory=list)
     away: list[float] = field(default_factory=list)
@@ -170,6 +173,7 @@ class _Source:
             self.counted = [*self.counted[1 - MAX_LEFT :], (gap.end - gap.begin, gap.counts)]
             passed += gap.counts
             since = gap.since if since < 0 else since
+            self.proof = max(self.proof // 2, PROOF)
         self.time = max(self.time, self.own)
         repaid = min(self.debt, passed)
         self.debt -= repaid
@@ -192,7 +196,7 @@ class _Source:
             if any(abs(first - self.own - each) <= JITTER + 2 * AWAY * self.usual for each in self.left):
                 self._set(first)
                 return 0.0
-            return self._raised(first - self.mark, elsewhere, min(line for _, line in self.ahead), PROOF)
+            return self._raised(first - self.mark, elsewhere, min(line for _, line in self.ahead), self.proof)
         return self._left(seconds)
 
     def _raised(self, step: float, elsewhere: float, since: int, proof: int) -> float:
@@ -215,7 +219,7 @@ class _Source:
         assert self.mark is not None
         for gap in self.gaps:
             gap.n_seen += gap.begin < seconds < gap.end - JITTER
-        self.gaps = [gap for gap in self.gaps if gap.n_seen < SEEN]
+        self._keep([gap for gap in self.gaps if gap.n_seen < SEEN])
         step = seconds - self.away[-1] if self.n_away else 0.0
         self.walked = (self.walked if self.n_away else 0.0) + (step if 0 < step <= STEP else 0.0)
         self.n_away += 1
@@ -223,12 +227,17 @@ class _Source:
         if self.n_away < AWAY:
             return 0.0
         mark = sorted(self.away)[len(self.away) // 2]
-        self.gaps = [gap for gap in self.gaps if not (mark < gap.end - JITTER and gap.begin < self.mark)]
+        self._keep([gap for gap in self.gaps if not (mark < gap.end - JITTER and gap.begin < self.mark)])
         if mark < self.mark:
             self._take_back(self.mark - mark)
         self._set(mark)
         self.own += self.walked
         return self.walked
+
+    def _keep(self, gaps: list[_Gap]) -> None:
+        """Drop all gaps but these; further ones take longer to prove."""
+        if len(gaps) < len(self.gaps):
+            self.gaps, self.proof = gaps, min(2 * self.proof, MAX_PROOF)
 
     def _take_back(self, seconds: float) -> None:
         """Take back what gaps have counted, as a clock goes on that much earlier; remember the clocks beyond them."""
@@ -236,6 +245,7 @@ class _Source:
         left, back = [self.mark - self.own], 0.0
         while self.counted and back + self.counted[-1][0] <= seconds + JITTER:
             size, counts = self.counted.pop()
+            self.proof = min(4 * self.proof, MAX_PROOF)
             self.debt = min(self.debt + counts, MAX_SECONDS)
             back += size
             left.append(left[0] - back)
@@ -273,7 +283,7 @@ class _Source:
         source = cls(**values)
         if len(source.steps) != N_STEPS or len(source.ahead) >= BELIEVED or len(source.away) > 9:
             raise ValueError(f"a source of lines cannot be {described}")
-        if source.n_away >= AWAY or len(source.gaps) > MAX_GAPS or source.ahead != sorted(source.ahead):
+        if source.n_away >= AWAY or not PROOF <= source.proof <= MAX_PROOF or len(source.gaps) > MAX_GAPS or source.ahead != sorted(source.ahead):
             raise ValueError(f"a source of lines cannot be {described}")
         if max(len(source.left), len(source.counted)) > MAX_LEFT or any(len(pair) != 2 for pair in source.counted):
             raise ValueError(f"a source of lines cannot be {described}")
@@ -290,7 +300,7 @@ class _Source:
         return source
 
 
-_COUNTS = ("number", "n_lines", "n_away")
+_COUNTS = ("number", "n_lines", "n_away", "proof")
 _RANGES = {
     "shared": (-MAX_SECONDS, MAX_SECONDS),
     "seen": (-MAX_SECONDS, MAX_SECONDS),
