@@ -5,11 +5,12 @@ from 1970 until they know better, a bug prints the year 9999, and clocks are set
 that lines come from, has one *high-water mark*: the time that its lines have reached. Time passes when lines raise it.
 Lines of clocks that are behind it let no time pass, however many clocks there are, nor do single lines far ahead of it.
 
-A step of at most STEP counts at once. A *gap*, which is more, is a claim that nothing happened meanwhile. BELIEVED lines
-must lie beyond it, with none at the mark in between. It counts only when lines have followed that could have refuted it,
-and is dropped when SEEN of them show times from inside of it, as those of a clock that is behind and goes on would.
-The more lines are behind the mark, the longer this takes. When AWAY lines in a row are not near the mark, their clock
-was set: the mark goes to where they are; so it does when a clock that it left comes back. So what cannot be known makes time slow, and never fast.
+A step of at most STEP counts at once. A *gap*, which is more, is a claim that nothing happened meanwhile. BELIEVED
+lines must lie beyond it, with none at the mark in between. It counts only when lines have followed that could have
+refuted it, and is dropped when SEEN of them show times from inside of it, as those of a clock that is behind would. The
+more lines are behind the mark, the longer this takes. When AWAY lines in a row are not near the mark, their clock was
+set: the mark goes to where they are, and gaps before which it goes back are taken back. What cannot be known makes time
+slow rather than fast.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ BELIEVED = 8
 """So many lines beyond a gap raise the mark, to the earliest of them. Fewer lines of a wrong time do nothing."""
 
 AWAY = 32
-"""After so many lines away from the mark a clock was set. With 24, 100 hosts in turn for 30 lines each made two hours
-five, by gaps from each of them to the next; with 64, a clock that is set back by an hour each 500 lines loses a tenth."""
+"""After so many lines away from the mark a clock was set. With 24, blocks of 30 lines of 100 hosts made two hours
+five, by gaps from each of them to the next; with 64, a clock that is set back often loses more."""
 
 PROOF, PROOF_BEHIND, SEEN = 24, 512, 2
 """A gap counts after PROOF more lines, and PROOF_BEHIND times the fraction of lines that are behind the mark: one line
@@ -127,7 +128,7 @@ class _Source:
     steps         the last steps of the mark
     ahead         the lines beyond a gap that is not believed yet, as what they show and their number, by what they show
     away, n_away  what the last lines away from the mark show, and how many there were in a row
-    walked        how much time passed between the lines away from the mark, in steps of at most STEP
+    walked, top   what has passed by these after the first few, and the latest; less than 0 if of several clocks
     left          the clocks that the mark went back from, as what they show minus `own`: what they show later is no gap
     gaps          those that do not count yet
     counted       the last ones that did, as their length and how much they counted in the time of all sources
@@ -143,6 +144,7 @@ class _Source:
     start: float = 0.0
     mark: float | None = None
     walked: float = 0.0
+    top: float = 0.0
     debt: float = 0.0
     usual: float = 0.0
     behind: float = 0.0
@@ -220,19 +222,26 @@ class _Source:
         for gap in self.gaps:
             gap.n_seen += gap.begin < seconds < gap.end - JITTER
         self._keep([gap for gap in self.gaps if gap.n_seen < SEEN])
-        step = seconds - self.away[-1] if self.n_away else 0.0
-        self.walked = (self.walked if self.n_away else 0.0) + (step if 0 < step <= STEP else 0.0)
+        step = seconds - self.top
+        if self.n_away == 0:
+            self.walked, self.top = 0.0, seconds
+        elif not -JITTER <= step <= STEP:
+            self.walked = -AWAY * STEP  # not one clock
+        elif step > 0:
+            self.walked, self.top = self.walked + step * (self.n_away >= BELIEVED // 2), seconds
         self.n_away += 1
         self.away = [*self.away[-8:], seconds]
         if self.n_away < AWAY:
             return 0.0
-        mark = sorted(self.away)[len(self.away) // 2]
+        middle = sorted(self.away)[len(self.away) // 2]
+        mark = max(each for each in self.away if each <= middle + JITTER)
         self._keep([gap for gap in self.gaps if not (mark < gap.end - JITTER and gap.begin < self.mark)])
         if mark < self.mark:
             self._take_back(self.mark - mark)
         self._set(mark)
-        self.own += self.walked
-        return self.walked
+        walked = max(self.walked, 0.0)
+        self.own += walked
+        return walked
 
     def _keep(self, gaps: list[_Gap]) -> None:
         """Drop all gaps but these; further ones take longer to prove."""
@@ -277,13 +286,22 @@ class _Source:
         values["counted"] = [tuple(_within(each, 0.0, MAX_SECONDS) for each in pair) for pair in described["counted"]]
         values["left"] = [_within(each) for each in described["left"]]
         values["gaps"] = [
-            _Gap(_within(a), _within(b, float(a), float(a) + MAX_SECONDS), _within(c, 0.0, MAX_SECONDS), *map(_count, n))
+            _Gap(
+                _within(a), _within(b, float(a), float(a) + MAX_SECONDS), _within(c, 0.0, MAX_SECONDS), *map(_count, n)
+            )
             for a, b, c, *n in described["gaps"]
         ]
         source = cls(**values)
+        if source.ahead and (source.mark is None or source.ahead[0][0] <= source.mark):
+            raise ValueError(f"lines beyond a gap must be later than the mark of a source, {source.mark}")
         if len(source.steps) != N_STEPS or len(source.ahead) >= BELIEVED or len(source.away) > 9:
             raise ValueError(f"a source of lines cannot be {described}")
-        if source.n_away >= AWAY or not PROOF <= source.proof <= MAX_PROOF or len(source.gaps) > MAX_GAPS or source.ahead != sorted(source.ahead):
+        if (
+            source.n_away >= AWAY
+            or not PROOF <= source.proof <= MAX_PROOF
+            or len(source.gaps) > MAX_GAPS
+            or source.ahead != sorted(source.ahead)
+        ):
             raise ValueError(f"a source of lines cannot be {described}")
         if max(len(source.left), len(source.counted)) > MAX_LEFT or any(len(pair) != 2 for pair in source.counted):
             raise ValueError(f"a source of lines cannot be {described}")
@@ -309,7 +327,8 @@ _RANGES = {
     "time": (0.0, MAX_SECONDS),
     "start": (),
     "debt": (0.0, MAX_SECONDS),
-    "walked": (0.0, AWAY * STEP),
+    "walked": (-AWAY * STEP, AWAY * STEP),
+    "top": (),
     "usual": (0.0, MAX_USUAL),
     "behind": (0.0, 1.0),
 }
@@ -324,9 +343,9 @@ class LogClock:
          before, is taken to have the clock of that one: it counts when it comes to a later time. So files that are
          read one after the other and cover the same time count once.
 
-    Time never goes back. For a source with any number of clocks that run as true time does, each wrong by any constant,
-    in whatever order their lines come, and with times that are wrong, it is at most true time, and a little at first:
-    what the clocks differ by can look like a gap until lines have refuted it. It can be less.
+    Time never goes back. Clocks in one source that run as true time does, each wrong by any constant, in whatever order
+    their lines come, let pass no more than true time, and what they differ by, as far as that looks like gaps that no line
+    has refuted yet: for a short time, and a few hours at most in what was measured. Less can pass.
 
     - Clocks behind the one that is furthest ahead cost nothing, nor do fewer than BELIEVED wrong times in a row.
     - A clock that is set back or by years counts from AWAY lines later; one that is set forward by LONGEST_GAP or less
