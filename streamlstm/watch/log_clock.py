@@ -344,8 +344,8 @@ class LogClock:
          read one after the other and cover the same time count once.
 
     Time never goes back. Clocks in one source that run as true time does, each wrong by any constant, in whatever order
-    their lines come, let pass no more than true time, and what they differ by, as far as that looks like gaps that no line
-    has refuted yet: for a short time, and a few hours at most in what was measured. Less can pass.
+    their lines come, let pass no more than true time, and what they differ by, as far as that looks like gaps that no
+    line has refuted yet: a few hours at most in what was measured, until it is taken back. Less can pass.
 
     - Clocks behind the one that is furthest ahead cost nothing, nor do fewer than BELIEVED wrong times in a row.
     - A clock that is set back or by years counts from AWAY lines later; one that is set forward by LONGEST_GAP or less
