@@ -2,40 +2,58 @@
 
 The times in a log cannot be trusted one by one. Threads write a moment late, hosts have different zones, devices count
 from 1970 until they know better, a bug prints the year 9999, and clocks are set. So each source, a file or a connection
-that lines come from, has clocks that are *known*. A line is *on time* by a known clock if its time is at most JITTER
-earlier than the latest time of the source, and at most a *step* later. What a line shows that is on time by none counts
-only when BELIEVED lines have shown it without one in between that is on time.
+that lines come from, has one *high-water mark*: the time that its lines have reached. Time passes when lines raise it.
+Lines of clocks that are behind it let no time pass, however many clocks there are, nor do single lines far ahead of it.
 
-The step is STEP or, if more, twice the longest time that lately passed between two lines of the source. A source that
-was silent may also be later by what passed in the others meanwhile.
+A step of at most STEP counts at once. A *gap*, which is more, is a claim that nothing happened meanwhile. BELIEVED
+lines must lie beyond it, with none at the mark in between. It counts only when lines have followed that could have
+refuted it, and is dropped when SEEN of them show times from inside of it, as those of a clock that is behind would. The
+more lines are behind the mark, the longer this takes. When AWAY lines in a row are not near the mark, their clock was
+set: the mark goes to where they are, and gaps before which it goes back are taken back. What cannot be known makes time
+slow rather than fast.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
-MAX_SECONDS = 1e12
-"""No calendar has a time beyond: it is in the year 33,658. Times in milliseconds since 1970 are."""
-
 JITTER, STEP = 300.0, 60.0
 """Time zones differ by 900 seconds or more; what threads and hosts that share a clock write differs by less."""
 
 BELIEVED = 8
-"""After so many lines a clock that was set, or a gap, is believed. In a random mixture of two clocks the second one is
-taken for the first one after a gap with a probability of 1 in 2^BELIEVED."""
+"""So many lines beyond a gap raise the mark, to the earliest of them. Fewer lines of a wrong time do nothing."""
+
+AWAY = 32
+"""After so many lines away from the mark a clock was set. With 24, blocks of 30 lines of 100 hosts made two hours
+five, by gaps from each of them to the next; with 64, a clock that is set back often loses more."""
+
+PROOF, PROOF_BEHIND, SEEN = 24, 512, 2
+"""A gap counts after PROOF more lines, and PROOF_BEHIND times the fraction of lines that are behind the mark: one line
+in a hundred is enough to refute it. SEEN is more than one, so that a single wrong time takes no gap away."""
 
 LONGEST_GAP = 30 * 86_400.0
 """After a longer gap, the clock was set."""
 
 MAX_GAP_SECONDS = 3_600.0
-"""A gap that had to be believed counts in the time of all sources as at most this long: it may be an error."""
+"""A step counts in the time of all sources as at most this long: it may be an error."""
 
-MAX_CLOCKS, MAX_RUNS = 8, 4
-"""The most clocks of a source that are known, and that may become so."""
+MAX_USUAL = 86_400.0
+"""The most that counts as the usual time between lines."""
+
+N_STEPS = 15
+"""The usual time between lines is the median of so many: a mean or the longest would follow a few false gaps."""
+
+MAX_PROOF, MAX_GAPS = 1024, 1600
+"""The proof of a gap takes twice as many lines after each one that was dropped, and 4 times after one that was taken
+back, up to MAX_PROOF; each that counts halves it. Of more gaps that do not count yet, the first is dropped."""
+
+MAX_LEFT = 32
+"""So many clocks that the mark went back from, and gaps that counted, are remembered."""
 
 MAX_SOURCES = 10_000
 """Of more sources, the one without a line for longest is forgotten."""
@@ -43,21 +61,22 @@ MAX_SOURCES = 10_000
 MAX_COMPARED = 64
 """A new source is compared with this many others, those that had lines last."""
 
-_DECAY = 63 / 64
+MAX_SECONDS = 1e15
+"""The most time that can have passed."""
+
+_BEHIND_RATE = 1 / 256
 
 
 def checked_seconds(seconds: object) -> float | None:
-    """A time as a number, or None as it is. Raises ValueError if it is no number of seconds in any calendar."""
+    """A time as a number, or None as it is. Raises ValueError if it is not a finite number."""
     if seconds is None:
         return None
     try:
         value = math.nan if isinstance(seconds, (str, bytes, bytearray, bool)) else float(seconds)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         value = math.nan
-    if not abs(value) <= MAX_SECONDS:
-        raise ValueError(
-            f"seconds must be a number from -1e12 to 1e12, or None if the time is unknown, not {seconds!r}"
-        )
+    if not math.isfinite(value):
+        raise ValueError(f"seconds must be a number that is finite, or None if the time is unknown, not {seconds!r}")
     return value
 
 
@@ -66,7 +85,7 @@ class Place(NamedTuple):
 
     source  the number of its source
     line    its number in the source
-    since   if not -1: a gap before the line of this number is believed now; it and those after it are at this time
+    since   if not -1: a gap before the line of this number counts now; it and those after it are at this time
     """
 
     source: int
@@ -75,45 +94,45 @@ class Place(NamedTuple):
 
 
 @dataclass
-class _Clock:
-    """A known clock of a source.
+class _Gap:
+    """A gap in a source that does not count yet.
 
-    offset       what it shows minus the time of the source
-    start, mark  the earliest and the latest time that it has shown
+    begin, end  from where to where the mark was raised
+    counts      how much it counts in the time of all sources
+    since       the number of the first line beyond it, of the lines of the source
+    line        the number of the line with which it was believed
+    proof       how many lines must follow if none are behind the mark
+    n_seen      how many lines have shown a time inside of it
     """
 
-    offset: float
-    start: float
-    mark: float
-
-
-@dataclass
-class _Run:
-    """Lines by a clock that is not known.
-
-    first, mark  the time of the first line, and the latest time
-    begun        the number of its first line, of the lines of the source
-    widest       the longest time between two lines
-    is_other     whether it runs beside a known clock: lines by that one came after it was seen for the first time
-    n_lines      how many there were, with none on time in between
-    """
-
-    first: float
-    mark: float
-    begun: int
-    widest: float = 0.0
-    is_other: bool = False
-    n_lines: int = 0
+    begin: float
+    end: float
+    counts: float
+    since: int
+    line: int
+    proof: int
+    n_seen: int = 0
 
 
 @dataclass
 class _Source:
     """What is known of a source; `own` is its time by its lines, and `time` counts what was waited for lines, too.
 
-    number  identifies it
-    shared  where it is in the time of all sources
-    seen    the time of all sources when its last line came
-    last    what its last line showed
+    number        identifies it
+    shared        where it is in the time of all sources
+    seen          the time of all sources when its last line came
+    last          what its last line showed, or the mark if that is at most JITTER later
+    start, mark   what was shown first since a clock was set, and the high-water mark; None before the first time
+    behind        the fraction of lines that are behind the mark, lately
+    proof         how many lines must follow a gap to prove it, if none are behind the mark
+    steps         the last steps of the mark
+    ahead         the lines beyond a gap that is not believed yet, as what they show and their number, by what they show
+    away, n_away  what the last lines away from the mark show, and how many there were in a row
+    walked, top   what has passed by these after the first few, and the latest; less than 0 if of several clocks
+    left          the clocks that the mark went back from, as what they show minus `own`: what they show later is no gap
+    gaps          those that do not count yet
+    counted       the last ones that did, as their length and how much they counted in the time of all sources
+    debt          how much of that was taken back: so much time of all sources must pass before more counts
     """
 
     number: int
@@ -122,100 +141,198 @@ class _Source:
     last: float = 0.0
     own: float = 0.0
     time: float = 0.0
-    longest: float = 0.0  # the longest time between two lines lately
+    start: float = 0.0
+    mark: float | None = None
+    walked: float = 0.0
+    top: float = 0.0
+    debt: float = 0.0
+    usual: float = 0.0
+    behind: float = 0.0
     n_lines: int = 0
-    clocks: list[_Clock] = field(default_factory=list)  # the one that was used last is the first
-    runs: list[_Run] = field(default_factory=list)
+    n_away: int = 0
+    proof: int = PROOF
+    steps: list[float] = field(default_factory=lambda: [0.0] * N_STEPS)
+    ahead: list[tuple[float, int]] = field(default_factory=list)
+    away: list[float] = field(default_factory=list)
+    left: list[float] = field(default_factory=list)
+    gaps: list[_Gap] = field(default_factory=list)
+    counted: list[tuple[float, float]] = field(default_factory=list)
 
     def show(self, seconds: float, elsewhere: float) -> tuple[float, int]:
         """Take the time of a line; `elsewhere` is what has passed in other sources since the last one.
 
-        Returns how much counts in all sources, and the number of the first line of a run that is believed now, or -1.
+        Returns how much counts in all sources, and the number of the first line after a gap that counts now, or -1.
         """
-        if not self.clocks:
-            self.clocks, self.last = [_Clock(seconds - self.own, seconds, seconds)], seconds
-        latest = self.own + elsewhere + max(STEP, 2 * self.longest)
-        clock = next((each for each in self.clocks if self.own - JITTER <= seconds - each.offset <= latest), None)
-        passed, begun = self._doubted(seconds, elsewhere) if clock is None else (self._on_time(clock, seconds), -1)
-        if clock is not None:
-            self.longest = max(passed - elsewhere, self.longest * _DECAY)
+        if self.mark is None:
+            self.start = self.mark = seconds
+        passed, since = self._moved(seconds, elsewhere), -1
+        is_behind = seconds < self.mark - JITTER
+        self.last = seconds if is_behind else max(seconds, self.mark)
+        self.behind += (is_behind - self.behind) * max(_BEHIND_RATE, 1 / self.n_lines)
+        while self.gaps and self.n_lines - self.gaps[0].line >= self.gaps[0].proof + int(PROOF_BEHIND * self.behind):
+            gap = self.gaps.pop(0)
+            self.own += gap.end - gap.begin
+            self.counted = [*self.counted[1 - MAX_LEFT :], (gap.end - gap.begin, gap.counts)]
+            passed += gap.counts
+            since = gap.since if since < 0 else since
+            self.proof = max(self.proof // 2, PROOF)
         self.time = max(self.time, self.own)
-        return passed, begun
+        repaid = min(self.debt, passed)
+        self.debt -= repaid
+        return passed - repaid, since
 
-    def _on_time(self, clock: _Clock, seconds: float) -> float:
-        self.clocks.remove(clock)
-        self.clocks.insert(0, clock)
-        for run in self.runs:
-            run.is_other, run.n_lines = True, 0
-        self.last = clock.mark = max(clock.mark, seconds)
-        passed = max(seconds - clock.offset - self.own, 0.0)
-        self.own += passed
-        return passed
+    def _moved(self, seconds: float, elsewhere: float) -> float:
+        """Move the mark. Returns how much counts at once."""
+        assert self.mark is not None
+        step = seconds - self.mark
+        if -JITTER <= step <= max(STEP, 2 * self.usual) + elsewhere:
+            self.ahead.clear()
+            self.n_away = 0
+            return self._raised(step, elsewhere, self.n_lines, 0) if step > 0 else 0.0
+        if 0 < step <= LONGEST_GAP:
+            insort(self.ahead, (seconds, self.n_lines))
+            self.n_away = 0
+            if len(self.ahead) < BELIEVED:
+                return 0.0
+            first, _ = self.ahead[0]
+            if any(abs(first - self.own - each) <= JITTER + 2 * AWAY * self.usual for each in self.left):
+                self._set(first)
+                return 0.0
+            return self._raised(first - self.mark, elsewhere, min(line for _, line in self.ahead), self.proof)
+        return self._left(seconds)
 
-    def _doubted(self, seconds: float, elsewhere: float) -> tuple[float, int]:
-        now = (
-            self.clocks[0].offset + self.own
-        )  # what the clock that was used last shows: runs before and after it differ
-        fitting = [
-            run
-            for run in self.runs
-            if run.mark - JITTER <= seconds <= run.mark + LONGEST_GAP and (run.mark < now) == (seconds < now)
-        ]
-        run = min(fitting, key=lambda each: abs(seconds - each.mark), default=None)
-        if run is None:
-            run = _Run(seconds, seconds, self.n_lines, is_other=self._is_behind(seconds))
-        else:
-            self.runs.remove(run)
-            if run.n_lines == 0:
-                run.first, run.mark, run.begun, run.widest = seconds, seconds, self.n_lines, 0.0
-            run.widest = max(run.widest, seconds - run.mark)
-            run.mark = max(run.mark, seconds)
-        run.n_lines += 1
-        self.last = run.mark
-        if run.n_lines >= BELIEVED:
-            return min(self._believe(run), max(MAX_GAP_SECONDS, elsewhere)), run.begun
-        self.runs = [*self.runs, run][-MAX_RUNS:]
-        return 0.0, -1
+    def _raised(self, step: float, elsewhere: float, since: int, proof: int) -> float:
+        """Raise the mark by a step. Returns how much counts at once."""
+        assert self.mark is not None
+        begin, self.mark = self.mark, self.mark + step
+        self.ahead = [each for each in self.ahead if each[0] > self.mark]
+        self.steps = [*self.steps[1:], step]
+        if step > STEP / 2 or self.usual > STEP / 2:
+            self.usual = min(sorted(self.steps)[N_STEPS // 2], MAX_USUAL)
+        counts = min(step, max(MAX_GAP_SECONDS, elsewhere))
+        if step <= STEP + elsewhere:
+            self.own += step
+            return counts
+        self.gaps = [*self.gaps, _Gap(begin, self.mark, counts, since, self.n_lines, proof)][-MAX_GAPS:]
+        return 0.0
 
-    def _is_behind(self, seconds: float) -> bool:
-        """Whether this is what a known clock has shown, which does not go on as the others do."""
-        return any(abs(seconds - each.mark) <= JITTER and seconds - each.offset < self.own for each in self.clocks)
+    def _left(self, seconds: float) -> float:
+        """Take a line away from the mark, in the past or beyond the longest gap. Returns how much counts at once."""
+        assert self.mark is not None
+        for gap in self.gaps:
+            gap.n_seen += gap.begin < seconds < gap.end - JITTER
+        self._keep([gap for gap in self.gaps if gap.n_seen < SEEN])
+        step = seconds - self.top
+        if self.n_away == 0:
+            self.walked, self.top = 0.0, seconds
+        elif not -JITTER <= step <= STEP:
+            self.walked = -AWAY * STEP  # not one clock
+        elif step > 0:
+            self.walked, self.top = self.walked + step * (self.n_away >= BELIEVED // 2), seconds
+        self.n_away += 1
+        self.away = [*self.away[-8:], seconds]
+        if self.n_away < AWAY:
+            return 0.0
+        middle = sorted(self.away)[len(self.away) // 2]
+        mark = max(each for each in self.away if each <= middle + JITTER)
+        self._keep([gap for gap in self.gaps if not (mark < gap.end - JITTER and gap.begin < self.mark)])
+        if mark < self.mark:
+            self._take_back(self.mark - mark)
+        self._set(mark)
+        walked = max(self.walked, 0.0)
+        self.own += walked
+        return walked
 
-    def _believe(self, run: _Run) -> float:
-        """Make the clock of a run known; returns how much time has passed, with the gap before it if it is one."""
-        clock = self.clocks[0]
-        gap = run.first - clock.offset - self.own
-        if not run.is_other and 0 < gap <= LONGEST_GAP:
-            self.longest = max(self.longest, run.widest, gap if gap <= MAX_GAP_SECONDS else 0.0)
-        else:
-            clock = _Clock(run.first - self.own, run.first, run.first)
-            self.clocks = [clock, *self.clocks][:MAX_CLOCKS]
-            self.longest = max(self.longest, run.widest)
-        clock.mark = max(clock.mark, run.mark)
-        passed = max(run.mark - clock.offset - self.own, 0.0)
-        self.own += passed
-        return passed
+    def _keep(self, gaps: list[_Gap]) -> None:
+        """Drop all gaps but these; further ones take longer to prove."""
+        if len(gaps) < len(self.gaps):
+            self.gaps, self.proof = gaps, min(2 * self.proof, MAX_PROOF)
 
-    def describe(self, name: str) -> list[Any]:
+    def _take_back(self, seconds: float) -> None:
+        """Take back what gaps have counted, as a clock goes on that much earlier; remember the clocks beyond them."""
+        assert self.mark is not None
+        left, back = [self.mark - self.own], 0.0
+        while self.counted and back + self.counted[-1][0] <= seconds + JITTER:
+            size, counts = self.counted.pop()
+            self.proof = min(4 * self.proof, MAX_PROOF)
+            self.debt = min(self.debt + counts, MAX_SECONDS)
+            back += size
+            left.append(left[0] - back)
+        self.left = [*self.left, *left[:MAX_LEFT]][-MAX_LEFT:]
+
+    def _set(self, mark: float) -> None:
+        """Set the mark to where lines of another clock are."""
+        self.start = self.mark = mark
+        self.n_away = 0
+        self.ahead.clear()
+
+    def describe(self, name: str) -> dict[str, Any]:
         """The state as JSON values, for `from_description`."""
-        values = [self.number, self.n_lines, self.shared, self.seen, self.last, self.own, self.time, self.longest]
-        clocks = [[each.offset, each.start, each.mark] for each in self.clocks]
-        runs = [[r.first, r.mark, r.begun, r.widest, int(r.is_other), r.n_lines] for r in self.runs]
-        return [name, values, clocks, runs]
+        gaps = [[g.begin, g.end, g.counts, g.since, g.line, g.proof, g.n_seen] for g in self.gaps]
+        values = {key: getattr(self, key) for key in (*_COUNTS, *_RANGES, "mark", "steps", "away", "left")}
+        pairs = {key: [list(each) for each in getattr(self, key)] for key in ("ahead", "counted")}
+        return {"name": name, **values, **pairs, "gaps": gaps}
 
     @classmethod
-    def from_description(cls, values: list[Any], clocks: list[Any], runs: list[Any]) -> _Source:
-        """The source that `describe` described. Raises ValueError or TypeError if it is not one."""
-        number, n_lines, *numbers = values
-        shared, seen, last, own, time, longest = map(_finite, numbers)
-        known = [_Clock(*map(_finite, each)) for each in clocks]
-        others = [
-            _Run(_finite(first), _finite(mark), int(begun), _finite(widest), bool(is_other), int(n))
-            for first, mark, begun, widest, is_other, n in runs
+    def from_description(cls, described: dict[str, Any]) -> _Source:
+        """The source that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
+        values: dict[str, Any] = {key: _count(described[key]) for key in _COUNTS}
+        values |= {key: _within(described[key], *limits) for key, limits in _RANGES.items()}
+        mark = described["mark"]
+        values["mark"] = None if mark is None else _within(mark)
+        values["steps"] = [_within(each, 0.0) for each in described["steps"]]
+        values["ahead"] = [(_within(seconds), _count(line)) for seconds, line in described["ahead"]]
+        values["away"] = [_within(each) for each in described["away"]]
+        values["counted"] = [tuple(_within(each, 0.0, MAX_SECONDS) for each in pair) for pair in described["counted"]]
+        values["left"] = [_within(each) for each in described["left"]]
+        values["gaps"] = [
+            _Gap(
+                _within(a), _within(b, float(a), float(a) + MAX_SECONDS), _within(c, 0.0, MAX_SECONDS), *map(_count, n)
+            )
+            for a, b, c, *n in described["gaps"]
         ]
-        if len(known) > MAX_CLOCKS or len(others) > MAX_RUNS or min(own, longest, number, n_lines) < 0:
-            raise ValueError(f"a source of lines cannot have {len(known)} clocks and be {values}")
-        return cls(int(number), shared, seen, last, own, time, longest, int(n_lines), known, others)
+        source = cls(**values)
+        if source.ahead and (source.mark is None or source.ahead[0][0] <= source.mark):
+            raise ValueError(f"lines beyond a gap must be later than the mark of a source, {source.mark}")
+        if len(source.steps) != N_STEPS or len(source.ahead) >= BELIEVED or len(source.away) > 9:
+            raise ValueError(f"a source of lines cannot be {described}")
+        if (
+            source.n_away >= AWAY
+            or not PROOF <= source.proof <= MAX_PROOF
+            or len(source.gaps) > MAX_GAPS
+            or source.ahead != sorted(source.ahead)
+        ):
+            raise ValueError(f"a source of lines cannot be {described}")
+        if max(len(source.left), len(source.counted)) > MAX_LEFT or any(len(pair) != 2 for pair in source.counted):
+            raise ValueError(f"a source of lines cannot be {described}")
+        return source
+
+    @classmethod
+    def of_earlier(cls, values: list[Any], clocks: list[Any]) -> _Source:
+        """The source that a version before 1.1 described, which knew several clocks: the one used last goes on."""
+        number, n_lines, shared, seen, last, own, time, _ = values
+        source = cls(_count(number), _passed(shared), _passed(seen), _within(last), _passed(own), _passed(time))
+        source.n_lines = _count(n_lines)
+        if clocks:
+            source.start = source.mark = _within(_within(clocks[0][0]) + source.own)
+        return source
+
+
+_COUNTS = ("number", "n_lines", "n_away", "proof")
+_RANGES = {
+    "shared": (-MAX_SECONDS, MAX_SECONDS),
+    "seen": (-MAX_SECONDS, MAX_SECONDS),
+    "last": (),
+    "own": (0.0, MAX_SECONDS),
+    "time": (0.0, MAX_SECONDS),
+    "start": (),
+    "debt": (0.0, MAX_SECONDS),
+    "walked": (-AWAY * STEP, AWAY * STEP),
+    "top": (),
+    "usual": (0.0, MAX_USUAL),
+    "behind": (0.0, 1.0),
+}
+"""The numbers of a source, and the range of each."""
 
 
 class LogClock:
@@ -226,16 +343,14 @@ class LogClock:
          before, is taken to have the clock of that one: it counts when it comes to a later time. So files that are
          read one after the other and cover the same time count once.
 
-    Time never goes back. For a source with up to MAX_CLOCKS clocks that run as true time does, each wrong by any
-    constant, and with lines that come at most JITTER late, it holds that
+    Time never goes back. Clocks in one source that run as true time does, each wrong by any constant, in whatever order
+    their lines come, let pass no more than true time, and what they differ by, as far as that looks like gaps that no
+    line has refuted yet: a few hours at most in what was measured, until it is taken back. Less can pass.
 
-    - a line whose time is wrong, or fewer than BELIEVED in a row, let no more than a step pass;
-    - a clock that is set forward or back, also by years, lets pass what BELIEVED lines after it show, and from then on
-      what it shows. If it was set forward by LONGEST_GAP or less, that counts too, as it cannot be told from a gap: in
-      the source, and in the time of all sources up to MAX_GAP_SECONDS. So does a second clock that is ahead, if its
-      lines are BELIEVED in a row when they come for the first time;
-    - a gap that is longer than a step counts BELIEVED lines after its end;
-    - clocks that are known cost nothing, in whatever order their lines come.
+    - Clocks behind the one that is furthest ahead cost nothing, nor do fewer than BELIEVED wrong times in a row.
+    - A clock that is set back or by years counts from AWAY lines later; one that is set forward by LONGEST_GAP or less
+      cannot be told from a gap: it counts in its source, and in the time of all sources up to MAX_GAP_SECONDS.
+    - A gap counts PROOF + BELIEVED lines after its end, and later the more lines are behind the mark.
 
     A line without a time lets none pass. Memory is bounded. `wait` tells that no line came from a source.
 
@@ -260,7 +375,7 @@ class LogClock:
         source.n_lines += 1
         begun = -1
         if seconds is not None:
-            if not source.clocks:
+            if source.mark is None:
                 source.shared = self._place_of(seconds)
             passed, begun = source.show(seconds, self.now - source.seen)
             source.shared += passed
@@ -273,8 +388,9 @@ class LogClock:
         Returns where its last line is. It lets no time pass for all sources.
         """
         source = self._named(name)
-        if source.clocks:
-            source.time = max(source.time, source.own + max(seconds - source.last, 0.0))
+        if source.mark is not None:
+            waited = min(max(seconds - source.last, 0.0), MAX_SECONDS / 10)
+            source.time = min(max(source.time, source.own + waited), MAX_SECONDS)
         return Place(source.number, source.n_lines)
 
     def time(self, number: int) -> float | None:
@@ -299,10 +415,9 @@ class LogClock:
     def _place_of(self, seconds: float) -> float:
         """Where a source whose first time is this one begins, in the time of all sources."""
         places = [
-            each.shared - (clock.mark - seconds)
+            each.shared - (each.mark - seconds)
             for each in islice(reversed(self._sources.values()), MAX_COMPARED)
-            for clock in each.clocks[:1]
-            if clock.start - MAX_GAP_SECONDS <= seconds <= clock.mark
+            if each.mark is not None and each.start - MAX_GAP_SECONDS <= seconds <= each.mark
         ]
         return max(places, default=self.now)
 
@@ -315,10 +430,12 @@ class LogClock:
     def from_description(cls, described: dict[str, Any]) -> LogClock:
         """The clock that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
         clock = cls()
-        clock.now, clock._n_sources = _finite(described["now"]), int(described["n_sources"])
+        clock.now, clock._n_sources = _passed(described["now"]), _count(described["n_sources"])
         clock._is_unnamed = bool(described["unnamed"])
-        for name, values, clocks, runs in described["sources"]:
-            source = _Source.from_description(values, clocks, runs)
+        for each in described["sources"]:
+            is_now = isinstance(each, dict)
+            source = _Source.from_description(each) if is_now else _Source.of_earlier(each[1], each[2])
+            name = each["name"] if is_now else each[0]
             clock._sources[str(name)] = clock._times[source.number] = source
         n = len(clock._sources)
         if not n == len(clock._times) <= MAX_SOURCES or any(each >= clock._n_sources for each in clock._times):
@@ -333,15 +450,23 @@ class LogClock:
         """
         clock = cls()
         source, clock._is_unnamed = clock._begin(""), True
-        source.own = source.time = _finite(time)
+        source.own = source.time = _passed(time)
         if seconds is not None:
-            clock.observe(_finite(seconds))
+            clock.observe(_within(seconds))
             clock._is_unnamed = True
         return clock
 
 
-def _finite(value: Any) -> float:
+def _within(value: Any, least: float = -math.inf, most: float = math.inf) -> float:
     number = float(value)
-    if not math.isfinite(number):
+    if not (math.isfinite(number) and least <= number <= most):
         raise ValueError(f"a clock cannot show {value!r} seconds")
     return number
+
+
+def _passed(value: Any) -> float:
+    return _within(value, -MAX_SECONDS, MAX_SECONDS)
+
+
+def _count(value: Any) -> int:
+    return int(_within(value, 0, 2**53))
