@@ -378,12 +378,14 @@ SITES: dict[str, tuple[str, ...]] = {
     "streams.store._connected": ("pool", "new pool", "crowded pool", "keys", "new keys", "other keys"),
     "streams.store._Lock.__init__": ("pool", "new pool", "keys", "new keys", "other keys"),
     "streams.store._new_temporary_file": ("crowded pool",),
+    "streams.store.temporary_folder": ("test_store.py",),  # chooses it
     "cli.train.cut_curve": ("test_cli.py",),
     "logs.metrics.write_metrics": ("metrics", "watch"),
     "logs.output.OutputFile.__init__": ("alarms", "alarms without a position", "watch"),
     "logs.output.OutputFile._cut": ("alarms", "watch"),
     "logs.output.OutputFile.flush": ("alarms", "watch"),
     "cli.__init__.main": ("compress to stdout", "predict to stdout"),
+    "cli.command.say": ("test_faults_commands.py",),  # /dev/null, for what stderr does not take
     "cli.command.leave": ("compress to stdout",),  # /dev/null, for what stdout does not take
     "cli.compress._opened": ("compress", "decompress", "compress --message"),
     "cli.train.train": ("train",),
