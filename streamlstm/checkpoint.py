@@ -273,7 +273,7 @@ def _end_of_arrays(header: bytes) -> int:
     try:
         ends = [entry["data_offsets"][1] for name, entry in json.loads(header).items() if name != "__metadata__"]
         return int(max([0, *ends]))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError):
         return 0
 
 

@@ -1,11 +1,20 @@
-"""The ranges of numbers from files, which kernels use as indices: each module that stores arrays declares its own.
+"""What numbers from files may be: each module that stores arrays or JSON values declares those of its own.
 
-A declaration is a table of `Range`, beside the layout of the array. It holds bounds, and relations: the bound of one
-word may be another word, and a part of an array may be in range as far as another word says.
+Kernels use the numbers of arrays as indices. A declaration is a table of `Range`, beside the layout of the array. It
+holds bounds, and relations: the bound of one word may be another word, and a part of an array may be in range as far as
+another word says.
+
+The declaration of JSON values is a shape, beside what describes them: `Whole`, `Real`, `Text`, `str`, `bool`, or
+`object` for any value; `Maybe` of a shape; a list `[shape]` of any length, or a tuple of shapes for a list of as many
+values; a dict with the shape of each key, where a key that ends with a question mark may be missing; or `Named`, a dict
+with any keys.
 """
 
-from collections.abc import Iterable
+import math
+import reprlib
+from collections.abc import Iterable, Iterator
 from functools import partial
+from numbers import Real as AnyReal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +22,9 @@ import numpy.typing as npt
 
 COUNT = 2**62 - 1
 """The most symbols, or lines, that a file may claim to have been seen: no stream has as many; to add more is safe."""
+
+LARGEST = 1e100
+"""The largest number of a file where nothing else bounds it: products of three such numbers are finite."""
 
 
 class Range(NamedTuple):
@@ -62,3 +74,150 @@ def whole_number(value: Any, name: str, least: int = 0, most: int = COUNT) -> in
         limit = "on" if most >= 2**53 else f"to {most}"
         raise ValueError(f"{name} must be a whole number from {least} {limit}, not {value!r}")
     return value
+
+
+def is_whole_number(value: object) -> bool:
+    """Whether a value is an integer, Python's or NumPy's; True is none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_count(name: str, value: Any, least: int, most: int = COUNT) -> int:
+    """The value of a parameter as an int; a float may be a whole number too, as 1e9 is.
+
+    Raises TypeError for what is not a whole number, and ValueError if it is out of range.
+    """
+    if not is_whole_number(value) and not (isinstance(value, float | np.floating) and value.is_integer()):
+        raise TypeError(f"{name} must be a whole number, not {reprlib.repr(value)}")
+    if not least <= value <= most:
+        limit = f"at least {least}" if value < least else f"at most {most}"
+        raise ValueError(f"{name} must be {limit}, not {reprlib.repr(value)}")
+    return int(value)
+
+
+def check_number(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
+    """The value of a parameter as a float.
+
+    Raises TypeError for what is not a number, as a bool is not, and ValueError for NaN and if it is out of range.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, AnyReal):
+        raise TypeError(f"{name} must be a number, not {reprlib.repr(value)}")
+    if not least <= value <= most:
+        limit = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        raise ValueError(f"{name} must be {'a number' if least == -math.inf else limit}, not {reprlib.repr(value)}")
+    return float(value)
+
+
+class Whole(NamedTuple):
+    """A whole number, and not a bool."""
+
+    least: int = 0
+    most: int = COUNT
+
+
+class Real(NamedTuple):
+    """A number, and not a bool, that is finite."""
+
+    least: float = -LARGEST
+    most: float = LARGEST
+
+
+class Text(NamedTuple):
+    """Text from a file or a pipe: UTF-8, or with surrogates for the bytes that are not, as `surrogateescape` makes."""
+
+
+class Maybe(NamedTuple):
+    """A value of this shape, or None."""
+
+    shape: Any
+
+
+class Named(NamedTuple):
+    """A dict in which each value is of this shape."""
+
+    shape: Any
+
+
+_TYPES = {str: "text", bool: "true or false", list: "a list", dict: "names with values"}
+
+
+def check_values(value: Any, shape: Any, name: str) -> None:
+    """Raise ValueError, which begins with the name, for the first JSON value that is not of the shape.
+
+    >>> check_values({"n": [1, 2.5]}, {"n": [Whole(0, 9)], "time?": Maybe(Real())}, "the account")
+    Traceback (most recent call last):
+      ...
+    ValueError: the account: n[1] is 2.5, where it must be a whole number from 0 to 9
+    """
+    _check(value, shape, name, "")
+
+
+def _check(value: Any, shape: Any, name: str, at: str) -> None:
+    if isinstance(shape, Maybe):
+        if value is not None:
+            _check(value, shape.shape, name, at)
+    elif isinstance(shape, Whole):
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        _expect(is_whole and shape.least <= value <= shape.most, value, _numbers("a whole number", *shape), name, at)
+    elif isinstance(shape, Real):
+        is_real = isinstance(value, int | float) and not isinstance(value, bool)
+        _expect(is_real and shape.least <= value <= shape.most, value, _numbers("a number", *shape), name, at)
+    elif isinstance(shape, Text):
+        _expect(isinstance(value, str) and _is_from_bytes(value), value, "text in UTF-8", name, at)
+    elif isinstance(shape, type):
+        _expect(isinstance(value, shape), value, _TYPES.get(shape, ""), name, at)
+    elif isinstance(shape, Named):
+        _expect(isinstance(value, dict), value, _TYPES[dict], name, at)
+        for key, each in value.items():
+            _check(each, shape.shape, name, f"{at}.{key}".removeprefix("."))
+    elif isinstance(shape, dict):
+        _check_keys(value, shape, name, at)
+    else:
+        _expect(isinstance(value, list | tuple), value, _TYPES[list], name, at)
+        n = len(value) if isinstance(shape, list) else len(shape)
+        _expect(len(value) == n, value, f"a list of {n} values", name, at)
+        for index, each in enumerate(value):
+            _check(each, shape[0] if isinstance(shape, list) else shape[index], name, f"{at}[{index}]")
+
+
+def _check_keys(value: Any, shape: dict[str, Any], name: str, at: str) -> None:
+    _expect(isinstance(value, dict), value, _TYPES[dict], name, at)
+    for optional, each in shape.items():
+        key = optional.removesuffix("?")
+        where = f"{at}.{key}".removeprefix(".")
+        if key in value:
+            _check(value[key], each, name, where)
+        elif key == optional:
+            raise ValueError(f"{name}: {where} is missing")
+
+
+def _is_from_bytes(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _expect(is_so: bool, value: Any, expected: str, name: str, at: str) -> None:
+    if not is_so:
+        where = f": {at}" if at else ""
+        raise ValueError(f"{name}{where} is {reprlib.repr(value)}, where it must be {expected}")
+
+
+def _numbers(what: str, least: float, most: float) -> str:
+    if math.fabs(least) >= 2**53:
+        return f"{what} up to {most:g}" if most < 2**53 else f"{what} that is not infinite or huge"
+    return f"{what} from {least:g} on" if most >= 2**53 else f"{what} from {least:g} to {most:g}"
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    """All numbers in a JSON value, at any depth.
+
+    >>> list(numbers_in({"a": [1, "2", [None, 2.5]], "b": True}))
+    [1, 2.5]
+    """
+    if isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from numbers_in(each)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .ranges import is_whole_number
+
 Tokens = npt.NDArray[np.int32]
 Symbol = str | bytes | int
 """One symbol: a character, or for a byte vocabulary also one byte (as `bytes` of length 1 or as an int)."""
@@ -218,19 +220,6 @@ class Vocabulary:
                 f"a token must be between 0 and {len(self) - 1}, not {tokens[first]} (position {first} of the tokens)"
             )
         return tokens.astype(np.int32)
-
-
-def is_whole_number(value: object) -> bool:
-    """Whether a value is an integer, Python's or NumPy's; True is none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def check_count(name: str, value: int, least: int) -> None:
-    """Raise TypeError for what is not a whole number, and ValueError if it is too small."""
-    if not is_whole_number(value):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
 
 
 def _is_code_point(number: object) -> bool:

@@ -104,6 +104,7 @@ def _watcher(model: ModelOptions, options: dict[str, Any], targets: TargetOption
     from ..checkpoint import read_checkpoint
     from ..watch.sessions import SessionWatcher
     from ..watch.watcher import Watcher
+    from .watch_run import check_position
 
     saved = targets.saved
     if saved is not None:
@@ -118,7 +119,9 @@ def _watcher(model: ModelOptions, options: dict[str, Any], targets: TargetOption
             watcher.restore(model.model)
     if saved is None:
         watcher.position = None  # that of another run
-    elif watcher.position is None and {"watch", "sessions"} & read_checkpoint(saved)[1].keys():
+        return watcher
+    check_position(watcher, saved)
+    if watcher.position is None and {"watch", "sessions"} & read_checkpoint(saved)[1].keys():
         how = "without" if "session_regex" in options else "with"
         raise ValueError(f"{saved} was saved {how} --session-regex; continue in the same way, or name another file")
     return watcher

@@ -8,16 +8,20 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from ..logs import assembler, follow, output
 from ..logs.alerts import AlertCommand
 from ..logs.event import Event
 from ..logs.lag import Lag
 from ..logs.metrics import Values, write_metrics
 from ..logs.output import OutputFile
 from ..logs.source import Source
+from ..ranges import Maybe, Named, Real, Text, Whole, check_values
+from ..render import lines
 from ..render.escape import counted, terminal_text
 from ..render.lines import LinePrinter, StatusLine, format_json
 from ..render.session_lines import SessionPrinter, format_session_json
 from ..vocabulary import UnknownSymbolError
+from ..watch.log_clock import MAX_SECONDS
 from ..watch.notes import is_noted
 from ..watch.sessions import EndedSession, SessionWatcher
 from ..watch.watcher import Counts, WatchedLine, Watcher
@@ -31,6 +35,15 @@ METRICS_SECONDS = 5.0
 """How often the file of --metrics is written."""
 
 AnyWatcher = Watcher | SessionWatcher
+
+POSITION = {
+    "source?": Maybe(Named({**assembler.DESCRIBED, "place": follow.DESCRIBED})),
+    "output?": Maybe(output.DESCRIBED),
+    "alerts?": Maybe([Text()]),
+    "event?": Maybe((Whole(), Text(), Whole(), Whole(), Text())),
+    "times?": Maybe(Named(Real(-MAX_SECONDS / 2, MAX_SECONDS / 2))),
+}
+"""What a run saves with its watcher, beside what the printer describes; see `ranges`."""
 
 
 @dataclass
@@ -79,12 +92,11 @@ class WatchRun:
         self._n_skipped = 0  # lines that the model cannot read
         self._is_dated = False
         self._event = _event_of(part_of(self.watcher.position, "event"))
-        self._latest: dict[str, tuple[float, float]] = {}  # the last time of each source, and when it came
-        times = part_of(self.watcher.position, "times")
-        if times is None and self._event.seconds is not None:  # what version 1.0 saved
+        times = part_of(self.watcher.position, "times") or {}
+        if not times and self._event.seconds is not None:  # what version 1.0 saved
             times = {self._event.path: self._event.seconds}
-        for path, seconds in (times or {}).items():
-            self._latest[str(path)] = float(seconds), self._started
+        self._latest = {path: (seconds, self._started) for path, seconds in times.items()}  # of each source: its last
+        # time, and when that came
         self._lag: Lag | None = None
         self._tick(self._started)
 
@@ -291,7 +303,15 @@ def _event_of(described: Any) -> Event:
     if not described:
         return Event("")
     number, path, rotation, offset, stamp = described
-    return Event("", (0, 0), int(number), str(path), int(rotation), int(offset), None, str(stamp))
+    return Event("", (0, 0), number, path, rotation, offset, None, stamp)
+
+
+def check_position(watcher: AnyWatcher, path: str | os.PathLike[str]) -> None:
+    """Raise ValueError if the position of a watcher from a file is not what `WatchRun.save` saves there."""
+    if isinstance(watcher.position, dict):  # any other is that of another program
+        printer = {} if isinstance(watcher, SessionWatcher) else lines.DESCRIBED
+        shape = {**POSITION, "printer?": Maybe(printer)}
+        check_values(watcher.position, shape, f"{path} is not a usable model: its position")
 
 
 def part_of(position: Any, name: str) -> Any:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import BinaryIO, NamedTuple
 
 from ..predictor import StreamPredictor
+from ..ranges import check_count
 from ..watch.surprising import WARMUP_FRACTION, SurprisingKinds, SurprisingLine
 from ..watch.watcher import WARMUP
 
@@ -80,8 +81,7 @@ def surprising_lines(predictor: StreamPredictor, tail: Tail, top: int, since: st
     reported themselves: a hundred, or in a file of fewer than 400 lines a quarter of them. Raises ValueError for any
     other `since` and for a negative `top`.
     """
-    if top < 0:
-        raise ValueError(f"top must be at least 0, not {top}")
+    top = check_count("top", top, 0)
     first = _first_since(tail, since)
     warmup = min(WARMUP, len(tail.lines) // WARMUP_FRACTION)
     kinds = SurprisingKinds[Position](predictor, warmup=warmup, thorough=True)

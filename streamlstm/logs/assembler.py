@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..ranges import Maybe, Text, Whole, check_values
 from .event import Event
 from .formats import CONTAINERS, FORMATS, Fields, Message, detect, parsed
 from .lines import RawLine
@@ -21,6 +22,18 @@ MAX_RAW_KEPT = 16_384
 
 MAX_TIME_CHARACTERS = 100
 """Of a longer time stamp only the beginning is kept: a field of that name may hold anything."""
+
+_OPEN = (Text(), (Whole(), Whole()), Whole(), Whole(), Maybe(Text()), Text())
+DESCRIBED = {
+    "line": Whole(),
+    "offset": Whole(),
+    "rotation": Whole(),
+    "formats": (str, str),
+    "partial": [(Text(), Text(), Maybe(Text()), Text(), bool)],
+    "open": Maybe(_OPEN),
+    "open_lines": Whole(),
+}
+"""What `Assembler.describe` returns; see `ranges`."""
 
 IDLE_SECONDS = 1.0
 """An event of several lines ends if no further line comes within this time."""
@@ -202,28 +215,22 @@ class Assembler:
         }
 
     def restore(self, described: dict[str, Any]) -> None:
-        """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
-        partial = [_message_of(*values) for values in described["partial"]]
+        """Continue from what `describe` returned. Raises ValueError, with nothing changed, if it is not that."""
+        check_values(described, DESCRIBED, "a position")
+        partial = [Message(*values) for values in described["partial"]]
         opened = described["open"]
         if opened is not None:
             line, (start, end), number, offset, key, stamp = opened
-            rotation = int(described["rotation"])
-            if not 0 <= int(start) <= int(end) <= len(line):
+            if not start <= end <= len(line):
                 raise ValueError(f"a time stamp is not a part of its line: {start} to {end}")
-            key, cut = None if key is None else str(key), (int(start), int(end))
-            opened = Event(str(line), cut, int(number), self._path, rotation, int(offset), key, str(stamp))
-        formats = [str(name) for name in described["formats"]]
+            opened = Event(line, (start, end), number, self._path, described["rotation"], offset, key, stamp)
+        formats = described["formats"]
         if any(name not in ("auto", *FORMATS) for name in formats):
             raise ValueError(f"{formats} are not known formats")
-        self.number, self.offset, self.rotation = (int(described[name]) for name in ("line", "offset", "rotation"))
+        self.number, self.offset, self.rotation = (described[name] for name in ("line", "offset", "rotation"))
         if self._format == "auto":
             self._format = formats[0]
         if self._inner == "auto":
             self._inner = formats[1]
         self._partial = {message.stream: message for message in partial}
-        self._open, self._n_lines = opened, int(described["open_lines"])
-
-
-def _message_of(text: Any, time: Any, key: Any, stream: Any, is_partial: Any) -> Message:
-    """The message that was saved with these values."""
-    return Message(str(text), str(time), None if key is None else str(key), str(stream), bool(is_partial))
+        self._open, self._n_lines = opened, described["open_lines"]

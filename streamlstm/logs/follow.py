@@ -53,6 +53,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..ranges import Maybe, Whole, check_values
+
 BLOCK = 65_536
 """The most bytes that are read at once."""
 
@@ -78,8 +80,16 @@ MAX_LOOKS = 20
 SETTLED_SECONDS = 2.0
 """A file that was changed a shorter time ago may be changed again without a change of its time."""
 
-MAX_OFFSET = 2**62
-"""Positions beyond it are not valid: no file is as long, and calls of the system refuse them."""
+DESCRIBED = {
+    "inode": Whole(0, 2**128),
+    "offset": Whole(),
+    "tail": str,
+    "modified": Whole(-(2**63), 2**63),
+    "head?": str,
+    "is_read?": bool,
+    "known?": Maybe([dict]),
+}
+"""What `Place.describe` returns; see `ranges`."""
 
 read_at, status_of, open_file, list_folder, clock = os.pread, os.stat, os.open, os.listdir, time.monotonic
 
@@ -113,15 +123,15 @@ class Place:
 
     @classmethod
     def from_description(cls, values: dict[str, Any]) -> Place:
-        """The place that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
-        tail, numbers = bytes.fromhex(values["tail"]), (int(values[name]) for name in ("inode", "offset", "modified"))
-        inode, offset, modified = numbers
-        if not 0 <= offset <= MAX_OFFSET or len(tail) > min(offset, TAIL_BYTES):
+        """The place that `describe` described. Raises ValueError if it is not one."""
+        check_values(values, DESCRIBED, "a place")
+        tail, offset = bytes.fromhex(values["tail"]), values["offset"]
+        if len(tail) > min(offset, TAIL_BYTES):
             raise ValueError(f"offset is {offset}, with {len(tail)} bytes before it")
         known = values.get("known")
         places = None if known is None else tuple(cls.from_description({**each, "known": None}) for each in known)
         head = bytes.fromhex(values.get("head", ""))[: min(offset, HEAD_BYTES)]
-        return cls(inode, offset, tail, modified, head, bool(values.get("is_read", True)), places)
+        return cls(values["inode"], offset, tail, values["modified"], head, values.get("is_read", True), places)
 
 
 @dataclass(eq=False)

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import ends_within_line, naming, sync_folder
+from ..ranges import Maybe, Whole, check_values
 from ..tasks.signals import Interruptible
+
+DESCRIBED = {"path": str, "size": Whole()}
+"""What `OutputFile.describe` returns; see `ranges`."""
 
 RETRY_SECONDS = 2.0
 """The time between two attempts to write to a full disk."""
@@ -27,19 +31,20 @@ class OutputFile:
     control    ends waiting when a signal comes
     described  what `describe` returned; None to append
 
-    Raises OSError if the file cannot be written.
+    Raises OSError if the file cannot be written, ValueError for a description that is not one.
     """
 
     def __init__(self, path: str, control: Interruptible, described: dict[str, Any] | None = None) -> None:
         self.path, self._control = path, control
         self._pending = bytearray()
+        check_values(described, Maybe(DESCRIBED), "what was written last")
         with naming(path):
             self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             size = os.fstat(self._number).st_size
             if not size:
                 sync_folder(Path(path).resolve().parent)
             if described is not None and described["path"] == os.path.abspath(path):
-                self._cut(size, int(described["size"]))
+                self._cut(size, described["size"])
         if ends_within_line(path):
             self._pending += b"\n"
 

@@ -141,8 +141,8 @@ class Source:
             assembler = Assembler(self._parsing, path)
             if described:
                 assembler.restore(described)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ValueError(f"the saved position in {path} is not valid: {error!r}") from None
+        except ValueError as error:
+            raise ValueError(f"the saved position in {path} is not valid: {error}") from None
         if not self._follow and not (place is not None and not os.path.exists(path)):
             if path == "-" or not _is_regular(path):
                 return _Input(name, Pipe(path, self._control), Assembler(self._parsing, path))

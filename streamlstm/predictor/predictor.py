@@ -17,7 +17,8 @@ from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..modelfile import Learn, Parsed, bundled_model, parsed
 from ..optim import Optimizer, RMSprop
-from ..vocabulary import Symbol, Symbols, Vocabulary, check_count, is_whole_number
+from ..ranges import check_count, is_whole_number
+from ..vocabulary import Symbol, Symbols, Vocabulary
 from . import initial_mixture, saved
 from .captured import Captured
 from .sources import KnownTokens, TokenSource
@@ -204,7 +205,7 @@ class StreamPredictor:
 
         A byte above 127, which is not a character by itself, is `bytes`. `top_characters` gives whole characters.
         """
-        check_count("top", k, 0)
+        k = check_count("k", k, 0)
         probabilities = self.predict()
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self._vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]
@@ -250,7 +251,7 @@ class StreamPredictor:
 
         Raises ValueError if there is no memory to explain.
         """
-        check_count("top", top, 0)
+        top = check_count("top", top, 0)
         if explain and self._stream.memory is None:
             raise ValueError("explain needs a predictor with a memory; this one was made with memory=False")
         tokens = self._vocabulary.encode(symbols)
@@ -269,7 +270,7 @@ class StreamPredictor:
         Stops early if the source has no more tokens.
         """
         if n is not None:
-            check_count("n", n, 0)
+            n = check_count("n", n, 0)
         if not isinstance(source, TokenSource):
             tokens = self._vocabulary.encode(source)
             return self._stream.steps(KnownTokens(tokens), len(tokens) if n is None else min(n, len(tokens)))

@@ -9,12 +9,16 @@ from typing import Any, Protocol, TextIO
 
 from ..logs.event import Event
 from ..logs.lag import Lag
+from ..ranges import Text, Whole, check_values
 from ..watch.watcher import WatchedLine
 from .escape import display_width, json_object, terminal_text
 
 FORMATS = ("text", "jsonl")
 SCHEMA = 1
 """The version of the JSON records."""
+
+DESCRIBED = {"before": [(Text(), Whole(), Text())], "after": Whole(), "last": (Text(), Whole()), "n_lines": Whole()}
+"""What `LinePrinter.describe` returns; see `ranges`."""
 
 HEADER = "     line  bits_per_char        z    text\n"
 
@@ -249,12 +253,12 @@ class LinePrinter:
         return {"before": list(self._before), "after": self._n_after, "last": self._last, "n_lines": self._n_lines}
 
     def restore(self, described: dict[str, Any]) -> None:
-        """Continue from what `describe` returned."""
-        rows = [(str(path), int(number), str(text)) for path, number, text in described["before"]]
-        self._before.extend(rows)
-        self._n_after = min(int(described["after"]), self._context)
+        """Continue from what `describe` returned. Raises ValueError if it is not that."""
+        check_values(described, DESCRIBED, "what was printed last")
+        self._before.extend((path, number, text) for path, number, text in described["before"])
+        self._n_after = min(described["after"], self._context)
         path, number = described["last"]
-        self._last, self._n_lines = (str(path), int(number)), int(described["n_lines"])
+        self._last, self._n_lines = (path, number), described["n_lines"]
 
     def _formatted(self, line: WatchedLine, event: Event, lag: Lag | None) -> str:
         if self._is_text:

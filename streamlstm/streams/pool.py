@@ -7,6 +7,7 @@ counts in a limited number of pages: only the first symbols, ten at least, are p
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -20,8 +21,9 @@ import numpy as np
 from ..kernels.arrays import F32
 from ..kernels.cores import n_cores
 from ..predictor import Learn, StreamPredictor
+from ..ranges import check_count, check_number
 from ..tasks.identity import identity
-from ..vocabulary import Symbols, Tokens, check_count
+from ..vocabulary import Symbols, Tokens
 from .cache import HotStream, Limits, PoolStats, StreamCache
 from .codec import StreamCodec
 from .store import Key, StreamStore
@@ -36,6 +38,8 @@ MEMORY_BUDGET = 10**9
 """The most bytes of streams in memory, by default."""
 
 MAX_PAGES = 8192
+MOST_PAGES, MOST_THREADS = 2**26, 1024
+"""The most that `max_pages` and `threads` may be."""
 """The most pages of 64 bytes in which a stream keeps counts, by default."""
 
 
@@ -81,16 +85,11 @@ class StreamPool:
         threads: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        for name, value, least in (
-            ("memory_budget", memory_budget, 1),
-            ("max_pages", max_pages, 64),
-            ("max_keys", max_keys, 1),
-            ("threads", threads, 0),
-        ):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}")
-        if ttl is not None and not ttl > 0:
-            raise ValueError(f"ttl must be above 0 seconds, not {ttl}")
+        memory_budget = check_count("memory_budget", memory_budget, 1)
+        max_pages = check_count("max_pages", max_pages, 64, MOST_PAGES)
+        max_keys = None if max_keys is None else check_count("max_keys", max_keys, 1)
+        threads = check_count("threads", threads, 0, MOST_THREADS)
+        ttl = None if ttl is None else check_number("ttl", ttl, math.ulp(0.0))
         model = predictor.fork()
         model.learn = learn
         self._model, self._max_pages, self._threads = model, max_pages, threads or n_cores()
@@ -166,7 +165,7 @@ class StreamPool:
 
     def top(self, key: Key, k: int = 5) -> list[tuple[str | bytes, float]]:
         """The k most probable next symbols of a stream with their probabilities. Raises KeyError for an unknown key."""
-        check_count("k", k, 0)
+        k = check_count("k", k, 0)
         probabilities = self.predict(key)
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self._model.vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]

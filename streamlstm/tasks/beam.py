@@ -21,7 +21,7 @@ import numpy as np
 from ..kernels.jit import native
 from ..kernels.ranks import surprisals
 from ..predictor import StreamPredictor
-from ..vocabulary import check_count
+from ..ranges import check_count
 from .alphabet import Alphabet
 
 LEAST = 2.0**-126
@@ -74,13 +74,10 @@ class _Hypothesis:
     bits: list[float] = field(default_factory=list)
 
 
-def beam_width(width: int | None, k: int, default: int) -> int:
-    """The width of a search for k texts: if none is given, the default, or 2 k. Raises ValueError below their range."""
-    check_count("k", k, 0)
-    if width is None:
-        return max(default, 2 * k)
-    check_count("width", width, 1)
-    return width
+def beam_width(width: int | None, k: int, default: int) -> tuple[int, int]:
+    """The width of a search for k texts, by default at least 2 k, and k; see `check_count` for what it raises."""
+    k = check_count("k", k, 0)
+    return max(default, 2 * k) if width is None else check_count("width", width, 1), k
 
 
 class Beam:

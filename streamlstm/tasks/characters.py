@@ -17,6 +17,7 @@ import numpy as np
 
 from ..kernels.arrays import F64
 from ..predictor import KnownTokens, StreamPredictor, Trace, TraceRecorder
+from ..ranges import check_count
 from ..vocabulary import Symbols, Tokens, Vocabulary
 from .units import byte_widths, code_points, readable
 
@@ -79,6 +80,7 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
     >>> [(symbol, round(p, 1)) for symbol, p in top_characters(predictor, 1)]
     [('é', 1.0)]
     """
+    k = check_count("k", k, 0)
     if k < 1 or predictor.vocabulary.characters is not None:
         return predictor.top(k)
     return list(islice(((_decoded(prefix), chance) for prefix, chance in _best_first(predictor, k)), k))
@@ -256,7 +258,7 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, top: int = 5,
         symbols = bytes(symbols).decode("utf-8", "surrogateescape")
     if isinstance(symbols, str):
         symbols = readable(symbols, vocabulary)
-    tokens = vocabulary.encode(symbols, position)
+    tokens, top = vocabulary.encode(symbols, position), check_count("top", top, 0)
     if vocabulary.characters is not None:
         trace = predictor.trace(tokens, top)
         ids, next_ids = (character_ids(each, vocabulary) for each in (trace.tokens, trace.next_tokens))
@@ -268,8 +270,6 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, top: int = 5,
 
 def _trace_bytes(predictor: StreamPredictor, tokens: Tokens, text: str, top: int) -> Trace:
     """The trace of the characters of `text`, whose bytes are `tokens`."""
-    if top < 0:
-        raise ValueError(f"top must be at least 0, not {top}")
     points = code_points(text)
     widths = byte_widths(points)
     ends = np.cumsum(widths)

@@ -3,7 +3,8 @@
 import string
 
 from ..predictor import StreamPredictor
-from ..vocabulary import Symbols, check_count
+from ..ranges import check_count
+from ..vocabulary import Symbols
 from .alphabet import Alphabet
 from .beam import Beam, Candidate, Template, beam_width
 
@@ -44,9 +45,9 @@ def complete(
     >>> complete(predictor, k=1, prompt="the wea")[0].text
     'ther'
     """
-    width = beam_width(width, k, WIDTH)
+    width, k = beam_width(width, k, WIDTH)
     if length is not None:
-        check_count("length", length, 0)
+        length = check_count("length", length, 0)
     elif stop is None:
         stop = WORD_ENDS
     vocabulary = predictor.vocabulary

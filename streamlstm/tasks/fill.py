@@ -37,7 +37,7 @@ def fill(
     >>> fill(predictor, "th? c?t sat on", k=1)[0].text
     'the cat sat on'
     """
-    width = beam_width(width, k, WIDTH)
+    width, k = beam_width(width, k, WIDTH)
     if not isinstance(text, str):
         raise TypeError(f"text must be str, not {type(text).__name__}")
     if len(unknown) != 1:

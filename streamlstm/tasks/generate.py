@@ -1,5 +1,7 @@
 """Text generation: characters drawn from the predicted distributions."""
 
+import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +12,7 @@ from ..kernels.jit import native
 from ..kernels.ranks import apply_temperature
 from ..model import generator
 from ..predictor import StreamPredictor
+from ..ranges import check_count, check_number
 from ..vocabulary import Symbols
 from .characters import N_CHARACTERS, likely_characters, next_bytes
 
@@ -47,15 +50,10 @@ def generate(
     >>> "".join(generate(predictor, 14, temperature=0))
     'one two three '
     """
-    if length < 0:
-        raise ValueError(f"length must be at least 0, not {length}")
-    if not 0 <= temperature < np.inf:
-        raise ValueError(f"temperature must be a finite number of at least 0, not {temperature}")
-    if top_k < 0:
-        raise ValueError(f"top_k must be at least 0, not {top_k}")
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-    draw = _Draw(float(temperature), top_k or N_CHARACTERS, top_p, generator(seed))
+    length, top_k = check_count("length", length, 0), check_count("top_k", top_k, 0)
+    temperature = check_number("temperature", temperature, 0, sys.float_info.max)
+    top_p = check_number("top_p", top_p, math.ulp(0.0), 1)
+    draw = _Draw(temperature, top_k or N_CHARACTERS, top_p, generator(seed))
     sampler = predictor.fork(learning=False)
     sampler.observe_many(prompt)
     return _characters(sampler, length, draw)

@@ -28,7 +28,7 @@ from ..optim import Adam, OptimizerState, RMSprop, add_gradient
 from ..predictor import StreamPredictor
 from ..predictor.tape import Tape
 from ..predictor.weights import Learner
-from ..ranges import Range, check_ranges, whole_number
+from ..ranges import Range, check_count, check_ranges, whole_number
 from ..vocabulary import Tokens, Vocabulary
 from .input import open_input
 from .pieces import Cutting, Document, Feed, Pieces
@@ -184,8 +184,7 @@ class Trainer:
         size = sum(map(len, self._documents))
         if size < 2:
             raise ValueError(f"training needs at least 2 symbols; the text has {size}")
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
+        threads = check_count("threads", threads, 1, 1024)
         self.plan, self.vocabulary = plan, vocabulary
         self.config = config
         self._about = dict(about or {})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
-from numbers import Real
+import sys
 from typing import Any
 
+from ..ranges import Real, check_count, check_number, check_values, numbers_in
 from .budget import Budget, BudgetKeeper, Verdict
 from .log_clock import LogClock
+
+MAX_SECONDS_PASSED = 1e15
+"""No log takes as many seconds: it takes some 10^12 lines to let them pass by gaps that are errors."""
 
 THRESHOLD = 7.0
 """The default threshold without a budget; see `watcher`."""
@@ -26,8 +29,7 @@ class BaseWatcher:
     def __init__(self, threshold: float | None, alarms: str | Budget | None) -> None:
         if threshold is None:
             threshold = THRESHOLD if alarms is None else 0.0
-        if not math.isfinite(threshold):
-            raise ValueError(f"threshold must be a finite number, not {threshold}")
+        threshold = check_number("threshold", threshold, -sys.float_info.max, sys.float_info.max)
         budget = Budget.parse(alarms) if isinstance(alarms, str) else alarms
         if budget is not None and not isinstance(budget, Budget):
             raise ValueError(f"alarms must be a text such as '5/hour' or '10/10000', or a Budget, not {alarms!r}")
@@ -51,6 +53,7 @@ class BaseWatcher:
 
         The kind of a session is its first reason.
         """
+        n = check_count("n", n, 0)
         return [] if self._keeper is None else self._keeper.repeated(n)
 
     @property
@@ -75,6 +78,8 @@ class BaseWatcher:
         Raises ValueError, TypeError or KeyError, with nothing changed, if something is not what was saved.
         """
         budget = saved["budget"]
+        for number in numbers_in(saved.get("clock", clock.now)):
+            check_values(number, Real(-MAX_SECONDS_PASSED, MAX_SECONDS_PASSED), "a number of the clock")
         if self._keeper is not None and budget is not None:
             if "clock" not in saved:  # version 1.0, where the account had the time of a line
                 budget = {**budget, "account": [*budget["account"][:4], clock.now]}
@@ -89,9 +94,3 @@ class BaseWatcher:
         """Raise ValueError if saving to `path` would erase what another kind of watcher has saved there."""
         if self._other is not None and self._other[0] == os.path.realpath(path):
             raise ValueError(f"{path} has {self._other[1]}, which would be lost; save to another file")
-
-
-def check_least(name: str, value: float, least: int) -> None:
-    """Raise ValueError for an option that is not a number of at least this."""
-    if not isinstance(value, Real) or not value >= least:
-        raise ValueError(f"{name} must be at least {least}, not {value!r}")

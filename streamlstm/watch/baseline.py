@@ -7,13 +7,15 @@ characters varies more than that of many, by sqrt(n / m), m being the mean lengt
 is less. Neither factor exceeds 1.
 """
 
+from __future__ import annotations
+
 import math
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from typing import Any
 
-from ..ranges import whole_number
+from ..ranges import Real, Whole, check_values, whole_number
 
 MIN_RECENT, MAX_RECENT = 50, 500
 """A baseline keeps the latter half of the scores, within these bounds: the model learns most from the first lines, so
@@ -26,6 +28,10 @@ MIN_DEVIATION = 0.3
 """The smallest robust standard deviation, in bits per character."""
 
 SHORT_LINE, LONG_LINE = 16, 96
+
+MAX_STEP = 2**14 - 1
+DESCRIBED = {"recent": [Whole(0, MAX_STEP)], "n_scores": Whole(), "mean_length": Real(1)}
+"""What `Baseline.describe` returns; see `ranges`."""
 
 
 class Baseline:
@@ -45,7 +51,7 @@ class Baseline:
     (2.0, 1.0)
     """
 
-    STEPS, MAX_STEP = 512, 2**14 - 1
+    STEPS, MAX_STEP = 512, MAX_STEP
 
     def __init__(
         self, recent: Iterable[int] = (), n_scores: int = 0, mean_length: float = 1.0, max_recent: int = MAX_RECENT
@@ -62,6 +68,12 @@ class Baseline:
         if not 1 <= mean_length < math.inf:
             raise ValueError(f"mean_length must be at least 1, not {mean_length}")
         self.mean_length = float(mean_length)
+
+    @classmethod
+    def from_description(cls, described: dict[str, Any], max_recent: int = MAX_RECENT) -> Baseline:
+        """The baseline that `describe` described. Raises ValueError if it is not one."""
+        check_values(described, DESCRIBED, "a baseline")
+        return cls(*(described[name] for name in DESCRIBED), max_recent)
 
     def describe(self) -> dict[str, Any]:
         """The arguments `recent`, `n_scores` and `mean_length` of an equal baseline, as JSON values."""
@@ -127,7 +139,7 @@ class BaselinesByAge:
     """
 
     def __init__(self, described: Iterable[dict[str, Any]] = ()) -> None:
-        self._baselines = [Baseline(**values, max_recent=MAX_RECENT_BY_AGE) for values in described]
+        self._baselines = [Baseline.from_description(values, MAX_RECENT_BY_AGE) for values in described]
 
     def add(self, score: float, length: int, age: int) -> None:
         """Add the score of a line as `Baseline.add` does; `age` is that of the model before it."""

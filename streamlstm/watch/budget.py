@@ -20,12 +20,12 @@ Everything that decides is saved, and nothing depends on a clock: time is what `
 
 from __future__ import annotations
 
-import math
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..ranges import Maybe, Real, Whole, check_values
 from .recent_scores import N_BINS, RecentScores, bin_of, lower_edge
 
 MAX_KINDS = 10_000
@@ -54,6 +54,15 @@ MOST = 1e12
 
 MAX_LENGTH = 50
 """A longer text is no budget."""
+
+DESCRIBED = {
+    "account": (Real(0), Real(0), Real(0), Whole(0, RATE_LINES), Maybe(Real())),
+    "counts": (Whole(), Whole(), Whole()),
+    "kinds": [(str, Real(0), Whole())],
+    "scores": object,
+    "overdue": (Real(0), Real(1, MAX_GROWTH)),
+}
+"""What `BudgetKeeper.describe` returns; see `ranges`."""
 
 SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 
@@ -243,19 +252,15 @@ class BudgetKeeper:
     def restore(self, described: dict[str, Any]) -> None:
         """Continue from what `describe` returned. With another budget, only the scores and the kinds are taken over.
 
-        Raises ValueError, TypeError or KeyError, with nothing changed, if it is not such a description.
+        Raises ValueError, with nothing changed, if it is not such a description.
         """
-        account, received, rate, n_rates, time = described["account"]
-        values = [float(account), float(received), float(rate), int(n_rates)]
-        kinds = OrderedDict((str(kind), _Kind(float(at), int(n))) for kind, at, n in described["kinds"])
-        n_raised, n_repeated, n_held = map(int, described["counts"])
+        check_values(described, DESCRIBED, "the budget")
         scores = RecentScores(self._scores.window, described["scores"])
-        raised_at, growth = map(float, described["overdue"])
-        if not all(map(math.isfinite, (*values, raised_at, growth))):
-            raise ValueError(f"an account must be of finite numbers, not {[*values, raised_at, growth]}")
-        self._account, self._received = min(max(values[0], 0.0), self._capacity), values[1]
-        self._raised_at, self._growth = raised_at, min(max(growth, 1.0), MAX_GROWTH)
+        account, self._received, rate, n_rates, time = described["account"]
+        self._account = min(account, self._capacity)
+        self._raised_at, self._growth = described["overdue"]
         if self.budget.seconds is not None:
-            self._rate, self._n_rates, self._time = values[2], int(values[3]), None if time is None else float(time)
-        self._kinds, self._scores = kinds, scores
-        self.n_raised, self.n_repeated, self.n_held = n_raised, n_repeated, n_held
+            self._rate, self._n_rates, self._time = rate, n_rates, time
+        self._kinds = OrderedDict((kind, _Kind(at, n)) for kind, at, n in described["kinds"])
+        self._scores = scores
+        self.n_raised, self.n_repeated, self.n_held = described["counts"]

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..ranges import Whole, check_values, whole_number
 from .exact_bits import STEPS, bits_of, entropy_of
 from .spans import SPAN_MARGIN as MARGIN
 
@@ -30,6 +31,15 @@ MAX_SHAPES = 1024
 EXACT, N_LEVELS = 16, 48
 UNITS, MASS_BITS = 1 << 20, 40
 _FALL = 0.7
+
+_LEVEL = Whole(1, N_LEVELS - 1)
+DESCRIBED = {
+    "weight": Whole(0, SESSIONS - 1),
+    "levels": [[(_LEVEL, Whole(1, SESSIONS))]],
+    "changes": [Whole(0, SESSIONS * UNITS)],
+    "shapes": [(Whole(1, SESSIONS), [(Whole(), _LEVEL)])],
+}
+"""What `EventNumbers.describe` returns; see `ranges`."""
 
 I64 = np.ndarray[Any, np.dtype[np.int64]]
 Levels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -234,16 +244,17 @@ class EventNumbers:
     def from_description(cls, described: dict[str, Any], n_types: int) -> EventNumbers:
         """What `describe` described; its symbols are at most `n_types`.
 
-        Raises ValueError, TypeError, KeyError or OverflowError if it is not such a description.
+        Raises ValueError if it is not such a description.
         """
+        check_values(described, DESCRIBED, "the numbers of events")
         numbers = cls()
-        numbers._weight = _checked(described["weight"], 0, SESSIONS - 1)
+        numbers._weight = described["weight"]
         numbers._rounded_weight = _rounded(numbers._weight)
         numbers._levels = [
-            Counter({_checked(level, 1, N_LEVELS - 1): _checked(n, 1, numbers._weight) for level, n in each})
+            Counter({level: whole_number(n, "how often a level occurred", 1, numbers._weight) for level, n in each})
             for each in described["levels"]
         ]
-        numbers._changes = [_checked(n, 0, SESSIONS * UNITS) for n in described["changes"]]
+        numbers._changes = list(described["changes"])
         n_symbols = len(numbers._levels)
         if not 1 <= n_symbols <= n_types + 1 or len(numbers._changes) != n_symbols:
             raise ValueError(f"{n_types} types have numbers of {n_symbols} symbols, {len(numbers._changes)} changes")
@@ -254,15 +265,9 @@ class EventNumbers:
         for n, shape in described["shapes"]:
             levels = numbers._levels_of({})
             for symbol, level in shape:
-                levels[_checked(symbol, 0, n_symbols - 1)] = _checked(level, 1, N_LEVELS - 1)
-            numbers._shape_counts[numbers._shape_of(levels)] = _checked(n, 1, SESSIONS)
+                levels[whole_number(symbol, "a symbol", most=n_symbols - 1)] = level
+            numbers._shape_counts[numbers._shape_of(levels)] = n
         return numbers
-
-
-def _checked(n: Any, least: int, most: int) -> int:
-    if not isinstance(n, int) or not least <= n <= most:
-        raise ValueError(f"{n!r} is not an integer from {least} to {most}")
-    return n
 
 
 def _base_of(counted: dict[int, int], level: int) -> float:

@@ -16,11 +16,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels.arrays import F64
+from ..ranges import Real, Whole, check_values
 from .event_numbers import SESSIONS
+from .event_types import MAX_TYPES
 from .exact_bits import STEPS, bits_of, bits_of_all, entropy_of
 from .spans import SPAN_MARGIN as MARGIN
 
 MAX_CONTEXTS = 20_000
+
+_COUNTED = [(Whole(0, MAX_TYPES), Whole(1))]
+DESCRIBED = {"n": (Whole(), Whole()), "contexts": [(Whole(-1), _COUNTED)], "means": (Real(0), Real(0))}
+"""What `EventOrder.describe` returns; see `ranges`."""
 
 FEW = 24
 """Of more symbols, the probabilities are computed with NumPy, which takes a twentieth of the time for a thousand."""
@@ -127,18 +133,17 @@ class EventOrder:
 
     @classmethod
     def from_description(cls, described: dict[str, Any]) -> EventOrder:
-        """What `describe` described. Raises ValueError, TypeError or KeyError if it is not such a description."""
+        """What `describe` described. Raises ValueError if it is not such a description."""
+        check_values(described, DESCRIBED, "the order of events")
         order = cls()
-        order._n_sessions, order._weight = map(int, described["n"])
-        contexts = described["contexts"]
-        order._contexts = {int(key): {int(symbol): int(n) for symbol, n in each} for key, each in contexts}
-        order._mean, order._mean_square = map(float, described["means"])
-        if not 0 <= order._weight <= order._n_sessions or min(order._mean, order._mean_square) < 0:
-            raise ValueError("the numbers of sessions and the means of their costs cannot be those of an order")
-        if len(order._contexts) > MAX_CONTEXTS or any(
-            n < 1 for each in order._contexts.values() for n in each.values()
-        ):
-            raise ValueError(f"there must be at most {MAX_CONTEXTS} contexts, and positive counts in them")
+        order._n_sessions, order._weight = described["n"]
+        order._contexts = {key: dict(each) for key, each in described["contexts"]}
+        order._mean, order._mean_square = described["means"]
+        if order._weight > order._n_sessions or len(order._contexts) > MAX_CONTEXTS:
+            raise ValueError(
+                f"the order of {order._n_sessions} sessions cannot have weight {order._weight} and "
+                f"{len(order._contexts)} contexts"
+            )
         return order
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..predictor import StreamPredictor
+from ..ranges import Real, check_values
 from ..tasks.units import readable
 from ..vocabulary import Tokens
 
@@ -96,11 +97,10 @@ class EventTypes:
         return {"known": self._names, "unknown": list(self._unknown.items())}
 
     def restore(self, described: dict[str, Any]) -> None:
-        """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
-        names = [str(name) for name in described["known"]]
-        self._unknown = OrderedDict((str(name), float(bits)) for name, bits in described["unknown"])
-        self._names, self.symbols = names, {name: symbol for symbol, name in enumerate(names, 1)}
-        if len(self.symbols) < len(names) or len(names) > MAX_TYPES or len(self._unknown) > MAX_UNKNOWN:
-            raise ValueError(
-                f"{len(names)} known and {len(self._unknown)} unknown types, {len(self.symbols)} of them distinct"
-            )
+        """Continue from what `describe` returned. Raises ValueError, with nothing changed, if it is not that."""
+        check_values(described, {"known": [str], "unknown": [(str, Real(0))]}, "the types of events")
+        names, unknown = described["known"], OrderedDict(described["unknown"])
+        symbols = {name: symbol for symbol, name in enumerate(names, 1)}
+        if len(symbols) < len(names) or len(names) > MAX_TYPES or len(unknown) > MAX_UNKNOWN:
+            raise ValueError(f"{len(names)} known and {len(unknown)} unknown types, {len(symbols)} of them distinct")
+        self._names, self.symbols, self._unknown = names, symbols, unknown

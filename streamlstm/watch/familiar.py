@@ -31,7 +31,7 @@ from ..kernels.line_tables import (
     WAYS,
     X,
 )
-from ..ranges import COUNT, Range, check_ranges, whole_number
+from ..ranges import COUNT, Range, Whole, check_ranges, check_values
 from ..vocabulary import Tokens, Vocabulary
 
 LARGEST_SCORE = 1e9
@@ -146,8 +146,9 @@ class FamiliarLines:
 
     def restore(self, described: dict[str, Any], arrays: Arrays, prefix: str) -> None:
         """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
-        n_lines = whole_number(described["lines"], "the number of lines")
-        sizes = described["sizes"]
+        size = Whole(WAYS, max(LARGEST))
+        check_values(described, {"lines": Whole(), "sizes": ((size, size), (size, size))}, "the familiar lines")
+        n_lines, sizes = described["lines"], described["sizes"]
         if any(n not in POSSIBLE_SIZES for each in sizes for n in each):
             raise ValueError(f"the tables of lines must have 8, 16, … or {max(LARGEST)} rows, not {sizes!r}")
         usual, flagged = (_Tables.empty(*each) for each in sizes)

@@ -106,7 +106,7 @@ class KeyStreamCodec:
         familiar = None if self._familiar is None else self._familiar.new()
         if familiar is not None and "familiar" in described:
             familiar.restore(described["familiar"], arrays, FAMILIAR)
-        baseline = Baseline(arrays["recent"].tolist(), **described["baseline"])
+        baseline = Baseline.from_description({**described["baseline"], "recent": arrays["recent"].tolist()})
         return LineStream(familiar, baseline, History.from_description(described))
 
 

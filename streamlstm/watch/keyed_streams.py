@@ -21,6 +21,7 @@ from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint
 from ..kernels.arrays import F64
 from ..predictor import Learn, StreamPredictor
 from ..predictor.parked import ParkedStream
+from ..ranges import Whole, check_values
 from ..streams.cache import HotStream, Limits, StreamCache
 from ..streams.pool import MAX_PAGES
 from ..streams.store import StreamStore
@@ -247,7 +248,8 @@ class KeyedStreams:
         try:
             content = store.value(STATE)
             state = parse_checkpoint(content, f"the state in {claim.store}", "crc32")[1]
-            found._n_dropped, found._n_lines = int(state["n_dropped"]), int(state["n_lines"])
+            check_values(state, {"n_dropped": Whole(), "n_lines": Whole()}, f"the state in {claim.store}")
+            found._n_dropped, found._n_lines = state["n_dropped"], state["n_lines"]
             if is_own:
                 found._file, found._claim, found._written = file, claim, _identified(file)
             elif exclusive:

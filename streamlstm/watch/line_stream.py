@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..ranges import whole_number
+from ..ranges import Whole, check_values
 from .baseline import Baseline, BaselinesByAge
 from .familiar import FamiliarLines
 
@@ -39,9 +39,9 @@ class History:
 
     @classmethod
     def from_description(cls, values: dict[str, Any]) -> History:
-        """The history that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
-        excess = whole_number(values["alarms"], "alarms", most=BURST_LINES)
-        return cls(BaselinesByAge(values["early"]), excess)
+        """The history that `describe` described. Raises ValueError if it is not one."""
+        check_values(values, {"alarms": Whole(0, BURST_LINES), "early": [dict]}, "the history of a stream")
+        return cls(BaselinesByAge(values["early"]), values["alarms"])
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from ..ranges import Real, Whole, check_values
+from .event_types import MAX_TYPES
 from .log_clock import LogClock, Place
 
 MAX_ORDERED = 1000
@@ -17,6 +18,10 @@ MAX_ORDERED = 1000
 
 MAX_NEW = 100
 """So many new event types of a session are kept; further ones only count as new."""
+
+_SYMBOL = Whole(-MAX_NEW, MAX_TYPES)
+DESCRIBED = ([_SYMBOL], [(_SYMBOL, Whole(1))], [(str, Real(0))], Real(), Whole(), Whole())
+"""What `OpenSession.describe` returns; see `ranges`."""
 
 
 @dataclass
@@ -74,19 +79,17 @@ class OpenSession:
     def from_description(cls, described: list[Any], n_types: int) -> OpenSession:
         """The session that `describe` described, with `n_types` known types.
 
-        Raises ValueError or TypeError if it is not one.
+        Raises ValueError if it is not one.
         """
+        check_values(described, DESCRIBED, "a session")
         symbols, counts, new, seconds, n_lines, number = described
-        counted = Counter({int(symbol): int(n) for symbol, n in counts})
-        named = {str(name): float(bits) for name, bits in new}
+        counted, named = Counter(dict(counts)), dict(new)
         possible = range(-len(named), n_types + 1)
         if len(named) > MAX_NEW or len(symbols) > MAX_ORDERED or any(s not in possible for s in (*symbols, *counted)):
             raise ValueError(f"a session has {len(symbols)} symbols in order and {len(named)} new types")
         if any(n < 1 for n in counted.values()) or counted.total() != n_lines:
             raise ValueError(f"a session of {n_lines} lines has the counts {list(counted.values())[:20]}")
-        if not math.isfinite(seconds):
-            raise ValueError(f"a session cannot have had its last line at {seconds} seconds")
-        return cls(array("i", symbols), counted, named, float(seconds), int(n_lines), int(number))
+        return cls(array("i", symbols), counted, named, seconds, n_lines, number)
 
 
 class OpenSessions:
@@ -176,13 +179,15 @@ class OpenSessions:
     def restore(self, described: dict[str, Any], n_types: int, clock: LogClock) -> None:
         """Continue from what `describe` returned, with `n_types` known types and the clock that was used with it.
 
-        Raises ValueError, TypeError or KeyError, with nothing changed, if it is not that.
+        Raises ValueError, with nothing changed, if it is not that.
         """
-        sessions = [(str(name), OpenSession.from_description(each, n_types)) for name, *each in described["sessions"]]
+        named = {"n_begun": Whole(), "sessions": [(str, *DESCRIBED)], "places?": [(Whole(), Whole())]}
+        check_values(described, named, "the open sessions")
+        sessions = [(name, OpenSession.from_description(each, n_types)) for name, *each in described["sessions"]]
         places = described.get("places", [[0, 0]] * len(sessions))  # version 1.0 knew one source
         for (_, session), (source, line) in zip(sessions, places, strict=True):
-            session.source, session.line = int(source), int(line)
-        self._n_begun, self._sessions, self._clock = int(described["n_begun"]), OrderedDict(sessions), clock
+            session.source, session.line = source, line
+        self._n_begun, self._sessions, self._clock = described["n_begun"], OrderedDict(sessions), clock
         self._by_source = {}
         for name, session in self._sessions.items():
             self._by_source.setdefault(session.source, OrderedDict())[name] = session

@@ -8,11 +8,17 @@ counts are integers and the bins follow from the bits of a score, so that all re
 import math
 from typing import Any
 
+from ..ranges import Whole, check_values
+
 BINS_PER_OCTAVE = 64
 MIN_EXPONENT, MAX_EXPONENT = -4, 15
 N_BINS = 2 + (MAX_EXPONENT - MIN_EXPONENT) * BINS_PER_OCTAVE
 """Bin 0 is of scores below 2^(MIN_EXPONENT - 1) and of those that are not a number; the last one of those from
 2^(MAX_EXPONENT - 1) on."""
+
+_COUNTED = [(Whole(0, N_BINS - 1), Whole())]
+DESCRIBED = {"newer": _COUNTED, "n_newer": Whole(), "older": _COUNTED, "n_older": Whole()}
+"""What `RecentScores.describe` returns; see `ranges`."""
 
 
 def bin_of(score: float) -> int:
@@ -42,7 +48,7 @@ class RecentScores:
 
     window  the lines after which the older half is forgotten; may be changed at any time
 
-    Raises ValueError, TypeError or KeyError for a description that is not one of `describe`.
+    Raises ValueError for a description that is not one of `describe`.
 
     >>> recent = RecentScores(window=1000)
     >>> for score in (1.0, 2.0, 3.0, 9.0):
@@ -56,6 +62,7 @@ class RecentScores:
         self._newer, self._older = [0] * N_BINS, [0] * N_BINS
         self._n_newer, self._n_older = 0, 0
         if described is not None:
+            check_values(described, DESCRIBED, "the histogram of scores")
             self._n_newer, self._newer = _parsed(described["newer"], described["n_newer"])
             self._n_older, self._older = _parsed(described["older"], described["n_older"])
         self._edge = N_BINS
@@ -104,9 +111,7 @@ class RecentScores:
 def _parsed(pairs: Any, n_lines: Any) -> tuple[int, list[int]]:
     counts = [0] * N_BINS
     for index, count in pairs:
-        if not 0 <= index < N_BINS or count < 0:
-            raise ValueError(f"{[index, count]} is not a bin of a histogram and its count")
-        counts[index] = int(count)
-    if not isinstance(n_lines, int) or n_lines < sum(counts):
+        counts[index] = count
+    if n_lines < sum(counts):
         raise ValueError(f"a histogram of {sum(counts)} scores cannot be of {n_lines!r} lines")
     return n_lines, counts

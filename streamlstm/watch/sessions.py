@@ -14,6 +14,7 @@ and enough sessions were seen before. Flagged sessions are not learned from, unl
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from typing import Any
 
 from ..checkpoint import check_target, read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
-from .base_watcher import BaseWatcher, check_least
+from ..ranges import Maybe, Whole, check_count, check_number, check_values
+from .base_watcher import BaseWatcher
 from .budget import Budget, Verdict
 from .event_numbers import EventNumbers
 from .event_order import EventOrder
@@ -41,6 +43,21 @@ MIN_DEVIATION = 2.0
 
 REASON_BITS = 4.0
 """A number or a step of the order that costs less than this is no reason."""
+
+DESCRIBED = {
+    "types": dict,
+    "open": dict,
+    "numbers": dict,
+    "order": dict,
+    "scores": dict,
+    "counts": [Whole()],
+    "n": (Whole(), Whole(), Whole(0, BURST_LINES), Whole(0, 1)),
+    "budget": Maybe(dict),
+    "clock?": dict,
+    "has_regex?": bool,
+    "position": object,
+}
+"""What `SessionWatcher.save` saves; see `ranges`."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +136,8 @@ class SessionWatcher(BaseWatcher):
         alarms: str | Budget | None = None,
     ) -> None:
         super().__init__(threshold, alarms)
-        if not idle_seconds > 0:
-            raise ValueError(f"idle_seconds must be more than 0, not {idle_seconds}")
-        check_least("max_open", max_open, 1)
-        check_least("warmup", warmup, 0)
+        idle_seconds = check_number("idle_seconds", idle_seconds, math.ulp(0.0))
+        max_open, warmup = check_count("max_open", max_open, 1), check_count("warmup", warmup, 0)
         self._pattern, self._has_regex = KeyPattern(session_regex), session_regex is not None
         self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor
@@ -358,14 +373,14 @@ class SessionWatcher(BaseWatcher):
             return
         saved = values["sessions"]
         try:
+            check_values(saved, DESCRIBED, "the watcher")
             clock = _clock_of(saved)
             self._types.restore(saved["types"])
             n_types = len(self._types.symbols)
             numbers = EventNumbers.from_description(saved["numbers"], n_types)
             order = EventOrder.from_description(saved["order"])
             scores = RecentScores(RECENT_LINES, saved["scores"])
-            counts, n = Counts(*map(int, saved["counts"])), [int(each) for each in saved["n"]]
-            n_sessions, n_outside, excess, is_fitted = n
+            counts, (n_sessions, n_outside, excess, is_fitted) = Counts(*saved["counts"]), saved["n"]
             position = saved["position"]
             self._open.restore(saved["open"], n_types, clock)
             self._restore_budget(saved, clock)

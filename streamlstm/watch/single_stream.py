@@ -75,7 +75,7 @@ class SingleStream:
         for values in saved["streams"]:
             if found._lines.familiar is not None and "familiar" in values:
                 found._lines.familiar.restore(values["familiar"], arrays, FAMILIAR)
-            baseline, history = Baseline(**values["baseline"]), History.from_description(values)
+            baseline, history = Baseline.from_description(values["baseline"]), History.from_description(values)
             found._lines = LineStream(found._lines.familiar, baseline, history)
         return found, saved
 

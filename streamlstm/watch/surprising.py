@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..predictor import StreamPredictor
+from ..ranges import check_count
 from .kinds import kind_of
 from .watcher import WARMUP, WatchedLine, Watcher
 
@@ -114,8 +115,7 @@ class SurprisingKinds(Generic[Place]):
 
     def top(self, n: int) -> list[SurprisingLine]:
         """The lines of the n most surprising kinds, the most surprising first. Raises ValueError for a negative n."""
-        if n < 0:
-            raise ValueError(f"top must be at least 0, not {n}")
+        n = check_count("n", n, 0)
         best = heapq.nlargest(n, (kind for kind in self._kinds.values() if kind.best), key=lambda kind: kind.z)
         return [SurprisingLine(*kind.best, kind.count) for kind in best if kind.best]
 
@@ -131,8 +131,7 @@ def surprising(
     The first hundred lines, or of fewer than 400 a quarter, only serve to learn what is usual. Raises ValueError for a
     negative `top`.
     """
-    if top < 0:
-        raise ValueError(f"top must be at least 0, not {top}")
+    top = check_count("top", top, 0)
     first, rest = take_first(lines)
     kinds = SurprisingKinds[int](predictor, warmup=len(first) // WARMUP_FRACTION, thorough=thorough)
     number = 0

@@ -44,9 +44,10 @@ import numpy as np
 from ..checkpoint import check_target, read_checkpoint
 from ..kernels.arrays import F64
 from ..predictor import Learn, StreamPredictor
+from ..ranges import Maybe, Whole, check_count, check_values
 from ..streams.pool import MEMORY_BUDGET
 from ..tasks.units import byte_widths, code_points, readable
-from .base_watcher import BaseWatcher, check_least
+from .base_watcher import BaseWatcher
 from .budget import Budget, Verdict
 from .exact_bits import exp_of
 from .familiar import Familiar
@@ -74,6 +75,16 @@ FAMILIAR_WEIGHT = 0.25
 
 RECENT_LINES = 10_000
 """The probability of a score is estimated from at least this many recent lines, once there are that many."""
+
+DESCRIBED = {
+    "scores": dict,
+    "counts": [Whole()],
+    "truncated": Whole(),
+    "position": object,
+    "budget": Maybe(dict),
+    "clock?": dict,
+}
+"""What `Watcher.save` saves, beside the streams; see `ranges`."""
 
 
 @dataclass(frozen=True)
@@ -182,12 +193,8 @@ class Watcher(BaseWatcher):
         thorough: bool = False,
     ) -> None:
         super().__init__(threshold, alarms)
-        for name, value, least in (
-            ("warmup", warmup, 0),
-            ("max_keys", max_keys, 1),
-            ("memory_budget", memory_budget, 1),
-        ):
-            check_least(name, value, least)
+        warmup = check_count("warmup", warmup, 0)
+        max_keys, memory_budget = check_count("max_keys", max_keys, 1), check_count("memory_budget", memory_budget, 1)
         self._pattern = KeyPattern(key_regex)
         self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor
@@ -366,8 +373,9 @@ class Watcher(BaseWatcher):
             is_match = bool(saved["keyed"]) == streams.keyed
             if is_match:
                 streams, saved = streams.restored(path, saved, arrays, exclusive=exclusive)
+            check_values(saved, DESCRIBED, "the watcher")
             scores = RecentScores(RECENT_LINES, saved["scores"])
-            counts, n_truncated = Counts(*map(int, saved["counts"])), int(saved["truncated"])
+            counts, n_truncated = Counts(*saved["counts"]), saved["truncated"]
             position = saved["position"]
             if is_match:
                 self._restore_budget(saved, _clock_of(saved))
