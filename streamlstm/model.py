@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .kernels.arrays import F32, I64
-from .ranges import Range
+from .ranges import Range, check_number
 
 MAX_WINDOW = 4096
 
@@ -354,8 +354,7 @@ class InitConfig:
 
     def __post_init__(self) -> None:
         for name in ("table", "gain", "forget_bias"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} must be a finite number, not {getattr(self, name)}")
+            object.__setattr__(self, name, check_number(name, getattr(self, name)))
 
 
 def fresh_theta(layout: Layout, seed: int, init: InitConfig = InitConfig()) -> F32:

@@ -12,6 +12,7 @@ with any keys.
 
 import math
 import reprlib
+import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 from numbers import Real as AnyReal
@@ -22,6 +23,8 @@ import numpy.typing as npt
 
 COUNT = 2**62 - 1
 """The most symbols, or lines, that a file may claim to have been seen: no stream has as many; to add more is safe."""
+
+FINITE = sys.float_info.max
 
 LARGEST = 1e100
 """The largest number of a file where nothing else bounds it: products of three such numbers are finite."""
@@ -81,30 +84,41 @@ def is_whole_number(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def check_count(name: str, value: Any, least: int, most: int = COUNT) -> int:
-    """The value of a parameter as an int; a float may be a whole number too, as 1e9 is.
+def check_count(name: str, value: Any, least: int, most: int = COUNT, *, floats: bool = False) -> int:
+    """The value of a parameter as an int.
 
-    Raises TypeError for what is not a whole number, and ValueError if it is out of range.
+    floats  whether a float that is a whole number, such as 1e9, is one too
+
+    Raises TypeError for what is not a whole number, and ValueError for one that is out of range, and for NaN.
     """
-    if not is_whole_number(value) and not (isinstance(value, float | np.floating) and value.is_integer()):
+    is_float = floats and isinstance(value, float | np.floating)
+    if not is_whole_number(value) and not is_float:
         raise TypeError(f"{name} must be a whole number, not {reprlib.repr(value)}")
     if not least <= value <= most:
-        limit = f"at least {least}" if value < least else f"at most {most}"
+        limit = f"at most {most}" if value > most else f"at least {least}"
         raise ValueError(f"{name} must be {limit}, not {reprlib.repr(value)}")
+    if is_float and not value.is_integer():
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
     return int(value)
 
 
-def check_number(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
-    """The value of a parameter as a float.
+def check_number(name: str, value: Any, least: float = -FINITE, most: float = FINITE, *, above: bool = False) -> float:
+    """The value of a parameter as a float; default: any finite one.
 
-    Raises TypeError for what is not a number, as a bool is not, and ValueError for NaN and if it is out of range.
+    above  whether it must be more than `least`
+
+    Raises TypeError for what is not a number, as a bool is not, and ValueError for one that is out of range, or NaN.
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, AnyReal):
         raise TypeError(f"{name} must be a number, not {reprlib.repr(value)}")
-    if not least <= value <= most:
-        limit = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-        raise ValueError(f"{name} must be {'a number' if least == -math.inf else limit}, not {reprlib.repr(value)}")
-    return float(value)
+    number = value if isinstance(value, int) and abs(value) > FINITE else float(value)
+    if isinstance(number, int) or not least <= number <= most or (above and number == least):
+        limits = f"above {least:g}" if above else f"at least {least:g}"
+        limits += "" if most >= FINITE else f" and at most {most:g}"
+        raise ValueError(
+            f"{name} must be {'a finite number' if least == -FINITE else limits}, not {reprlib.repr(value)}"
+        )
+    return float(number)
 
 
 class Whole(NamedTuple):

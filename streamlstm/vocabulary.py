@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .ranges import is_whole_number
+from .ranges import check_count, is_whole_number
 
 Tokens = npt.NDArray[np.int32]
 Symbol = str | bytes | int
@@ -146,6 +146,8 @@ class Vocabulary:
         >>> Vocabulary.bytes().encode([104, 105]).tolist()
         [104, 105]
         """
+        if position != 0:
+            position = check_count("position", position, 0)
         if isinstance(symbols, np.ndarray):
             return self._checked(symbols)
         if isinstance(symbols, memoryview) and symbols.itemsize == 1:

@@ -12,7 +12,7 @@ import pytest
 from commands import run
 from compat_files import ALL, BUNDLED, DATA, FOLDER, FRAMES, continued, expected_of, pool_of, store_of
 
-from streamlstm import MessageCoder, StreamPredictor, decompress
+from streamlstm import Config, MessageCoder, StreamPredictor, Trainer, TrainingPlan, Vocabulary, decompress
 from streamlstm.tasks.identity import ARITHMETIC
 
 BEFORE = ALL / "before"
@@ -102,3 +102,16 @@ def test_a_snapshot_of_0_x_is_refused_with_one_line_that_says_who_reads_it():
         pytest.raises(ValueError, match=rf"^the snapshot was .*{WHO_READS_IT}$"),
     ):
         pool.restore("key", (BEFORE / "0.2.snapshot").read_bytes())
+
+
+def test_a_training_run_that_1_0_began_goes_on_to_the_last_bit():
+    text = "".join(f"{n}: the cat (no. {n * n % 17}) sat on the mat.\n" for n in range(60))
+    vocabulary, shape = Vocabulary.from_text(text), Config(hidden=2, layers=1, window=8, memory=False)
+    plan = TrainingPlan(epochs=2, batch=1, window=8, warmup=2, pieces=(16, 300), crlf=0.3, seed=3)
+    run = Trainer(vocabulary.encode(text), vocabulary, shape, plan)
+    run.restore(ALL / "1.0" / "run.resume")
+    assert run.step == 11
+    bits = [progress.bits for progress in run.run()]
+    assert (len(bits), sum(bits).hex()) == (532, "0x1.07429fc246db7p+11")
+    digest = hashlib.sha256(run.theta.tobytes()).hexdigest()
+    assert digest == "5c377cb2411f112a5de4afe41c2e6aa93b16ea9e1f2193385186d2641f147820"

@@ -349,11 +349,11 @@ def test_bad_keys_and_unknown_keys_are_refused():
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"memory_budget": 0}, "memory_budget must be a whole number from 1 on, not 0"),
-        ({"max_pages": 63}, "max_pages must be a whole number from 64 on"),
+        ({"memory_budget": 0}, "memory_budget must be at least 1, not 0"),
+        ({"max_pages": 63}, "max_pages must be at least 64"),
         ({"max_keys": 0}, "max_keys"),
         ({"threads": -1}, "threads"),
-        ({"ttl": 0}, "ttl must be above 0 seconds"),
+        ({"ttl": 0}, "ttl must be above 0"),
         ({"learn": "some"}, "learn must be"),
     ],
 )

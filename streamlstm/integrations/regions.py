@@ -32,6 +32,7 @@ from ..kernels.arrays import F64
 from ..kernels.jit import native
 from ..kernels.ranks import apply_temperature
 from ..predictor import StreamPredictor
+from ..ranges import check_count, check_number
 from ..render.escape import terminal_text
 from ..tasks.characters import character_chances
 from ..tasks.units import byte_widths, code_points, readable
@@ -84,10 +85,7 @@ def region_table(
     >>> table["bits_leading"].tolist(), table["bits_trailing"].tolist(), table["first_bits_trailing"].tolist()
     ([24.0, 32.0], [32.0, 24.0], [16.0, 16.0])
     """
-    if first < 1:
-        raise ValueError(f"first must be at least 1, not {first}")
-    if not order > 0:
-        raise ValueError(f"order must be above 0, not {order}")
+    first, order = check_count("first", first, 1), check_number("order", order, 0, math.inf, above=True)
     rows = [Region(*map(str, region)) for region in regions]
     values: list[F64] = []
     for _, passage in groupby(rows, key=lambda region: region.passage):

@@ -205,7 +205,7 @@ class StreamPredictor:
 
         A byte above 127, which is not a character by itself, is `bytes`. `top_characters` gives whole characters.
         """
-        k = check_count("k", k, 0)
+        k = check_count("top", k, 0)
         probabilities = self.predict()
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self._vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]

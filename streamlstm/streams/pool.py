@@ -89,7 +89,7 @@ class StreamPool:
         max_pages = check_count("max_pages", max_pages, 64, MOST_PAGES)
         max_keys = None if max_keys is None else check_count("max_keys", max_keys, 1)
         threads = check_count("threads", threads, 0, MOST_THREADS)
-        ttl = None if ttl is None else check_number("ttl", ttl, math.ulp(0.0))
+        ttl = None if ttl is None else check_number("ttl", ttl, 0, math.inf, above=True)
         model = predictor.fork()
         model.learn = learn
         self._model, self._max_pages, self._threads = model, max_pages, threads or n_cores()

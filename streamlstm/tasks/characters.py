@@ -80,7 +80,7 @@ def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | b
     >>> [(symbol, round(p, 1)) for symbol, p in top_characters(predictor, 1)]
     [('é', 1.0)]
     """
-    k = check_count("k", k, 0)
+    k = check_count("top", k, 0)
     if k < 1 or predictor.vocabulary.characters is not None:
         return predictor.top(k)
     return list(islice(((_decoded(prefix), chance) for prefix, chance in _best_first(predictor, k)), k))

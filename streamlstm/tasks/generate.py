@@ -1,7 +1,5 @@
 """Text generation: characters drawn from the predicted distributions."""
 
-import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -51,8 +49,8 @@ def generate(
     'one two three '
     """
     length, top_k = check_count("length", length, 0), check_count("top_k", top_k, 0)
-    temperature = check_number("temperature", temperature, 0, sys.float_info.max)
-    top_p = check_number("top_p", top_p, math.ulp(0.0), 1)
+    temperature = check_number("temperature", temperature, 0)
+    top_p = check_number("top_p", top_p, 0, 1, above=True)
     draw = _Draw(temperature, top_k or N_CHARACTERS, top_p, generator(seed))
     sampler = predictor.fork(learning=False)
     sampler.observe_many(prompt)

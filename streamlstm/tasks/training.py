@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from ..optim import Adam, OptimizerState, RMSprop, add_gradient
 from ..predictor import StreamPredictor
 from ..predictor.tape import Tape
 from ..predictor.weights import Learner
-from ..ranges import Range, check_count, check_ranges, whole_number
+from ..ranges import COUNT, Range, check_count, check_number, check_ranges, whole_number
 from ..vocabulary import Tokens, Vocabulary
 from .input import open_input
 from .pieces import Cutting, Document, Feed, Pieces
@@ -58,7 +57,7 @@ class TrainingPlan:
     crlf    the share of pieces that are read with CRLF line ends, of those documents that have only LF
     seed    of the initial weights, of the lengths and of the order of the pieces
 
-    Raises ValueError for a value out of its range, TypeError for a learning rate, decay or norm that is not a number.
+    Raises ValueError for a value out of its range, TypeError for what is not a number.
 
     >>> TrainingPlan(epochs=2).optimizer().lr
     0.004
@@ -76,16 +75,20 @@ class TrainingPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, smallest in (("batch", 1), ("window", 1), ("warmup", 0), ("seed", 0)):
-            object.__setattr__(self, name, _whole_number(name, getattr(self, name), smallest))
+        for name, least, most in (
+            ("batch", 1, 2**20),
+            ("window", 1, 2**20),
+            ("warmup", 0, COUNT),
+            ("seed", 0, 2**512),
+        ):
+            object.__setattr__(self, name, check_count(name, getattr(self, name), least, most, floats=True))
         if not isinstance(self.pieces, tuple | list) or len(self.pieces) != 2:
             raise ValueError(f"pieces must be two lengths, the shortest and the longest, not {self.pieces!r}")
-        shortest = _whole_number("pieces", self.pieces[0], 1)
-        object.__setattr__(self, "pieces", (shortest, _whole_number("pieces", self.pieces[1], shortest)))
-        if isinstance(self.crlf, bool) or not isinstance(self.crlf, Real) or not 0 <= self.crlf <= 1:
-            raise ValueError(f"crlf must be a share from 0 to 1, not {self.crlf!r}")
-        if isinstance(self.epochs, bool) or not isinstance(self.epochs, Real) or not 0 <= self.epochs < math.inf:
-            raise ValueError(f"epochs must be a number from 0 on, not {self.epochs!r}")
+        shortest = check_count("pieces", self.pieces[0], 1, floats=True)
+        longest = check_count("pieces", self.pieces[1], shortest, floats=True)
+        object.__setattr__(self, "pieces", (shortest, longest))
+        check_number("crlf", self.crlf, 0, 1)
+        check_number("epochs", self.epochs, 0, 1e12)
         for name in ("epochs", "lr", "beta2", "clip", "crlf"):
             if isinstance(value := getattr(self, name), np.generic):
                 object.__setattr__(self, name, value.item())
@@ -384,13 +387,6 @@ def _read_characters(file: str | os.PathLike[str]) -> str:
         return _read(file).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not valid UTF-8 at byte {error.start}; use --vocab bytes") from None
-
-
-def _whole_number(name: str, value: Any, smallest: int) -> int:
-    """Raises ValueError for anything but an integer of at least `smallest`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
-        raise ValueError(f"{name} must be an integer of at least {smallest}, not {value!r}")
-    return int(value)
 
 
 def _like(target: F32, saved: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:

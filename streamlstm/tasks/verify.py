@@ -14,6 +14,7 @@ import numpy as np
 
 from ..kernels.cores import n_cores
 from ..predictor import StreamPredictor
+from ..ranges import check_count
 from ..vocabulary import Tokens
 from .compress import compress, decompress
 from .guarantees import SAMPLE, bounded, deterministic, isolated, no_loss, pure
@@ -51,6 +52,7 @@ def verify(data: bytes | str, predictor: StreamPredictor, seed: int = 0) -> Iter
     isolated         passed
     lossless         passed
     """
+    check_count("seed", seed, 0, 2**512)
     tokens = predictor.vocabulary.encode(data)
     return _rows(tokens, predictor, seed)
 

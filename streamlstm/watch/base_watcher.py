@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 from ..ranges import Real, check_count, check_number, check_values, numbers_in
@@ -29,7 +28,7 @@ class BaseWatcher:
     def __init__(self, threshold: float | None, alarms: str | Budget | None) -> None:
         if threshold is None:
             threshold = THRESHOLD if alarms is None else 0.0
-        threshold = check_number("threshold", threshold, -sys.float_info.max, sys.float_info.max)
+        threshold = check_number("threshold", threshold)
         budget = Budget.parse(alarms) if isinstance(alarms, str) else alarms
         if budget is not None and not isinstance(budget, Budget):
             raise ValueError(f"alarms must be a text such as '5/hour' or '10/10000', or a Budget, not {alarms!r}")

@@ -71,9 +71,9 @@ class Baseline:
 
     @classmethod
     def from_description(cls, described: dict[str, Any], max_recent: int = MAX_RECENT) -> Baseline:
-        """The baseline that `describe` described. Raises ValueError if it is not one."""
+        """The baseline that `describe` described. Raises ValueError or TypeError if it is not one."""
         check_values(described, DESCRIBED, "a baseline")
-        return cls(*(described[name] for name in DESCRIBED), max_recent)
+        return cls(**described, max_recent=max_recent)
 
     def describe(self) -> dict[str, Any]:
         """The arguments `recent`, `n_scores` and `mean_length` of an equal baseline, as JSON values."""

@@ -146,7 +146,7 @@ class FamiliarLines:
 
     def restore(self, described: dict[str, Any], arrays: Arrays, prefix: str) -> None:
         """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
-        size = Whole(WAYS, max(LARGEST))
+        size = Whole()
         check_values(described, {"lines": Whole(), "sizes": ((size, size), (size, size))}, "the familiar lines")
         n_lines, sizes = described["lines"], described["sizes"]
         if any(n not in POSSIBLE_SIZES for each in sizes for n in each):

@@ -136,8 +136,9 @@ class SessionWatcher(BaseWatcher):
         alarms: str | Budget | None = None,
     ) -> None:
         super().__init__(threshold, alarms)
-        idle_seconds = check_number("idle_seconds", idle_seconds, math.ulp(0.0))
-        max_open, warmup = check_count("max_open", max_open, 1), check_count("warmup", warmup, 0)
+        idle_seconds = check_number("idle_seconds", idle_seconds, 0, math.inf, above=True)
+        max_open = check_count("max_open", max_open, 1, floats=True)
+        warmup = check_count("warmup", warmup, 0, floats=True)
         self._pattern, self._has_regex = KeyPattern(session_regex), session_regex is not None
         self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor

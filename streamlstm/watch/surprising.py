@@ -86,7 +86,8 @@ class SurprisingKinds(Generic[Place]):
     """
 
     def __init__(self, predictor: StreamPredictor, *, warmup: int = WARMUP, thorough: bool = False) -> None:
-        self._watcher, self._warmup, self._thorough = Watcher(predictor, thorough=True), warmup, thorough
+        self._warmup, self._thorough = check_count("warmup", warmup, 0), thorough
+        self._watcher = Watcher(predictor, thorough=True)
         self._kinds: dict[str, _Kind[Place]] = {}
         self.n_lines, self.n_read = 0, 0
 

@@ -193,8 +193,9 @@ class Watcher(BaseWatcher):
         thorough: bool = False,
     ) -> None:
         super().__init__(threshold, alarms)
-        warmup = check_count("warmup", warmup, 0)
-        max_keys, memory_budget = check_count("max_keys", max_keys, 1), check_count("memory_budget", memory_budget, 1)
+        warmup = check_count("warmup", warmup, 0, floats=True)
+        max_keys = check_count("max_keys", max_keys, 1, floats=True)
+        memory_budget = check_count("memory_budget", memory_budget, 1, floats=True)
         self._pattern = KeyPattern(key_regex)
         self._warmup, self._learn_flagged = warmup, learn_flagged
         self._predictor = predictor
