@@ -76,8 +76,8 @@ class TrainingPlan:
 
     def __post_init__(self) -> None:
         for name, least, most in (
-            ("batch", 1, 2**20),
-            ("window", 1, 2**20),
+            ("batch", 1, COUNT),
+            ("window", 1, COUNT),
             ("warmup", 0, COUNT),
             ("seed", 0, 2**512),
         ):
