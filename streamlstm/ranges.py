@@ -13,7 +13,7 @@ with any keys.
 import math
 import reprlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from numbers import Real as AnyReal
 from typing import Any, NamedTuple
@@ -222,16 +222,3 @@ def _numbers(what: str, least: float, most: float) -> str:
     if math.fabs(least) >= 2**53:
         return f"{what} up to {most:g}" if most < 2**53 else f"{what} that is not infinite or huge"
     return f"{what} from {least:g} on" if most >= 2**53 else f"{what} from {least:g} to {most:g}"
-
-
-def numbers_in(value: Any) -> Iterator[float]:
-    """All numbers in a JSON value, at any depth.
-
-    >>> list(numbers_in({"a": [1, "2", [None, 2.5]], "b": True}))
-    [1, 2.5]
-    """
-    if isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from numbers_in(each)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield value

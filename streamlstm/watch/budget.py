@@ -25,7 +25,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..ranges import Maybe, Real, Whole, check_values
+from ..ranges import FINITE, Maybe, Real, Whole, check_values
 from .recent_scores import N_BINS, RecentScores, bin_of, lower_edge
 
 MAX_KINDS = 10_000
@@ -56,7 +56,7 @@ MAX_LENGTH = 50
 """A longer text is no budget."""
 
 DESCRIBED = {
-    "account": (Real(0), Real(0), Real(0), Whole(0, RATE_LINES), Maybe(Real())),
+    "account": (Real(0), Real(0), Real(0), Whole(0, RATE_LINES), Maybe(Real(-FINITE, FINITE))),
     "counts": (Whole(), Whole(), Whole()),
     "kinds": [(str, Real(0), Whole())],
     "scores": object,

@@ -146,8 +146,8 @@ class FamiliarLines:
 
     def restore(self, described: dict[str, Any], arrays: Arrays, prefix: str) -> None:
         """Continue from what `describe` returned. Raises ValueError, TypeError or KeyError if it is not that."""
-        size = Whole()
-        check_values(described, {"lines": Whole(), "sizes": ((size, size), (size, size))}, "the familiar lines")
+        sizes_of = Whole(), Whole()
+        check_values(described, {"lines": Whole(), "sizes": (sizes_of, sizes_of)}, "the familiar lines")
         n_lines, sizes = described["lines"], described["sizes"]
         if any(n not in POSSIBLE_SIZES for each in sizes for n in each):
             raise ValueError(f"the tables of lines must have 8, 16, … or {max(LARGEST)} rows, not {sizes!r}")

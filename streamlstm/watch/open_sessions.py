@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from ..ranges import Real, Whole, check_values
+from ..ranges import FINITE, Real, Whole, check_values
 from .event_types import MAX_TYPES
 from .log_clock import LogClock, Place
 
@@ -20,7 +20,7 @@ MAX_NEW = 100
 """So many new event types of a session are kept; further ones only count as new."""
 
 _SYMBOL = Whole(-MAX_NEW, MAX_TYPES)
-DESCRIBED = ([_SYMBOL], [(_SYMBOL, Whole(1))], [(str, Real(0))], Real(), Whole(), Whole())
+DESCRIBED = ([_SYMBOL], [(_SYMBOL, Whole(1))], [(str, Real(0))], Real(-FINITE, FINITE), Whole(), Whole())
 """What `OpenSession.describe` returns; see `ranges`."""
 
 
