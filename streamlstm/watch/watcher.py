@@ -380,7 +380,7 @@ class Watcher(BaseWatcher):
             position = saved["position"]
             if is_match:
                 self._restore_budget(saved, _clock_of(saved))
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
             if streams is not self._streams:
                 streams.close()
             raise ValueError(f"{path} is not a usable model: its watched lines are inconsistent: {error!r}") from None
