@@ -94,7 +94,7 @@ class StreamCache(Generic[S]):
 
     codec   turns streams into bytes and back
     limits  how much may be kept
-    store   `save` writes to it; None if there is none
+    store   `save` writes to it; None if there is none. It is closed if the cache cannot be made
     model   identifies the model of the streams
     clock   returns the time in seconds; if it goes back, it is taken to stand still
 
@@ -117,9 +117,13 @@ class StreamCache(Generic[S]):
         self._removed: set[Key] = set()  # removed streams that are still in the store
         self._by_age: Iterator[tuple[Key, float]] = iter(())  # those that `_oldest_stored` has not looked at
         self._oldest_of_store: tuple[Key, float] | None = None
-        self._restart_ages()
-        self._n_streams = 0 if store is None else len(store)
         self._hot_bytes, self._n_loaded, self._n_evicted, self._n_forgotten = 0, 0, 0, 0
+        try:
+            self._restart_ages()
+            self._n_streams = 0 if store is None else len(store)
+        except BaseException:
+            self.close()
+            raise
 
     def __len__(self) -> int:
         return self._n_streams
