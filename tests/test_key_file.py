@@ -151,8 +151,9 @@ class Files:
     def copy_folder(self, data):
         while self.watchers:  # a store that is in use cannot be copied as one file
             self.watchers.pop().close()
-        for path in (self.folder / "x").iterdir():
-            if not path.name.endswith(("-wal", "-shm")) and not (self.folder / "y" / path.name).exists():
+        there = set(os.listdir(self.folder / "y"))
+        for path in (self.folder / "x").iterdir():  # with the journals, which a store has that was moved while open
+            if path.name.removesuffix("-wal").removesuffix("-shm") not in there:
                 shutil.copy(path, self.folder / "y" / path.name)
 
     def link_folder(self, data):
@@ -168,9 +169,10 @@ class Files:
         """Move a file with its store to the other folder, whoever uses it, and the journals of SQLite too."""
         path = self.path(data)
         store, other = claim_of(path)[0], self.folder / ("y" if path.parent.name == "x" else "x")
+        left = [self.folder / name for name in NAMES if (claim_of(self.folder / name) or (None,))[0] == store]
         for each in (path, *path.parent.glob(f"{store.name}*")):
             os.replace(each, other / each.name)
-        return (path, other / path.name)
+        return (*left, path, other / path.name)  # what named the store too has lost it
 
     def craft(self, data):
         """A model from elsewhere that names a store which is here."""
