@@ -218,7 +218,7 @@ def test_of_a_long_file_only_the_end_is_read():
         _first_since(tail, "100")
 
 
-PARTS = st.sampled_from([".", "..", "root", "outside", "s", "back", "none", "a.log", "below", "b.log", "out", "loop"])
+PARTS = st.sampled_from([".", "..", "allowed", "outside", "s", "back", "none", "a.log", "below", "b.log", "out", "loop"])
 
 
 @settings(max_examples=300)
@@ -229,7 +229,7 @@ def test_an_answer_does_not_depend_on_what_is_outside(tmp_path_factory, parts, i
         top = _a_tree(tmp_path_factory, kind)
         path = os.path.join(top, *parts) if is_absolute else os.path.join(".", *parts)
         try:
-            answers.append(read(AllowedFolders([top / "root"]), path))
+            answers.append(read(AllowedFolders([top / "allowed"]), path))
         except OSError as error:
             answers.append((type(error), str(error).replace(str(top), "")))
         assert "secret" not in answers[-1]
@@ -240,24 +240,24 @@ TREES = {}
 
 
 def _a_tree(factory, kind):
-    """A folder `root` that may be read, beside `outside`, in which something is or is not."""
+    """A folder `allowed` that may be read, beside `outside`, in which something is or is not."""
     if kind in TREES:
         return TREES[kind]
     top = TREES[kind] = factory.mktemp("tree")
-    (top / "root" / "below").mkdir(parents=True)
-    (top / "root" / "a.log").write_text("a")
-    (top / "root" / "below" / "b.log").write_text("b")
-    (top / "root" / "out").symlink_to("../outside")
-    (top / "root" / "s").symlink_to("../outside/s/../../root/below")
-    (top / "root" / "loop").symlink_to("loop")
+    (top / "allowed" / "below").mkdir(parents=True)
+    (top / "allowed" / "a.log").write_text("a")
+    (top / "allowed" / "below" / "b.log").write_text("b")
+    (top / "allowed" / "out").symlink_to("../outside")
+    (top / "allowed" / "s").symlink_to("../outside/s/../../allowed/below")
+    (top / "allowed" / "loop").symlink_to("loop")
     (top / "outside").mkdir()
     (top / "outside" / "b.log").write_text("secret")
     if kind == "folder":
         (top / "outside" / "s").mkdir()
         (top / "outside" / "back").mkdir()
     elif kind == "link":
-        (top / "outside" / "s").symlink_to(top / "root" / "below")
-        (top / "outside" / "back").symlink_to(top / "root")
+        (top / "outside" / "s").symlink_to(top / "allowed" / "below")
+        (top / "outside" / "back").symlink_to(top / "allowed")
     elif kind == "file":
         (top / "outside" / "s").write_text("secret")
         (top / "outside" / "back").write_text("secret")
