@@ -12,7 +12,6 @@ Inference          Each row computes the distribution after each symbol; ours al
                    a loop that only reads, with the same wide loads, every weight that one step needs.
                    "step by step" is a compiled loop in which each step waits for the one before, as in a decoder.
                    observe_many and the command line know the text, so they read some weights once for up to 16 symbols.
-                   "two cores" runs within `assisted()`, which does nothing for a network that is too small.
                    The command line is `streamlstm predict --quiet --freeze` on a pipe, by its own clock, which
                    starts after Python and the kernels are loaded.
 Online learning    Adam (torch: fused), one update per window of T symbols, gradient clipping, state carried over.
@@ -40,7 +39,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +51,11 @@ import numpy as np
 
 from streamlstm import Adam, Config, StreamPredictor, Vocabulary
 from streamlstm.cli.app import app
+from streamlstm.jit.compiler import kernel
+from streamlstm.jit.decorators import plain
+from streamlstm.jit.lanes import lane_sum, load
 from streamlstm.kernels import network
 from streamlstm.kernels.arrays import F32
-from streamlstm.kernels.compiler import kernel
-from streamlstm.kernels.jit import plain
-from streamlstm.kernels.lanes import lane_sum, load
 from streamlstm.model import Layout, aligned_zeros
 from streamlstm.predictor.tape import FROZEN_WINDOW, Tape
 from streamlstm.tasks.training import Trainer, TrainingPlan
@@ -122,8 +121,6 @@ SECTIONS: dict[str, list[Row]] = {
         Row("block", "ours, observe_many (× bound)", "bound"),
         Row("steps", "ours, step by step (× bound)", "bound"),
         Row("call", "ours, observe (× bound)", "bound"),
-        Row("block 2", "two cores, observe_many (× one)", "block"),
-        Row("call 2", "two cores, observe (× one)", "call"),
         Row("cli", "ours, command line (× bound)", "bound"),
         Row("numpy", "NumPy (× observe)", "call"),
         Row("torch", "torch, by hand (× observe)", "call"),
@@ -137,8 +134,6 @@ SECTIONS: dict[str, list[Row]] = {
         for row in (
             Row(f"learn call {window}", f"T = {window}: ours, observe"),
             Row(f"learn block {window}", "        ours, observe_many"),
-            Row(f"learn call {window} 2", "        two cores, observe (× one)", f"learn call {window}"),
-            Row(f"learn block {window} 2", "        two cores, many (× one)", f"learn block {window}"),
             Row(f"learn torch {window}", "        torch, by hand (× observe)", f"learn call {window}"),
             Row(f"learn lstm {window}", "        torch, nn.LSTM (× many)", f"learn block {window}"),
         )
@@ -181,11 +176,8 @@ TARGETS = [
         "observe_many ÷ bound", "block", {str(s): 1.3 if s.weights_read < 250_000 else 1.4 for s in SHAPES}, "bound"
     ),
     Target("observe − observe_many, µs", "call", dict.fromkeys(ALL, 2.0), less="block"),
-    Target("        two cores", "call 2", dict.fromkeys(ALL, 2.0), less="block"),
     Target("torch by hand ÷ observe_many", "torch", AGAINST_TORCH, "block", least=True),
-    Target("        two cores", "torch", AGAINST_TORCH, "block 2", least=True),
     Target("learning, T = 20, µs", "learn call 20", LEARNING),
-    Target("        two cores", "learn call 20 2", LEARNING),
     Target(
         "torch ÷ learning, T = 20",
         "learn torch 20",
@@ -284,18 +276,6 @@ def one_by_one(predictor: StreamPredictor, text: bytes) -> Run:
         return len(text)
 
     return run
-
-
-def assisted(stack: ExitStack, predictor: StreamPredictor) -> StreamPredictor:
-    """The predictor, assisted by a second core until the stack closes.
-
-    The assistant sleeps while others are measured, but only after some milliseconds: never measure two assisted
-    predictors in direct succession.
-    """
-    pin(2)
-    stack.enter_context(predictor.assisted())
-    pin(1)
-    return predictor
 
 
 forward = kernel(plain(network.forward))
@@ -516,14 +496,12 @@ def inference(shape: Shape, rounds: int) -> dict[str, float]:
     weights, text = random_weights(shape), TEXT[:32]
     witness = frozen(shape, weights)
     witness.observe_many(text)
-    with ExitStack() as stack, torch.inference_mode() if torch else nullcontext():
+    with torch.inference_mode() if torch else nullcontext():
         contenders = {
             "bound": bound(shape),
             "block": in_a_block(frozen(shape, weights), TEXT[:1024]),
-            "block 2": in_a_block(assisted(stack, frozen(shape, weights)), TEXT[:1024]),
             "steps": step_by_step(shape, weights, TEXT[:1024]),
             "call": one_by_one(frozen(shape, weights), text),
-            "call 2": one_by_one(assisted(stack, frozen(shape, weights)), TEXT[:1024]),
         }
         for name, (build, installed) in RIVALS.items():
             if installed and shape.connections == "stacked":
@@ -617,17 +595,14 @@ def torch_stream_learner(shape: Shape, window: int) -> Run:
 def online(shape: Shape, rounds: int) -> dict[str, float]:
     times = {}
     for window in WINDOWS:
-        with ExitStack() as stack:
-            contenders = {
-                f"learn call {window}": one_by_one(learner(shape, window), TEXT[:window]),
-                f"learn call {window} 2": one_by_one(assisted(stack, learner(shape, window)), TEXT[: 4 * window]),
-                f"learn block {window}": in_a_block(learner(shape, window), TEXT[: 4 * window]),
-                f"learn block {window} 2": in_a_block(assisted(stack, learner(shape, window)), TEXT[: 4 * window]),
-            }
-            if torch and shape.connections == "stacked":
-                contenders[f"learn torch {window}"] = torch_stream_learner(shape, window)
-                contenders[f"learn lstm {window}"] = torch_learner(shape, window)
-            times |= race(contenders, rounds)
+        contenders = {
+            f"learn call {window}": one_by_one(learner(shape, window), TEXT[:window]),
+            f"learn block {window}": in_a_block(learner(shape, window), TEXT[: 4 * window]),
+        }
+        if torch and shape.connections == "stacked":
+            contenders[f"learn torch {window}"] = torch_stream_learner(shape, window)
+            contenders[f"learn lstm {window}"] = torch_learner(shape, window)
+        times |= race(contenders, rounds)
     return times
 
 

@@ -45,11 +45,12 @@ _MODULES = {
     "top_characters": "tasks.characters",
     "trace_characters": "tasks.characters",
     "verify": "tasks.verify",
-    "warmup": "tasks.warmup",
+    "warmup": "jit.warmup",
 }
 """The modules of the public names."""
 
 if TYPE_CHECKING:
+    from .jit.warmup import warmup as warmup
     from .model import Config as Config
     from .model import InitConfig as InitConfig
     from .optim import SGD as SGD
@@ -84,7 +85,6 @@ if TYPE_CHECKING:
     from .tasks.training import TrainingPlan as TrainingPlan
     from .tasks.units import Scores as Scores
     from .tasks.verify import verify as verify
-    from .tasks.warmup import warmup as warmup
     from .vocabulary import Vocabulary as Vocabulary
     from .watch.sessions import SessionWatcher as SessionWatcher
     from .watch.surprising import surprising as surprising

@@ -343,8 +343,8 @@ class OptimizerState:
 
         Raises FloatingPointError, with theta unchanged, if the gradient is not finite.
         """
+        from .jit.decorators import native
         from .kernels.descent import CLIP, N_HYPER, descend  # hyper-parameters are described without the kernels
-        from .kernels.jit import native
 
         optimizer, betas = self.optimizer, self.optimizer.betas
         powers = (self.powers[0] * betas[0], self.powers[1] * betas[1])

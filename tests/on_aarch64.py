@@ -15,7 +15,7 @@ from golden import golden, text
 from on_this_cpu import archive
 
 from streamlstm import Config, MessageCoder, StreamPool, StreamPredictor, Vocabulary, complete, decompress
-from streamlstm.kernels import jit, second_core
+from streamlstm.jit import decorators
 from streamlstm.tasks.generate import generate
 from streamlstm.tasks.training import Trainer, TrainingPlan
 from streamlstm.watch.familiar import FamiliarLines
@@ -30,34 +30,12 @@ GOLDEN = (*NETWORKS, *MEMORIES)
 """The golden values that are computed: each number of layers, rule, kind of connections and way of learning."""
 
 
-class AlwaysAssisted:
-    """A trial that decides for the second thread each time."""
-
-    is_assisted = True
-
-    def window_done(self, seconds: float) -> None:
-        pass
-
-
 def hashed(*parts: Any) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
 def model(name: str) -> StreamPredictor:
     return StreamPredictor.load(FOLDER / f"{name}.safetensors")
-
-
-def assisted() -> list[str]:
-    """What a predictor reads alone, and with a second thread that computes half of each step and update."""
-    before = second_core.MIN_WEIGHTS, second_core.n_cores, second_core.Trial
-    second_core.MIN_WEIGHTS, second_core.n_cores, second_core.Trial = 0, lambda: 2, AlwaysAssisted
-    alone, helped = (StreamPredictor(None, Config(24, 2, 10, memory_bits=10), seed=2) for _ in range(2))
-    try:
-        with helped.assisted():
-            bits = helped.observe_many(text(1000))
-    finally:
-        second_core.MIN_WEIGHTS, second_core.n_cores, second_core.Trial = before
-    return [hashed(alone.observe_many(text(1000)), alone.predict()), hashed(bits, helped.predict())]
 
 
 def of_all_other_entries() -> dict[str, Any]:
@@ -99,7 +77,6 @@ def results() -> dict[str, Any]:
     readers = {"small": StreamPredictor.pretrained("small"), **{name: model(of) for name, of in models.items()}}
     return {
         "golden": golden(GOLDEN),
-        "assisted": assisted(),
         "archive": archive(ARCHIVE.read_bytes()),
         "models": {name: continued(model(name)) for name in ("counts", "letters", "memory", "network")},
         "archives": {
@@ -128,6 +105,6 @@ def record_calls(library: Any) -> set[str]:
 
 
 if __name__ == "__main__":
-    called = record_calls(jit.LIBRARY)
+    called = record_calls(decorators.LIBRARY)
     result = results()
     print(json.dumps({"results": result, "called": sorted(called), "numba": "numba" in sys.modules}))

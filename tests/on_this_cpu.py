@@ -14,9 +14,9 @@ from pathlib import Path
 from golden import golden, text
 
 from streamlstm import Config, StreamPredictor
-from streamlstm.kernels import jit
+from streamlstm.jit import decorators
+from streamlstm.jit.warmup import entries
 from streamlstm.tasks.compress import compress, decompress
-from streamlstm.tasks.warmup import entries
 
 
 def archive(packed: bytes) -> dict[str, str]:
@@ -49,6 +49,6 @@ if __name__ == "__main__":
         "archive": archive(Path(sys.argv[1]).read_bytes()),
         "forbidden": {name: forbidden(code) for name, code in assembly.items()},
         "shortest assembly": min(map(len, assembly.values()), default=0),
-        "library": jit.LIBRARY and jit.LIBRARY.path.name,
+        "library": decorators.LIBRARY and decorators.LIBRARY.path.name,
     }
     print(json.dumps(result))

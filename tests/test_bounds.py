@@ -11,13 +11,22 @@ import pytest
 from numba.core import config
 
 import streamlstm
-from streamlstm.kernels import cache, precompiled
-from streamlstm.kernels.arrays import PAGE
-from streamlstm.kernels.atomics import acquire, exchange, release
-from streamlstm.kernels.lanes import lane_sum, load, load_tile, splat, spread, store, store_tile
-from streamlstm.kernels.words import address_of, set_word, word
+from streamlstm.jit import cache, precompiled
+from streamlstm.jit.intrinsics import PAGE
+from streamlstm.jit.lanes import (
+    address_of,
+    lane_sum,
+    load,
+    load_tile,
+    set_word,
+    splat,
+    spread,
+    store,
+    store_tile,
+    word,
+)
 
-F32, I32, I64 = np.float32, np.int32, np.int64
+F32, I32 = np.float32, np.int32
 N = 64
 ONE = F32(1)
 
@@ -50,18 +59,6 @@ def spread_rows(a, i):
     return lane_sum(spread(a, i, 16, 2, 4))
 
 
-def acquired(a, i):
-    return acquire(a, i)
-
-
-def released(a, i):
-    release(a, i, 1)
-
-
-def exchanged(a, i):
-    return exchange(a, i, 0, 1)
-
-
 def address(a, i):
     return address_of(a, i)
 
@@ -82,9 +79,6 @@ ACCESSES = [
     (loaded_backwards, F32, 16, N - 8),
     (stored_tile, F32, 0, N - 24),
     (spread_rows, F32, 0, N - 17),
-    (acquired, I64, 0, N - 1),
-    (released, I64, 0, N - 1),
-    (exchanged, I64, 0, N - 1),
     (address, I32, 0, N - PAGE),
     (word_of_page, I32, 0, PAGE - 1),
     (set_word_of_page, I32, 0, PAGE - 1),
@@ -114,11 +108,11 @@ def test_an_access_is_checked_if_numba_checks_indices_and_not_compiled_otherwise
 
 
 CHECKED = """
-from streamlstm.kernels import jit
+from streamlstm.jit import decorators
 from streamlstm.memory import overlay
 pages = overlay.new_overlay(2)
 pages[overlay.N_OWN] = 2
-fill = jit.native(overlay.fill_index)
+fill = decorators.native(overlay.fill_index)
 fill(pages.copy())
 try:
     fill(pages[: overlay.PAGE])

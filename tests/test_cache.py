@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 import streamlstm
-from streamlstm.kernels import cache, compiler, jit
+from streamlstm.jit import cache, compiler, decorators
 
 LOG = """
 import logging
@@ -32,16 +32,17 @@ predictor = StreamPredictor(config=Config(hidden=8, layers=2, window=4))
 bits = predictor.observe_many(b"the same bits again and again")
 predictor.trace(b"x", 2)
 print(bits.tobytes().hex())
-from streamlstm.kernels import cache
+from streamlstm.jit import cache
 print(cache.cache_folder())
 """
 
 # A process that uses one small kernel, and prints what it computes and the cache folder.
 SMALL = """
 import numpy as np
-from streamlstm.kernels import cache, jit, ranks
+from streamlstm.jit import cache, decorators
+from streamlstm.kernels import ranks
 p = np.array([0.1, 0.7, 0.2])
-jit.native(ranks.apply_temperature)(p, 0.5)
+decorators.native(ranks.apply_temperature)(p, 0.5)
 print(p.tobytes().hex())
 print(cache.cache_folder())
 """
@@ -192,7 +193,7 @@ def test_whatever_is_damaged_in_the_cache_compiling_repairs_it(monkeypatch, tmp_
                 for kind, damage in damages.items():
                     (file,) = tmp_path.glob(f"*tripled*.{kind}")
                     ALL_DAMAGES[damage](file)
-            entry = jit.entry(tripled)
+            entry = decorators.entry(tripled)
             compiler.compiled(entry)
             assert entry(2.0) == 6.0
             hits = sum(entry.stats.cache_hits.values())
@@ -222,7 +223,7 @@ def test_an_edited_source_is_noticed(tmp_path, filled):
     assert folder != filled[1]
 
 
-@pytest.mark.parametrize("name", ["kernels/lanes.py", "kernels/arrays.py", "memory/arrays.py", "tasks/coder.py"])
+@pytest.mark.parametrize("name", ["jit/lanes.py", "kernels/arrays.py", "memory/arrays.py", "tasks/coder.py"])
 def test_the_digest_covers_every_package_that_holds_kernels(tmp_path, name):
     package = copied_package(tmp_path)
     before = cache.digest_of(package)
@@ -338,11 +339,12 @@ def test_an_interrupt_while_compiling_releases_the_lock(tmp_path, delay):
 def test_a_child_process_compiles_after_its_parent_did(tmp_path):
     script = """
 import os
-from streamlstm.kernels import cache, jit, ranks
-jit.native(ranks.rank_and_top)
+from streamlstm.jit import cache, decorators
+from streamlstm.kernels import ranks
+decorators.native(ranks.rank_and_top)
 child = os.fork()
 if child == 0:
-    print(jit.native(ranks.apply_temperature).__name__, flush=True)
+    print(decorators.native(ranks.apply_temperature).__name__, flush=True)
     os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 print(cache.cache_folder())
@@ -358,7 +360,7 @@ def wrong(n: int):
 def test_an_error_while_compiling_releases_the_lock(monkeypatch):
     monkeypatch.setattr(compiler, "ENTRIES", [])
     with pytest.raises(numba.TypingError):
-        jit.native(jit.entry(wrong))
+        decorators.native(decorators.entry(wrong))
     assert lock_is_free(cache.cache_folder())
 
 
@@ -464,7 +466,7 @@ def test_each_use_of_a_cache_counts(fresh_choice):
 
 
 def test_a_cache_that_is_removed_while_a_process_runs_is_filled_again(tmp_path):
-    remove = "import shutil; from streamlstm.kernels import cache; shutil.rmtree(cache.cache_folder())\n"
+    remove = "import shutil; from streamlstm.jit import cache; shutil.rmtree(cache.cache_folder())\n"
     for _ in range(2):
         assert cache.NOTICE in finish(start(tmp_path, script=remove + SMALL))[2]
     assert finish(start(tmp_path, script=SMALL))[2] == ""

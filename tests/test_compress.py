@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from nets import random_predictor
 
 from streamlstm import SGD, Adam, Config, StreamPredictor, Vocabulary
+from streamlstm.jit.decorators import native
 from streamlstm.kernels.arrays import Stream
-from streamlstm.kernels.jit import native
 from streamlstm.tasks import coder
 from streamlstm.tasks import compress as module
 from streamlstm.tasks.compress import (

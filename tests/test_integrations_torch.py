@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from nets import random_predictor, random_tokens, theta_of
 
 from streamlstm import Config, StreamPredictor, Vocabulary
+from streamlstm.jit.decorators import native
 from streamlstm.kernels import gradient, network
-from streamlstm.kernels.jit import native
 from streamlstm.model import Layout
 from streamlstm.predictor.tape import Tape
 from streamlstm.predictor.weights import Learner

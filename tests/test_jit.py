@@ -4,10 +4,10 @@ import numba
 import numpy as np
 import pytest
 
-from streamlstm.kernels import jit
+from streamlstm.jit import decorators
 
 
-@jit.kernel
+@decorators.kernel
 def increased(n, step):
     return n + step
 
@@ -17,7 +17,7 @@ def increased_twice(n):
     return increased(increased(n, 1), 2)
 
 
-@jit.kernel
+@decorators.kernel
 def zeros(n):
     return np.zeros(n)
 

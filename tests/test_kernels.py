@@ -10,12 +10,12 @@ from nets import random_predictor, random_tokens, theta_of, twin_of
 from numba import njit
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
+from streamlstm.jit.decorators import native
+from streamlstm.jit.lanes import load, store
 from streamlstm.kernels import functions, gradient, network
 from streamlstm.kernels.arrays import FILLED
 from streamlstm.kernels.descent import DECAY, LEAST_SQUARE, N_HYPER
 from streamlstm.kernels.gradient import LEAST
-from streamlstm.kernels.jit import native
-from streamlstm.kernels.lanes import load, store
 from streamlstm.kernels.surprise import surprisal_ratio
 from streamlstm.model import Layout
 from streamlstm.optim import FIRST_SUMS

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import MessageCoder, StreamPredictor, compress_message, decompress_message
-from streamlstm.kernels.jit import native
+from streamlstm.jit.decorators import native
 from streamlstm.tasks import coder as kernels
 from streamlstm.tasks.identity import identity
 from streamlstm.tasks.message import MAX_BYTES, MODEL, VERSION

@@ -15,7 +15,7 @@ from on_this_cpu import archive
 from test_determinism import ARCHIVE, EXPECTED, HERE
 
 import streamlstm
-from streamlstm.kernels import precompiled
+from streamlstm.jit import precompiled
 
 LEVELS = precompiled.levels()
 """The levels of this CPU, best first; none on a system without libraries."""
@@ -30,8 +30,9 @@ streamlstm.cli.main()
 
 NAMES = """
 import json
-from streamlstm.kernels import jit, network
-print(json.dumps([jit.LIBRARY and str(jit.LIBRARY.path), type(jit.native(network.step)).__name__]))
+from streamlstm.jit import decorators
+from streamlstm.kernels import network
+print(json.dumps([decorators.LIBRARY and str(decorators.LIBRARY.path), type(decorators.native(network.step)).__name__]))
 """
 
 
@@ -54,7 +55,7 @@ def package(tmp_path_factory):
             source = Path(streamlstm.__file__).parent
             ignored = shutil.ignore_patterns("__pycache__", "compiled")
             shutil.copytree(source, folder / "streamlstm", ignore=ignored, dirs_exist_ok=True)
-            run(folder, "-m", "streamlstm.tasks.ahead", *LEVELS)
+            run(folder, "-m", "streamlstm.jit.ahead", *LEVELS)
             (folder / "done").touch()
     return folder
 
@@ -85,7 +86,7 @@ def test_a_library_needs_no_numba(package, tmp_path):
 # A library of some of the entries: that of all of them is made twice at each release, see docs/releasing.md.
 OF_SOME = """
 import pathlib, sys
-from streamlstm.tasks import ahead
+from streamlstm.jit import ahead
 names, all_entries = ("backward", "skip", "rank_and_top"), ahead.entries()
 ahead.entries = lambda: [entry for entry in all_entries if entry.py_func.__name__ in names]
 ahead.write_library("x86-64-v2", pathlib.Path(sys.argv[1]))
@@ -131,10 +132,11 @@ ITEMS = """
 import ctypes
 import numpy as np
 from streamlstm import Config, StreamPredictor
-from streamlstm.kernels import jit, precompiled, surprise
+from streamlstm.jit import decorators, precompiled
+from streamlstm.kernels import surprise
 predictor = StreamPredictor(config=Config(hidden=8, window=4, memory=False))
 predictor.observe_many(b"abc")
-stream, library = predictor._stream._parts.tape.stream, jit.LIBRARY._library
+stream, library = predictor._stream._parts.tape.stream, decorators.LIBRARY._library
 symbol = precompiled.symbol_of(surprise.skip)
 address = ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value
 call = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(address)
@@ -165,7 +167,7 @@ def test_a_library_needs_nothing_but_python_and_what_any_c_library_has(package):
         symbols = subprocess.run(["nm", "-D", "--undefined-only", path], check=True, stdout=subprocess.PIPE).stdout
         needed = {line.split()[1] for line in symbols.decode().splitlines()}
         of_python = {name for name in needed if name.startswith(("Py", "_Py"))}
-        assert needed - of_python <= {"memset", "memcpy", "memmove", "sched_yield"}
+        assert needed - of_python <= {"memset", "memcpy", "memmove"}
         assert of_python
 
 

@@ -617,3 +617,12 @@ def test_an_integer_of_numpy_is_a_whole_number(name):
     for kind in (np.int8, np.uint16, np.int64):
         predictor = StreamPredictor(config=Config(hidden=4, layers=1, memory_bits=10))
         TAKES_WHOLE_NUMBERS[name](predictor, kind(1))
+
+
+def test_assisted_of_1_0_changes_nothing():
+    predictor = random_predictor(SMALL, Vocabulary.bytes())
+    alone = predictor.fork()
+    with predictor.assisted(), predictor.assisted():
+        bits = predictor.observe_many(b"the same bits")
+    assert bits.tobytes() == alone.observe_many(b"the same bits").tobytes()
+    assert same(predictor, alone)

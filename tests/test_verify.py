@@ -108,10 +108,10 @@ def computes_other_bits(self, symbols):
     return bits * np.float32(1 + 1e-7) if self.config == guarantees.KNOWN_CONFIG else bits
 
 
-@contextlib.contextmanager
-def gives_other_bits_with_a_second_core(self):
-    observe(self, 0)
-    yield
+def gives_other_bits_the_second_time(self, symbols):
+    bits = observe_many(self, symbols)
+    is_second = sys._getframe(1).f_code.co_name == "deterministic" and self.config != guarantees.KNOWN_CONFIG
+    return bits * np.float32(1 + 1e-7) if is_second else bits
 
 
 def keeps_all_it_reads(self, symbols):
@@ -153,7 +153,7 @@ BROKEN = {
     "scored first": [("observe", learns_before_it_scores)],
     "one pass": [("observe_many", forgets_at_the_end_of_a_block)],
     "pure": [("top", asks_and_changes), ("fork", shares_the_state)],
-    "deterministic": [("observe_many", computes_other_bits), ("assisted", gives_other_bits_with_a_second_core)],
+    "deterministic": [("observe_many", computes_other_bits), ("observe_many", gives_other_bits_the_second_time)],
     "resumable": [("save", saves_no_context)],
     "bounded": [("observe_many", keeps_all_it_reads)],
     "no loss": [("observe_many", takes_any_symbol), ("observe_many", observes_half_before_it_refuses)],
@@ -180,21 +180,6 @@ def test_the_one_distribution_that_is_wrong_is_found(monkeypatch, held):
     first, *others = verify(text(30), tiny())
     assert (first.check, others) == ("normalised", [])
     assert first.counterexample.startswith("before symbol 20 the sum is 1.00")
-
-
-def test_what_the_second_core_needs_is_compiled_before_its_bits_are_compared(monkeypatch):
-    compiled, assisted = [], StreamPredictor.assisted
-
-    def after_compiling(self):
-        if compiled:
-            compiled.append("assisted")
-        return assisted(self)
-
-    monkeypatch.setattr(guarantees, "native", lambda entry: compiled.append(entry))
-    monkeypatch.setattr(StreamPredictor, "assisted", after_compiling)
-    assert len(list(verify(text(30), tiny()))) == len(CHECKS)
-    assert compiled[0] is guarantees.assist
-    assert "assisted" in compiled
 
 
 def test_a_glance_at_the_future_is_found(monkeypatch):

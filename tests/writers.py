@@ -17,7 +17,7 @@ import numpy as np
 from golden import text
 
 from streamlstm import Config, SessionWatcher, StreamPool, StreamPredictor, Watcher
-from streamlstm.kernels import cache as kernel_cache
+from streamlstm.jit import cache as kernel_cache
 from streamlstm.logs.metrics import write_metrics
 from streamlstm.logs.output import OutputFile
 from streamlstm.tasks.signals import Interruptible
@@ -365,8 +365,8 @@ SITES: dict[str, tuple[str, ...]] = {
     "checkpoint.remove_leftovers": ("test_checkpoint.py",),
     "predictor.predictor.StreamPredictor.save": ("model", "new model", "predict"),
     "tasks.training.Trainer.save": ("train",),
-    "tasks.ahead.write_library": ("test_precompiled.py",),  # by opened_atomically
-    "tasks.ahead.main": ("test_precompiled.py",),  # a temporary folder
+    "jit.ahead.write_library": ("test_precompiled.py",),  # by opened_atomically
+    "jit.ahead.main": ("test_precompiled.py",),  # a temporary folder
     "tasks.verify._resumable": ("test_verify.py",),  # a temporary folder
     "tasks.guarantees.no_loss": ("test_verify.py",),  # a temporary folder
     "tasks.guarantees._file_error": ("test_verify.py",),  # in it
@@ -390,14 +390,14 @@ SITES: dict[str, tuple[str, ...]] = {
     "cli.compress._opened": ("compress", "decompress", "compress --message"),
     "cli.train.train": ("train",),
     "cli.train._run_training.checkpoint": ("train",),
-    "kernels.cache.KernelCache.save_overload": ("kernel cache",),
-    "kernels.cache.KernelCache._discard": ("kernel cache", "test_cache.py"),
-    "kernels.cache._Locator.ensure_cache_path": ("kernel cache",),
-    "kernels.cache.cache_folder": ("test_cache.py",),
-    "kernels.cache._candidates": ("test_cache.py",),
-    "kernels.cache.CacheLock._acquire": ("test_cache.py",),
-    "kernels.helper.compile_with_helper": ("test_helper.py",),  # a pipe
-    "kernels.cache._remove": ("test_cache.py",),
+    "jit.cache.KernelCache.save_overload": ("kernel cache",),
+    "jit.cache.KernelCache._discard": ("kernel cache", "test_cache.py"),
+    "jit.cache._Locator.ensure_cache_path": ("kernel cache",),
+    "jit.cache.cache_folder": ("test_cache.py",),
+    "jit.cache._candidates": ("test_cache.py",),
+    "jit.cache.CacheLock._acquire": ("test_cache.py",),
+    "jit.second_process.compile_with_helper": ("test_second_process.py",),  # a pipe
+    "jit.cache._remove": ("test_cache.py",),
     "integrations.ray.storage.Storage.write": ("test_integrations_ray_score.py",),
     "integrations.ray.storage.Storage.opened": ("test_integrations_ray_score.py",),
     "integrations.ray.storage.Storage.delete": ("test_integrations_ray_streams.py",),

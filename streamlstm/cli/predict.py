@@ -69,7 +69,7 @@ def predict(
         if save is not None:
             check_target(save, file)
         n_before, live = predictor.n_symbols, is_live(source)
-        with control, saving(predictor, save) as save_if_due, predictor.assisted():
+        with control, saving(predictor, save) as save_if_due:
             start = time.perf_counter()
             if not quiet:
                 header = writer.start("stdin" if file == "-" else Path(file).name, by)

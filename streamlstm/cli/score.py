@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple, Optional
 
 import typer
@@ -119,12 +118,11 @@ def _score(inputs: Iterator[OpenedFile], files: list[str], measure: MeasureOptio
             out.write(table.title(file))
             live = is_live(source)
             pairs = compare(a, others[0], parts, **how) if others else zip(score_by(a, parts, **how))
-            with nullcontext() if others else a.assisted():
-                for scores in pairs:
-                    out.write(table.rows(file, *scores))
-                    bar.show(file, source)
-                    if live:
-                        out.flush()
+            for scores in pairs:
+                out.write(table.rows(file, *scores))
+                bar.show(file, source)
+                if live:
+                    out.flush()
             if total := table.total(file):
                 out.write(total)
                 out.flush()

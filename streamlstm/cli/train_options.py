@@ -63,7 +63,7 @@ class ScheduleOptions:
     @property
     def n_threads(self) -> int:
         """How many threads to use."""
-        from ..kernels.cores import n_cores
+        from ..jit.cores import n_cores
 
         return self.threads or n_cores()
 

@@ -18,9 +18,9 @@ def warmup() -> None:
     \b
       streamlstm warmup
     """
-    from ..kernels.jit import LIBRARY
-    from ..tasks.warmup import CompiledKernel
-    from ..tasks.warmup import warmup as compile_all
+    from ..jit.decorators import LIBRARY
+    from ..jit.warmup import CompiledKernel
+    from ..jit.warmup import warmup as compile_all
 
     def show(kernel: CompiledKernel) -> None:
         typer.echo(f"{kernel.name:<20} {'loaded' if kernel.is_loaded else 'compiled':<9} {kernel.seconds:6.2f} s")
@@ -29,7 +29,7 @@ def warmup() -> None:
     if LIBRARY is not None:
         typer.echo(terminal_text(f"compiled kernels of the package: {LIBRARY.path}"))
         return
-    from ..kernels.cache import cache_folder
+    from ..jit.cache import cache_folder
 
     folder = cache_folder() or "none, because no folder is writable; every start compiles the kernels again"
     typer.echo(terminal_text(f"cache: {folder}"))

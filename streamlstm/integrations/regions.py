@@ -28,8 +28,8 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import numpy.typing as npt
 
+from ..jit.decorators import native
 from ..kernels.arrays import F64
-from ..kernels.jit import native
 from ..kernels.ranks import apply_temperature
 from ..predictor import StreamPredictor
 from ..ranges import check_count, check_number

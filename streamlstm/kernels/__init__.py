@@ -1,1 +1,1 @@
-"""The kernels that numba compiles: the network, its gradient and its optimizers. They know no files and no users."""
+"""The mathematics of the network, in the order in which a symbol flows; numba compiles it, see `jit`."""

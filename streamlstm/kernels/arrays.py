@@ -16,9 +16,6 @@ U8 = npt.NDArray[np.uint8]
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
-PAGE = 16
-"""How many words of int32 make a page of the memory's table and history: 64 bytes, a cache line."""
-
 FILLED, BASE, UNREAD, POSITION = range(4)
 """Indices in `Stream.position`, and its length."""
 
@@ -75,11 +72,3 @@ class Matrix(NamedTuple):
     start: int
     rows: int
     columns: int
-
-
-class Columns(NamedTuple):
-    """Columns of a matrix: n of them from `start` on, n from start + step on, n from start + 2·step on, …"""
-
-    start: int
-    n: int
-    step: int

@@ -9,44 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..jit.decorators import entry, kernel
+from ..jit.intrinsics import flush, lane_sum, load, reciprocal_root_guess, root, splat, store
 from .arrays import BASE, F32, F64, FILLED, ONE, UNREAD, ZERO, Gradient, Stream
-from .gradient import LEAST, backward, flow_back, has
-from .intrinsics import (
-    acquire,
-    exchange,
-    flush,
-    lane_sum,
-    load,
-    pause,
-    reciprocal_root_guess,
-    release,
-    root,
-    splat,
-    store,
-)
-from .jit import entry, kernel
-from .network import RECORD, SLOT, copy_slot, flow, layer_of, shape_of
-from .second_core import (
-    ASSISTANT,
-    AWAY,
-    BACKWARD,
-    CALLED,
-    CALLER,
-    COUNT,
-    DESCEND,
-    FIRST,
-    FORWARD,
-    READY,
-    SPINS_BEFORE_SLEEP,
-    STATE,
-    TASK,
-    WANTED,
-    WHOLE,
-    barrier,
-    call,
-    finish,
-    share,
-)
+from .gradient import LEAST, backward
+from .network import RECORD, SLOT, copy_slot, layer_of, shape_of
 
 f32 = np.float32
 
@@ -58,8 +25,7 @@ LEAST_TO_SQUARE, LEAST_SQUARE = f32(2.0**-54), f32(2.0**-120)
 mean below LEAST: too little to change a weight. Otherwise they would become subnormal numbers, see there."""
 
 LR, LR_CANDIDATE, LR_OUTPUT, L2, BETA1, BETA2, EPSILON, CORRECT1, CORRECT2, PULL, SCALE, CLIP = range(12)
-NETWORK_BITS, BITS = 12, 13
-SUMS_OF_ASSISTANT, N_HYPER = 16, 16 + 128
+NETWORK_BITS, BITS, N_HYPER = 12, 13, 14
 """Indices in `hyper`, and its length.
 
 LR, LR_CANDIDATE, LR_OUTPUT  learning rates: of the layers, of the weights of their candidates g, of the output layer
@@ -69,7 +35,6 @@ CORRECT1, CORRECT2           bias corrections 1 / (1 - β₁ᵏ) and 1 / (1 - β
 PULL                         the part of its distance to the first weights that each weight goes back
 SCALE, CLIP                  what the gradient is multiplied by, and the largest norm that it may have then
 NETWORK_BITS, BITS           surprisals of the window, by the network alone and by the prediction; or 0
-SUMS_OF_ASSISTANT            128 sums of squares that the assistant passes to the caller
 """
 
 
@@ -195,78 +160,33 @@ def sum_of_squares(grad, start, n):
 
 
 @kernel
-def half_of_squares(grad, start, n, part):
-    """One thread's 64 of the 128 lanes of `sum_of_squares`. `lane_sum` begins by adding one half to the other."""
-    total = splat(ZERO, 64)
-    for j in range(start + (0 if part == CALLER else 64), start + n, 128):
-        g = flush(load(grad, j, 64), LEAST_TO_SQUARE)
-        total = total + g * g
-    return total
-
-
-@kernel
-def norm_of(gradient, hyper, layout, part):
-    """√Σ grad², without the rows that are not touched. Of two threads only the caller gets it."""
+def norm_of(gradient, layout):
+    """√Σ grad², without the rows that are not touched."""
     grad, touched, shape = gradient.grad, gradient.touched, shape_of(layout)
-    n_output = shape.tables - shape.output
-    if part == WHOLE:
-        total = sum_of_squares(grad, 0, shape.output) + sum_of_squares(grad, shape.output, n_output)
-    else:
-        of_layers = half_of_squares(grad, 0, shape.output, part)
-        of_output = half_of_squares(grad, shape.output, n_output, part)
-        if part == ASSISTANT:
-            store(hyper, SUMS_OF_ASSISTANT, of_layers)
-            store(hyper, SUMS_OF_ASSISTANT + 64, of_output)
-        barrier(layout, part)
-        total = lane_sum(of_layers + load(hyper, SUMS_OF_ASSISTANT, 64))
-        total += lane_sum(of_output + load(hyper, SUMS_OF_ASSISTANT + 64, 64))
-    if part != ASSISTANT:
-        for table in range(shape.tables, grad.size, touched.size * shape.G):
-            for v in range(touched.size):
-                if touched[v]:
-                    total += sum_of_squares(grad, table + v * shape.G, shape.G)
+    total = sum_of_squares(grad, 0, shape.output) + sum_of_squares(grad, shape.output, shape.tables - shape.output)
+    for table in range(shape.tables, grad.size, touched.size * shape.G):
+        for v in range(touched.size):
+            if touched[v]:
+                total += sum_of_squares(grad, table + v * shape.G, shape.G)
     return np.sqrt(total)
 
 
 @kernel
-def clip(hyper, norm):
-    """Multiply SCALE by CLIP / norm where the norm is above CLIP; make it infinite where the norm is not finite."""
-    if not norm < f32(np.inf):
-        hyper[SCALE] = f32(np.inf)
-    elif norm > hyper[CLIP]:
-        hyper[SCALE] *= hyper[CLIP] / norm
-
-
-@kernel
-def descend_by(rule, theta, first, slots, gradient, hyper, layout, part):
-    """`descend`; of two threads each updates the rows whose gradient it computed. Returns the norm to the caller."""
-    shape, touched = shape_of(layout), gradient.touched
-    H, C, G = shape.H, shape.C, shape.G
-    norm = norm_of(gradient, hyper, layout, part)
-    if part != ASSISTANT:
-        norm *= hyper[SCALE]
-        clip(hyper, norm)
-    barrier(layout, part)
-    if not hyper[SCALE] < f32(np.inf):
-        return norm
-    update = Update(theta, first, slots, gradient.grad, hyper)
-    begin, n = share(H, 32, part)
+def apply_everywhere(rule, update, layout, touched):
+    """Apply the rule to theta, without the rows of tables that are not touched."""
+    shape = shape_of(layout)
+    G = shape.G
     for l in range(shape.L):
         layer = layer_of(shape, l)
         if l > 0:
-            apply_to_gates(rule, update, layer.below + begin * G, n, G)
-        apply_to_gates(rule, update, layer.recurrent + begin * G, n, G)
-        if part != ASSISTANT:
-            apply_to_gates(rule, update, layer.bias, 1, G)
-    for matrix in range(shape.output, shape.tables - C, H * C):
-        apply_rule(rule, update, matrix + begin * C, n * C, hyper[LR_OUTPUT])
-    if part != ASSISTANT:
-        apply_rule(rule, update, shape.tables - C, C, hyper[LR_OUTPUT])
-    for table in range(shape.tables, theta.size, touched.size * G):
+            apply_to_gates(rule, update, layer.below, shape.H, G)
+        apply_to_gates(rule, update, layer.recurrent, shape.H, G)
+        apply_to_gates(rule, update, layer.bias, 1, G)
+    apply_rule(rule, update, shape.output, shape.tables - shape.output, update.hyper[LR_OUTPUT])
+    for table in range(shape.tables, update.theta.size, touched.size * G):
         for v in range(touched.size):
-            if touched[v] and has(v, part):
+            if touched[v]:
                 apply_to_gates(rule, update, table + v * G, 1, G)
-    return norm
 
 
 @entry
@@ -294,18 +214,18 @@ def descend(
               first, and the new window begins with this symbol; or -1, if `backward` has computed it
 
     The state in slot T + 1 of the tape is copied to slot 0. Returns the norm of SCALE·grad before clipping; if it is
-    not finite, theta, slots and progress do not change, and the new window is empty. An assistant, if there is one,
-    computes half.
+    not finite, theta, slots and progress do not change, and the new window is empty.
     """
     B = stream.layout[SLOT] // stream.layout[RECORD]
     T = stream.tokens.size // B - 1
     if token >= 0:
         stream.tokens[T] = token
         backward(theta, gradient, stream, T, 1)
-    part = call(stream.layout, DESCEND, rule, 0)
-    norm = descend_by(rule, theta, first, slots, gradient, hyper, stream.layout, part)
-    finish(stream.layout, part)
+    norm = norm_of(gradient, stream.layout) * hyper[SCALE]
     if norm < f32(np.inf):
+        if norm > hyper[CLIP]:
+            hyper[SCALE] *= hyper[CLIP] / norm
+        apply_everywhere(rule, Update(theta, first, slots, gradient.grad, hyper), stream.layout, gradient.touched)
         progress[0] += 1.0
         progress[1] *= progress[3]
         progress[2] *= progress[4]
@@ -328,30 +248,3 @@ def begin_window(stream, source, token):
     stream.position[BASE] += stream.position[FILLED]
     stream.position[FILLED] = 0
     stream.position[UNREAD] = 1 if token >= 0 else 0
-
-
-@entry
-def assist(stream: Stream, theta: F32, first_theta: F32, slots: F32, gradient: Gradient, hyper: F32):
-    """Compute the assistant's part of each task that it is called for, until there was none for a while.
-
-    The arrays are those of `network.forward`, `gradient.backward` and `descend`. The protocol is `second_core`'s.
-    """
-    layout = stream.layout
-    release(layout, STATE, READY)
-    state, spins = READY, 0
-    while state != AWAY:
-        spins += 1
-        if state == CALLED:
-            task, first, count = layout[TASK], layout[FIRST], layout[COUNT]
-            if task == FORWARD:
-                flow(theta, stream, first, count, ASSISTANT)
-            elif task == BACKWARD:
-                flow_back(theta, gradient, stream, count, ASSISTANT)
-            else:
-                descend_by(first, theta, first_theta, slots, gradient, hyper, layout, ASSISTANT)
-            finish(layout, ASSISTANT)
-            spins = 0
-        pause()
-        if spins >= SPINS_BEFORE_SLEEP or acquire(layout, WANTED) == 0:
-            exchange(layout, STATE, READY, AWAY)  # unless it has just been called
-        state = acquire(layout, STATE)

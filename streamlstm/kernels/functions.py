@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from ..jit.decorators import kernel
+from ..jit.intrinsics import bits_float, exponent, float_bits, mantissa, maximum, minimum, times_power_of_two
 from .arrays import ONE, ZERO
-from .intrinsics import bits_float, exponent, float_bits, mantissa, maximum, minimum, times_power_of_two
-from .jit import kernel
 
 f32 = np.float32
 

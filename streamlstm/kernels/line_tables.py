@@ -23,8 +23,8 @@ rows; a new key takes the one that was not used for longest. The number of rows 
 
 import numpy as np
 
+from ..jit.decorators import entry, kernel
 from .arrays import I32, I64
-from .jit import entry, kernel
 
 OTHER, SPACE, SIGN, DIGIT, HEX, X, LETTER = range(7)
 """The classes of symbols. HEX is a letter from a to f. X is an x, which after one digit begins a hexadecimal number."""

@@ -25,7 +25,7 @@ tape    float32  [slots, B] records. A record: p [C], h and c of each layer [L, 
 tokens  int32    [T + 1, B]: the symbol that slot s predicts, which is also the input that leads to slot s + 1.
                  V is the begin-of-stream symbol: it is not predicted, and what it follows is forgotten. The slot before
                  it holds zeros for h and c.
-layout  int64    the numbers whose indices are named below; with an assistant, the words of `second_core` follow.
+layout  int64    the numbers whose indices are named below
 
 All CPUs give the same bits: the order of every sum is written down, and no multiplication is fused with an addition.
 A product of a vector and a matrix adds the rows k = 0, 1, 2, …; a dot product sums on 16 lanes, which `row_sums` then
@@ -36,12 +36,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import F32, FILLED, UNREAD, ZERO, Columns, Matrix, Stream, Vectors
+from ..jit.decorators import entry, inlined, kernel
+from ..jit.intrinsics import lane_maximum, lane_sum, load, maximum, store
+from .arrays import F32, FILLED, UNREAD, ZERO, Matrix, Stream, Vectors
 from .functions import exp, log2, sigmoid, tanh
-from .intrinsics import lane_maximum, lane_sum, load, maximum, store
-from .jit import entry, inlined, kernel
 from .products import add_product, clear, copy_row, copy_sum
-from .second_core import FORWARD, WHOLE, barrier, call, finish, share
 
 VOCABULARY, COLUMNS, HIDDEN, LAYERS, SKIP, OUTPUT, TABLES, RECORD, SLOT, GATES, GATE_STEP, PREDICTION = range(12)
 """Indices in `layout`.
@@ -175,22 +174,18 @@ def sigmoid_all(y, at, n):
 
 
 @kernel
-def cell_forward(tape, cell, begin, n):
-    """i, f, o = σ(z), g = tanh(z); c = f·c_before + i·g; h = o·tanh(c), for n of the H units, from `begin` on.
+def cell_forward(tape, cell):
+    """i, f, o = σ(z), g = tanh(z); c = f·c_before + i·g; h = o·tanh(c).
 
     The gates replace z; h and c are written to the slot after. One gate follows the other: a CPU looks far enough ahead
     to compute several lanes of one gate at once, but not of all gates.
     """
     H, z = cell.H, cell.z
-    if n == H:
-        sigmoid_all(tape, z, 2 * H)
-    else:
-        sigmoid_all(tape, z + begin, n)
-        sigmoid_all(tape, z + H + begin, n)
-    for j in range(z + 2 * H + begin, z + 2 * H + begin + n, 32):
+    sigmoid_all(tape, z, 2 * H)
+    for j in range(z + 2 * H, z + 3 * H, 32):
         store(tape, j, tanh(load(tape, j, 32)))
-    sigmoid_all(tape, z + 3 * H + begin, n)
-    for j in range(begin, begin + n, 32):
+    sigmoid_all(tape, z + 3 * H, H)
+    for j in range(0, H, 32):
         i, f = load(tape, z + j, 32), load(tape, z + H + j, 32)
         g, o = load(tape, z + 2 * H + j, 32), load(tape, z + 3 * H + j, 32)
         c = f * load(tape, cell.before + H + j, 32) + i * g
@@ -199,10 +194,9 @@ def cell_forward(tape, cell, begin, n):
 
 
 @kernel
-def forget(tape, cell, begin, n):
-    """h = c = 0 in the slot after the step, for n of the H units, from `begin` on."""
-    clear(tape, cell.after + begin, n)
-    clear(tape, cell.after + cell.H + begin, n)
+def forget(tape, cell):
+    """h = c = 0 in the slot after the step."""
+    clear(tape, cell.after, 2 * cell.H)
 
 
 @kernel
@@ -227,70 +221,56 @@ def softmax(y, at, V, C):
 
 
 @inlined
-def output_layer(theta, stream, start, rows, part):
-    """p = softmax(Σ_l h_l·W_output + bias) for `rows` records, the first at tape[start].
-
-    Each of two threads computes half of the columns of y, and then p of half of the records.
-    """
-    tape, layout = stream.tape, stream.layout
-    shape = shape_of(layout)
+def output_layer(theta, stream, start, rows):
+    """p = softmax(Σ_l h_l·W_output + bias) for `rows` records, the first at tape[start]."""
+    tape, shape = stream.tape, shape_of(stream.layout)
     H, C, record = shape.H, shape.C, shape.record
-    begin, n = share(C, 128, part)
     for r in range(rows):
-        copy_row(tape, start + r * record + begin, theta, shape.tables - C + begin, n)
+        copy_row(tape, start + r * record, theta, shape.tables - C, C)
     y = Vectors(start, record, rows)
     for l in range(0 if shape.skip else shape.L - 1, shape.L):
         layer = layer_of(shape, l)
         h = Vectors(start + layer.h, record, rows)
-        add_product(tape, y, h, theta, Matrix(layer.output, H, C), Columns(begin, n, C))
-    barrier(layout, part)
-    begin, n = share(rows, 1, part)
-    for r in range(begin, begin + n):
+        add_product(tape, y, h, theta, Matrix(layer.output, H, C))
+    for r in range(rows):
         softmax(tape, start + r * record, shape.V, C)
 
 
 @inlined
-def flow(theta, stream, first, count, part):
-    """`forward` without the scores; of two threads each computes half of every layer's units.
-
-    What does not depend on the recurrence is computed for all records at once.
-    """
+def flow(theta, stream, first, count):
+    """`forward` without the scores. What does not depend on the recurrence is computed for all records at once."""
     tape, tokens, layout = stream.tape, stream.tokens, stream.layout
     shape = shape_of(layout)
     H, G, B, record, slot = shape.H, shape.G, shape.B, shape.record, shape.slot
     before, rows = first * slot, count * B
     after = before + slot
-    begin, n = share(H, 32, part)
-    columns = Columns(begin, G, G) if part == WHOLE else Columns(begin, n, H)
     for l in range(shape.L):
         layer = layer_of(shape, l)
         h, z, bias = layer.h, layer.z, layer.bias
         for r in range(rows):
             at, row = after + z + r * record, layer.table + tokens[first * B + r] * G
-            for j in range(begin, G, columns.step):
-                if shape.skip or l == 0:
-                    copy_sum(tape, at + j, theta, bias + j, row + j, columns.n)
-                else:
-                    copy_row(tape, at + j, theta, bias + j, columns.n)
+            if shape.skip or l == 0:
+                copy_sum(tape, at, theta, bias, row, G)
+            else:
+                copy_row(tape, at, theta, bias, G)
         if l > 0:
             h_below = Vectors(after + layer_of(shape, l - 1).h, record, rows)
             W_below = Matrix(layer.below, H, G)
-            add_product(tape, Vectors(after + z, record, rows), h_below, theta, W_below, columns)
+            add_product(tape, Vectors(after + z, record, rows), h_below, theta, W_below)
         W_recurrent = Matrix(layer.recurrent, H, G)
         for s in range(count):
             old, new = before + s * slot, after + s * slot
             h_before = Vectors(old + h, record, B)
-            add_product(tape, Vectors(new + z, record, B), h_before, theta, W_recurrent, columns)
+            add_product(tape, Vectors(new + z, record, B), h_before, theta, W_recurrent)
             for b in range(B):
                 at = b * record
                 cell = Cell(old + at + h, new + at + h, new + at + z, H)
-                cell_forward(tape, cell, begin, n)
+                cell_forward(tape, cell)
                 if tokens[(first + s + 1) * B + b] == shape.V:
-                    forget(tape, cell, begin, n)
-            barrier(layout, part)
+                    forget(tape, cell)
     if count == 0:
         after, rows = before, B
-    output_layer(theta, stream, after, rows, part)
+    output_layer(theta, stream, after, rows)
 
 
 @entry
@@ -300,11 +280,8 @@ def forward(theta: F32, stream: Stream, first: int, count: int, batch: int):
     Reads tokens `first` … `first + count - 1` and slot `first`; writes slots `first + 1` … `first + count`. Without a
     memory it also writes the surprisals to bits and moves the stream's position; with one, `mixture.remember` does.
     For count = 0 it computes only p in slot `first`, from the state in that slot.
-    An assistant, if there is one, computes half.
     """
-    part = call(stream.layout, FORWARD, first, count)
-    flow(theta, stream, first, count, part)
-    finish(stream.layout, part)
+    flow(theta, stream, first, count)
     if stream.layout[PREDICTION] == 0:
         score(stream, first * batch, count * batch)
         stream.position[FILLED] = first + count

@@ -4,9 +4,9 @@
 fixed.
 """
 
+from ..jit.decorators import inlined, kernel
+from ..jit.intrinsics import WIDE, load, load_tile, repeat, row_sums, splat, spread, store, store_tile
 from .arrays import ZERO
-from .intrinsics import WIDE, load, load_tile, repeat, row_sums, splat, spread, store, store_tile
-from .jit import inlined, kernel
 
 SUMS = 16 if WIDE else 4
 """How many times 16 sums stay in registers. Each sum has the same order for any number."""
@@ -53,48 +53,26 @@ def add_tile(tape, theta, operands, r, j, rows, n):
     store_tile(tape, at, y.stride, rows, tile)
 
 
-@inlined
-def add_to_four(tape, theta, operands, r, j, step, n):
-    """The same for one vector and four times n columns: from j, j + step, j + 2·step and j + 3·step on."""
-    y, x, W = operands
-    at = y.start + r * y.stride + j
-    tile = load_tile(tape, at, step, 4, n)
-    for k in range(W.rows):
-        rows = load_tile(theta, W.start + k * W.columns + j, step, 4, n)
-        tile = tile + tape[x.start + r * x.stride + k] * rows
-    store_tile(tape, at, step, 4, tile)
-
-
 @kernel
-def add_product(tape, y, x, theta, W, columns):
-    """y_r[j] += Σ_k x_r[k]·W[k, j] for all vectors r and the given columns j of W.
+def add_product(tape, y, x, theta, W):
+    """y_r[j] += Σ_k x_r[k]·W[k, j] for all vectors r and columns j, whose number is a multiple of 128.
 
-    The columns are one run, of a multiple of 128, or four, the same units of each gate. SUMS vectors, or 4, share one
-    reading of W. A single vector waits for W to be read, which is faster the longer the contiguous part of a row is.
+    SUMS vectors, or 4, share one reading of W. A single vector waits for W to be read, which is faster the longer the
+    contiguous part of a row is.
     """
-    operands = y, x, W
-    begin, n, step = columns
-    end_of_tiles = y.n - y.n % SUMS
-    end_of_fours = y.n - y.n % 4 if n % 64 == 0 else end_of_tiles
+    operands, n = (y, x, W), W.columns
+    end_of_tiles, end_of_fours = y.n - y.n % SUMS, y.n - y.n % 4
     for r in range(0, end_of_tiles, SUMS):
-        for run in range(begin, W.columns, step):
-            for j in range(run, run + n, 16):
-                add_tile(tape, theta, operands, r, j, SUMS, 16)
+        for j in range(0, n, 16):
+            add_tile(tape, theta, operands, r, j, SUMS, 16)
     for r in range(end_of_tiles, end_of_fours, 4):
-        for run in range(begin, W.columns, step):
-            for j in range(run, run + n, 64):
-                add_tile(tape, theta, operands, r, j, 4, 64)
+        for j in range(0, n, 64):
+            add_tile(tape, theta, operands, r, j, 4, 64)
     for r in range(end_of_fours, y.n):
-        if step == W.columns:
-            for j in range(begin, begin + n - 255, 256):
-                add_tile(tape, theta, operands, r, j, 1, 256)
-            for j in range(begin + n - n % 256, begin + n, 128):
-                add_tile(tape, theta, operands, r, j, 1, 128)
-        else:
-            for j in range(begin, begin + n - 63, 64):
-                add_to_four(tape, theta, operands, r, j, step, 64)
-            for j in range(begin + n - n % 64, begin + n, 32):
-                add_to_four(tape, theta, operands, r, j, step, 32)
+        for j in range(0, n - 255, 256):
+            add_tile(tape, theta, operands, r, j, 1, 256)
+        for j in range(n - n % 256, n, 128):
+            add_tile(tape, theta, operands, r, j, 1, 128)
 
 
 @kernel

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from ..jit.decorators import entry, kernel
+from ..jit.intrinsics import lane_maximum, splat
 from .arrays import F32, F64, I32, ZERO, Stream
 from .functions import exp, log2
-from .intrinsics import lane_maximum, splat
-from .jit import entry, kernel
 from .network import PREDICTION, SLOT, VOCABULARY
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from ..jit.decorators import entry
 from .arrays import F32, F64, ZERO, Stream
 from .descent import BITS, DECAY, NETWORK_BITS, begin_window
 from .functions import log2
-from .jit import entry
 from .network import RECORD
 
 f32 = np.float32

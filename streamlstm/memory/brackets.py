@@ -8,7 +8,7 @@ A quote ends with the line. "<" begins a tag if a letter or "/" follows. Element
 seen, since "<" and ">" have other meanings where there are none.
 """
 
-from ..kernels.jit import kernel
+from ..jit.decorators import kernel
 from .layout import DEPTH, IN_CLOSING_TAG, IS_MARKUP, LAST_BRACKET, N_OPEN, OPEN, TAG_NAME, WORD, WORD_MINUS_1
 
 NO_BRACKET, ROUND, SQUARE, CURLY, ELEMENT, TAG, QUOTE = range(7)

@@ -8,7 +8,7 @@ char_classes  int32  [V]: the class of each symbol (NEWLINE …), plus 16 · a n
 A word is a run of letters. A field is what lies between two separators: white space or commas.
 """
 
-from ..kernels.jit import kernel
+from ..jit.decorators import kernel
 from .brackets import follow_brackets, innermost
 from .counts import combine
 from .layout import (

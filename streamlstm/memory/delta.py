@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..jit.decorators import entry, native
 from ..kernels.arrays import F32, I32, U8
-from ..kernels.jit import entry, native
 
 ROW, PART = 32, 16
 

@@ -8,9 +8,9 @@ Where `weights`, `state` and `scratch` hold what is used here: see `layout`.
 
 import numpy as np
 
+from ..jit.decorators import kernel
+from ..jit.intrinsics import lane_maximum, lane_sum, load, splat, store
 from ..kernels.functions import exp, ln
-from ..kernels.intrinsics import lane_maximum, lane_sum, load, splat, store
-from ..kernels.jit import kernel
 from .counts import MAX_ENTRIES, MOST_COUNTED, add, collect, is_admitted, log_context, n_pages_to_write
 from .layout import (
     BACKOFF,

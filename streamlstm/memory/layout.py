@@ -12,8 +12,8 @@ words of a file may be. A memory begins within these ranges and stays within the
 
 import numpy as np
 
+from ..jit.decorators import kernel
 from ..kernels.arrays import F32, F64, I64
-from ..kernels.jit import kernel
 from ..ranges import COUNT, Range
 
 N_ORDERS, N_CONTEXTS, N_EXPERTS = 7, 16, 16

@@ -11,9 +11,9 @@ a longer one is found: so it is not lost where one symbol was replaced by anothe
 
 import numpy as np
 
-from ..kernels.arrays import I32, PAGE
-from ..kernels.intrinsics import prefetch, set_word, word
-from ..kernels.jit import kernel
+from ..jit.decorators import kernel
+from ..jit.intrinsics import PAGE, prefetch, set_word, word
+from ..kernels.arrays import I32
 from ..ranges import Range
 from .arrays import BYTE_SYMBOLS, RING_PER_PAGE, tokens_per_word
 from .contexts import recent_token

@@ -15,10 +15,10 @@ Where `weights`, `state` and `scratch` hold what is used here: see `layout`. V a
 
 import numpy as np
 
+from ..jit.decorators import entry, kernel
+from ..jit.intrinsics import lane_sum, load, splat, store
 from ..kernels.arrays import F32, FILLED, U8, UNREAD, Stream
 from ..kernels.functions import log2
-from ..kernels.intrinsics import lane_sum, load, splat, store
-from ..kernels.jit import entry, kernel
 from ..kernels.network import COLUMNS, PREDICTION, SLOT, VOCABULARY, softmax
 from ..kernels.ranks import may_be_among_best
 from .arrays import MemoryArrays

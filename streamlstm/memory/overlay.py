@@ -32,9 +32,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels.arrays import I32, PAGE
-from ..kernels.intrinsics import address_of
-from ..kernels.jit import entry, kernel, native, plain
+from ..jit.decorators import entry, kernel, native, plain
+from ..jit.intrinsics import PAGE, address_of
+from ..kernels.arrays import I32
 from ..ranges import Range
 
 N_SLOTS, N_OWN, GROWS_AT, INDEX_MASK, IS_FULL, N_PLACES = range(6)

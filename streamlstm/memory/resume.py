@@ -4,10 +4,9 @@ A call of a kernel lets another thread of Python run, and at its end it has to w
 kernels they call, the less the threads of a pool wait for each other.
 """
 
+from ..jit.decorators import entry
 from ..kernels.arrays import F32, I32, Stream
-from ..kernels.jit import entry
 from ..kernels.network import forward, output_layer
-from ..kernels.second_core import WHOLE
 from .arrays import MemoryArrays
 from .contexts import set_contexts
 from .delta import DeltaArrays, apply_delta
@@ -30,7 +29,7 @@ def resume_and_read(
     Returns the number of symbols done, as `mixture.remember` does.
     """
     apply_delta(weights.array, weights.base, weights.written, marks, words)
-    output_layer(theta, stream, 0, 1, WHOLE)
+    output_layer(theta, stream, 0, 1)
     set_contexts(memory.state)
     mix(memory, stream.tape, stream.layout, 0)
     if count == 0:

@@ -16,8 +16,9 @@ The pages of the table are numbered first, then those of the history.
 
 import numpy as np
 
-from ..kernels.arrays import I32, PAGE
-from ..kernels.jit import kernel
+from ..jit.decorators import kernel
+from ..jit.intrinsics import PAGE
+from ..kernels.arrays import I32
 
 RECORD = 1 + PAGE
 N_RECORDS, EPOCH, FIRST_RECORD, MARKS = range(4)

@@ -1,6 +1,6 @@
 """Which parts of the weights are written to: a memory that is that of one stream after another keeps account of it."""
 
-from ..kernels.jit import kernel
+from ..jit.decorators import kernel
 from .delta import PART
 from .experts import latest_weight_at
 from .layout import (

@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from ..jit.decorators import native
 from ..kernels import network
 from ..kernels.arrays import F32, FILLED, U8
-from ..kernels.jit import native
 from ..memory.memory import NO_REPORT, NONE_MARKED, REPORT, Memory
 from ..vocabulary import Tokens
 from .tape import Tape

@@ -11,16 +11,12 @@ full window counts its last target as observed; if an interrupt comes before tha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
-from ..kernels import network, second_core
+from ..jit.decorators import native
+from ..kernels import network
 from ..kernels.arrays import F32, FILLED
-from ..kernels.descent import assist
-from ..kernels.jit import native
-from ..kernels.second_core import Assistant
 from ..memory.memory import Memory
 from ..memory.parked import StreamMemory
 from ..memory.undo import UndoLog
@@ -37,12 +33,11 @@ from .weights import Learner, Weights
 
 
 class _Parts(NamedTuple):
-    """Everything about a stream that changes. `assistant` is the second core, if there is one."""
+    """Everything about a stream that changes."""
 
     weights: Weights
     tape: Tape
     memory: Memory | None
-    assistant: Assistant | None = None
 
 
 class TokenStream:
@@ -103,19 +98,16 @@ class TokenStream:
 
     def observe_token(self, token: int) -> float:
         """Take the next token, which is not checked; returns its surprisal in bits."""
-        weights, tape, memory, assistant = self._parts
-        started = 0.0 if assistant is None else time.perf_counter()
+        weights, tape, memory = self._parts
         bits: float = self._step(weights.theta, tape.stream, token)
         if bits < 0:  # the window is full, or an interrupt came before its first token was read
             if self._settled().tape.filled < tape.window:
                 return self.observe_token(token)
-            weights, tape, memory, assistant = self._begin_window(token)
+            weights, tape, memory = self._begin_window(token)
             self._forward(weights.theta, tape.stream, 0, 1, 1)
             bits = tape.stream.bits.item(0)
         if memory is not None:
             bits = memory.remember_next(tape.stream)
-        if assistant is not None:
-            assistant.add_work(started)
         return bits
 
     def steps(self, source: TokenSource, n: int) -> Iterator[Step]:
@@ -127,25 +119,21 @@ class TokenStream:
         done = 0
         while done < n:
             parts = self._settled()
-            started = 0.0 if parts.assistant is None else time.perf_counter()
             at = parts.tape.filled
             if at == parts.tape.window:
                 token = source.peek(parts.weights, parts.tape)
                 if token < 0:
                     return
                 parts, at = self._begin_window(token), 0
-            weights, tape, memory, assistant = parts
+            weights, tape, memory = parts
             end = min(tape.window, at + n - done)
             source.prepare(weights, tape, at, end - at)
             while at < end:
                 count = source.feed(weights, memory, tape, at, end - at)
                 if not count:
                     return
-                if assistant is not None:
-                    assistant.add_work(started)
                 yield Step(done, count, tape.stream, at)
                 done, at = done + count, at + count
-                started = 0.0 if assistant is None else time.perf_counter()
 
     def start_from(self, state: F32, tokens: Tokens, bits: F32, n_symbols: int, learn: Learn) -> None:
         """Continue after `n_symbols` tokens, in an unfinished window that began with a state and has these tokens.
@@ -189,7 +177,7 @@ class TokenStream:
 
     def park(self) -> ParkedStream:
         """The current stream. Its arrays are not copies: another stream must be resumed next."""
-        weights, tape, memory, _ = self._settled()
+        weights, tape, memory = self._settled()
         assert memory is None or isinstance(memory, StreamMemory)
         state, tokens = (tape.first_state, tape.tokens) if tape.learning else (tape.state, tape.tokens[:0])
         window = Window(state.copy(), tokens.copy(), tape.stream.bits[: len(tokens)].copy())
@@ -200,7 +188,7 @@ class TokenStream:
 
         These are as many as fit on the tape, but none if the network learns or if there is no memory.
         """
-        weights, tape, memory, _ = self._parts
+        weights, tape, memory = self._parts
         if tape.learning or memory is None or parked.memory is None:
             self._resume(parked)
             return 0
@@ -213,7 +201,7 @@ class TokenStream:
 
     def _resume(self, parked: ParkedStream) -> None:
         """Resume a parked stream, whose network may have learned."""
-        old, tape, memory, _ = self._parts
+        old, tape, memory = self._parts
         parked.weights.share_with(self)
         parked.weights.release(parked)
         if memory is not None and parked.memory is not None:
@@ -232,7 +220,7 @@ class TokenStream:
         parts.weights.share_with(twin)
         memory = parts.memory and parts.memory.fork().with_learning(learn != "nothing")
         is_alike = parts.tape.learning == (learn == "all")
-        tape = parts.tape.copy() if is_alike else self._new_tape(learn == "all", assisted=False)
+        tape = parts.tape.copy() if is_alike else self._new_tape(learn == "all")
         twin._parts = _Parts(parts.weights, tape, memory)
         return twin
 
@@ -242,8 +230,7 @@ class TokenStream:
         tape = self._new_tape(parts.tape.learning)
         tape.first_state[:] = start_state(self.layout, parts.weights.theta)
         memory = parts.memory.restarted() if parts.memory is not None else None
-        self._parts = parts = self._refreshed(parts._replace(tape=tape, memory=memory))
-        self._publish_arrays(parts)
+        self._parts = self._refreshed(parts._replace(tape=tape, memory=memory))
 
     def log_changes(self) -> UndoLog:
         """Log all changes of the memory from now on; an earlier log ends."""
@@ -252,7 +239,7 @@ class TokenStream:
 
     def capture(self, log: UndoLog) -> Captured:
         """What `restore` needs besides the log, whose epoch begins now. Raises ValueError if the log has ended."""
-        weights, tape, memory, _ = self._settled()
+        weights, tape, memory = self._settled()
         return Captured(weights, tape.copy(), None if memory is None else memory.captured(log))
 
     def restore(self, captured: Captured, log: UndoLog) -> None:
@@ -262,13 +249,11 @@ class TokenStream:
             memory = parts.memory.restored(captured.memory, log)
         tape = captured.tape.copy()
         captured.weights.share_with(self)
-        tape = tape if parts.assistant is None else tape.with_assistant()
-        self._parts = restored = _Parts(captured.weights, tape, memory, parts.assistant)
+        self._parts = _Parts(captured.weights, tape, memory)
         if parts.weights is not captured.weights:
             parts.weights.release(self)
         if memory is not None:
             memory.finish_restore()
-        self._publish_arrays(restored)
 
     def _refreshed(self, parts: _Parts) -> _Parts:
         """The same parts, with the distribution of their state computed."""
@@ -279,7 +264,7 @@ class TokenStream:
 
     def _settled(self) -> _Parts:
         """The parts, after reading the token that an interrupt has left unread, if there is one."""
-        _, tape, memory, _ = parts = self._parts
+        _, tape, memory = parts = self._parts
         if tape.has_unread:
             self._forward(parts.weights.theta, tape.stream, 0, 1, 1)
             if memory is not None:
@@ -301,72 +286,24 @@ class TokenStream:
             else:
                 self._parts = parts = parts._replace(tape=self._new_tape(False, FROZEN_WINDOW))
             parts.tape.stream.tokens[0] = next_token
-        if parts.assistant is not None:
-            self._publish_arrays(parts)
-            parts.assistant.window_done()
         return parts
 
     def _learn(self, next_token: int) -> _Parts:
         """Update the weights by the gradient of the window; first copy them if they are shared."""
         parts = self._own_weights() if self._parts.weights.is_shared else self._parts
-        learner = Learner(self.layout, parts.tape.window) if parts.assistant is None else parts.assistant.learner
-        parts.weights.update(parts.tape, next_token, learner)
+        parts.weights.update(parts.tape, next_token, Learner(self.layout, parts.tape.window))
         return parts
 
-    def _new_tape(self, learning: bool, window: int = 0, *, assisted: bool | None = None) -> Tape:
+    def _new_tape(self, learning: bool, window: int = 0) -> Tape:
         """A tape whose window begins where the stream stands. If the network does not learn, `window` is its length."""
-        if assisted is None:
-            assisted = self._parts.assistant is not None
         tape = self._parts.tape
         if learning:
             window = self.layout.config.window
-        tape = Tape.beginning_with(tape.state, tape.n_symbols, self.layout, window, learning)
-        return tape.with_assistant() if assisted else tape
+        return Tape.beginning_with(tape.state, tape.n_symbols, self.layout, window, learning)
 
     def _own_weights(self) -> _Parts:
         """Copy the weights that are shared with a fork, so that they may change."""
-        parts, shared = self._parts, self._parts.weights
-        tape = parts.tape if parts.assistant is None else parts.tape.with_assistant()
-        self._parts = parts._replace(weights=shared.copy(self), tape=tape)
+        shared = self._parts.weights
+        self._parts = self._parts._replace(weights=shared.copy(self))
         shared.release(self)
         return self._parts
-
-    # The second core
-
-    @contextmanager
-    def assisted(self) -> Iterator[None]:
-        """See `StreamPredictor.assisted`."""
-        n_weights = self.layout.tables  # each step reads all weights before the tables
-        assistant = self._parts.assistant
-        if (assistant is not None and not assistant.is_done) or not second_core.helps(n_weights):
-            yield
-            return
-        assistant = Assistant(assist, Learner(self.layout, self.layout.config.window))
-        try:
-            self._set_assistant(assistant)
-            assistant.start()
-            yield
-        finally:
-            assistant.end()
-            self._set_assistant(None)
-
-    def _set_assistant(self, assistant: Assistant | None) -> None:
-        """Use an assistant from now on, or none; an unfinished window continues."""
-        parts = self._parts
-        tape = parts.tape.without_assistant() if assistant is None else parts.tape.with_assistant()
-        self._parts = parts = parts._replace(assistant=assistant, tape=tape)
-        if not tape.learning:
-            self._parts = parts = parts._replace(tape=self._new_tape(False))
-        if assistant is not None:
-            self._publish_arrays(parts)
-
-    def _publish_arrays(self, parts: _Parts) -> None:
-        """Give the assistant the arrays of these parts, unless it has them.
-
-        Whoever replaces an array replaces the layout too: until this is called, the assistant is not used.
-        """
-        weights, tape, _, assistant = parts
-        if assistant is not None and assistant.layout is not tape.stream.layout:
-            learner = assistant.learner
-            arrays = weights.theta, weights.first, weights.optimizer.slots
-            assistant.set_arrays(tape.stream, *arrays, learner.gradient, learner.hyper)

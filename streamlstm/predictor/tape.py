@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..jit.decorators import native
 from ..kernels import network
-from ..kernels.arrays import BASE, F32, FILLED, I32, I64, POSITION, UNREAD, Stream
-from ..kernels.jit import native
-from ..kernels.second_core import with_marks
+from ..kernels.arrays import BASE, F32, FILLED, I32, POSITION, UNREAD, Stream
 from ..model import Layout, aligned_empty, aligned_zeros
 
 FROZEN_WINDOW = 32
@@ -115,7 +114,7 @@ class Tape:
         position[: FILLED + 2] = 0, position.item(BASE) + self.window  # FILLED and BASE in one assignment
 
     def copy(self) -> Tape:
-        """An independent copy without an assistant; if it does not learn, of the state only."""
+        """An independent copy; if it does not learn, of the state only."""
         if not self.learning:
             return Tape.beginning_with(self.state, self.n_symbols, self.layout, 0, learning=False)
         twin = Tape(self.layout, self.window, learning=True)
@@ -128,17 +127,3 @@ class Tape:
         mine, theirs = self.stream, other.stream
         mine.tape[:used], mine.tokens[:], mine.bits[:] = theirs.tape[:used], theirs.tokens, theirs.bits
         mine.position[:] = theirs.position
-
-    def with_assistant(self) -> Tape:
-        """The same records with a layout for an assistant; one that works on another layout is not called any more."""
-        return self._with_layout(with_marks(self.layout.describe(self.learning, self.batch)))
-
-    def without_assistant(self) -> Tape:
-        """The same records without an assistant."""
-        return self._with_layout(self.layout.describe(self.learning, self.batch))
-
-    def _with_layout(self, layout: I64) -> Tape:
-        twin = object.__new__(Tape)
-        twin.__dict__.update(self.__dict__)
-        twin.stream = self.stream._replace(layout=layout)
-        return twin

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..jit.cores import n_cores
 from ..kernels.arrays import F32
-from ..kernels.cores import n_cores
 from ..predictor import Learn, StreamPredictor
 from ..ranges import check_count, check_number
 from ..tasks.identity import identity

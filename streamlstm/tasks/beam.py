@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels.jit import native
+from ..jit.decorators import native
 from ..kernels.ranks import surprisals
 from ..predictor import StreamPredictor
 from ..ranges import check_count

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..jit.decorators import entry, kernel
 from ..kernels.arrays import F32, I32, I64, U8, Stream
-from ..kernels.jit import entry, kernel
 from ..kernels.network import PREDICTION, SLOT, VOCABULARY, forward
 from ..memory.arrays import MemoryArrays
 from ..memory.experts import has_space

@@ -35,7 +35,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels.jit import native
+from ..jit.decorators import native
 from ..memory.memory import NO_MEMORY, Memory
 from ..model import MAX_WINDOW
 from ..predictor import Step, StreamPredictor
@@ -108,11 +108,9 @@ def compress_file(
             n_read += len(block)
             report(n_read, n_written + frame.n_bytes)
 
-    fork = _fork(predictor)
-    with fork.assisted():
-        for part in _container(blocks(), fork, frame):
-            target.write(part)
-            n_written += len(part)
+    for part in _container(blocks(), _fork(predictor), frame):
+        target.write(part)
+        n_written += len(part)
     return n_read, n_written
 
 
@@ -129,11 +127,9 @@ def decompress_file(
     def report_frame(n_decoded: int) -> None:
         report(reader.n_read, n_written + n_decoded)
 
-    fork = _fork(predictor)
-    with fork.assisted():
-        for data in _content(reader, fork, report_frame):
-            target.write(data)
-            n_written += len(data)
+    for data in _content(reader, _fork(predictor), report_frame):
+        target.write(data)
+        n_written += len(data)
     return reader.n_read, n_written
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..jit.decorators import native
 from ..kernels.arrays import F64
-from ..kernels.jit import native
 from ..kernels.ranks import apply_temperature
 from ..model import generator
 from ..predictor import StreamPredictor

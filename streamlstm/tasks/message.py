@@ -16,7 +16,7 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels.jit import native
+from ..jit.decorators import native
 from ..predictor import StreamPredictor
 from . import coder
 from .compress import Bytes, Decoding

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Arrays, read_checkpoint, write_checkpoint
+from ..jit.decorators import native
 from ..kernels import gradient, network
 from ..kernels.arrays import F32
-from ..kernels.jit import native
 from ..model import Config, InitConfig, Layout, aligned_zeros, fresh_theta
 from ..optim import Adam, OptimizerState, RMSprop, add_gradient
 from ..predictor import StreamPredictor

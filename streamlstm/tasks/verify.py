@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..kernels.cores import n_cores
+from ..jit.cores import n_cores
 from ..predictor import StreamPredictor
 from ..ranges import check_count
 from ..vocabulary import Tokens

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..checkpoint import Arrays
+from ..jit.decorators import native, plain
 from ..kernels import line_tables
 from ..kernels.arrays import F64, I64
-from ..kernels.jit import native, plain
 from ..kernels.line_tables import (
     DIGIT,
     FOUND_SIZE,

@@ -10,13 +10,13 @@ from typing import Any
 
 from . import precompiled
 
-__all__ = ["LIBRARY", "entry", "inlined", "kernel", "native", "native_later", "plain"]
+__all__ = ["LIBRARY", "entry", "inlined", "kernel", "native", "plain"]
 
 LIBRARY = precompiled.library()
 """The machine code that comes with the package; None if numba compiles the kernels."""
 
 if LIBRARY is None:
-    from .compiler import compiled, compiled_later, entry, inlined, kernel
+    from .compiler import compiled, entry, inlined, kernel
 else:
 
     def kernel(function: Any) -> Any:
@@ -32,11 +32,6 @@ def native(function: Any) -> Any:
     if LIBRARY is not None:
         return LIBRARY.function(function)
     return compiled(function)
-
-
-def native_later(function: Any) -> Any:
-    """What `native` gives of an entry that can be done without; None as long as it is compiled in the background."""
-    return native(function) if LIBRARY is not None else compiled_later(function)
 
 
 def plain(function: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Compile all kernels ahead of time: write the libraries of `kernels.precompiled`, one for each level of CPU.
+"""Compile all kernels ahead of time: write the libraries of `precompiled`, one for each level of CPU.
 
-    python -m streamlstm.tasks.ahead                      # all levels
-    python -m streamlstm.tasks.ahead x86-64-v3
+    python -m streamlstm.jit.ahead                      # all levels
+    python -m streamlstm.jit.ahead x86-64-v3
 
 It needs the GNU linker: `ld`, and `aarch64-linux-gnu-ld` for aarch64. A level takes half a minute. The same
 sources and the same numba and llvmlite give the same bytes. Numba compiles each entry as it does for the CPU that it
@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 
 from ..checkpoint import opened_atomically
-from ..kernels.precompiled import (
+from .precompiled import (
     DATA,
     FOLDER,
     LENGTHS,
@@ -44,7 +44,7 @@ class Level(NamedTuple):
     triple    LLVM's name of the system
     cpu       LLVM's name of the CPU
     code      the CPU that numba compiles for, which must be one of its own family
-    features  what `kernels.lanes` must be told about that CPU
+    features  what `lanes` must be told about that CPU
     linker    the command that links for the system
     """
 
@@ -63,14 +63,6 @@ LEVELS = {
     "x86-64-v2": Level(_X86, "x86-64-v2", "x86-64-v2"),
     "aarch64": Level("aarch64-unknown-linux-gnu", "generic", "x86-64-v2", "", "aarch64-linux-gnu-ld"),
 }
-
-_ELSEWHERE = {
-    "aarch64": {
-        "declare void @llvm.x86.sse2.pause()": "declare void @llvm.aarch64.hint(i32)",
-        "call void @llvm.x86.sse2.pause()": "call void @llvm.aarch64.hint(i32 1)",
-    }
-}
-"""What LLVM's code of numba must have in another family of CPUs; nothing else in it depends on the CPU."""
 
 _I1, _I8, _I32, _I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
 _OBJECT, _DOUBLE, _VOID = _I8.as_pointer(), ir.DoubleType(), ir.VoidType()
@@ -205,8 +197,6 @@ def _add_sources(module: ir.Module) -> None:
 
 def _parsed(code: str, triple: str) -> Any:
     """LLVM's module of a text, for this system, whatever it was written for."""
-    for name, other in _ELSEWHERE.get(triple.partition("-")[0], {}).items():
-        code = code.replace(name, other)
     lines = [line for line in code.splitlines() if not line.startswith(("target triple", "target datalayout"))]
     module = binding.parse_assembly("\n".join(lines))
     module.triple = triple
@@ -219,7 +209,7 @@ def main(names: list[str]) -> None:
         level = LEVELS[name]
         with tempfile.TemporaryDirectory() as cache:
             numbas = {"NUMBA_CPU_NAME": level.code, "NUMBA_CPU_FEATURES": level.features, "NUMBA_CACHE_DIR": cache}
-            script = "from streamlstm.tasks import ahead; ahead.write_library(ahead.sys.argv[1], ahead.FOLDER)"
+            script = "from streamlstm.jit import ahead; ahead.write_library(ahead.sys.argv[1], ahead.FOLDER)"
             environment = {**os.environ, **numbas, "STREAMLSTM_JIT": "1", "NUMBA_BOUNDSCHECK": "0"}
             subprocess.run([sys.executable, "-c", script, name], check=True, env=environment)
         print(FOLDER / f"{name}.so")

@@ -1,16 +1,13 @@
-"""A second process that compiles: some entries while this one compiles the others, or an entry while this one goes on.
+"""A second process that compiles some entries while this one compiles the others.
 
 A pipe holds the entries to compile, a byte each. Both processes read from it, so that each byte goes to one of them.
 The helper writes what it compiles to the disk cache, for which its parent holds the lock. If it cannot start or dies,
 the parent compiles all; if the parent dies, the helper ends.
 
-In the background a process compiles one entry, without the lock, since others may use the cache meanwhile.
-
 It is a new interpreter with the parent's `sys.path`. A fork would copy the locks of threads, and `multiprocessing`
 would run the user's script again.
 """
 
-import atexit
 import importlib
 import os
 import subprocess
@@ -26,9 +23,9 @@ from .cores import n_cores
 
 _SCRIPT = """
 import sys
-sys.path[:] = sys.argv[5:]
-from streamlstm.kernels import helper
-getattr(helper, sys.argv[1])(*sys.argv[2:5])
+sys.path[:] = sys.argv[4:]
+from streamlstm.jit import second_process
+second_process.help_parent(*sys.argv[1:4])
 """
 
 
@@ -47,7 +44,7 @@ def compile_with_helper(entries: list[Any], folder: Path) -> dict[str, float]:
     helper, seconds = None, {}
     try:
         os.write(writer, bytes([*range(len(entries)), *[len(entries)] * 2]))  # at the end one byte for each process
-        helper = _start("help_parent", entries, folder, reader, subprocess.PIPE)
+        helper = _start(entries, folder, reader)
         seconds = _compile_from(reader, entries)
         if helper is not None:
             with suppress(subprocess.TimeoutExpired, ValueError):
@@ -72,27 +69,15 @@ def _compile_from(reader: int, entries: list[Any]) -> dict[str, float]:
     return seconds
 
 
-def compile_in_background(entry: Any, folder: Path) -> Any:
-    """Start a process that compiles an entry for the cache in this folder, and ends with this one.
-
-    Returns the process, or None if it cannot be started.
-    """
-    process = _start("compile_alone", [entry], folder, subprocess.DEVNULL, subprocess.DEVNULL)
-    if process is not None:
-        atexit.register(process.wait)
-        atexit.register(process.kill)  # before it is waited for
-    return process
-
-
-def _start(function: str, entries: list[Any], folder: Path, stdin: int, stdout: int) -> Any:
-    """Start a process that runs a function of this module; None if that fails."""
+def _start(entries: list[Any], folder: Path, stdin: int) -> Any:
+    """Start the helper; None if that fails."""
     names = ",".join(f"{entry.py_func.__module__}:{entry.py_func.__name__}" for entry in entries)
     paths = [path for path in sys.path if isinstance(path, str)]
     with suppress(OSError, ValueError):
         return subprocess.Popen(
-            [sys.executable, "-c", _SCRIPT, function, str(os.getpid()), str(folder), names, *paths],
+            [sys.executable, "-c", _SCRIPT, str(os.getpid()), str(folder), names, *paths],
             stdin=stdin,
-            stdout=stdout,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
@@ -107,13 +92,6 @@ def help_parent(parent: str, folder: str, names: str) -> None:
         cache_lock(Path(folder)).borrow()
         for name, seconds in _compile_from(0, entries).items():
             print(name, seconds)
-
-
-def compile_alone(parent: str, folder: str, name: str) -> None:
-    """The process in the background: compile an entry while others use the cache."""
-    [entry] = _begin(parent, name)
-    if str(cache_folder()) == folder:
-        entry.compile_unlocked(entry.arguments)
 
 
 def _begin(parent: str, names: str) -> list[Any]:

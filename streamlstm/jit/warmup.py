@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, NamedTuple
 
-from ..kernels import jit
+from .decorators import LIBRARY
+from .precompiled import PACKAGE, modules_with_entries
 
 
 class CompiledKernel(NamedTuple):
@@ -22,13 +24,11 @@ class CompiledKernel(NamedTuple):
 
 def entries() -> list[Any]:
     """All entries of the package, as dispatchers of numba; none if their machine code comes with the package."""
-    from ..kernels import descent, gradient, line_tables, network, ranks, surprise  # noqa: F401  they register theirs
-    from ..memory import mixture, overlay, resume  # noqa: F401
-    from . import coder  # noqa: F401
-
-    if jit.LIBRARY is not None:
+    if LIBRARY is not None:
         return []
-    from ..kernels.compiler import ENTRIES
+    for name in modules_with_entries(PACKAGE):
+        import_module(name)  # it registers its entries
+    from .compiler import ENTRIES
 
     return ENTRIES
 
@@ -40,7 +40,7 @@ def warmup(report: Callable[[CompiledKernel], object] | None = None) -> list[Com
 
     Returns the kernels; none if the package has their machine code.
 
-    >>> from streamlstm.tasks.warmup import warmup
+    >>> from streamlstm.jit.warmup import warmup
     >>> all(kernel.seconds >= 0 for kernel in warmup())
     True
     """
@@ -48,9 +48,9 @@ def warmup(report: Callable[[CompiledKernel], object] | None = None) -> list[Com
     compiled: dict[str, float] = {}
     names = {entry.py_func.__name__: entry for entry in entries()}
     if names:
-        from ..kernels.compiler import LARGE, LATER, compile_missing
+        from .compiler import LARGE, compile_missing
 
-        compiled = compile_missing(dict.fromkeys([*LARGE, LATER, *names]))
+        compiled = compile_missing(dict.fromkeys([*LARGE, *names]))
     for name, entry in names.items():
         started = time.perf_counter()
         entry.compile(entry.arguments)

@@ -5,7 +5,7 @@ from Python and returns its result by the stable part of Python's C interface, a
 It finds the data and the length of an array as a C extension does, at fixed places in the array object. All versions of
 CPython and NumPy have them there, except a free-threaded Python, and `_finds_arrays` checks it. Where a tuple has its
 items it is told when it is loaded. So one library serves all versions of Python. It needs nothing of a C library but
-`memset` and `sched_yield`, which any has.
+`memset`, which any has.
 
 A library is used if it was compiled from the sources beside it, for a CPU like this one. If there is none, or
 STREAMLSTM_JIT=1 is set, numba compiles the kernels; with NUMBA_BOUNDSCHECK=1 too, since they check no index.
@@ -41,6 +41,7 @@ SOURCES = "streamlstm_sources"
 """The symbol of a library with the digest of its sources and their names, a line each; ends with a zero byte."""
 
 _DEFINES_KERNELS = re.compile(rb"^@(entry|kernel|inlined|intrinsic)\b", re.MULTILINE)
+_DEFINES_ENTRIES = re.compile(rb"^@entry\b", re.MULTILINE)
 
 LEVELS = {
     "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
@@ -113,10 +114,20 @@ def symbol_of(entry: Any) -> str:
 
 def kernel_sources(package: Path) -> list[Path]:
     """The source files of a package that machine code is made from, in alphabetical order."""
+    rooms = ("jit", "kernels", "memory")
     return [
         source
         for source in sorted(package.rglob("*.py"))
-        if source.relative_to(package).parts[0] in ("kernels", "memory") or _DEFINES_KERNELS.search(source.read_bytes())
+        if source.relative_to(package).parts[0] in rooms or _DEFINES_KERNELS.search(source.read_bytes())
+    ]
+
+
+def modules_with_entries(package: Path) -> list[str]:
+    """The names of the modules of a package that define entries, in alphabetical order."""
+    return [
+        ".".join([package.name, *source.relative_to(package).with_suffix("").parts])
+        for source in sorted(package.rglob("*.py"))
+        if _DEFINES_ENTRIES.search(source.read_bytes())
     ]
 
 

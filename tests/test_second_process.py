@@ -10,7 +10,7 @@ import time
 import pytest
 from test_cache import LOG
 
-from streamlstm.kernels import helper
+from streamlstm.jit import second_process
 
 NOT_THERE = 600
 """Seconds after which a test that waits for a process has failed."""
@@ -18,13 +18,14 @@ NOT_THERE = 600
 # Small entries take the place of those of a stream, to compile which takes long.
 SMALL = """
 import numpy as np, os, sys, time
-from streamlstm.kernels import cache, compiler, helper, jit, ranks, surprise
+from streamlstm.jit import cache, compiler, decorators, second_process
+from streamlstm.kernels import ranks, surprise
 compiler.LARGE, compiler.SMALL = ("apply_temperature", "surprisals", "rank_and_top"), ()
-helper.n_cores = lambda: 2
-alone = helper._compile_from
+second_process.n_cores = lambda: 2
+alone = second_process._compile_from
 def result():
     p = np.array([0.1, 0.7, 0.2])
-    jit.native(ranks.apply_temperature)(p, 0.5)
+    decorators.native(ranks.apply_temperature)(p, 0.5)
     print(p.tobytes().hex(), len(list(cache.cache_folder().glob("*.nbc"))))
 def compiled_here():
     entries = (ranks.apply_temperature, ranks.surprisals, ranks.rank_and_top)
@@ -32,7 +33,7 @@ def compiled_here():
 """
 
 # The parent leaves all entries to the helper.
-LET_IT_COMPILE = "helper._compile_from = lambda reader, entries: {}\n"
+LET_IT_COMPILE = "second_process._compile_from = lambda reader, entries: {}\n"
 
 
 def start(folder, script, before=SMALL, **environment):
@@ -52,7 +53,7 @@ def finish(process):
 def expected(tmp_path_factory):
     """What the processes print that compile three entries, whoever compiles them."""
     folder = tmp_path_factory.mktemp("alone")
-    lines = finish(start(folder, "helper._start = lambda *others: None\nresult()\nprint(compiled_here())"))
+    lines = finish(start(folder, "second_process._start = lambda *others: None\nresult()\nprint(compiled_here())"))
     assert lines[1] == "['apply_temperature', 'surprisals', 'rank_and_top']"
     assert lines[0].endswith(" 3")
     return lines[0]
@@ -72,7 +73,7 @@ def in_turns(reader, entries):  # take one entry, then wait until the helper has
     number = os.read(reader, 1)[0]
     entries[number].compile(entries[number].arguments)
     return {entries[number].py_func.__name__: 1.0}
-helper._compile_from = in_turns
+second_process._compile_from = in_turns
 seconds = compiler.compile_missing(compiler.LARGE)
 result()
 print(len(seconds), len(compiled_here()))
@@ -104,7 +105,7 @@ def test_the_parent_compiles_what_a_helper_leaves_undone(tmp_path, expected, lin
 
 @pytest.mark.slow
 def test_a_helper_that_hangs_is_given_up(tmp_path, expected):
-    script = interpreter(tmp_path, "exec sleep 1000") + "helper.LONGEST_WAIT = 0.5\nresult()"
+    script = interpreter(tmp_path, "exec sleep 1000") + "second_process.LONGEST_WAIT = 0.5\nresult()"
     assert finish(start(tmp_path, script)) == [expected]
 
 
@@ -121,7 +122,7 @@ def test_a_script_that_guards_nothing_is_not_run_again(tmp_path, expected):
 @pytest.mark.parametrize(
     ("module", "name", "value"),
     [
-        (helper, "n_cores", lambda: 1),
+        (second_process, "n_cores", lambda: 1),
         (sys, "executable", "/usr/bin/uwsgi"),
         (sys, "executable", ""),
         (sys, "executable", None),
@@ -129,14 +130,14 @@ def test_a_script_that_guards_nothing_is_not_run_again(tmp_path, expected):
     ],
 )
 def test_no_helper_is_started_without_a_core_and_an_interpreter_for_it(monkeypatch, module, name, value):
-    monkeypatch.setattr(helper, "n_cores", lambda: 2)
-    assert helper.can_help()
+    monkeypatch.setattr(second_process, "n_cores", lambda: 2)
+    assert second_process.can_help()
     monkeypatch.setattr(module, name, value, raising=False)
-    assert not helper.can_help()
+    assert not second_process.can_help()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("before", ["helper.n_cores = lambda: 1\n", "sys.executable = '/no/such/python3'\n"])
+@pytest.mark.parametrize("before", ["second_process.n_cores = lambda: 1\n", "sys.executable = '/no/such/python3'\n"])
 def test_without_a_helper_all_that_is_needed_is_compiled_here(tmp_path, expected, before):
     lines = finish(start(tmp_path, before + "result()\nprint(compiled_here())"))
     assert lines == [expected if "python3" in before else f"{expected[:-1]}1", lines[1]]
@@ -148,7 +149,7 @@ LONG = """
 import array, fcntl, signal, termios
 from streamlstm.memory import mixture
 compiler.LARGE, compiler.SMALL = ("remember", "apply_temperature"), ()
-start, helpers = helper._start, []
+start, helpers = second_process._start, []
 def wait_until_it_compiles(reader, entries):
     n_bytes = array.array("i", [4])
     while n_bytes[0] == 4:
@@ -156,8 +157,8 @@ def wait_until_it_compiles(reader, entries):
         time.sleep(0.05)
     print(helpers[0].pid, flush=True)
     return {}
-helper._compile_from = wait_until_it_compiles
-helper._start = lambda *arguments: helpers.append(start(*arguments)) or helpers[0]
+second_process._compile_from = wait_until_it_compiles
+second_process._start = lambda *arguments: helpers.append(start(*arguments)) or helpers[0]
 try:
     compiler.compile_missing(compiler.LARGE)
 except KeyboardInterrupt:
@@ -203,59 +204,3 @@ def test_an_interrupt_ends_the_helper_too(tmp_path):
     process.send_signal(signal.SIGINT)
     assert finish(process) == ["-9 0"]
     assert not is_running(pid)
-
-
-# An entry that is compiled in the background; its parent asks for it until it is there.
-LATER = """
-later = lambda: compiler.compiled_later(ranks.apply_temperature)
-def wait_until_it_has_ended():
-    compiler._compiling(ranks.apply_temperature).wait(600)
-def kernels():
-    return len(list(cache.cache_folder().glob("*.nbc")))
-"""
-
-
-def test_an_entry_is_compiled_in_the_background_and_then_loaded(tmp_path, expected):
-    script = "print(later(), kernels())\nwait_until_it_has_ended()\nprint(later() is not None, compiled_here())\n"
-    assert finish(start(tmp_path, LATER + script)) == ["None 0", "True []"]
-    assert finish(start(tmp_path, LATER + "print(later() is not None)\nresult()")) == ["True", f"{expected[:-1]}1"]
-
-
-def test_an_entry_that_is_needed_at_once_is_compiled_here_too(tmp_path):
-    script = "print(later())\njit.native(ranks.apply_temperature)\nprint(later() is not None, compiled_here()[0])"
-    assert finish(start(tmp_path, LATER + "compiler.LARGE = ()\n" + script)) == ["None", "True apply_temperature"]
-
-
-def test_others_can_use_the_cache_while_an_entry_is_compiled_in_the_background(tmp_path):
-    script = """
-from filelock import FileLock
-assert later() is None
-with FileLock(cache.cache_folder() / "lock", timeout=60):
-    time.sleep(0.2)
-    print(kernels(), compiler._compiling(ranks.apply_temperature).poll())
-"""
-    assert finish(start(tmp_path, LATER + script)) == ["0 None"]
-
-
-@pytest.mark.slow
-def test_after_a_failure_in_the_background_the_entry_is_done_without(tmp_path, expected):
-    script = "assert later() is None\ncompiler._compiling(ranks.apply_temperature).kill()\n"
-    script += "wait_until_it_has_ended()\nprint(later())\nresult()\nprint(later() is not None)"
-    assert finish(start(tmp_path, LATER + script)) == ["None", expected, "True"]
-
-
-@pytest.mark.parametrize("before", ["helper.n_cores = lambda: 1\n", "sys.executable = '/no/such/python3'\n"])
-def test_without_a_process_in_the_background_the_entry_is_compiled_here(tmp_path, before):
-    script = "print(later() is not None, compiled_here()[0])"
-    assert finish(start(tmp_path, LATER + before + script)) == ["True apply_temperature"]
-
-
-@needs_linux
-@pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), 9)"])
-def test_a_process_in_the_background_ends_with_its_parent(tmp_path, end):
-    script = f"assert later() is None\nprint(compiler._compiling(ranks.apply_temperature).pid, flush=True)\n{end}"
-    process = start(tmp_path, LATER + script)
-    pid = int(process.stdout.readline())
-    process.communicate()
-    assert has_ended(pid)
-    assert not list((tmp_path / "cache").rglob("*.nbc"))

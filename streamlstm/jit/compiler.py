@@ -1,11 +1,11 @@
-"""Numba as the compiler of kernels: what the decorators of `jit` do unless the package has the machine code.
+"""Numba as the compiler of kernels: what the `decorators` do unless the package has the machine code.
 
-An entry is compiled for the types of its annotations when it is first needed, and kept on disk (see `cache`). With the
-first one that takes long, all that a stream needs are compiled, half of them in a second process (see `helper`).
+An entry is compiled for the types of its annotations when it is first needed, and kept on disk, see `cache`. With the
+first one that takes long, all that a stream needs are compiled, half of them in another process, see `second_process`.
 """
 
 from collections.abc import Iterable
-from functools import cache, partial
+from functools import partial
 from typing import Any, get_args, get_type_hints
 
 import numba
@@ -34,7 +34,7 @@ from numba.core.untyped_passes import (
 )
 
 from .cache import KernelCache, announce_compilation, cache_folder, cache_lock
-from .helper import can_help, compile_in_background, compile_with_helper
+from .second_process import can_help, compile_with_helper
 
 LARGE = ("remember", "forward", "step", "backward", "descend")
 """The entries that take long. `remember` takes half of the time, and the others, which share kernels, take the other
@@ -42,8 +42,6 @@ half: one process compiles the first, and a second one the others. `step` calls 
 `backward`."""
 SMALL = ("rank_and_top", "skip", "surprisal_ratio")
 """Entries that a stream needs too: they are compiled with the large ones."""
-LATER = "assist"
-"""A large entry that a stream can do without at first: it is compiled in the background."""
 CALLER = "decode"
 """A large entry that calls others of both processes, and is compiled with their machine code."""
 
@@ -136,13 +134,12 @@ def entry(function: Any) -> Any:
     """Compile a kernel that Python calls, for the types that its parameters are annotated with; cached on disk."""
     dispatcher = _compiled(function)
     dispatcher.arguments = tuple(_numba_type(hint) for hint in get_type_hints(function).values())
-    dispatcher.compile_unlocked = partial(_with_cache, dispatcher, dispatcher.compile)
-    dispatcher.compile = partial(_load_or_compile, dispatcher.compile_unlocked)
+    dispatcher.compile = partial(_load_or_compile, dispatcher, dispatcher.compile)
     ENTRIES.append(dispatcher)
     return dispatcher
 
 
-def _load_or_compile(compile_kernel: Any, signature: Any) -> Any:
+def _load_or_compile(dispatcher: Any, compile_kernel: Any, signature: Any) -> Any:
     """Numba's `Dispatcher.compile` of an entry, with our cache and its lock."""
     with global_compiler_lock:
         folder = cache_folder()
@@ -150,42 +147,17 @@ def _load_or_compile(compile_kernel: Any, signature: Any) -> Any:
             announce_compilation()
             return compile_kernel(signature)
         with cache_lock(folder).held():
+            _cache_of(dispatcher)
             return compile_kernel(signature)
-
-
-def _with_cache(dispatcher: Any, compile_kernel: Any, signature: Any) -> Any:
-    """Numba's `Dispatcher.compile` of an entry, with our cache if there is one."""
-    if cache_folder() is not None:
-        _cache_of(dispatcher)
-    return compile_kernel(signature)
 
 
 def compiled(dispatcher: Any) -> Any:
     """The machine code of an entry, from the cache or the compiler."""
     with global_compiler_lock:
-        if dispatcher.py_func.__name__ in (*LARGE, LATER, CALLER) and _is_missing(dispatcher):
+        if dispatcher.py_func.__name__ in (*LARGE, CALLER) and _is_missing(dispatcher):
             compile_missing((*LARGE, *SMALL))
         dispatcher.compile(dispatcher.arguments)
     return dispatcher.overloads[dispatcher.arguments].entry_point
-
-
-def compiled_later(dispatcher: Any) -> Any:
-    """The machine code of an entry, or None as long as a process in the background compiles it, or if that failed."""
-    if dispatcher.arguments not in dispatcher.overloads:
-        process = _compiling(dispatcher)
-        if process is not None and (process.poll() is None or _is_missing(dispatcher)):
-            return None
-    return compiled(dispatcher)
-
-
-@cache
-def _compiling(dispatcher: Any) -> Any:
-    """The process that compiles an entry in the background; None if that is not necessary or not possible."""
-    with global_compiler_lock:
-        folder = cache_folder()
-        if folder is None or not _is_missing(dispatcher) or not can_help():
-            return None
-        return compile_in_background(dispatcher, folder)
 
 
 def compile_missing(names: Iterable[str]) -> dict[str, float]:

@@ -1,9 +1,16 @@
-"""Lanes: a numba type for n float32 numbers that are computed in parallel (SIMD).
+"""What numba lacks for the kernels: lanes, and the words of a page at an address.
+
+Lanes are a numba type for n float32 numbers that are computed in parallel (SIMD).
 
 The LLVM value is one vector `<n x float>`, which LLVM splits over the registers of the CPU. Every operation is IEEE
 float32 on each lane, and a sum over lanes is a fixed tree, so that the bits do not depend on the CPU.
 
 A tile is lanes too: rows of n columns each, row after row. In memory the rows may be apart.
+
+A page is PAGE words of int32; a kernel finds it in one of two arrays, and reads and writes it by its address.
+
+For tests, NUMBA_BOUNDSCHECK=1 makes all of this raise the IndexError of numba's own checks for an index outside of its
+array. A negative index is outside. A prefetch may have any address.
 """
 
 import operator
@@ -15,7 +22,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-from .bounds import check_run, length_of
+from .intrinsics import PAGE
 
 _I32 = ir.IntType(32)
 
@@ -79,9 +86,21 @@ def _pointers(context: Any, builder: Any, array_type: Any, array: Any, *, run: A
     pointers = []
     for row in range(rows):
         start = builder.add(index, builder.mul(stride, ir.Constant(stride.type, row)))
-        check_run(context, builder, start, getattr(kind, "count", 1), length_of(builder, view))
+        _check_run(context, builder, start, getattr(kind, "count", 1), _length_of(builder, view))
         pointers.append(builder.bitcast(builder.gep(view.data, [start]), kind.as_pointer()))
     return pointers
+
+
+def _check_run(context: Any, builder: Any, start: Any, n: int, length: Any) -> None:
+    """Raise IndexError unless the `n` indices from `start` on are below `length`; nothing unless numba checks too."""
+    if context.enable_boundscheck:
+        for index in (start, builder.add(start, ir.Constant(start.type, n - 1))):
+            cgutils.do_boundscheck(context, builder, index, length)
+
+
+def _length_of(builder: Any, array: Any) -> Any:
+    """The length of a flat array, given as numba's structure."""
+    return builder.extract_value(array.shape, 0)
 
 
 def _literals(*numbers: Any) -> bool:
@@ -396,3 +415,46 @@ def bits_float(typingctx, n):
         return builder.bitcast(args[0], ir.FloatType())
 
     return types.float32(types.int32), codegen
+
+
+# The words of a page at an address
+
+_WORDS = types.Array(types.int32, 1, "C")
+
+
+def _word_pointer(context: Any, builder: Any, address: Any, j: Any) -> Any:
+    _check_run(context, builder, j, 1, ir.Constant(j.type, PAGE))
+    return builder.gep(builder.inttoptr(address, _I32.as_pointer()), [j])
+
+
+@intrinsic
+def address_of(typingctx, array, index):
+    """The address of the page that begins at array[index]; the caller holds the array."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        view = context.make_array(_WORDS)(context, builder, args[0])
+        _check_run(context, builder, args[1], PAGE, _length_of(builder, view))
+        return builder.ptrtoint(builder.gep(view.data, [args[1]]), ir.IntType(64))
+
+    return types.int64(_WORDS, types.intp), codegen
+
+
+@intrinsic
+def word(typingctx, address, j):
+    """The word with index j of the page at an address."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(_word_pointer(context, builder, *args), align=4)
+
+    return types.int32(types.int64, types.intp), codegen
+
+
+@intrinsic
+def set_word(typingctx, address, j, value):
+    """Set the word with index j of the page at an address."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[2], _word_pointer(context, builder, *args[:2]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.intp, types.int32), codegen
