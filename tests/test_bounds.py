@@ -11,8 +11,7 @@ import pytest
 from numba.core import config
 
 import streamlstm
-from streamlstm.jit import cache, precompiled
-from streamlstm.jit.intrinsics import PAGE
+from streamlstm.jit import cache, lanes, precompiled
 from streamlstm.jit.lanes import (
     address_of,
     lane_sum,
@@ -25,6 +24,7 @@ from streamlstm.jit.lanes import (
     store_tile,
     word,
 )
+from streamlstm.kernels.arrays import PAGE
 
 F32, I32 = np.float32, np.int32
 N = 64
@@ -138,3 +138,7 @@ def test_checked_kernels_have_a_cache_of_their_own_and_no_library_is_used(monkey
     monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
     monkeypatch.setattr(precompiled, "Library", lambda path: pytest.fail(f"{path} is loaded"))
     assert precompiled.library() is None
+
+
+def test_a_page_has_as_many_words_for_the_checks_as_for_the_kernels():
+    assert lanes.PAGE == PAGE

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor
-from streamlstm.jit.intrinsics import PAGE
 from streamlstm.jit.lanes import word
+from streamlstm.kernels.arrays import PAGE
 from streamlstm.memory import overlay as ov
 from streamlstm.memory.memory import FIRST_SLOTS
 

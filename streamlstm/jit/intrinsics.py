@@ -9,9 +9,6 @@ from typing import Any
 
 from .decorators import LIBRARY
 
-PAGE = 16
-"""How many words of int32 make a page of the memory's table and history: 64 bytes, a cache line."""
-
 
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):

@@ -22,7 +22,8 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-from .intrinsics import PAGE
+PAGE = 16
+"""How many words of int32 a page has; the same as in `kernels.arrays`, which is above this module."""
 
 _I32 = ir.IntType(32)
 

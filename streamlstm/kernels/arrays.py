@@ -16,6 +16,9 @@ U8 = npt.NDArray[np.uint8]
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
+PAGE = 16
+"""How many words of int32 make a page of the memory's table and history: 64 bytes, a cache line."""
+
 FILLED, BASE, UNREAD, POSITION = range(4)
 """Indices in `Stream.position`, and its length."""
 

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from ..jit.intrinsics import PAGE
-from ..kernels.arrays import F32, I32, I64, U8
+from ..kernels.arrays import F32, I32, I64, PAGE, U8
 
 RING_PER_PAGE, BYTE_SYMBOLS = 4, 256
 """How many tokens the ring of `history` has space for, for each page of the table; and up to how many symbols of the

@@ -18,8 +18,8 @@ A kernel finds a page by where it begins in the table. Of a shared table, the pa
 import numpy as np
 
 from ..jit.decorators import kernel
-from ..jit.intrinsics import PAGE, prefetch, set_word, word
-from ..kernels.arrays import I32
+from ..jit.intrinsics import prefetch, set_word, word
+from ..kernels.arrays import I32, PAGE
 from ..ranges import Range
 from .overlay import n_free, readable, writable
 from .undo import log_page

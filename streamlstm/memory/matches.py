@@ -12,8 +12,8 @@ a longer one is found: so it is not lost where one symbol was replaced by anothe
 import numpy as np
 
 from ..jit.decorators import kernel
-from ..jit.intrinsics import PAGE, prefetch, set_word, word
-from ..kernels.arrays import I32
+from ..jit.intrinsics import prefetch, set_word, word
+from ..kernels.arrays import I32, PAGE
 from ..ranges import Range
 from .arrays import BYTE_SYMBOLS, RING_PER_PAGE, tokens_per_word
 from .contexts import recent_token

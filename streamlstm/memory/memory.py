@@ -13,8 +13,7 @@ import numpy as np
 
 from ..checkpoint import Arrays
 from ..jit.decorators import native
-from ..jit.intrinsics import PAGE
-from ..kernels.arrays import F32, FILLED, I64, U8, Stream
+from ..kernels.arrays import F32, FILLED, I64, PAGE, U8, Stream
 from ..model import aligned_zeros
 from ..vocabulary import Vocabulary
 from . import layout, matches, mixture, saved

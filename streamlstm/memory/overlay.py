@@ -33,8 +33,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..jit.decorators import entry, kernel, native, plain
-from ..jit.intrinsics import PAGE, address_of
-from ..kernels.arrays import I32
+from ..jit.intrinsics import address_of
+from ..kernels.arrays import I32, PAGE
 from ..ranges import Range
 
 N_SLOTS, N_OWN, GROWS_AT, INDEX_MASK, IS_FULL, N_PLACES = range(6)

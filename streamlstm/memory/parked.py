@@ -13,8 +13,7 @@ import numpy as np
 
 from ..checkpoint import Arrays
 from ..jit.decorators import native
-from ..jit.intrinsics import PAGE
-from ..kernels.arrays import F32, I32, I64, Stream
+from ..kernels.arrays import F32, I32, I64, PAGE, Stream
 from ..ranges import Range, check_ranges
 from . import layout, saved
 from .arrays import n_ring_words

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Arrays
-from ..jit.intrinsics import PAGE
-from ..kernels.arrays import F32, I32, I64
+from ..kernels.arrays import F32, I32, I64, PAGE
 from ..ranges import Range, check_ranges
 from . import layout
 from .arrays import RING_PER_PAGE, MemoryArrays, n_ring_words, tokens_per_word

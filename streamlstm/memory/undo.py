@@ -17,8 +17,7 @@ The pages of the table are numbered first, then those of the history.
 import numpy as np
 
 from ..jit.decorators import kernel
-from ..jit.intrinsics import PAGE
-from ..kernels.arrays import I32
+from ..kernels.arrays import I32, PAGE
 
 RECORD = 1 + PAGE
 N_RECORDS, EPOCH, FIRST_RECORD, MARKS = range(4)
