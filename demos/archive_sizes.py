@@ -31,7 +31,7 @@ Coder = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
 def own_files() -> list[pathlib.Path]:
     """Three sources of this package."""
     folder = pathlib.Path(streamlstm.__file__).parent
-    return [folder / name for name in ("checkpoint.py", "predictor/tape.py", "tasks/generate.py")]
+    return [folder / name for name in ("checkpoint.py", "predictor/tape.py", "search/generate.py")]
 
 
 def coders(predictor: StreamPredictor) -> dict[str, Coder]:

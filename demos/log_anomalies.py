@@ -39,7 +39,7 @@ from pathlib import Path
 import numpy as np
 
 from streamlstm import SessionWatcher, StreamPredictor, Watcher
-from streamlstm.watch.kinds import event_type_of
+from streamlstm.watch.templates import event_type_of
 
 WARMUP, WARMUP_SESSIONS, RAISED = 500, 100, 0.01
 CHAR_CLASSES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)

@@ -58,7 +58,7 @@ from streamlstm.kernels import network
 from streamlstm.kernels.arrays import F32
 from streamlstm.model import Layout, aligned_zeros
 from streamlstm.predictor.tape import FROZEN_WINDOW, Tape
-from streamlstm.tasks.training import Trainer, TrainingPlan
+from streamlstm.training.trainer import Trainer, TrainingPlan
 
 try:
     import torch

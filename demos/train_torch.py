@@ -3,7 +3,7 @@
     python demos/train_torch.py FILE… -o model.safetensors --hidden 256 --epochs 4
     streamlstm predict text.txt --model model.safetensors
 
-The documents are cut into pieces as `streamlstm train` does, see `streamlstm/tasks/pieces.py`: each follows the
+The documents are cut into pieces as `streamlstm train` does, see `streamlstm/training/excerpts.py`: each follows the
 begin-of-stream symbol, and every order of magnitude of lengths gets the same share of the text. A row of the batch
 reads its piece window by window and carries the state along (truncated BPTT); then it takes the next piece, at the
 start of a window, so that cuDNN can read a window of all rows in one call.
@@ -24,8 +24,8 @@ from torch.nn.functional import cross_entropy
 
 from streamlstm import Config, StreamPredictor, Vocabulary, generate
 from streamlstm.integrations.torch import CharLSTM
-from streamlstm.tasks.pieces import Cutting, Pieces
-from streamlstm.tasks.training import read_documents
+from streamlstm.training.excerpts import Cutting, Pieces
+from streamlstm.training.trainer import read_documents
 
 CLIP, BETAS = 1.0, (0.9, 0.99)
 

@@ -7,49 +7,56 @@ __version__ = "1.0.0"
 
 _MODULES = {
     "Adam": "optim",
-    "Candidate": "tasks.beam",
+    "Candidate": "search.beam",
     "Config": "model",
     "InitConfig": "model",
-    "MessageCoder": "tasks.message",
+    "MessageCoder": "codec.message",
     "RMSprop": "optim",
     "SGD": "optim",
-    "Score": "tasks.score",
-    "Scores": "tasks.units",
+    "Score": "text.score",
+    "Scores": "text.units",
     "SessionWatcher": "watch.sessions",
-    "Snapshot": "tasks.snapshot",
+    "Snapshot": "predictor.snapshot",
     "StreamPredictor": "predictor",
     "Trace": "predictor",
-    "Trainer": "tasks.training",
-    "TrainingPlan": "tasks.training",
+    "Trainer": "training.trainer",
+    "TrainingPlan": "training.trainer",
     "Vocabulary": "vocabulary",
     "WatchedLine": "watch.watcher",
     "StreamPool": "streams.pool",
     "Watcher": "watch.watcher",
-    "compare": "tasks.score",
-    "complete": "tasks.complete",
-    "compress": "tasks.compress",
-    "compress_file": "tasks.compress",
-    "compress_message": "tasks.message",
-    "decompress": "tasks.compress",
-    "decompress_file": "tasks.compress",
-    "decompress_message": "tasks.message",
-    "expert_report": "tasks.score",
-    "fill": "tasks.fill",
+    "compare": "text.score",
+    "complete": "search.beam",
+    "compress": "codec.archive",
+    "compress_file": "codec.archive",
+    "compress_message": "codec.message",
+    "decompress": "codec.archive",
+    "decompress_file": "codec.archive",
+    "decompress_message": "codec.message",
+    "expert_report": "text.score",
+    "fill": "search.beam",
     "format_scores": "render.records",
-    "generate": "tasks.generate",
+    "generate": "search.generate",
     "picture": "render.picture",
-    "score": "tasks.score",
-    "score_by": "tasks.score",
-    "score_many": "tasks.score",
+    "score": "text.score",
+    "score_by": "text.score",
+    "score_many": "text.score",
     "surprising": "watch.surprising",
-    "top_characters": "tasks.characters",
-    "trace_characters": "tasks.characters",
-    "verify": "tasks.verify",
+    "top_characters": "text.characters",
+    "trace_characters": "text.characters",
+    "verify": "selftest",
     "warmup": "jit.warmup",
 }
 """The modules of the public names."""
 
 if TYPE_CHECKING:
+    from .codec.archive import compress as compress
+    from .codec.archive import compress_file as compress_file
+    from .codec.archive import decompress as decompress
+    from .codec.archive import decompress_file as decompress_file
+    from .codec.message import MessageCoder as MessageCoder
+    from .codec.message import compress_message as compress_message
+    from .codec.message import decompress_message as decompress_message
     from .jit.warmup import warmup as warmup
     from .model import Config as Config
     from .model import InitConfig as InitConfig
@@ -58,33 +65,26 @@ if TYPE_CHECKING:
     from .optim import RMSprop as RMSprop
     from .predictor import StreamPredictor as StreamPredictor
     from .predictor import Trace as Trace
+    from .predictor.snapshot import Snapshot as Snapshot
     from .render.picture import picture as picture
     from .render.records import format_scores as format_scores
+    from .search.beam import Candidate as Candidate
+    from .search.beam import complete as complete
+    from .search.beam import fill as fill
+    from .search.generate import generate as generate
+    from .selftest import verify as verify
     from .streams.pool import StreamPool as StreamPool
-    from .tasks.beam import Candidate as Candidate
-    from .tasks.characters import top_characters as top_characters
-    from .tasks.characters import trace_characters as trace_characters
-    from .tasks.complete import complete as complete
-    from .tasks.compress import compress as compress
-    from .tasks.compress import compress_file as compress_file
-    from .tasks.compress import decompress as decompress
-    from .tasks.compress import decompress_file as decompress_file
-    from .tasks.fill import fill as fill
-    from .tasks.generate import generate as generate
-    from .tasks.message import MessageCoder as MessageCoder
-    from .tasks.message import compress_message as compress_message
-    from .tasks.message import decompress_message as decompress_message
-    from .tasks.score import Score as Score
-    from .tasks.score import compare as compare
-    from .tasks.score import expert_report as expert_report
-    from .tasks.score import score as score
-    from .tasks.score import score_by as score_by
-    from .tasks.score import score_many as score_many
-    from .tasks.snapshot import Snapshot as Snapshot
-    from .tasks.training import Trainer as Trainer
-    from .tasks.training import TrainingPlan as TrainingPlan
-    from .tasks.units import Scores as Scores
-    from .tasks.verify import verify as verify
+    from .text.characters import top_characters as top_characters
+    from .text.characters import trace_characters as trace_characters
+    from .text.score import Score as Score
+    from .text.score import compare as compare
+    from .text.score import expert_report as expert_report
+    from .text.score import score as score
+    from .text.score import score_by as score_by
+    from .text.score import score_many as score_many
+    from .text.units import Scores as Scores
+    from .training.trainer import Trainer as Trainer
+    from .training.trainer import TrainingPlan as TrainingPlan
     from .vocabulary import Vocabulary as Vocabulary
     from .watch.sessions import SessionWatcher as SessionWatcher
     from .watch.surprising import surprising as surprising

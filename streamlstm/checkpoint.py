@@ -1,20 +1,12 @@
 """Checkpoints: named arrays and JSON values in one .safetensors file, written completely or not at all."""
 
 import contextlib
-import errno
-import glob
 import hashlib
-import io
 import json
 import os
-import secrets
-import stat
-import time
 import zlib
 from collections.abc import Iterator
 from functools import cache, reduce
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -23,8 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
-fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
-"""Locks of files; None on Windows."""
+from .system.files import check_is_file, write_atomically
 
 FORMAT = 2
 """The version of the format; it increases when a new version writes what an older one would misread."""
@@ -37,8 +28,6 @@ LONGEST_HEADER = 100_000_000
 _DTYPES = {"F64", "F32", "F16", "I64", "U64", "I32", "U32", "I16", "U16", "I8", "U8", "BOOL", "C64"}
 """The types of numbers that NumPy has."""
 
-LEFTOVER_SECONDS = 60.0
-"""A temporary file that was written to within this time stays: a process may be about to lock it."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 Checksum = Literal["sha256", "crc32"]
@@ -62,159 +51,13 @@ def dump_checkpoint(arrays: Arrays, values: dict[str, Any], checksum: Checksum =
     return save(contiguous, {"streamlstm": metadata})
 
 
-def check_target(path: str | os.PathLike[str], *others: str | os.PathLike[str]) -> None:
-    """Raise OSError, before any work is done, if `path` cannot be written or is the same file as one of `others`."""
-    target = Path(path).resolve()
-    if target in [Path(name).resolve() for name in others]:
-        raise OSError(f"{path} is named twice and would be overwritten; name another file to write")
-    if target.is_dir():
-        raise IsADirectoryError(f"{path} is a directory; name a file in it")
-    if target.exists() and not target.is_file():
-        raise OSError(f"{path} is a device or a pipe; name a regular file")
-    if not os.access(target.parent, os.W_OK):
-        raise PermissionError(f"cannot write to {path}: its folder is missing or not writable")
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace the file `path` by one with this content; see `opened_atomically`."""
-    with opened_atomically(path) as file:
-        file.write(content)
-
-
-@contextlib.contextmanager
-def opened_atomically(path: str | os.PathLike[str], is_synced: bool = True) -> Iterator[BinaryIO]:
-    """Open a temporary file in the folder of `path`, which replaces `path` once it is complete and on the disk.
-
-    is_synced  whether it must be on the disk before; without, a crash of the system may leave an empty file
-
-    The file keeps the permissions of `path`; a new one gets the usual permissions. On an error the temporary file is
-    deleted, and `path` is as before; only if the error came when it was replaced, it may be the new file. A process
-    that is killed may leave the temporary file, which is deleted when `path` is written again after a minute or more.
-    """
-    check_target(path)
-    target = Path(path).resolve()
-    remove_leftovers(target)
-    temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-    created = 0o666 if mode is None else mode
-    try:
-        with naming(path):
-            file = io.BufferedWriter(_NamedFile(temporary, path, created))
-        with file:
-            _try_to_lock(file.fileno())
-            yield file
-            with naming(path):
-                file.flush()
-                if is_synced:
-                    os.fsync(file.fileno())
-                file.close()
-        with naming(path):
-            if mode is not None:
-                os.chmod(temporary, mode)
-            os.replace(temporary, target)
-            if is_synced:
-                sync_folder(target.parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def append_text(path: str | os.PathLike[str], text: str) -> None:
-    """Append lines to a file, or create it. They begin on a line of their own, see `ends_within_line`."""
-    with naming(path), open(path, "ab") as file:
-        file.write(("\n" * ends_within_line(path) + text).encode())
-
-
-def ends_within_line(path: str | os.PathLike[str]) -> bool:
-    """Whether the last line of a file has no end: who wrote it was killed, or the disk was full."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        return file.seek(0, os.SEEK_END) > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
-    return False
-
-
-def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Delete the temporary files of `path` that a process left when it was killed.
-
-    Those of the last minute stay, and those that a process is still writing to.
-    """
-    target = Path(path).resolve()
-    for file in target.parent.glob(f".{glob.escape(target.name[:50])}.{'[0-9a-f]' * 16}.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS and not _is_locked(file):
-                file.unlink()
-
-
-def _try_to_lock(number: int) -> bool:
-    """Lock an open file, so that other processes see that it is in use; returns whether no other process has done so.
-
-    The lock ends with the process, however that ends. Where the system or the file system has no such locks, all files
-    can be locked.
-    """
-    if fcntl is not None:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-    return True
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process is writing to a temporary file."""
-    with open(path, "rb") as file:
-        return not _try_to_lock(file.fileno())
-
-
-class _NamedFile(io.FileIO):
-    """A new file whose errors name the file that it replaces, as `open` does: "No space left on device" names none."""
-
-    def __init__(self, temporary: Path, path: str | os.PathLike[str], mode: int) -> None:
-        super().__init__(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))
-        self._path = path
-
-    def write(self, data: Any) -> int | None:  # type: ignore[override]
-        with naming(self._path):
-            return super().write(data)
-
-
-@contextlib.contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let an OSError in this context name this path, and not a temporary file or none at all."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the renaming of a file in it survive a crash of the system, where the system can do so: not on Windows.
-
-    Raises OSError if the disk could not be written.
-    """
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
-            raise
-    finally:
-        os.close(handle)
-
-
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
     """The arrays and values of a checkpoint file.
 
     Raises OSError if the file cannot be read, and ValueError with one line for a file that is truncated, corrupt, not
     written by streamlstm, or written by a newer version or one before 1.0, and for a number that is not finite.
     """
-    _check_is_file(path)
+    check_is_file(path)
     with open(path, "rb") as file:
         return parse_checkpoint(_read_content(file), os.fspath(path))
 
@@ -224,7 +67,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, tuple[int, ...]
 
     Raises as `read_checkpoint` does, except for what only arrays tell: a wrong checksum, a number that is not finite.
     """
-    _check_is_file(path)
+    check_is_file(path)
     if not Path(path).is_file():  # a pipe
         arrays, values = read_checkpoint(path)
         return {name: array.shape for name, array in arrays.items()}, values
@@ -239,11 +82,6 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, tuple[int, ...]
     values, _ = _values_in(metadata, name, "sha256")
     del values["format"]
     return shapes, values
-
-
-def _check_is_file(path: str | os.PathLike[str]) -> None:
-    if Path(path).is_dir():
-        raise IsADirectoryError(f"{path} is a directory, not a model")
 
 
 def _read_content(file: BinaryIO) -> bytes:

@@ -17,8 +17,8 @@ from golden import text
 
 import streamlstm
 from streamlstm import SGD, Adam, Config, MessageCoder, RMSprop, StreamPool, StreamPredictor, Vocabulary, compress
-from streamlstm.tasks import compress as module
-from streamlstm.tasks.identity import ARITHMETIC
+from streamlstm.codec import archive as module
+from streamlstm.codec.coder import ARITHMETIC
 
 ALL = Path(__file__).parent / "compat"
 VERSION = ".".join(streamlstm.__version__.split(".")[:2])

@@ -1,7 +1,7 @@
 """Print, as JSON, hashes of what many networks predict and of their weights after learning.
 
 `tests/golden.json` holds the hashes of the first version. They must not change, on any CPU. Their digest is
-ARITHMETIC in `streamlstm.tasks.identity`, so that whatever changes one of them changes the identity of each model.
+ARITHMETIC in `streamlstm.codec.coder`, so that whatever changes one of them changes the identity of each model.
     python tests/golden.py > tests/golden.json
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
 from streamlstm.optim import Optimizer
-from streamlstm.tasks.generate import generate
-from streamlstm.tasks.training import Trainer, TrainingPlan
+from streamlstm.search.generate import generate
+from streamlstm.training.trainer import Trainer, TrainingPlan
 
 OPTIMIZERS = (SGD(lr=0.1, l2=1e-3), SGD(lr=0.05, momentum=0.9), RMSprop(), Adam(clip=0.5))
 N_SYMBOLS = 2000

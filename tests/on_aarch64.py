@@ -16,8 +16,8 @@ from on_this_cpu import archive
 
 from streamlstm import Config, MessageCoder, StreamPool, StreamPredictor, Vocabulary, complete, decompress
 from streamlstm.jit import decorators
-from streamlstm.tasks.generate import generate
-from streamlstm.tasks.training import Trainer, TrainingPlan
+from streamlstm.search.generate import generate
+from streamlstm.training.trainer import Trainer, TrainingPlan
 from streamlstm.watch.familiar import FamiliarLines
 
 ARCHIVE = Path(__file__).parent / "compressed" / "learning.slz"

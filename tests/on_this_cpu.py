@@ -14,9 +14,9 @@ from pathlib import Path
 from golden import golden, text
 
 from streamlstm import Config, StreamPredictor
+from streamlstm.codec.archive import compress, decompress
 from streamlstm.jit import decorators
 from streamlstm.jit.warmup import entries
-from streamlstm.tasks.compress import compress, decompress
 
 
 def archive(packed: bytes) -> dict[str, str]:

@@ -30,7 +30,7 @@ import numpy as np
 
 from streamlstm import Adam, Config, RMSprop, StreamPool, StreamPredictor, TrainingPlan, Vocabulary, Watcher
 from streamlstm.checkpoint import dump_checkpoint, parse_checkpoint
-from streamlstm.tasks.training import Trainer
+from streamlstm.training.trainer import Trainer
 
 N_SYMBOLS = 5_000
 """How many symbols what was loaded reads."""

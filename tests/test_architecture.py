@@ -15,10 +15,10 @@ PACKAGE = Path(streamlstm.__file__).parent
 README = PACKAGE.parent / "README.md"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
-INITS = [path for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE]
+INITS = [path for path in FILES if path.name == "__init__.py" and path.parent not in (PACKAGE, PACKAGE / "tasks")]
 PACKAGES = {".".join(path.parent.relative_to(PACKAGE).parts) for path in INITS}
 """The dotted names of the packages inside the package, nested ones too."""
-LEAVES = {"ranges", "checkpoint", "reference"}
+LEAVES = {"ranges", "reference"}
 """These import no other part of the package."""
 ALWAYS_PUBLIC = {"_replace", "_fields", "_asdict", "_make", "_repr_html_", "_exit"}
 """Names of NamedTuple, of notebooks and of `os`: public, though they begin with an underscore."""

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary, complete, fill, top_characters
-from streamlstm.tasks.alphabet import Alphabet
-from streamlstm.tasks.beam import Beam, Template
-from streamlstm.tasks.complete import WORD_ENDS
+from streamlstm.search.beam import WORD_ENDS, Beam, Template
+from streamlstm.search.generate import Alphabet
 
 TINY = Config(hidden=8, layers=1)
 LETTERS = Vocabulary.from_text("abc ")

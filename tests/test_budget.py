@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.watch.budget import MAX_KINDS, Budget, BudgetKeeper
-from streamlstm.watch.kinds import MAX_KIND_LENGTH, kind_of
-from streamlstm.watch.recent_scores import N_BINS, RecentScores, bin_of, lower_edge
+from streamlstm.watch.budget import MAX_KINDS, N_BINS, Budget, BudgetKeeper, RecentScores, bin_of, lower_edge
+from streamlstm.watch.templates import MAX_KIND_LENGTH, kind_of
 
 # The histogram
 

@@ -40,7 +40,7 @@ print(cache.cache_folder())
 SMALL = """
 import numpy as np
 from streamlstm.jit import cache, decorators
-from streamlstm.kernels import ranks
+from streamlstm.kernels import distribution as ranks
 p = np.array([0.1, 0.7, 0.2])
 decorators.native(ranks.apply_temperature)(p, 0.5)
 print(p.tobytes().hex())
@@ -116,7 +116,7 @@ def test_a_start_from_the_cache_imports_no_compiler_until_something_is_compiled(
 
 
 def test_importing_the_kernels_creates_no_folder(tmp_path):
-    script = "from streamlstm.kernels import descent; from streamlstm.tasks import coder, generate"
+    script = "import streamlstm.codec.coder, streamlstm.kernels.descent, streamlstm.search.generate"
     output, errors = start(tmp_path / "cache", script=script).communicate(timeout=300)
     assert (output, errors) == ("", "")
     assert not (tmp_path / "cache").exists()
@@ -155,7 +155,7 @@ QUICK = {("cut", "nbi"), ("flipped", "nbc"), ("missing", "sha256")}
 )
 def test_a_damaged_cache_is_noticed_and_rebuilt(copied, damage, kind):
     root, folder, bits, script = copied
-    (file,) = folder.glob(f"ranks.*.{kind}")
+    (file,) = folder.glob(f"distribution.*.{kind}")
     DAMAGES[damage](file)
     again, _, errors = finish(start(root, script=script))
     assert again == bits
@@ -223,7 +223,7 @@ def test_an_edited_source_is_noticed(tmp_path, filled):
     assert folder != filled[1]
 
 
-@pytest.mark.parametrize("name", ["jit/lanes.py", "kernels/arrays.py", "memory/arrays.py", "tasks/coder.py"])
+@pytest.mark.parametrize("name", ["jit/lanes.py", "kernels/arrays.py", "memory/arrays.py", "codec/coder.py"])
 def test_the_digest_covers_every_package_that_holds_kernels(tmp_path, name):
     package = copied_package(tmp_path)
     before = cache.digest_of(package)
@@ -340,7 +340,7 @@ def test_a_child_process_compiles_after_its_parent_did(tmp_path):
     script = """
 import os
 from streamlstm.jit import cache, decorators
-from streamlstm.kernels import ranks
+from streamlstm.kernels import distribution as ranks
 decorators.native(ranks.rank_and_top)
 child = os.fork()
 if child == 0:

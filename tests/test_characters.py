@@ -11,7 +11,7 @@ from test_cli import bytes_of
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
 from streamlstm.render.escape import escaped, json_object, json_string
-from streamlstm.tasks.characters import BYTES_ID, character, split_characters, trace_characters
+from streamlstm.text.characters import BYTES_ID, character, split_characters, trace_characters
 
 TINY = Config(hidden=16, layers=1)
 MANY = "naïve café, 10 € – 日本語のテキスト, привет 😀! "

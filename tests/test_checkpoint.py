@@ -23,17 +23,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from streamlstm import Adam, Config, StreamPool, StreamPredictor, Vocabulary
-from streamlstm.checkpoint import (
-    FORMAT,
-    append_text,
-    dump_checkpoint,
-    opened_atomically,
-    parse_checkpoint,
-    read_checkpoint,
-    write_atomically,
-    write_checkpoint,
-)
+from streamlstm.checkpoint import FORMAT, dump_checkpoint, parse_checkpoint, read_checkpoint, write_checkpoint
 from streamlstm.optim import describe_optimizer
+from streamlstm.system.files import append_text, opened_atomically, write_atomically
 
 SMALL = Config(hidden=6, layers=2, window=4)
 BENT_PROGRESS = [

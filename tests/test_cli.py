@@ -28,7 +28,7 @@ from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.cli.app import app
 from streamlstm.cli.command import saving
-from streamlstm.tasks.signals import Interrupted
+from streamlstm.system.process import Interrupted
 
 TINY = ["--hidden", "16", "--layers", "1"]
 TRAIN_TINY = [*TINY, "--batch", "2", "--window", "8"]
@@ -78,10 +78,10 @@ def assert_refused(result: subprocess.CompletedProcess, *words: str) -> None:
 def run_broken(error: str, *arguments: object) -> subprocess.CompletedProcess:
     """A process of `predict` in which opening the input has a bug: it evaluates `error`."""
     code = f"""
-import streamlstm.tasks.input
+import streamlstm.system.input
 def open_input(path):
     {error}
-streamlstm.tasks.input.open_input = open_input
+streamlstm.system.input.open_input = open_input
 """
     return run(*arguments, stdin=b"abc", before=code)
 
@@ -840,7 +840,7 @@ def test_train_uses_as_many_threads_as_there_are_cores_for_the_process(trained, 
             threads.append(arguments[4])
             raise OSError("enough")
 
-    monkeypatch.setattr("streamlstm.tasks.training.Trainer", Trainer)
+    monkeypatch.setattr("streamlstm.training.trainer.Trainer", Trainer)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
     result = CliRunner().invoke(app, ["train", str(trained.with_name("text")), "-o", str(tmp_path / "m")])

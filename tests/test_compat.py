@@ -13,7 +13,7 @@ from commands import run
 from compat_files import ALL, BUNDLED, DATA, FOLDER, FRAMES, continued, expected_of, pool_of, store_of
 
 from streamlstm import Config, MessageCoder, StreamPredictor, Trainer, TrainingPlan, Vocabulary, decompress
-from streamlstm.tasks.identity import ARITHMETIC
+from streamlstm.codec.coder import ARITHMETIC
 
 BEFORE = ALL / "before"
 RELEASES = sorted(path.parent for path in ALL.glob("*/expected.json"))

@@ -27,11 +27,9 @@ from hypothesis import strategies as st
 from nets import random_predictor
 
 from streamlstm import SGD, Adam, Config, StreamPredictor, Vocabulary
-from streamlstm.jit.decorators import native
-from streamlstm.kernels.arrays import Stream
-from streamlstm.tasks import coder
-from streamlstm.tasks import compress as module
-from streamlstm.tasks.compress import (
+from streamlstm.codec import archive as module
+from streamlstm.codec import coder
+from streamlstm.codec.archive import (
     FRAME_SYMBOLS,
     MAX_FRAME_CODE,
     compress,
@@ -40,6 +38,8 @@ from streamlstm.tasks.compress import (
     decompress_file,
     identity,
 )
+from streamlstm.jit.decorators import native
+from streamlstm.kernels.arrays import Stream
 
 HERE = Path(__file__).parent
 KNOWN = HERE / "compressed"
@@ -247,7 +247,7 @@ def test_the_identity_of_a_bundled_model_is_what_archives_of_it_say(name, expect
 
 def test_another_arithmetic_is_another_identity(monkeypatch):
     before = identity(tiny())
-    monkeypatch.setattr("streamlstm.tasks.identity.ARITHMETIC", "0123456789abcdef")
+    monkeypatch.setattr("streamlstm.codec.coder.ARITHMETIC", "0123456789abcdef")
     assert identity(tiny()) != before
 
 
@@ -543,7 +543,7 @@ def test_compressed_bytes_are_not_written_to_a_terminal():
 MEMORY = """
 import re, sys
 from streamlstm import Config, StreamPredictor
-from streamlstm.tasks.compress import compress_file, decompress_file
+from streamlstm.codec.archive import compress_file, decompress_file
 predictor = StreamPredictor(config=Config(hidden=8, layers=1, memory=False))
 predictor.learning = False
 direction = {"compress": compress_file, "decompress": decompress_file}[sys.argv[1]]

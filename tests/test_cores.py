@@ -1,6 +1,6 @@
 """How many cores there are to compute with."""
 
-from streamlstm.jit.cores import n_cores
+from streamlstm.system.process import n_cores
 
 
 def test_a_container_may_use_as_many_cores_as_its_quota_says(tmp_path):

@@ -8,11 +8,10 @@ from compat_files import DATA, FOLDER, FRAMES, expected_of
 from nets import random_predictor
 
 from streamlstm import SGD, Config, StreamPredictor, Vocabulary, compress
+from streamlstm.codec.coder import identity
 from streamlstm.modelfile import bundled_model
 from streamlstm.reference import model as model_file
-from streamlstm.reference.decoder import decompress
-from streamlstm.reference.message import decompress_message
-from streamlstm.tasks.identity import identity
+from streamlstm.reference.decoder import decompress, decompress_message
 
 ALONE = """
 import sys

@@ -12,7 +12,7 @@ from golden import arithmetic, golden
 from on_this_cpu import archive
 
 from streamlstm import warmup
-from streamlstm.tasks.identity import ARITHMETIC
+from streamlstm.codec.coder import ARITHMETIC
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "golden.json").read_text())

@@ -107,9 +107,7 @@ def test_every_page_is_in_the_navigation():
 def test_how_it_works_includes_the_reference_implementation():
     page = (PAGES / "how-it-works.md").read_text()
     included = re.findall(r'^ *--8<-- "([^"]+)"$', page, re.MULTILINE)
-    assert included == [
-        f"streamlstm/reference/{name}.py" for name in ("network", "memory", "text", "brackets", "matches")
-    ]
+    assert included == [f"streamlstm/reference/{name}.py" for name in ("network", "memory", "text", "matches")]
     assert all((ROOT / path).exists() for path in included)
 
 

@@ -12,9 +12,9 @@ from test_watch import CALM, FRESH, SMALL, STRANGE, fresh, watched
 
 from streamlstm import Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint
-from streamlstm.kernels.line_tables import MAX_NUMBERS, MAX_VALUES, MIN_READ, N_READ, N_VALUES, STAMP, WAYS
 from streamlstm.watch import familiar, single_stream
 from streamlstm.watch.familiar import SAMPLED, FamiliarLines
+from streamlstm.watch.line_tables import MAX_NUMBERS, MAX_VALUES, MIN_READ, N_READ, N_VALUES, STAMP, WAYS
 
 BYTES = Vocabulary.bytes()
 

@@ -20,7 +20,7 @@ from writers import SITES, WRITERS, Writer, once
 from writing_commands import COMMANDS
 
 import streamlstm
-from streamlstm.checkpoint import naming, sync_folder, write_atomically
+from streamlstm.system.files import naming, sync_folder, write_atomically
 
 pytestmark = pytest.mark.skipif(not IS_SUPPORTED, reason="system calls are traced on Linux on x86-64 only")
 LIKE_OTHERS = {"new pool", "crowded pool", "new keys", "other keys", "sessions", "new model"}

@@ -22,7 +22,7 @@ from streamlstm.logs.assembler import Parsing
 from streamlstm.logs.follow import BLOCK, rotated_files
 from streamlstm.logs.formats import Fields
 from streamlstm.logs.source import Source
-from streamlstm.tasks.signals import Interruptible
+from streamlstm.system.process import Interruptible
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from streamlstm import Config, StreamPredictor, Trace, Vocabulary, score_by
 from streamlstm.render.formats import FORMATS
 from streamlstm.render.records import ScoreTable, format_scores
-from streamlstm.tasks.characters import BYTES_ID, character
-from streamlstm.tasks.score import LEVELS, compare
+from streamlstm.text.characters import BYTES_ID, character
+from streamlstm.text.score import LEVELS, compare
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 

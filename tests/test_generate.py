@@ -8,9 +8,9 @@ from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
 from streamlstm.cli.generate import generate as command
-from streamlstm.kernels.ranks import apply_temperature
-from streamlstm.tasks.characters import likely_characters, next_bytes
-from streamlstm.tasks.generate import LEAST, generate
+from streamlstm.kernels.distribution import apply_temperature
+from streamlstm.search.generate import LEAST, generate
+from streamlstm.text.characters import likely_characters, next_bytes
 
 PREDICTOR = random_predictor(Config(hidden=8, layers=1), memory=True)
 ALL = {"temperature": 1, "top_p": 1}

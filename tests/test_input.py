@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlstm import Vocabulary
-from streamlstm.tasks.input import (
-    BLOCK,
-    blocks,
-    chunks,
-    is_live,
-    open_input,
-    text_blocks,
-    tokens,
-)
-from streamlstm.tasks.signals import REPEAT_SECONDS, Interrupted, Interruptible
+from streamlstm.system.input import BLOCK, blocks, chunks, is_live, open_input, text_blocks, tokens
+from streamlstm.system.process import REPEAT_SECONDS, Interrupted, Interruptible
 
 STOP = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 

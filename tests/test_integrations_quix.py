@@ -25,7 +25,7 @@ from quix_application import model  # noqa: E402
 from quixstreams.state.rocksdb import RocksDBStorePartition  # noqa: E402
 
 from streamlstm.integrations.quix import STREAM, StreamSurprisal  # noqa: E402
-from streamlstm.watch.baseline import Baseline  # noqa: E402
+from streamlstm.watch.lines import Baseline  # noqa: E402
 
 MAX_SNAPSHOT = 900_000
 """Bytes; Kafka's limit for a message is 1 MB."""

@@ -25,9 +25,8 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from streamlstm.integrations.batches import Compress, Score  # noqa: E402
-from streamlstm.integrations.ray import pieces as pieces_module  # noqa: E402
-from streamlstm.integrations.ray.pieces import Columns, matching_files, pieces_of, records_of  # noqa: E402
-from streamlstm.integrations.ray.score_job import ScoreJob, ScoreOptions  # noqa: E402
+from streamlstm.integrations.ray import score_job as pieces_module  # noqa: E402
+from streamlstm.integrations.ray.score_job import Columns, ScoreJob, ScoreOptions, matching_files, pieces_of, records_of  # noqa: E402  # noqa: E402
 from streamlstm.integrations.ray.storage import Storage  # noqa: E402
 
 SHAPE = ["--hidden", "16", "--layers", "1"]

@@ -22,11 +22,13 @@ import psutil  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from streamlstm.integrations.ray import KeyedStreams, ScoreStreams, Surprisal, WatchStreams, connected  # noqa: E402
+from streamlstm.integrations.ray.keyed_streams import Shard  # noqa: E402
 from streamlstm.integrations.ray.readers import QueuedRecord  # noqa: E402
-from streamlstm.integrations.ray.shard import Shard  # noqa: E402
-from streamlstm.integrations.ray.storage import Storage  # noqa: E402
-from streamlstm.integrations.ray.stream_store import StreamStore  # noqa: E402
-from streamlstm.logs.event import Event  # noqa: E402
+from streamlstm.integrations.ray.storage import (  # noqa: E402
+    Storage,
+    StreamStore,
+)
+from streamlstm.logs.formats import Event  # noqa: E402
 
 SHAPE = ["--hidden", "16", "--layers", "1"]
 

@@ -21,7 +21,7 @@ from streamlstm.integrations.regions import (
     renyi_entropy,
     write_regions,
 )
-from streamlstm.tasks.characters import character_chances
+from streamlstm.text.characters import character_chances
 
 WORDS = ["The", "naïve", "cat", "sat", "on", "it."]
 

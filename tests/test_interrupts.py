@@ -16,7 +16,7 @@ from golden import text
 from nets import random_predictor
 
 from streamlstm import Config, RMSprop, Snapshot, StreamPool, Vocabulary
-from streamlstm.watch.line_reader import LineReader
+from streamlstm.watch.single_stream import LineReader
 
 OPTIMIZER = RMSprop(skip_below=6.0, repetition=4.0, pull_back=0.01)
 SYMBOLS, N_BEFORE = text(60), 13

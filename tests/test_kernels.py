@@ -15,8 +15,8 @@ from streamlstm.jit.lanes import load, store
 from streamlstm.kernels import functions, gradient, network
 from streamlstm.kernels.arrays import FILLED
 from streamlstm.kernels.descent import DECAY, LEAST_SQUARE, N_HYPER
+from streamlstm.kernels.distribution import surprisal_ratio
 from streamlstm.kernels.gradient import LEAST
-from streamlstm.kernels.surprise import surprisal_ratio
 from streamlstm.model import Layout
 from streamlstm.optim import FIRST_SUMS
 from streamlstm.predictor.tape import Tape, start_state

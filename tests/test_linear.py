@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm.logs.timestamps import find_time, seconds_of
-from streamlstm.watch.event_numbers import EventNumbers
-from streamlstm.watch.event_order import EventOrder
+from streamlstm.watch.event_scores import EventNumbers, EventOrder
 from streamlstm.watch.exact_bits import STEPS, bits_of, bits_of_all, entropy_of
-from streamlstm.watch.key_pattern import KeyPattern, without_word
-from streamlstm.watch.kinds import event_type_of, kind_of
-from streamlstm.watch.spans import MIN_SPAN_BITS, surprising_spans
+from streamlstm.watch.keyed_streams import KeyPattern, without_word
+from streamlstm.watch.lines import MIN_SPAN_BITS, surprising_spans
+from streamlstm.watch.templates import event_type_of, kind_of
 
 
 def spans_one_by_one(excess):

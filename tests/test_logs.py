@@ -13,17 +13,14 @@ from allocation import allocated_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlstm.logs import alerts as alerts_module
-from streamlstm.logs.alerts import AlertCommand
-from streamlstm.logs.assembler import IDLE_SECONDS, MAX_EVENT_LINES, Assembler, Parsing
-from streamlstm.logs.event import Event
-from streamlstm.logs.formats import CONTAINERS, FORMATS, MAX_DEPTH, Fields, detect
-from streamlstm.logs.lag import MAX_MARKS, LagMeter
-from streamlstm.logs.lines import LineSplitter, RawLine
+from streamlstm.logs import output as alerts_module
+from streamlstm.logs.assembler import IDLE_SECONDS, MAX_EVENT_LINES, Assembler, LineSplitter, Parsing, RawLine
+from streamlstm.logs.formats import CONTAINERS, FORMATS, MAX_DEPTH, Event, Fields, detect
 from streamlstm.logs.metrics import METRICS, metrics_text, serve_metrics, write_metrics
-from streamlstm.logs.output import OutputFile
+from streamlstm.logs.output import AlertCommand, OutputFile
+from streamlstm.logs.source import MAX_MARKS, LagMeter
 from streamlstm.logs.timestamps import find_time, iso_time, seconds_of
-from streamlstm.tasks.signals import Interruptible
+from streamlstm.system.process import Interruptible
 
 # Lines
 

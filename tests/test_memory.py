@@ -11,11 +11,11 @@ from nets import random_predictor, random_tokens
 
 from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
-from streamlstm.memory import contexts, layout
-from streamlstm.memory.brackets import CURLY, ELEMENT, QUOTE, ROUND, SQUARE, TAG
-from streamlstm.memory.classes import classify
+from streamlstm.memory import layout
+from streamlstm.memory import text as contexts
 from streamlstm.memory.memory import EXPERTS
 from streamlstm.memory.saved import INCONSISTENT, OTHER_SHAPE, OTHER_TYPES, OUT_OF_RANGE
+from streamlstm.memory.text import CURLY, ELEMENT, QUOTE, ROUND, SQUARE, TAG, classify
 from streamlstm.model import Layout
 from streamlstm.reference.memory import ReferenceMemory
 

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import MessageCoder, StreamPredictor, compress_message, decompress_message
+from streamlstm.codec import coder as kernels
+from streamlstm.codec.coder import identity
+from streamlstm.codec.message import MAX_BYTES, MODEL, VERSION
 from streamlstm.jit.decorators import native
-from streamlstm.tasks import coder as kernels
-from streamlstm.tasks.identity import identity
-from streamlstm.tasks.message import MAX_BYTES, MODEL, VERSION
 
 KNOWN = Path(__file__).parent / "compressed" / "messages.json"
 CODER = MessageCoder()
@@ -115,7 +115,7 @@ def test_an_interrupted_call_does_not_change_the_next_one(monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("streamlstm.tasks.message._message", interrupt)
+    monkeypatch.setattr("streamlstm.codec.message._message", interrupt)
     with pytest.raises(KeyboardInterrupt):
         CODER.compress(NOTE * 3)
     monkeypatch.undo()

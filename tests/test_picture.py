@@ -14,11 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor, Trace, Vocabulary
-from streamlstm.render.ansi import ansi_legend, ansi_text
-from streamlstm.render.heat import EDGES, PALETTES, levels, rgb
-from streamlstm.render.page import page_data, page_end, page_start
-from streamlstm.render.picture import Picture, picture
-from streamlstm.tasks.characters import character, trace_characters
+from streamlstm.render.picture import (
+    EDGES,
+    PALETTES,
+    Picture,
+    ansi_legend,
+    ansi_text,
+    levels,
+    page_data,
+    page_end,
+    page_start,
+    picture,
+    rgb,
+)
+from streamlstm.text.characters import character, trace_characters
 
 ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 TEXT = "The cat.\nA naïve cat: 10 €, <b>&amp;</script> 😀\n"

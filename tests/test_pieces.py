@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nets import random_tokens
 
 from streamlstm import Vocabulary
-from streamlstm.tasks.pieces import REACH, Cutting, Feed, Pieces, sample
+from streamlstm.training.excerpts import REACH, Cutting, Feed, Pieces, sample
 
 BYTES, LETTERS = Vocabulary.bytes(), Vocabulary.from_text("abcdefghij")
 PROSE = b"It was late. The lamp, which had\nburned since six, went out! Who was\nthere?\n\n  Nobody answered.\n" * 40

@@ -133,7 +133,7 @@ import ctypes
 import numpy as np
 from streamlstm import Config, StreamPredictor
 from streamlstm.jit import decorators, precompiled
-from streamlstm.kernels import surprise
+from streamlstm.kernels import distribution as surprise
 predictor = StreamPredictor(config=Config(hidden=8, window=4, memory=False))
 predictor.observe_many(b"abc")
 stream, library = predictor._stream._parts.tape.stream, decorators.LIBRARY._library

@@ -161,7 +161,7 @@ def test_every_link_to_a_file_leads_somewhere():
         ("kernels/network.py", "forward"),
         ("kernels/gradient.py", "backward"),
         ("kernels/descent.py", "descend"),
-        ("memory/contexts.py", "set_contexts"),
+        ("memory/text.py", "set_contexts"),
     ],
 )
 def test_a_function_that_the_readme_points_to_is_there(module, name):

@@ -17,8 +17,8 @@ from test_cli import TINY, assert_refused, bytes_of, next_line, objects
 
 from streamlstm import Config, StreamPredictor, Vocabulary, score_by, score_many
 from streamlstm.memory.memory import EXPERTS
-from streamlstm.tasks.score import BOUNDARIES, LEVELS, RESETS, compare, expert_report, score
-from streamlstm.tasks.units import MAX_TEXT
+from streamlstm.text.score import BOUNDARIES, LEVELS, RESETS, compare, expert_report, score
+from streamlstm.text.units import MAX_TEXT
 
 TEXT = "  One two,  thréé\n\n  four 日本 x\\\r\n \nend\n \n".encode() + b"\xff\xfe broken \xe3\x81"
 PARTS = st.lists(

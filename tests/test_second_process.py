@@ -19,7 +19,7 @@ NOT_THERE = 600
 SMALL = """
 import numpy as np, os, sys, time
 from streamlstm.jit import cache, compiler, decorators, second_process
-from streamlstm.kernels import ranks, surprise
+from streamlstm.kernels import distribution as ranks; from streamlstm.kernels import distribution as surprise
 compiler.LARGE, compiler.SMALL = ("apply_temperature", "surprisals", "rank_and_top"), ()
 second_process.n_cores = lambda: 2
 alone = second_process._compile_from

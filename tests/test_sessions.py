@@ -14,11 +14,10 @@ from test_watch_run import FRESH, JSONL, records, wait_for
 
 from streamlstm import Config, SessionWatcher, StreamPredictor, Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
-from streamlstm.watch.event_numbers import MAX_SHAPES, EventNumbers, level_of
-from streamlstm.watch.event_order import EventOrder
+from streamlstm.watch.event_scores import MAX_SHAPES, EventNumbers, EventOrder, level_of
 from streamlstm.watch.exact_bits import STEPS, bits_of, exp_of
-from streamlstm.watch.kinds import MAX_KIND_LENGTH, event_type_of
-from streamlstm.watch.open_sessions import MAX_NEW, MAX_ORDERED
+from streamlstm.watch.sessions import MAX_NEW, MAX_ORDERED
+from streamlstm.watch.templates import MAX_KIND_LENGTH, event_type_of
 
 REGEX = r"req-\d+"
 PARTS = ["accepted from 10.0.0.{}", "reads /var/data/{}", "reads /var/data/{}", "replies after {} ms", "closed"]
@@ -197,7 +196,7 @@ def test_a_clock_that_jumps_back_ends_nothing():
 
 
 def test_memory_is_bounded(monkeypatch):
-    import streamlstm.watch.event_types as types
+    import streamlstm.watch.templates as types
 
     monkeypatch.setattr(types, "MAX_TYPES", 50)
     monkeypatch.setattr(types, "MAX_UNKNOWN", 40)
@@ -226,8 +225,8 @@ def test_memory_is_bounded(monkeypatch):
 
 
 def test_halving_keeps_what_is_usual(monkeypatch):
-    import streamlstm.watch.event_numbers as event_numbers
-    import streamlstm.watch.event_order as event_order
+    import streamlstm.watch.event_scores as event_numbers
+    import streamlstm.watch.event_scores as event_order
 
     monkeypatch.setattr(event_numbers, "SESSIONS", 64)
     monkeypatch.setattr(event_order, "SESSIONS", 64)

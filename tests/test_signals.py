@@ -12,7 +12,7 @@ import weakref
 
 import pytest
 
-from streamlstm.tasks.signals import STOP_SIGNALS, Interrupted, Interruptible
+from streamlstm.system.process import STOP_SIGNALS, Interrupted, Interruptible
 
 LATE = 5.0
 """The seconds after which a signal counts as lost."""
@@ -133,7 +133,7 @@ def test_a_signal_of_which_the_exception_is_lost_reaches_the_block_that_begins_a
 
 def test_a_program_that_begins_within_an_import_is_interrupted(tmp_path, monkeypatch):
     (tmp_path / "job.py").write_text(
-        "import signal\nfrom streamlstm.tasks.signals import Interrupted, Interruptible\nstopped = False\n"
+        "import signal\nfrom streamlstm.system.process import Interrupted, Interruptible\nstopped = False\n"
         "try:\n    with Interruptible(raises=True):\n        signal.raise_signal(signal.SIGTERM)\n"
         "except Interrupted:\n    stopped = True\n"
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor
 from streamlstm.memory.undo import N_RECORDS
-from streamlstm.tasks.snapshot import Snapshot
+from streamlstm.predictor.snapshot import Snapshot
 
 SMALL = Config(hidden=16, layers=1, window=8, memory_bits=10)  # so small that pages are replaced
 CONFIGS = [Config(hidden=16, layers=1, window=8, memory=False), SMALL]
@@ -200,7 +200,7 @@ RESIDENT = """
 from pathlib import Path
 from streamlstm import Config, StreamPredictor
 from streamlstm.memory.undo import N_RECORDS
-from streamlstm.tasks.snapshot import Snapshot
+from streamlstm.predictor.snapshot import Snapshot
 
 def resident_pages():
     return int(Path("/proc/self/statm").read_text().split()[1])

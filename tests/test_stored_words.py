@@ -15,7 +15,8 @@ from stored_words import KINDS, Case, mixed_text, run_case
 
 from streamlstm import Config, StreamPool, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import parse_checkpoint, read_checkpoint, write_checkpoint
-from streamlstm.memory import brackets, layout
+from streamlstm.memory import layout
+from streamlstm.memory import text as brackets
 from streamlstm.memory.counts import MOST_COUNTED
 from streamlstm.memory.experts import EXTRA_LIMIT, ORDER_LIMIT
 from streamlstm.ranges import check_ranges

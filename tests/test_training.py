@@ -8,7 +8,7 @@ from nets import random_tokens, theta_of
 
 from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
-from streamlstm.tasks.training import GROUP, Trainer, TrainingPlan
+from streamlstm.training.trainer import GROUP, Trainer, TrainingPlan
 
 LETTERS = Vocabulary.from_text("abcdefghij")
 SMALL = Config(hidden=12, layers=2, window=5)

@@ -31,10 +31,10 @@ from streamlstm import (
     warmup,
 )
 from streamlstm.checkpoint import dump_checkpoint, parse_checkpoint, read_checkpoint, write_checkpoint
-from streamlstm.memory import sparse
+from streamlstm.codec import archive as container
+from streamlstm.memory import saved as sparse
 from streamlstm.modelfile import describe_file
 from streamlstm.streams.store import _TABLES as TABLES
-from streamlstm.tasks import compress as container
 
 MOST = 64 * 10**6
 """How many bytes a small file may make us allocate."""

@@ -12,11 +12,11 @@ from golden import text
 from nets import random_predictor
 
 from streamlstm import Config, StreamPredictor, Vocabulary
+from streamlstm import selftest as guarantees
+from streamlstm import selftest as module
+from streamlstm.codec.coder import identity
 from streamlstm.predictor.stream_reader import StreamReader
-from streamlstm.tasks import guarantees
-from streamlstm.tasks import verify as module
-from streamlstm.tasks.identity import identity
-from streamlstm.tasks.verify import verify
+from streamlstm.selftest import verify
 
 TINY = ["--hidden", "8", "--layers", "1", "--window", "4", "--memory-bits", "10"]
 WHOLE = ["normalised", "scored first", "one pass", "causal"]

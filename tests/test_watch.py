@@ -20,13 +20,11 @@ from test_cli import TINY, assert_refused, bytes_of, next_line, objects
 
 from streamlstm import Config, StreamPredictor, Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
-from streamlstm.logs.event import Event
+from streamlstm.logs.formats import Event
 from streamlstm.render.lines import LinePrinter, StatusLine, format_json, format_line
 from streamlstm.watch import single_stream
-from streamlstm.watch.baseline import MAX_RECENT, MIN_RECENT, Baseline
-from streamlstm.watch.line_reader import LineReader
-from streamlstm.watch.line_stream import BURST_LINES
-from streamlstm.watch.spans import surprising_spans
+from streamlstm.watch.lines import BURST_LINES, MAX_RECENT, MIN_RECENT, Baseline, surprising_spans
+from streamlstm.watch.single_stream import LineReader
 from streamlstm.watch.watcher import MAX_LINE_BYTES, WatchedLine
 
 SMALL = Config(hidden=32, layers=1, window=8, memory_bits=10)

@@ -321,7 +321,7 @@ def next_line_of(stream):
 
 
 IMPATIENT = """
-from streamlstm.cli import watch_notes, watch_run
+from streamlstm.cli import watch_run as watch_notes; from streamlstm.cli import watch_run
 watch_notes.BEHIND_SECONDS, watch_run.TICK_SECONDS = 0.5, 0.1
 """
 

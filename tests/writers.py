@@ -20,7 +20,7 @@ from streamlstm import Config, SessionWatcher, StreamPool, StreamPredictor, Watc
 from streamlstm.jit import cache as kernel_cache
 from streamlstm.logs.metrics import write_metrics
 from streamlstm.logs.output import OutputFile
-from streamlstm.tasks.signals import Interruptible
+from streamlstm.system.process import Interruptible
 
 SHAPE = Config(hidden=8, layers=1, window=4, memory_bits=10)
 PART = r"\.[^/]{1,50}\.[0-9a-f]{16}\.part"
@@ -357,19 +357,19 @@ WRITERS: dict[str, Writer] = {
 }
 
 SITES: dict[str, tuple[str, ...]] = {
-    "checkpoint.opened_atomically": ("model", "new model"),
-    "checkpoint._NamedFile.__init__": ("model", "new model"),
-    "checkpoint.write_atomically": ("metrics",),
+    "system.files.opened_atomically": ("model", "new model"),
+    "system.files._NamedFile.__init__": ("model", "new model"),
+    "system.files.write_atomically": ("metrics",),
     "checkpoint.write_checkpoint": ("model", "new model"),
-    "checkpoint.append_text": ("train",),
-    "checkpoint.remove_leftovers": ("test_checkpoint.py",),
+    "system.files.append_text": ("train",),
+    "system.files.remove_leftovers": ("test_checkpoint.py",),
     "predictor.predictor.StreamPredictor.save": ("model", "new model", "predict"),
-    "tasks.training.Trainer.save": ("train",),
+    "training.trainer.Trainer.save": ("train",),
     "jit.ahead.write_library": ("test_precompiled.py",),  # by opened_atomically
     "jit.ahead.main": ("test_precompiled.py",),  # a temporary folder
-    "tasks.verify._resumable": ("test_verify.py",),  # a temporary folder
-    "tasks.guarantees.no_loss": ("test_verify.py",),  # a temporary folder
-    "tasks.guarantees._file_error": ("test_verify.py",),  # in it
+    "selftest._resumable": ("test_verify.py",),  # a temporary folder
+    "selftest.no_loss": ("test_verify.py",),  # a temporary folder
+    "selftest._file_error": ("test_verify.py",),  # in it
     "watch.single_stream.SingleStream.save": ("watcher", "watch"),
     "watch.sessions.SessionWatcher.save": ("sessions", "watch sessions"),
     "watch.key_file.write_model": ("keys", "new keys", "other keys", "watch with keys"),
@@ -402,7 +402,7 @@ SITES: dict[str, tuple[str, ...]] = {
     "integrations.ray.storage.Storage.opened": ("test_integrations_ray_score.py",),
     "integrations.ray.storage.Storage.delete": ("test_integrations_ray_streams.py",),
     "integrations.ray.score_job.ScoreJob.score": ("test_integrations_ray_score.py",),
-    "integrations.ray.stream_store._table": ("test_integrations_ray_streams.py",),  # into memory
+    "integrations.ray.storage._table": ("test_integrations_ray_streams.py",),  # into memory
     "integrations.ray.readers._WatchReader.snapshot": ("test_integrations_ray_streams.py",),  # a temporary folder
     "integrations.ray.readers._WatchReader.restore": ("test_integrations_ray_streams.py",),  # a temporary file
 }

@@ -10,7 +10,7 @@ def main() -> None:
 
     stdout is buffered, and UTF-8 whatever the locale says.
     """
-    from ..tasks.signals import exit_at_once, handle_stop_signals
+    from ..system.process import exit_at_once, handle_stop_signals
 
     handle_stop_signals(exit_at_once)  # until the command has begun
     if sys.stderr is None:

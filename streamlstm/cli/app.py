@@ -8,7 +8,13 @@ import typer
 from .. import __version__
 from .command import app as app
 from . import predict, score, regions, watch, surprising, mcp, live, train
-from . import generate, complete, fill, compress, verify, info, warmup
+from . import generate
+from . import generate as complete
+from . import generate as fill
+from . import compress
+from . import maintenance as verify
+from . import maintenance as info
+from . import maintenance as warmup
 
 
 def _version(wanted: bool) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Protocol, get_type_hints
 import typer
 
 from ..render.escape import rejoined, terminal_lines
-from ..tasks.signals import Interrupted, Interruptible
+from ..system.process import Interrupted, Interruptible
 
 INPUT_ERROR, USAGE_ERROR, INTERNAL_ERROR, BROKEN_PIPE = 1, 2, 70, 141
 """Exit codes; a signal ends a command with 128 + its number."""

@@ -43,8 +43,8 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None, 
       streamlstm compress app.log --model log.safetensors -o app.slz
       echo "See you at ten." | streamlstm compress --message > note
     """
-    from ..tasks.compress import compress_file
-    from ..tasks.input import open_input
+    from ..codec.archive import compress_file
+    from ..system.input import open_input
 
     if output is None and sys.stdout.isatty():
         raise ValueError("compressed data is not written to a terminal; use -o FILE or a pipe")
@@ -72,9 +72,9 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
       streamlstm decompress book.slz -o book.txt
       streamlstm decompress --message < note
     """
+    from ..codec.archive import decompress_file
     from ..render.progress import Bar
-    from ..tasks.compress import decompress_file
-    from ..tasks.input import open_input
+    from ..system.input import open_input
 
     if message:
         _code_message("decompress", model, file, output)
@@ -93,8 +93,8 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
 
 def _code_message(direction: str, model: ModelOptions, file: str, output: Path | None) -> None:
     """Compress a message, or decompress it."""
-    from ..tasks.input import open_input
-    from ..tasks.message import MAX_BYTES, MessageCoder
+    from ..codec.message import MAX_BYTES, MessageCoder
+    from ..system.input import open_input
 
     if model != ModelOptions():
         raise ValueError("--message always uses the bundled model small; it takes no options of a model")
@@ -118,7 +118,7 @@ def _report_size(n_read: int, n_written: int) -> None:
 def _bar(source: BinaryIO) -> "Bar":
     """A progress bar, with a known total if the source is a regular file."""
     from ..render.progress import Bar
-    from ..tasks.input import is_live
+    from ..system.input import is_live
 
     size = None if is_live(source) else os.fstat(source.fileno()).st_size
     return Bar(size, 0, 1)
@@ -126,7 +126,7 @@ def _bar(source: BinaryIO) -> "Bar":
 
 def _opened(path: Path | None, source: str) -> AbstractContextManager[BinaryIO]:
     """stdout, or a file that replaces `path` when it is complete. Raises OSError if `path` is the source."""
-    from ..checkpoint import check_target, opened_atomically
+    from ..system.files import check_target, opened_atomically
 
     if path is None:
         return nullcontext(sys.stdout.buffer)

@@ -1,7 +1,14 @@
-"""The command `generate`."""
+"""The commands that find text with a model: generate, complete, fill.
+
+The command `generate`.
+
+The command `complete`.
+
+The command `fill`.
+"""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -42,8 +49,8 @@ def generate(
       streamlstm generate --model book.safetensors --temperature 0.7 --seed 1
       streamlstm generate --temperature 1 --top-p 1
     """
-    from ..tasks.generate import generate as generate_characters
-    from ..tasks.signals import Interruptible
+    from ..search.generate import generate as generate_characters
+    from ..system.process import Interruptible
 
     predictor = load_model(model)
     characters = generate_characters(
@@ -65,3 +72,82 @@ def generate(
         out.write(b"\n")
         out.flush()
     control.raise_if_interrupted()
+
+
+# The command `complete`
+
+if TYPE_CHECKING:
+    from ..search.beam import Candidate
+
+
+@command
+def complete(
+    model: Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="A bundled or a saved model.")] = "small",
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="The text to complete.")] = "",
+    k: Annotated[int, typer.Option("-k", metavar="K", help="How many completions to print.")] = 5,
+    length: Annotated[
+        Optional[int], typer.Option("--length", "-n", metavar="N", help="Complete by N characters instead of a word.")
+    ] = None,
+    stop: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="CHARS", help="End before the first of these characters. [white space and punctuation, without -n]"
+        ),
+    ] = None,
+    width: Annotated[
+        Optional[int], typer.Option(metavar="N", help="Beam width. More: slower, more exact. [32, or 2 K]")
+    ] = None,
+) -> None:
+    """Print the most probable completions of a word or a text.
+
+    Prints the K most probable continuations of the prompt, the most probable first, each with its surprisal in bits.
+    They are whole characters. An empty one stands for a word that is complete already.
+
+    \b
+      streamlstm complete --prompt "It rains in the mount"
+      streamlstm complete --prompt "The weather " -n 12 -k 3
+      streamlstm complete --prompt "def " --stop "(:" --model code.safetensors
+    """
+    from ..search.beam import complete as best_completions
+
+    write_candidates(best_completions(load_model(model), k, prompt, length=length, stop=stop, width=width))
+
+
+def write_candidates(candidates: "list[Candidate]") -> None:
+    """Write the texts with their surprisals to stdout, as a table."""
+    from ..render.escape import escaped_text
+
+    sys.stdout.write("bits\ttext\n")
+    for text, bits in candidates:
+        sys.stdout.write(f"{bits:.2f}\t{escaped_text(text)}\n")
+
+
+# The command `fill`
+
+
+@command
+def fill(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text, with a mark for each unknown character.")],
+    model: Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="A bundled or a saved model.")] = "small",
+    unknown: Annotated[str, typer.Option(metavar="CHAR", help="The mark of an unknown character.")] = "?",
+    k: Annotated[int, typer.Option("-k", metavar="K", help="How many texts to print.")] = 5,
+    characters: Annotated[
+        Optional[str], typer.Option(metavar="CHARS", help="What an unknown character may be. [any character]")
+    ] = None,
+    width: Annotated[
+        Optional[int], typer.Option(metavar="N", help="Beam width. More: slower, more exact. [128, or 2 K]")
+    ] = None,
+) -> None:
+    """Fill in the unknown characters of a text.
+
+    Prints the K most probable texts, the most probable first, each with its surprisal in bits. A text is scored as a
+    whole, by what precedes and what follows the unknown characters.
+
+    \b
+      streamlstm fill "th? c?t sat on the mat"
+      streamlstm fill "Total: 1#4.50" --unknown "#" --characters 0123456789
+      streamlstm fill "ARRI?ING MOND?Y" --model telegrams.safetensors -k 1
+    """
+    from ..search.beam import fill as best_texts
+
+    write_candidates(best_texts(load_model(model), text, unknown, k=k, characters=characters, width=width))

@@ -15,7 +15,7 @@ from .options import ModelOptions, SaveFile
 
 if TYPE_CHECKING:
     from ..render.live import LiveText
-    from ..tasks.signals import Interruptible
+    from ..system.process import Interruptible
 
 KEYS = " Tab accept   Backspace delete   Ctrl-L learning on/off   Ctrl-D end"
 POLL_SECONDS = 0.1
@@ -39,7 +39,7 @@ def live(
       streamlstm live --model book.safetensors --save mine.safetensors
       streamlstm live --freeze --top 12
     """
-    from ..checkpoint import check_target
+    from ..system.files import check_target
 
     if top < 1:
         raise ValueError(f"--top must be at least 1, not {top}")
@@ -53,7 +53,7 @@ def live(
         check_target(save)
 
     from ..render.live import LiveText
-    from ..tasks.signals import Interruptible
+    from ..system.process import Interruptible
 
     text = LiveText(model.predictor())
     with Interruptible() as control:
@@ -73,7 +73,7 @@ def _run(text: "LiveText", top: int, control: "Interruptible", save_if_due: Call
     """Show the screen until Ctrl-D, Ctrl-C, a signal, or the end of the terminal."""
     import asyncio
 
-    from ..tasks.signals import STOP_SIGNALS
+    from ..system.process import STOP_SIGNALS
 
     application = _application(text, top, control)
 
@@ -103,7 +103,7 @@ def _application(text: "LiveText", top: int, control: "Interruptible") -> Any:
     from prompt_toolkit.layout import Dimension, FormattedTextControl, HSplit, Layout, Window
     from prompt_toolkit.styles import Style
 
-    from ..render.heat import PALETTES
+    from ..render.picture import PALETTES
 
     def body() -> FormattedText:
         size = get_app().output.get_size()

@@ -1,4 +1,7 @@
-"""The options that select the model, the same for every command that reads a stream."""
+"""The options that select the model, the same for every command that reads a stream.
+
+The option --engine of `score` and `watch`.
+"""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from ..optim import Optimizer
     from ..predictor import Learn, StreamPredictor
-    from ..tasks.signals import Interruptible
+    from ..system.process import Interruptible
 
 Input = Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stdin.", show_default=False)]
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Files; - is stdin.")]
@@ -73,7 +76,7 @@ class ModelOptions:
         self, source: BinaryIO, control: "Interruptible"
     ) -> "tuple[StreamPredictor, Iterator[bytes] | Iterator[str]]":
         """The predictor, and the parts of the input as they arrive: bytes, or str for a model of characters."""
-        from ..tasks.input import blocks, chunks, text_blocks
+        from ..system.input import blocks, chunks, text_blocks
 
         if self.vocab == "text":
             text = "".join(text_blocks(source, control))
@@ -147,7 +150,7 @@ def size_of(option: str, text: str) -> int:
 
 def check_files(files: list[str]) -> None:
     """Raise OSError or ValueError if one of the files cannot be read, before the first is read."""
-    from ..tasks.input import open_input
+    from ..system.input import open_input
 
     if files.count("-") > 1:
         raise ValueError("- is stdin, which can be read only once; name it once")
@@ -198,3 +201,26 @@ def _check_has_learned(model: str) -> None:
         raise ValueError(
             "the model none is a fresh network, which has learned nothing yet; name a bundled or a saved model"
         )
+
+
+# The option --engine of `score` and `watch`
+
+
+def check_engine(engine: str | None, others: dict[str, Any]) -> bool:
+    """Whether an engine is given.
+
+    others  the options that need an engine, by name; None if they are not given
+
+    Raises ValueError for an engine that is not known, and for such options without one.
+    """
+    if engine is None:
+        for option, value in others.items():
+            if value is not None:
+                raise ValueError(f"{option} is for an engine; add --engine ray")
+        return False
+    if engine != "ray":
+        raise ValueError(f"--engine must be ray, not {engine!r}")
+    workers = others["--workers"]
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers must be at least 1, not {workers}")
+    return True

@@ -53,10 +53,10 @@ def predict(
       streamlstm predict book.txt --format html > book.html
       streamlstm predict book.txt --explain | less
     """
-    from ..checkpoint import check_target
     from ..render.formats import FORMATS
-    from ..tasks.input import is_live, open_input
-    from ..tasks.signals import Interruptible
+    from ..system.files import check_target
+    from ..system.input import is_live, open_input
+    from ..system.process import Interruptible
 
     level = _checked_level(format, by, top, explain, quiet)
     writer = FORMATS[format]
@@ -93,8 +93,8 @@ def _observed(
     predictor: "StreamPredictor", parts: Any, by: str, top: int, explain: bool, writer: "Format | None"
 ) -> "Iterator[tuple[F32, str]]":
     """Observe the parts of a stream; yields the surprisals in each part, and its records if there is a format."""
-    from ..tasks.characters import character, split_characters, trace_characters
-    from ..tasks.input import tokens
+    from ..system.input import tokens
+    from ..text.characters import character, split_characters, trace_characters
 
     index = 0
     if writer is None:
@@ -116,7 +116,7 @@ def _observed(
 def _checked_level(format: str, by: str | None, top: int, explain: bool, quiet: bool) -> str | None:
     """The level of --by, in full. Raises ValueError for an invalid option, or for two that exclude each other."""
     from ..render.formats import FORMATS
-    from ..tasks.score import check_choice, check_level
+    from ..text.score import check_choice, check_level
 
     check_choice("--format", format, FORMATS)
     level = None if by is None else check_level("--by", by, LEVELS)

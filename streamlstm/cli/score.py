@@ -1,21 +1,169 @@
-"""The command `score`."""
+"""The options of `score`: what is measured, by which model, and how it is printed.
+
+`score --engine ray`: files are scored by the workers of a Ray cluster, into a folder of Parquet files.
+
+The command `score`.
+"""
 
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple, Optional
 
 import typer
 
-from .command import command
-from .options import ModelOptions, check_experts, check_files
-from .score_options import MeasureOptions
-from .score_ray import RayOptions, score_on_ray
+from ..render.escape import counted
+from .command import command, say
+from .options import ModelOptions, check_engine, check_experts, check_extra, check_files, option
+
+FORMATS = ("text", "tsv", "jsonl", "ansi", "html")
+HEAT_MAPS = ("ansi", "html")
+"""These formats show characters, whatever the level."""
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What is measured, and how it is printed."""
+
+    by: Annotated[
+        Optional[str], option("LEVEL", "symbol, character, word, line or file. [file; with --compare: line]")
+    ] = None
+    unit: Annotated[str, option("UNIT", "bits, nats or log10.")] = "bits"
+    format: Annotated[str, option("FORMAT", "text, tsv, jsonl; heat maps: ansi, html.")] = "text"
+    word_boundary: Annotated[
+        str, option("SIDE", "Count white space with the word before (trailing) or after it (leading).")
+    ] = "trailing"
+    context_reset: Annotated[str, option("WHERE", "Reset the context at each line, blank-line or file, or never.")] = (
+        "file"
+    )
+    compare: Annotated[
+        Optional[tuple[str, str]],
+        option("MODEL_A MODEL_B", "Log-likelihood ratio of two models; positive: A predicts better."),
+    ] = None
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Report the surprisal and the weight of each expert, for each file.")
+    ] = False
+
+    @property
+    def level(self) -> str:
+        """What is scored: symbols, characters, words, lines or files. Raises ValueError for anything else."""
+        from ..text.score import check_level
+
+        return check_level("--by", self.by or ("line" if self.compare else "file"))
+
+    @property
+    def is_heat_map(self) -> bool:
+        """Whether the output is a heat map."""
+        return self.format in HEAT_MAPS
+
+    def models(self, model: ModelOptions) -> list[ModelOptions]:
+        """The model, or the two that are compared."""
+        return [replace(model, model=name) for name in self.compare] if self.compare else [model]
+
+    def check(self) -> None:
+        """Raise ValueError for a value that is not valid."""
+        from ..text.score import BOUNDARIES, RESETS, UNITS, check_choice
+
+        check_choice("--unit", self.unit, UNITS)
+        check_choice("--format", self.format, FORMATS)
+        check_choice("--word-boundary", self.word_boundary, BOUNDARIES)
+        check_choice("--context-reset", self.context_reset, RESETS)
+
+    def check_files(self, model: ModelOptions, files: list[str]) -> None:
+        """Raise ValueError for options that exclude each other, for these files."""
+        if self.compare and model.model is not None:
+            raise ValueError("--compare names its models; use it without --model")
+        if self.is_heat_map and (self.compare or (self.by and self.level != "character") or len(files) > 1):
+            raise ValueError(f"--format {self.format} shows one file by character; use it without --by and --compare")
+        if self.explain and (self.compare or self.level != "file" or self.format not in ("text", "tsv")):
+            raise ValueError("--explain reports on whole files, as text or tsv; use it without --by and --compare")
+        if model.vocab == "text" and len(files) > 1 and self.context_reset == "never":
+            raise ValueError("--vocab text takes its characters from one file; use --vocab bytes")
+
+    def check_for_ray(self) -> None:
+        """Raise ValueError for options that --engine ray does not have."""
+        given = self.format, self.unit, self.word_boundary
+        if self.compare or self.explain or given != ("text", "bits", "trailing"):
+            raise ValueError("--engine ray writes bits to Parquet files; use it without the options of other outputs")
+
+
+# `score --engine ray`: files are scored by the workers of a Ray cluster, into a folder of Parquet files
+
+if TYPE_CHECKING:
+    from ..integrations.ray.score_job import ScoreJob
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """The options of `score` that need an engine."""
+
+    engine: Annotated[
+        Optional[str], option("ray", "Score on a Ray cluster into Parquet files; requires streamlstm[ray].")
+    ] = None
+    workers: Annotated[Optional[int], option("N", "--engine: how many workers. [one for each CPU]")] = None
+    out: Annotated[Optional[str], option("DIR", "--engine: a folder, or a URL of one.")] = None
+    column: Annotated[Optional[str], option("NAME", "--engine: the text of JSON lines and Parquet. [text]")] = None
+    id_column: Annotated[Optional[str], option("NAME", "--engine: the id of a record. [FILE:POSITION]")] = None
+    detail: Annotated[Optional[str], option("LEVEL", "--engine: also lists of each word or line of a record.")] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="--engine: continue in DIR after an interruption or a crash.")
+    ] = False
+
+    @property
+    def given(self) -> bool:
+        """Whether an engine is given. Raises ValueError for options that need one, or an engine that needs another."""
+        others = {"--workers": self.workers, "--out": self.out, "--column": self.column}
+        others |= {"--id-column": self.id_column, "--detail": self.detail, "--resume": self.resume or None}
+        if not check_engine(self.engine, others):
+            return False
+        if self.out is None:
+            raise ValueError("--engine ray writes a folder of Parquet files; name it with --out DIR")
+        return True
+
+
+def score_on_ray(model: ModelOptions, files: list[str], options: RayOptions, by: str, context_reset: str) -> None:
+    """Score files, with the progress on stderr."""
+    check_extra("ray", "ray", "pyarrow", "fsspec")
+    from ..integrations.ray import connected
+    from ..integrations.ray.cluster import check_command_line
+    from ..integrations.ray.score_job import Columns, ScoreJob, ScoreOptions, matching_files, pieces_of
+    from ..integrations.ray.storage import Storage
+
+    assert options.out is not None
+    check_command_line()
+    if not files or "-" in files:
+        raise ValueError("--engine ray reads files, not stdin; name them")
+    columns = Columns(options.column or "text", options.id_column)
+    how = ScoreOptions(by, options.detail, context_reset, columns)
+    pieces = pieces_of(matching_files(files), columns.text)
+    job = ScoreJob.begin(Storage(options.out), how, pieces, model.predictor(), options.resume)
+    if job.unfinished():
+        with connected(options.workers or 0) as workers:
+            _run(job, workers)
+    say(f"{counted(job.n_bytes, 'byte')} in {counted(len(pieces), 'piece')}: {job.storage.location}")
+
+
+def _run(job: "ScoreJob", workers: int) -> None:
+    from ..integrations.ray.score_job import run_on_ray
+    from ..render.progress import Bar
+
+    unfinished = set(job.unfinished())
+    sizes = [piece.n_bytes for piece in job.pieces]
+    done = sum(size for index, size in enumerate(sizes) if index not in unfinished)
+    n_done = len(sizes) - len(unfinished)
+    with Bar(job.n_bytes, done, 1) as bar:
+        for index in run_on_ray(job, workers):
+            done, n_done = done + sizes[index], n_done + 1
+            bar.show(done, f"{n_done:,} of {len(sizes):,} pieces")
+
+
+# The command `score`
 
 if TYPE_CHECKING:
     from ..predictor import StreamPredictor
-    from ..tasks.score import FileReaders
-    from ..tasks.signals import Interruptible
+    from ..system.process import Interruptible
+    from ..text.score import FileReaders
 
 
 @command
@@ -48,8 +196,8 @@ def score(
       streamlstm score --engine ray --workers 8 --out scores 'corpus/*.txt' --by line
       streamlstm score --engine ray --out scores reviews.parquet --column review --id-column number --detail word
     """
-    from ..tasks.score import FileReaders
-    from ..tasks.signals import Interruptible
+    from ..system.process import Interruptible
+    from ..text.score import FileReaders
 
     level = measure.level
     measure.check()
@@ -86,7 +234,7 @@ class OpenedFile(NamedTuple):
 
 def _opened(files: list[str], readers: "FileReaders", control: "Interruptible") -> Iterator[OpenedFile]:
     """Open one file after the other."""
-    from ..tasks.input import open_input
+    from ..system.input import open_input
 
     for file in files:
         with open_input(file) as source:
@@ -95,7 +243,7 @@ def _opened(files: list[str], readers: "FileReaders", control: "Interruptible") 
 
 def _parts(source: BinaryIO, control: "Interruptible") -> Iterator[bytes]:
     """Blocks of bytes as they arrive; after an interrupt an incomplete unit is not scored."""
-    from ..tasks.input import blocks
+    from ..system.input import blocks
 
     yield from blocks(source, control)
     control.raise_if_interrupted()
@@ -105,8 +253,8 @@ def _score(inputs: Iterator[OpenedFile], files: list[str], measure: MeasureOptio
     """Write a record for each unit, or for each file, with a progress bar."""
     from ..render.progress import FilesBar
     from ..render.records import ScoreTable
-    from ..tasks.input import is_live
-    from ..tasks.score import compare, score_by
+    from ..system.input import is_live
+    from ..text.score import compare, score_by
 
     level, out = measure.level, sys.stdout
     table = ScoreTable(level, measure.format, measure.unit, measure.compare is not None, titled=len(files) > 1)
@@ -132,7 +280,7 @@ def _score(inputs: Iterator[OpenedFile], files: list[str], measure: MeasureOptio
 def _explain(inputs: Iterator[OpenedFile]) -> None:
     """Write a line for each file and expert: how often it was active, its surprisal, and its weight."""
     from ..render.escape import escaped_text
-    from ..tasks.score import expert_report
+    from ..text.score import expert_report
 
     header = "active\tbits_per_symbol\tweight\texpert\tfile\n"
     for file, _, (predictor,), parts in inputs:
@@ -147,7 +295,7 @@ def _explain(inputs: Iterator[OpenedFile]) -> None:
 def _draw(inputs: Iterator[OpenedFile], format: str) -> None:
     """Write the heat map of the characters of a file."""
     from ..render.formats import FORMATS
-    from ..tasks.characters import character, split_characters, trace_characters
+    from ..text.characters import character, split_characters, trace_characters
 
     heat_map, n_characters = FORMATS[format], 0
     for file, _, (predictor,), parts in inputs:

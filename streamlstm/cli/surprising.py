@@ -14,7 +14,7 @@ from .options import Files, ModelOptions, check_files
 from .watch_options import ParsingOptions
 
 if TYPE_CHECKING:
-    from ..logs.event import Event
+    from ..logs.formats import Event
     from ..logs.source import Source
 
 
@@ -45,8 +45,8 @@ def surprising(
       journalctl -o json | streamlstm surprising -
     """
     from ..logs.source import Source
-    from ..tasks.score import check_choice
-    from ..tasks.signals import Interruptible
+    from ..system.process import Interruptible
+    from ..text.score import check_choice
 
     check_choice("--format", format, ("text", "jsonl"))
     if top < 0:
@@ -112,12 +112,12 @@ def _events(source: "Source", paths: list[str]) -> "Iterator[Event]":
 
 
 def _write(found: list[Any], format: str, has_path: bool) -> None:
-    from ..render.surprising_lines import HEADER, format_kind, format_kind_json
+    from ..render.lines import KINDS_HEADER, format_kind, format_kind_json
 
     out, is_terminal = sys.stdout.buffer, sys.stdout.isatty()
     colour = is_terminal and not os.environ.get("NO_COLOR")
     if format == "text":
-        out.write(HEADER.encode())
+        out.write(KINDS_HEADER.encode())
     for each in found:
         if format == "text":
             row = format_kind(each, terminal=is_terminal, colour=colour, has_path=has_path)

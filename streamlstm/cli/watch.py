@@ -14,7 +14,7 @@ from .watch_options import FollowOptions, ParsingOptions, ShownOptions, TargetOp
 from .watch_ray import RayWatchOptions, watch_on_ray
 
 if TYPE_CHECKING:
-    from ..tasks.signals import Interruptible
+    from ..system.process import Interruptible
     from .watch_run import AnyWatcher, Outputs, WatchRun
 
 RAISED = 3
@@ -130,7 +130,7 @@ def _watcher(model: ModelOptions, options: dict[str, Any], targets: TargetOption
 def _run(watcher: "AnyWatcher", read: dict[str, Any], shown: ShownOptions, targets: TargetOptions) -> bool:
     """Watch until the end or a signal. Returns whether anything was raised."""
     from ..logs.source import Source
-    from ..tasks.signals import Interruptible
+    from ..system.process import Interruptible
     from ..vocabulary import UnknownSymbolError
     from ..watch.watcher import Watcher
     from .watch_run import WatchRun, part_of
@@ -163,10 +163,8 @@ def _outputs(
     watcher: "AnyWatcher", titles: bool, shown: ShownOptions, targets: TargetOptions, control: "Interruptible"
 ) -> "Iterator[Outputs]":
     """Everything that records go to."""
-    from ..logs.alerts import AlertCommand
-    from ..logs.output import OutputFile
-    from ..render.lines import LinePrinter, StatusLine
-    from ..render.session_lines import SessionPrinter
+    from ..logs.output import AlertCommand, OutputFile
+    from ..render.lines import LinePrinter, SessionPrinter, StatusLine
     from ..watch.sessions import SessionWatcher
     from .watch_run import Outputs, part_of
 

@@ -158,7 +158,7 @@ class ShownOptions:
 
     def check(self, has_sessions: bool) -> None:
         """Raise ValueError for an option that is not valid."""
-        from ..tasks.score import check_choice
+        from ..text.score import check_choice
 
         check_choice("--format", self.format, ("text", "jsonl"))
         if self.context < 0:
@@ -208,8 +208,8 @@ class TargetOptions:
 
     def check(self, files: list[str]) -> None:
         """Raise OSError or ValueError before any work is done if something could not be written."""
-        from ..checkpoint import check_target
         from ..logs.metrics import check_server
+        from ..system.files import check_target
 
         if self.resume and self.save is None:
             raise ValueError("--resume continues from the file of --save; name one")

@@ -10,8 +10,7 @@ import typer
 
 from ..render.escape import counted
 from .command import note, say
-from .engine import check_engine
-from .options import ModelOptions, check_extra
+from .options import ModelOptions, check_engine, check_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +136,7 @@ def watch_on_ray(
     from ..integrations.ray.storage import Storage, require_utf8
     from ..logs.source import Source
     from ..render.lines import StatusLine
-    from ..tasks.signals import Interruptible
+    from ..system.process import Interruptible
 
     assert options.out is not None
     check_command_line()

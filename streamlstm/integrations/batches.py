@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..codec.archive import compress
 from ..predictor import StreamPredictor
-from ..tasks.compress import compress
-from ..tasks.score import check_choice, score_by
+from ..text.score import check_choice, score_by
 
 DETAILS = ("word", "line")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..predictor import PRETRAINED, StreamPredictor
-from ..tasks.generate import generate
+from ..search.generate import generate
 from .extras import missing_extra
 
 try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import __version__
 from ..predictor import StreamPredictor
-from ..tasks.score import score_by
+from ..text.score import score_by
 from ..watch.surprising import SurprisingLine
 from .extras import missing_extra
 from .roots import AllowedFolders

@@ -18,8 +18,8 @@ import numpy as np
 
 from ..kernels.arrays import F64
 from ..predictor import StreamPredictor
-from ..tasks.characters import character, trace_characters
-from ..tasks.score import score_by
+from ..text.characters import character, trace_characters
+from ..text.score import score_by
 
 Reduction = Callable[[F64], float]
 """Makes one number of the scores of n tokens, float64 [n]."""

@@ -15,8 +15,8 @@ from typing import Any
 from ..kernels.arrays import F32
 from ..predictor import Learn, StreamPredictor
 from ..streams.pool import MAX_PAGES, StreamPool
-from ..tasks.score import check_choice
-from ..watch.baseline import Baseline
+from ..text.score import check_choice
+from ..watch.lines import Baseline
 from .extras import missing_extra
 from .records import Record, features, prefixed, text_of
 

@@ -30,12 +30,12 @@ import numpy.typing as npt
 
 from ..jit.decorators import native
 from ..kernels.arrays import F64
-from ..kernels.ranks import apply_temperature
+from ..kernels.distribution import apply_temperature
 from ..predictor import StreamPredictor
 from ..ranges import check_count, check_number
 from ..render.escape import terminal_text
-from ..tasks.characters import character_chances
-from ..tasks.units import byte_widths, code_points, readable
+from ..text.characters import character_chances
+from ..text.units import byte_widths, code_points, readable
 
 RULES = ("trailing", "leading")
 MEASURES = tuple(

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..model import Config
 from ..predictor import StreamPredictor
-from ..tasks.score import check_choice
-from ..watch.baseline import Baseline
+from ..text.score import check_choice
+from ..watch.lines import Baseline
 from .extras import missing_extra
 from .records import Record, features, prefixed, text_of
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..model import Config, Layout, fresh_theta
 from ..optim import Optimizer
 from ..predictor import StreamPredictor
-from ..tasks.training import OFFLINE_INIT, streaming_optimizer
+from ..training.trainer import OFFLINE_INIT, streaming_optimizer
 from ..vocabulary import Vocabulary
 from .extras import missing_extra
 

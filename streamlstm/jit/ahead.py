@@ -22,7 +22,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 
-from ..checkpoint import opened_atomically
+from ..system.files import opened_atomically
 from .precompiled import (
     DATA,
     FOLDER,

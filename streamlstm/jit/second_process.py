@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..system.process import n_cores
 from .cache import LONGEST_WAIT, cache_folder, cache_lock
-from .cores import n_cores
 
 _SCRIPT = """
 import sys

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-from ..checkpoint import opened_atomically
+from ..system.files import opened_atomically
 
 HOST = "127.0.0.1"
 

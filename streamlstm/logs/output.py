@@ -1,16 +1,28 @@
-"""The file to which records are written, such that none is lost or written twice if the program is killed."""
+"""Where alarms go: a file, or a command.
+
+The file to which records are written, such that none is lost or written twice if the program is killed.
+
+A command that is run for each alarm.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import ends_within_line, naming, sync_folder
 from ..ranges import Maybe, Whole, check_values
-from ..tasks.signals import Interruptible
+from ..system.files import ends_within_line, naming, sync_folder
+from ..system.process import Interruptible
 
 DESCRIBED = {"path": str, "size": Whole()}
 """What `OutputFile.describe` returns; see `ranges`."""
@@ -102,3 +114,122 @@ class OutputFile:
         finally:
             with naming(self.path):
                 os.close(self._number)
+
+
+# A command that is run for each alarm
+
+TIMEOUT_SECONDS = 30.0
+"""A command that takes longer is killed, with all that it started."""
+
+BURST, INTERVAL_SECONDS = 10, 6.0
+"""This many commands may run without a pause; then one per interval is run."""
+
+MAX_WAITING = 100
+"""Further alarms are dropped, and counted."""
+
+END_SECONDS = 10.0
+"""At the end, the waiting alarms have this much time."""
+
+
+class AlertCommand:
+    """Run a shell command for each alarm, one after the other, with the record on its stdin.
+
+    It runs beside the program, which never waits for it. The record is not a part of the command line, so that nothing
+    in a log is executed. Output of the command goes to stderr.
+
+    command  for `sh -c`
+    waiting  records for which it is still to be run
+
+    At the end, `close` runs it without a pause for those that wait, for at most END_SECONDS. Then the running one is
+    killed. `waiting` keeps its record and the others, so that they can be saved.
+
+    n_run, n_failed, n_dropped  commands that ran; of them, those that failed or were killed; alarms without a command
+    """
+
+    def __init__(self, command: str, waiting: Iterable[str] = ()) -> None:
+        self._command = command
+        self._waiting = deque(waiting)
+        self._changed = threading.Condition()
+        self._is_ending = self._is_closed = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self.n_run, self.n_failed, self.n_dropped = 0, 0, 0
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def __call__(self, record: str) -> None:
+        """Take an alarm. It is dropped if too many wait."""
+        with self._changed:
+            if len(self._waiting) < MAX_WAITING:
+                self._waiting.append(record)
+                self._changed.notify()
+                return
+        self.n_dropped += 1
+        if self.n_dropped & (self.n_dropped - 1) == 0:
+            message = "alarms come faster than the command of --exec may run; %s dropped so far"
+            logging.getLogger("streamlstm").warning(message, f"{self.n_dropped:,}")
+
+    def waiting(self) -> list[str]:
+        """The records for which the command has not ended yet."""
+        with self._changed:
+            return list(self._waiting)
+
+    def close(self) -> None:
+        """Run the command for the alarms that wait, as long as END_SECONDS allow, and stop."""
+        if self._is_ending:
+            return
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify()
+        self._thread.join(END_SECONDS)
+        with self._changed:
+            self._is_closed = True
+            n_left = len(self._waiting)
+        if n_left:
+            self._kill()
+            self._thread.join(1)
+            message = "the command of --exec did not end in time and was killed; alarms left: %s"
+            logging.getLogger("streamlstm").warning(message, f"{n_left:,}")
+
+    def _work(self) -> None:
+        allowance, refilled = float(BURST), time.monotonic()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._is_ending)
+                if self._is_closed or not self._waiting:
+                    return
+                record = self._waiting[0]
+                now = time.monotonic()
+                allowance, refilled = min(allowance + (now - refilled) / INTERVAL_SECONDS, BURST), now
+                if allowance < 1 and not self._is_ending:
+                    self._changed.wait_for(lambda: self._is_ending, (1 - allowance) * INTERVAL_SECONDS)
+            allowance = max(allowance - 1, 0.0)
+            self._run(record.encode("utf-8", "surrogateescape"))
+            with self._changed:
+                if not self._is_closed:
+                    self._waiting.popleft()
+
+    def _run(self, record: bytes) -> None:
+        self.n_run += 1
+        try:
+            self._process = subprocess.Popen(
+                self._command, shell=True, stdin=subprocess.PIPE, stdout=2, start_new_session=True
+            )
+            self._process.communicate(record, TIMEOUT_SECONDS)
+            problem = f"exit code {self._process.returncode}" if self._process.returncode else ""
+        except subprocess.TimeoutExpired:
+            self._kill()
+            problem = f"killed after {TIMEOUT_SECONDS:.0f} s"
+        except OSError as error:
+            problem = str(error)
+        if problem:
+            self.n_failed += 1
+            if self.n_failed & (self.n_failed - 1) == 0:
+                message = "the command of --exec failed: %s (%s times so far)"
+                logging.getLogger("streamlstm").warning(message, problem, f"{self.n_failed:,}")
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -12,8 +12,8 @@ import zlib
 from importlib.util import find_spec
 from typing import Any, BinaryIO, cast
 
-from ..tasks.input import is_live, open_input
-from ..tasks.signals import Interruptible
+from ..system.input import is_live, open_input
+from ..system.process import Interruptible
 from .follow import BLOCK, Place
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}

@@ -16,7 +16,6 @@ from ..jit.intrinsics import prefetch, set_word, word
 from ..kernels.arrays import I32, PAGE
 from ..ranges import Range
 from .arrays import BYTE_SYMBOLS, RING_PER_PAGE, tokens_per_word
-from .contexts import recent_token
 from .counts import combine
 from .layout import (
     CONTEXT_HASH,
@@ -34,6 +33,7 @@ from .layout import (
     PREVIOUS_LINE_START_LEARNED,
 )
 from .overlay import has_places, places_at, readable, writable
+from .text import recent_token
 from .undo import log_page
 
 MIN_LENGTHS = (16, 6)

@@ -18,9 +18,9 @@ from ..model import aligned_zeros
 from ..vocabulary import Vocabulary
 from . import layout, matches, mixture, saved
 from .arrays import MemoryArrays, history_size
-from .classes import classify
 from .overlay import N_OWN, N_SLOTS, NO_OVERLAY, enlarged, is_full, merge, new_overlay
-from .sparse import sparse_copy
+from .saved import sparse_copy
+from .text import classify
 from .undo import N_RECORDS, NO_UNDO, UndoLog, write_back
 
 EXPERTS = (

@@ -18,12 +18,10 @@ import numpy as np
 from ..jit.decorators import entry, kernel
 from ..jit.intrinsics import lane_sum, load, splat, store
 from ..kernels.arrays import F32, FILLED, U8, UNREAD, Stream
+from ..kernels.distribution import may_be_among_best
 from ..kernels.functions import log2
 from ..kernels.network import COLUMNS, PREDICTION, SLOT, VOCABULARY, softmax
-from ..kernels.ranks import may_be_among_best
 from .arrays import MemoryArrays
-from .brackets import innermost
-from .contexts import advance, recent_token, set_contexts
 from .counts import fetch
 from .experts import (
     bit_length,
@@ -90,6 +88,7 @@ from .layout import (
     n_uses_at,
 )
 from .matches import follow_matches, is_robust, match_distance, set_heads, strength
+from .text import advance, innermost, recent_token, set_contexts
 from .writes import mark_writes
 
 f32 = np.float32

@@ -8,9 +8,9 @@ from ..jit.decorators import entry
 from ..kernels.arrays import F32, I32, Stream
 from ..kernels.network import forward, output_layer
 from .arrays import MemoryArrays
-from .contexts import set_contexts
 from .delta import DeltaArrays, apply_delta
 from .mixture import mix, remember
+from .text import set_contexts
 
 
 @entry

@@ -1,4 +1,6 @@
-"""How a memory is turned into the arrays of a checkpoint, and back.
+"""A memory as the arrays of a checkpoint.
+
+How a memory is turned into the arrays of a checkpoint, and back.
 
 memory.pages    int32 [n]     the numbers of the pages of the table that are in use
 memory.words    int32         the words of each of these pages up to its last entry, one page after the other
@@ -9,8 +11,15 @@ memory.weights  float32       see `layout`
 memory.state    int64         see `layout`
 
 Of a memory that has seen nothing there are only the weights, if they are not the default ones.
+
+Large arrays that are zero for the most part: the system gives them memory only where they are written to.
+
+So nothing here copies or writes what is zero: a model may have space for gigabytes of counts, and little text in it.
 """
 
+import contextlib
+import mmap
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +33,6 @@ from .arrays import RING_PER_PAGE, MemoryArrays, n_ring_words, tokens_per_word
 from .counts import ENTRIES, HEADER, TAG, page_ranges
 from .matches import history_ranges
 from .overlay import Parts, filled, parts
-from .sparse import nonzero_places
 
 OTHER_TYPES = "its memory contains arrays of other types"
 OTHER_SHAPE = "its memory was made for another vocabulary or by another version"
@@ -209,3 +217,44 @@ def _in_use(lengths: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """bool [n, PAGE]: which words of n pages are in use; `lengths` are their numbers of entries."""
     in_use: npt.NDArray[np.bool_] = np.arange(PAGE) < ENTRIES + lengths.astype(np.int64)[:, None]
     return in_use
+
+
+# Large arrays that are zero for the most part: the system gives them memory only where they are written to
+
+BLOCK = 1 << 16
+"""How many words are looked at at once, a multiple of a page."""
+
+
+def spread_zeros(n_words: int) -> I32:
+    """Zeros of which few will be written to, far from each other: the system gives 4 kB for each, not 2 MB.
+
+    NumPy asks Linux for huge pages for large arrays, which are faster if all of an array is in use.
+    """
+    if not hasattr(mmap, "MADV_NOHUGEPAGE"):
+        return np.zeros(n_words, dtype=np.int32)
+    memory = mmap.mmap(-1, 4 * n_words, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without huge pages
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, dtype=np.int32)
+
+
+def used_blocks(array: I32) -> Iterator[tuple[int, I32]]:
+    """The blocks of a flat array that are not zero, as views, each with its offset."""
+    for start in range(0, len(array), BLOCK):
+        block = array[start : start + BLOCK]
+        if np.count_nonzero(block):
+            yield start, block
+
+
+def sparse_copy(array: I32, spread: bool = False) -> I32:
+    """A copy of a flat array; `spread`: see `spread_zeros`."""
+    copy = spread_zeros(len(array)) if spread else np.zeros(len(array), dtype=array.dtype)  # not zeros_like: it writes
+    for start, block in used_blocks(array):
+        copy[start : start + len(block)] = block
+    return copy
+
+
+def nonzero_places(array: I32, step: int = 1) -> I32:
+    """Where every step-th word of a flat array is not zero, counted in steps; `step` divides BLOCK."""
+    found = [start // step + np.flatnonzero(block[::step]) for start, block in used_blocks(array)]
+    return np.concatenate([*found, np.zeros(0, dtype=np.int64)]).astype(np.int32)

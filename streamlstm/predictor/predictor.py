@@ -20,9 +20,8 @@ from ..optim import Optimizer, RMSprop
 from ..ranges import check_count, is_whole_number
 from ..vocabulary import Symbol, Symbols, Vocabulary
 from . import initial_mixture, saved
-from .captured import Captured
 from .sources import KnownTokens, TokenSource
-from .stream import TokenStream
+from .stream import Captured, TokenStream
 from .stream_reader import StreamReader
 from .trace import Step, Trace, TraceRecorder
 

@@ -13,8 +13,7 @@ from ..kernels.arrays import F32
 from ..model import Layout, aligned_zeros
 from ..ranges import COUNT, Range, check_ranges
 from ..vocabulary import Vocabulary
-from .parked import Window
-from .stream import TokenStream
+from .stream import TokenStream, Window
 from .weights import Weights
 
 MOST_BITS = 256

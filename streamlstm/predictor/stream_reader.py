@@ -1,7 +1,15 @@
-"""A predictor that reads for one stream after another, of many streams that share a model."""
+"""Many streams over one model: a reader, the streams that it does not read at the moment, and their bytes.
+
+Arrays and values as bytes, to be read by the process that wrote them. This takes a tenth of a checkpoint's time.
+
+Nothing is checked, so such bytes must not come from anywhere else.
+
+A predictor that reads for one stream after another, of many streams that share a model.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -12,11 +20,35 @@ from ..memory.parked import ParkedMemory, StreamMemory
 from ..ranges import check_ranges, whole_number
 from ..vocabulary import Tokens
 from . import saved
-from .packed import packed, unpacked
-from .parked import ParkedStream, Window
 from .sources import KnownTokens
-from .stream import TokenStream
+from .stream import ParkedStream, TokenStream, Window
 from .weights import Weights
+
+
+def packed(arrays: Arrays, values: Any) -> bytes:
+    """The bytes of arrays, which are contiguous, and of JSON values.
+
+    >>> unpacked(packed({"a": np.arange(3)}, 7))
+    ({'a': array([0, 1, 2])}, 7)
+    """
+    described = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
+    header = json.dumps([described, values]).encode()
+    return b"".join([len(header).to_bytes(8, "little"), header, *(array.data for array in arrays.values())])
+
+
+def unpacked(content: bytes) -> tuple[Arrays, Any]:
+    """The arrays, as copies, and the values."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    described, values = json.loads(content[8:start])
+    arrays: Arrays = {}
+    for name, kind, shape in described:
+        array = np.ndarray(shape, kind, content, start).copy()
+        arrays[name] = array
+        start += array.nbytes
+    return arrays, values
+
+
+# A predictor that reads for one stream after another, of many streams that share a model
 
 NO_TOKENS: Tokens = np.zeros(0, dtype=np.int32)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..jit.decorators import native
-from ..kernels import ranks
+from ..kernels import distribution as ranks
 from ..kernels.arrays import F32, I32, Stream
 from ..kernels.network import PREDICTION, RECORD, VOCABULARY
 from ..memory.memory import REPORT

@@ -9,7 +9,7 @@ import numpy as np
 from ..jit.decorators import native
 from ..kernels.arrays import F32, Gradient
 from ..kernels.descent import BITS, N_HYPER, NETWORK_BITS
-from ..kernels.surprise import skip, surprisal_ratio
+from ..kernels.distribution import skip, surprisal_ratio
 from ..model import Layout, aligned_copy, aligned_empty, aligned_zeros
 from ..optim import Optimizer, OptimizerState
 from ..ranges import Range

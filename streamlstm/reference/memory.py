@@ -11,10 +11,9 @@ import numpy as np
 
 from . import layout as at
 from .arithmetic import Array, combine, exp, in_order, ln, log2, tree
-from .classes import kinds_of
 from .layout import LONGEST_ORDER, N_CONTEXTS, N_EXPERTS, N_ORDERS
 from .matches import Match
-from .text import Text
+from .text import Text, kinds_of
 
 f32 = np.float32
 ONE = f32(1)

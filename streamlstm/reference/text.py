@@ -1,12 +1,137 @@
-"""What the contexts of the next symbol are, in plain Python; the readable twin of `memory.contexts`."""
+"""The text read so far as the memory sees it, in plain Python.
 
+The open brackets, in plain Python; the readable twin of `memory.brackets`.
+
+What kind of character each symbol is; the readable twin of `memory.classes`.
+
+What the contexts of the next symbol are, in plain Python; the readable twin of `memory.contexts`.
+"""
+
+import string
+from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
 
 from .arithmetic import combine
-from .brackets import Brackets
-from .classes import DIGIT, NEWLINE, SEPARATOR, Kind
-from .layout import N_CLASS_HISTORIES, N_FIELDS, N_ORDERS, N_RECENT
+from .layout import N_CLASS_HISTORIES, N_FIELDS, N_OPEN, N_ORDERS, N_RECENT
 from .matches import Match, Matches
+
+NO_BRACKET, ROUND, SQUARE, CURLY, ELEMENT, TAG, QUOTE = range(7)
+"""What can be open."""
+SLASH, TAG_END, LINE_END, LETTER = 7, 8, 9, 10
+"""What else matters."""
+CLOSING = 16
+"""CLOSING + ROUND is what closes ROUND."""
+
+NONE = NO_BRACKET, 0
+
+
+@dataclass
+class Brackets:
+    """What is open around the next symbol: each bracket with a hash that tells what it belongs to."""
+
+    ring: list[tuple[int, int]] = field(default_factory=lambda: [NONE] * N_OPEN)
+    depth: int = 0
+    before: int = 0  # what the last symbol was
+    tag_name: int = 0
+    in_closing_tag: bool = False
+    is_markup: bool = False
+
+    def at(self, depth: int) -> tuple[int, int]:
+        """The bracket at a depth, and its hash."""
+        return self.ring[(depth - 1) % N_OPEN] if depth else NONE
+
+    @property
+    def innermost(self) -> tuple[int, int]:
+        """The bracket that was opened last, and its hash."""
+        return self.at(self.depth)
+
+    def open(self, bracket: int, name: int) -> None:
+        """Open a bracket."""
+        self.ring[self.depth % N_OPEN] = bracket, name
+        self.depth += 1
+
+    def close(self, bracket: int, name: int) -> None:
+        """Close the innermost such bracket, if there is one, and what is open in it. Name 0: any name."""
+        for depth in range(self.depth, max(self.depth - N_OPEN, 0), -1):
+            kind, its_name = self.at(depth)
+            if kind == bracket and name in (0, its_name):
+                self.depth = depth - 1
+                return
+
+    def follow(self, bracket: int, word: int, previous_word: int) -> None:
+        """Take a symbol that comes after a word, of which 0 symbols may be known."""
+        before, self.before = self.before, bracket
+        if before == TAG and bracket not in (LETTER, SLASH) and self.innermost[0] == TAG:
+            self.depth -= 1  # not a tag
+        top, name = self.innermost
+        if top == QUOTE:
+            self.depth -= bracket in (QUOTE, LINE_END)
+        elif bracket == TAG:
+            self.open(TAG, name if top == ELEMENT else word or previous_word)
+            self.tag_name, self.in_closing_tag = 0, False
+        elif bracket == TAG_END and top == TAG:
+            self.depth -= 1
+            if self.in_closing_tag:
+                self.close(ELEMENT, self.tag_name or word)
+            elif self.is_markup and before != SLASH:
+                self.open(ELEMENT, self.tag_name or word)
+        elif bracket >= CLOSING:
+            self.close(bracket - CLOSING, 0)
+        elif bracket in (ROUND, SQUARE, CURLY, QUOTE):
+            self.open(bracket, word or previous_word)
+        elif bracket == SLASH and before == TAG:
+            self.in_closing_tag = self.is_markup = True
+        if top == TAG and self.tag_name == 0 and bracket != LETTER:
+            self.tag_name = word
+
+
+# What kind of character each symbol is; the readable twin of `memory.classes`
+
+NEWLINE, SEPARATOR, DIGIT, LOWER, UPPER, NON_ASCII, PUNCTUATION, OTHER = range(8)
+
+CLASSES = {
+    "\n": NEWLINE,
+    **dict.fromkeys(" \t,", SEPARATOR),
+    **dict.fromkeys(string.digits, DIGIT),
+    **dict.fromkeys(string.ascii_lowercase, LOWER),
+    **dict.fromkeys(string.ascii_uppercase, UPPER),
+    **dict.fromkeys(".;:'\"", PUNCTUATION),
+}
+BRACKETS = {
+    **{"(": ROUND, "[": SQUARE, "{": CURLY},
+    **{")": CLOSING + ROUND, "]": CLOSING + SQUARE, "}": CLOSING + CURLY},
+    **{"<": TAG, ">": TAG_END, "/": SLASH, '"': QUOTE, "\n": LINE_END},
+}
+
+
+class Kind(NamedTuple):
+    """The kind of a symbol.
+
+    char_class  NEWLINE …
+    letter      a number that identifies a letter, the same for upper and lower case; 0 for what is not a letter
+    bracket     what it means to `brackets`; 0 for nothing
+    """
+
+    char_class: int
+    letter: int
+    bracket: int
+
+
+def kind_of(code: int) -> Kind:
+    """The kind of a byte or of a character with this code."""
+    char_class = NON_ASCII if code >= 128 else CLASSES.get(chr(code), OTHER)
+    if char_class in (LOWER, UPPER, NON_ASCII):
+        return Kind(char_class, code + 32 if char_class == UPPER else code, LETTER)
+    return Kind(char_class, 0, BRACKETS.get(chr(code), NO_BRACKET))
+
+
+def kinds_of(characters: str | None) -> list[Kind]:
+    """The kind of each symbol of a vocabulary: of these characters, or of the 256 bytes."""
+    return [kind_of(code) for code in (range(256) if characters is None else map(ord, characters))]
+
+
+# What the contexts of the next symbol are, in plain Python; the readable twin of `memory.contexts`
 
 FAMILY = 2**40
 """Hashes of contexts of different kinds start from different multiples of this; 9 is for the matches."""

@@ -6,10 +6,9 @@ from functools import cache
 
 from ..memory.memory import EXPERTS
 from ..predictor import Trace
-from ..tasks.characters import character
-from .ansi import ansi_legend, ansi_text
+from ..text.characters import character
 from .escape import display_width, escaped, json_string
-from .page import page_data, page_end, page_start
+from .picture import ansi_legend, ansi_text, page_data, page_end, page_start
 
 SymbolOf = Callable[[int], str | bytes]
 """Returns the symbol of a token: `Vocabulary.symbol`, or `character` for a trace of `trace_characters`."""

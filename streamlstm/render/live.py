@@ -9,9 +9,9 @@ from itertools import groupby
 import numpy as np
 
 from ..predictor import StreamPredictor
-from ..tasks.characters import top_characters
+from ..text.characters import top_characters
 from .escape import counted, escaped, is_safe
-from .heat import levels
+from .picture import levels
 
 UNDO = 500
 """How many characters can be deleted. Each of them keeps a fork of the predictor."""

@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import repeat, zip_longest
 from typing import Any
 
-from ..tasks.score import UNITS, check_choice, check_level
-from ..tasks.units import Scores
+from ..text.score import UNITS, check_choice, check_level
+from ..text.units import Scores
 from .escape import base64_name, base64_of, escaped_text, is_replaced, json_string
 
 FORMATS = ("text", "tsv", "jsonl")

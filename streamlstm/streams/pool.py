@@ -1,4 +1,6 @@
-"""Many keyed streams that share one model: the most recently used are in memory, the others in a store on disk.
+"""The stream of a key as bytes: for snapshots, for stores, and for the temporary file of a process.
+
+Many keyed streams that share one model: the most recently used are in memory, the others in a store on disk.
 
 Every stream begins as a copy of the model, and then depends on its own symbols only: not on other streams, on the order
 in which streams are read, on the number of threads, or on where the stream was kept in between. But a stream keeps
@@ -18,20 +20,64 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..jit.cores import n_cores
+from ..checkpoint import dump_checkpoint, parse_checkpoint
+from ..codec.coder import identity
 from ..kernels.arrays import F32
 from ..predictor import Learn, StreamPredictor
+from ..predictor.stream import ParkedStream
+from ..predictor.stream_reader import StreamReader
 from ..ranges import check_count, check_number
-from ..tasks.identity import identity
+from ..system.process import n_cores
 from ..vocabulary import Symbols, Tokens
 from .cache import HotStream, Limits, PoolStats, StreamCache
-from .codec import StreamCodec
 from .store import Key, StreamStore
+
+
+class StreamCodec:
+    """Turns streams over one model into bytes and back; see `cache.Codec`.
+
+    reader    a reader of the model
+    identity  identifies the model
+    """
+
+    def __init__(self, reader: StreamReader, identity: bytes) -> None:
+        self._reader, self._identity = reader, identity.hex()
+
+    def nbytes(self, parked: ParkedStream) -> int:
+        """How many bytes a stream takes, without the model."""
+        return self._reader.nbytes(parked)
+
+    def dump(self, parked: ParkedStream) -> bytes:
+        """The bytes of a stream."""
+        arrays, values = self._reader.to_arrays(parked)
+        return dump_checkpoint(arrays, values | {"model": self._identity}, "crc32")
+
+    def parse(self, content: bytes, name: str) -> ParkedStream:
+        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
+        arrays, values = parse_checkpoint(content, name, "crc32")
+        if values.get("model") != self._identity:
+            raise ValueError(f"{name} is of another model, or of a pool with other options")
+        try:
+            return self._reader.from_arrays(arrays, values)
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise ValueError(f"{name} cannot be used: {what}") from None
+
+    def pack(self, parked: ParkedStream) -> bytes:
+        """The bytes of a stream, for this process."""
+        return self._reader.pack(parked)
+
+    def unpack(self, content: bytes) -> ParkedStream:
+        """The stream that `pack` packed."""
+        return self._reader.unpack(content)
+
+
+# Many keyed streams that share one model: the most recently used are in memory, the others in a store on disk
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..predictor.parked import ParkedStream
+    from ..predictor.stream import ParkedStream
     from ..predictor.stream_reader import StreamReader
 
 MEMORY_BUDGET = 10**9

@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..checkpoint import fcntl, naming
+from ..system.files import fcntl, naming
 
 Key = str | bytes
 

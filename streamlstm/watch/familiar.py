@@ -10,9 +10,11 @@ import numpy as np
 
 from ..checkpoint import Arrays
 from ..jit.decorators import native, plain
-from ..kernels import line_tables
 from ..kernels.arrays import F64, I64
-from ..kernels.line_tables import (
+from ..ranges import COUNT, Range, Whole, check_ranges, check_values
+from ..vocabulary import Tokens, Vocabulary
+from . import line_tables
+from .line_tables import (
     DIGIT,
     FOUND_SIZE,
     HEX,
@@ -31,8 +33,6 @@ from ..kernels.line_tables import (
     WAYS,
     X,
 )
-from ..ranges import COUNT, Range, Whole, check_ranges, check_values
-from ..vocabulary import Tokens, Vocabulary
 
 LARGEST_SCORE = 1e9
 """No score, in bits per character, becomes as large."""

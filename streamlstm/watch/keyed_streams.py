@@ -1,4 +1,10 @@
-"""The streams of a watcher by key, over one model: those used last are in memory, the others on disk.
+"""A watcher with keys: each key has a stream of its own.
+
+The key of a line, or its session: what a regular expression finds in it.
+
+The stream of one key, of many: the model that reads its lines, parked, and what is known of the lines; as bytes.
+
+The streams of a watcher by key, over one model: those used last are in memory, the others on disk.
 
 Each begins where the model stands and depends on its own lines only: it does not matter where it lay in between. If
 there are too many, the model that was not used for longest is dropped. The history of its key is kept on the disk: the
@@ -13,26 +19,216 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint
+from ..codec.coder import identity
 from ..kernels.arrays import F64
 from ..predictor import Learn, StreamPredictor
-from ..predictor.parked import ParkedStream
+from ..predictor.stream import ParkedStream
+from ..predictor.stream_reader import StreamReader, packed, unpacked
 from ..ranges import Whole, check_values
 from ..streams.cache import HotStream, Limits, StreamCache
 from ..streams.pool import MAX_PAGES
 from ..streams.store import StreamStore
-from ..tasks.identity import identity
 from ..vocabulary import Tokens
 from .familiar import FamiliarLines
 from .key_file import Claim, claim_in, claim_of, new_store, replaced, write_model
-from .key_stream import KeyStream, KeyStreamCodec
-from .line_reader import MAX_LAG
-from .line_stream import History, LineStream
-from .notes import is_noted
+from .lines import Baseline, History, LineStream, is_noted
+from .single_stream import MAX_LAG
+
+MAX_KEY_LENGTH = 256
+"""Of a longer key at most this many characters count."""
+
+_OUTSIDE = re.compile(r"\W")
+
+
+class KeyPattern:
+    """Finds the key of a line.
+
+    regex  the key is what its first group matches or, without a group, the whole match; None: no line has a key
+
+    Raises ValueError if it is not a valid regular expression, as a str.
+
+    >>> KeyPattern(r"host-(\\d+)").key_of("from host-12 to host-7"), KeyPattern(r"\\d+").key_of("none")
+    ('12', '')
+    """
+
+    def __init__(self, regex: str | None) -> None:
+        if not (regex is None or isinstance(regex, str)):
+            raise ValueError(f"a regular expression for lines must be a str, not {regex!r}")
+        try:
+            self._regex = None if regex is None else re.compile(regex)
+        except re.error as error:
+            raise ValueError(f"{regex!r} is not a valid regular expression: {error}") from None
+
+    def key_of(self, line: str) -> str:
+        """The key of a line, truncated; "" if it has none."""
+        match = self._regex.search(line) if self._regex else None
+        if match is None:
+            return ""
+        return ((match[1] if match.re.groups else match[0]) or "")[:MAX_KEY_LENGTH]
+
+    def replaced(self, line: str) -> tuple[str, str]:
+        """The key of a line, as `key_of` finds it, and the line with `#` for the key wherever the expression finds it.
+
+        >>> KeyPattern(r"user=(\\w+)").replaced("user=o wrote to user=o and user=p")
+        ('o', 'user=# wrote to user=# and user=p')
+        """
+        if self._regex is None or self._regex.search(line) is None:
+            return "", line
+        group = 1 if self._regex.groups else 0
+        key, parts, at = None, [], 0
+        for match in self._regex.finditer(line):
+            found = match[group] or ""
+            key = found if key is None else key
+            if not key:
+                return "", line
+            if found == key:
+                parts += [line[at : match.start(group)], "#"]
+                at = match.end(group)
+        return (key or "")[:MAX_KEY_LENGTH], "".join([*parts, line[at:]])
+
+
+def without_word(line: str, word: str) -> str:
+    """A line with `#` for each occurrence of `word` that is not part of a longer word.
+
+    >>> without_word("o wrote to user=o: no", "o")
+    '# wrote to user=#: no'
+    """
+    parts, done, at = [], 0, line.find(word) if word else -1
+    while at >= 0:
+        end = at + len(word)
+        if _is_in_word(line[at - 1 : at]) or _is_in_word(line[end : end + 1]):
+            outside = _OUTSIDE.search(
+                line, at
+            )  # no occurrence can be whole before the word that this one is in has ended
+            at = -1 if outside is None else line.find(word, outside.end())
+        else:
+            parts += [line[done:at], "#"]
+            done, at = end, line.find(word, end)
+    return "".join([*parts, line[done:]])
+
+
+def _is_in_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+# The stream of one key, of many: the model that reads its lines, parked, and what is known of the lines; as bytes
+
+FAMILIAR = "familiar."
+"""What the names of the arrays of familiar lines begin with in a snapshot."""
+
+MODEL = "model"
+"""The name of the model in a packed stream."""
+
+OVERHEAD = 12_000
+"""The bytes that the baselines of a key and Python's objects take, about."""
+
+
+@dataclass
+class KeyStream:
+    """The stream of a key.
+
+    model  reads its lines, unless another one is in use
+    lines  the scores of its lines, and which are familiar
+    """
+
+    model: ParkedStream
+    lines: LineStream
+
+    @property
+    def n_symbols(self) -> int:
+        """How many symbols the model has seen."""
+        return self.model.n_symbols
+
+
+class KeyStreamCodec:
+    """Turns the stream of a key into bytes and back.
+
+    reader    reads for all streams
+    identity  identifies the model that all streams begin with
+    familiar  of which those of a new stream are made; None if all lines are to be read in full
+    """
+
+    def __init__(self, reader: StreamReader, identity: bytes, familiar: FamiliarLines | None) -> None:
+        self._reader, self._identity, self._familiar = reader, identity.hex(), familiar
+
+    def new(self, model: ParkedStream, history: History) -> KeyStream:
+        """The stream of a key that comes for the first time, or whose model was dropped."""
+        familiar = None if self._familiar is None else self._familiar.new()
+        return KeyStream(model, LineStream(familiar, history=history))
+
+    def nbytes(self, parked: KeyStream) -> int:
+        """How many bytes a stream takes in memory."""
+        familiar = parked.lines.familiar
+        return self._reader.nbytes(parked.model) + (0 if familiar is None else familiar.nbytes) + OVERHEAD
+
+    def dump(self, parked: KeyStream) -> bytes:
+        """The bytes of a stream."""
+        arrays, values = self._reader.to_arrays(parked.model)
+        lines = _described(parked.lines, arrays)
+        return dump_checkpoint(arrays, {**values, "model": self._identity, "lines": lines}, "crc32")
+
+    def pack(self, parked: KeyStream) -> bytes:
+        """The bytes of a stream, for this process."""
+        arrays: Arrays = {MODEL: np.frombuffer(self._reader.pack(parked.model), dtype=np.uint8)}
+        lines = _described(parked.lines, arrays)
+        return packed(arrays, lines)
+
+    def unpack(self, content: bytes) -> KeyStream:
+        """The stream that `pack` has packed."""
+        arrays, lines = unpacked(content)
+        return KeyStream(self._reader.unpack(arrays[MODEL].tobytes()), self._lines_of(arrays, lines))
+
+    def parse(self, content: bytes, name: str) -> KeyStream:
+        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
+        arrays, values = parse_checkpoint(content, name, "crc32")
+        if values.get("model") != self._identity:
+            raise ValueError(f"{name} is of another model")
+        try:
+            model = self._reader.from_arrays(arrays, values)
+            return KeyStream(model, self._lines_of(arrays, values["lines"]))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{name} cannot be used: {error!r}") from None
+
+    def dump_history(self, history: History) -> bytes:
+        """The bytes of what is kept of a key whose model is dropped."""
+        return dump_checkpoint({}, history.describe(), "crc32")
+
+    def parse_history(self, content: bytes, name: str) -> History:
+        """What these bytes say, called `name` in errors. Raises ValueError if they are not valid."""
+        try:
+            return History.from_description(parse_checkpoint(content, name, "crc32")[1])
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{name} cannot be used: {error!r}") from None
+
+    def _lines_of(self, arrays: Arrays, described: dict[str, Any]) -> LineStream:
+        familiar = None if self._familiar is None else self._familiar.new()
+        if familiar is not None and "familiar" in described:
+            familiar.restore(described["familiar"], arrays, FAMILIAR)
+        baseline = Baseline.from_description({**described["baseline"], "recent": arrays["recent"].tolist()})
+        return LineStream(familiar, baseline, History.from_description(described))
+
+
+def _described(lines: LineStream, arrays: Arrays) -> dict[str, Any]:
+    """What is known of the lines as JSON values; large parts are added to `arrays`."""
+    described: dict[str, Any] = lines.history.describe()
+    baseline = lines.baseline.describe()
+    arrays["recent"] = np.array(baseline.pop("recent"), dtype=np.uint16)
+    described["baseline"] = baseline
+    if lines.familiar is not None:
+        described["familiar"] = lines.familiar.describe(arrays, FAMILIAR)
+    return described
+
+
+# The streams of a watcher by key, over one model: those used last are in memory, the others on disk
 
 STATE = "state"
 """The name of the value in the store with the state of the watcher."""

@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..predictor import StreamPredictor
 from ..ranges import check_count
-from .kinds import kind_of
+from .templates import kind_of
 from .watcher import WARMUP, WatchedLine, Watcher
 
 USUAL_LINES = 100

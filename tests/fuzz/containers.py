@@ -9,10 +9,10 @@ from engine import Target, refused
 from models import TEXT, of_bytes
 from mutations import mutated_bytes
 
-from streamlstm.tasks import compress
-from streamlstm.tasks.compress import CODED, END, RAW
-from streamlstm.tasks.message import MessageCoder
-from streamlstm.tasks.snapshot import Snapshot
+from streamlstm.codec import archive as compress
+from streamlstm.codec.archive import CODED, END, RAW
+from streamlstm.codec.message import MessageCoder
+from streamlstm.predictor.snapshot import Snapshot
 
 HEAD = 25
 IDENTITY_OF = compress.identity

@@ -11,17 +11,15 @@ from models import folder, mixed_text, of_bytes
 from mutations import mutated_bytes
 
 from streamlstm.cli.watch_run import Outputs, WatchRun
-from streamlstm.logs.assembler import Assembler, Parsing
+from streamlstm.logs.assembler import Assembler, LineSplitter, Parsing
 from streamlstm.logs.formats import FORMATS, Fields
-from streamlstm.logs.lines import LineSplitter
 from streamlstm.logs.source import Source
-from streamlstm.render.lines import LinePrinter, StatusLine, format_json, format_line
-from streamlstm.render.session_lines import SessionPrinter
-from streamlstm.tasks.signals import Interruptible
-from streamlstm.watch.key_pattern import KeyPattern
-from streamlstm.watch.kinds import event_type_of, kind_of
+from streamlstm.render.lines import LinePrinter, SessionPrinter, StatusLine, format_json, format_line
+from streamlstm.system.process import Interruptible
+from streamlstm.watch.keyed_streams import KeyPattern
 from streamlstm.watch.sessions import SessionWatcher
 from streamlstm.watch.surprising import SurprisingKinds
+from streamlstm.watch.templates import event_type_of, kind_of
 from streamlstm.watch.watcher import WatchedLine, Watcher
 
 KINDS = ["auto", *FORMATS, "cri+json", "docker+logfmt", "docker+json", "cri+journald"]

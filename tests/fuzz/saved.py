@@ -14,9 +14,8 @@ from mutations import NUMBERS, mutated_bytes, mutated_file, mutator, parts_of
 
 from streamlstm import Config, StreamPool, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import dump_checkpoint, parse_checkpoint
-from streamlstm.logs.assembler import Assembler, Parsing
-from streamlstm.logs.lines import RawLine
-from streamlstm.tasks.training import Trainer, TrainingPlan
+from streamlstm.logs.assembler import Assembler, Parsing, RawLine
+from streamlstm.training.trainer import Trainer, TrainingPlan
 from streamlstm.watch.sessions import SessionWatcher
 from streamlstm.watch.watcher import Watcher
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...tasks.signals import Interruptible
+from ...system.process import Interruptible
 from ..extras import missing_extra
 from .storage import require_utf8
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, Union
 
 import numpy as np
 
-from ...logs.event import Event
+from ...logs.formats import Event
 from ...predictor import Learn, StreamPredictor
 from ...render.lines import format_json
 from ...streams.pool import MAX_PAGES, StreamPool

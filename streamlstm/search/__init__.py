@@ -1,0 +1,1 @@
+"""Text that a model finds: random, most probable, or with unknown characters."""

@@ -1,0 +1,1 @@
+"""What every part stands on: files that are written completely, signals, input."""

@@ -1,0 +1,1 @@
+"""Characters, words and lines: the units in which a text is scored."""
