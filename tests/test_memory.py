@@ -34,7 +34,7 @@ def network_distribution(predictor):
 
 def arrays_of(predictor):
     """The live arrays of the predictor's memory."""
-    return predictor._stream._parts.memory._unchanged()
+    return predictor._stream._parts.memory._arrays
 
 
 def saved_memory(predictor):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlstm import Config, StreamPredictor
-from streamlstm.memory.undo import N_RECORDS
+from streamlstm.memory.overlay import N_OWN
 from streamlstm.predictor.snapshot import Snapshot
 
 SMALL = Config(hidden=16, layers=1, window=8, memory_bits=10)  # so small that pages are replaced
@@ -70,22 +70,19 @@ def test_whatever_happens_the_predictor_is_restored_to_what_it_was(moves, which)
         assert_equal(one, other)
 
 
-def n_records(snapshot):
-    """How many pages have changed since the snapshot's last update."""
-    return snapshot._log.array[N_RECORDS]
+def overlay_of(predictor):
+    return predictor._stream.memory.arrays().overlay
 
 
-def test_the_log_contains_few_pages_after_one_symbol_and_none_after_update_or_restore():
+def test_an_update_adopts_what_has_changed_and_a_restore_drops_it():
     predictor = fresh(SMALL)
-    snapshot = Snapshot(predictor)
-    predictor.observe_many(b"x")
-    assert 0 < n_records(snapshot) < 100
-    snapshot.update()
-    assert n_records(snapshot) == 0
-    predictor.observe_many(b"x")
-    assert 0 < n_records(snapshot) < 100
-    snapshot.restore()
-    assert n_records(snapshot) == 0
+    table, snapshot = predictor._stream.memory._arrays.table, Snapshot(predictor)
+    for after in (snapshot.update, snapshot.restore):
+        predictor.observe_many(b"x")
+        assert 0 < overlay_of(predictor)[N_OWN] < 100
+        after()
+        assert overlay_of(predictor)[N_OWN] == 0
+    assert predictor._stream.memory._arrays.table is table
 
 
 def test_the_history_is_restored_where_the_ring_was_overwritten():
@@ -96,31 +93,31 @@ def test_the_history_is_restored_where_the_ring_was_overwritten():
     memory.arrays().history[:] = np.arange(len(memory.arrays().history)) % 256
     expected = memory.arrays().history.copy()
     predictor.observe_many(text(700))
-    assert not np.array_equal(predictor._stream._parts.memory._unchanged().history, expected)
+    assert not np.array_equal(predictor._stream._parts.memory._arrays.history, expected)
     snapshot.restore()
-    assert np.array_equal(predictor._stream._parts.memory._unchanged().history, expected)
+    assert np.array_equal(predictor._stream._parts.memory._arrays.history, expected)
     assert np.array_equal(predictor.to_checkpoint(whole=True)[0]["memory.state"], before)
 
 
-def test_an_older_snapshot_of_a_predictor_is_refused_and_changes_nothing():
-    predictor, twin = fresh(SMALL), fresh(SMALL)
-    older, newer = Snapshot(predictor), Snapshot(predictor)
-    for method in (older.update, older.restore):
-        with pytest.raises(ValueError, match="a newer snapshot"):
-            method()
-    predictor.observe_many(b"something else")
-    newer.restore()
-    assert_equal(predictor, twin)
+def test_older_snapshots_stay_what_they_are():
+    predictor, twins, snapshots = fresh(SMALL), [], []
+    for _ in range(3):
+        predictor.observe_many(b"something else")
+        snapshots.append(Snapshot(predictor))
+        twins.append(predictor.fork())
+    for at in (1, 2, 0, 1):
+        snapshots[at].restore()
+        assert_equal(predictor, twins[at].fork())
 
 
-def test_nothing_is_logged_any_more_once_the_snapshot_is_dropped():
+def test_what_has_changed_returns_to_the_table_once_the_snapshot_is_dropped():
     predictor = fresh(SMALL)
     snapshot = Snapshot(predictor)
     predictor.observe(b"x")
-    assert predictor._stream._parts.memory.arrays().undo.size
+    assert overlay_of(predictor).size
     del snapshot
     predictor.observe(b"x")
-    assert not predictor._stream._parts.memory.arrays().undo.size
+    assert not overlay_of(predictor).size
 
 
 class Interrupt:
@@ -199,7 +196,6 @@ def test_an_interrupt_leaves_the_old_or_the_new_snapshot_after_an_update(config)
 RESIDENT = """
 from pathlib import Path
 from streamlstm import Config, StreamPredictor
-from streamlstm.memory.undo import N_RECORDS
 from streamlstm.predictor.snapshot import Snapshot
 
 def resident_pages():

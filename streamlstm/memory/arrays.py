@@ -14,7 +14,6 @@ class MemoryArrays(NamedTuple):
 
     table         int32    the counts, see `counts`
     history       int32    the symbols that were learned from, and where the last ones occurred before, see `matches`
-    undo          int32    what these two contained before they changed, see `undo`; empty if nothing is logged
     overlay       int32    what has changed in these two while they are shared, see `overlay`; empty if they are not
     weights       float32  what the mixture learns, see `layout`
     written       uint8    which parts of the weights were written to, see `writes`; empty if nobody asks
@@ -26,7 +25,6 @@ class MemoryArrays(NamedTuple):
 
     table: I32
     history: I32
-    undo: I32
     overlay: I32
     weights: F32
     written: U8

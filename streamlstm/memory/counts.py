@@ -22,7 +22,6 @@ from ..jit.intrinsics import prefetch, set_word, word
 from ..kernels.arrays import I32, PAGE
 from ..ranges import Range
 from .overlay import n_free, readable, writable
-from .undo import log_page
 
 TAG, PRIORITY, HEADER, ENTRIES = 0, 1, 2, 3
 MAX_ENTRIES = PAGE - ENTRIES
@@ -185,23 +184,6 @@ def set_latest(page, token):
     latest = word(page, HEADER) >> 4
     run = min((latest & 15) + 1, MAX_RUN) if latest >> 4 == token else 1
     set_word(page, HEADER, (token << 8) | (run << 4) | n_entries(page))
-
-
-@kernel
-def log_context(table, undo, h):
-    """Log all pages that `add` may change for the context h: its own, and both places of one that may be created."""
-    number = 0
-    while True:
-        at = find(table, None, h, number)
-        if at < 0:
-            start = start_of(table, combine(h, number))
-            log_page(undo, start // PAGE, table, start)
-            log_page(undo, (start ^ PAGE) // PAGE, table, start ^ PAGE)
-            return
-        log_page(undo, at // PAGE, table, at)
-        if table[at + HEADER] & 15 < MAX_ENTRIES - 1:
-            return
-        number += 1
 
 
 @kernel

@@ -11,7 +11,7 @@ import numpy as np
 from ..jit.decorators import kernel
 from ..jit.intrinsics import lane_maximum, lane_sum, load, splat, store
 from ..kernels.functions import exp, ln
-from .counts import MAX_ENTRIES, MOST_COUNTED, add, collect, is_admitted, log_context, n_pages_to_write
+from .counts import MAX_ENTRIES, MOST_COUNTED, add, collect, is_admitted, n_pages_to_write
 from .layout import (
     BACKOFF,
     BACKOFF_LOGITS,
@@ -170,11 +170,11 @@ def has_space(memory):
 
 @kernel
 def count(memory, h, token, limit):
-    """Count a token in the context h of a memory that logs or is shared; see `counts.add`."""
+    """Count a token in the context h; see `counts.add`."""
     table, overlay = memory.table, memory.overlay
-    if memory.undo.size > 0:
-        log_context(table, memory.undo, h)
-    if overlay.size > 0 and not is_admitted(table, overlay, h, memory.state[N_LEARNED]):
+    if overlay.size == 0:
+        return add(table, None, h, token, limit)
+    if not is_admitted(table, overlay, h, memory.state[N_LEARNED]):
         return False
     return add(table, overlay, h, token, limit)
 
@@ -182,17 +182,10 @@ def count(memory, h, token, limit):
 @kernel
 def update_counts(memory, token):
     """Count the token: in the orders from 6 down to the first that had counted it before, and in each extra."""
-    table, overlay, state = memory.table, memory.overlay, memory.state
-    is_plain = memory.undo.size == 0 and overlay.size == 0
+    state = memory.state
     order, is_new = LONGEST_ORDER, True
     while is_new and order >= 0:
-        h = state[CONTEXT_HASH + order]
-        known = add(table, None, h, token, ORDER_LIMIT) if is_plain else count(memory, h, token, ORDER_LIMIT)
-        is_new = not known
+        is_new = not count(memory, state[CONTEXT_HASH + order], token, ORDER_LIMIT)
         order -= 1
     for context in range(N_ORDERS, N_CONTEXTS):
-        h = state[CONTEXT_HASH + context]
-        if is_plain:
-            add(table, None, h, token, EXTRA_LIMIT)
-        else:
-            count(memory, h, token, EXTRA_LIMIT)
+        count(memory, state[CONTEXT_HASH + context], token, EXTRA_LIMIT)

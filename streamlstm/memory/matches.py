@@ -34,7 +34,6 @@ from .layout import (
 )
 from .overlay import has_places, places_at, readable, writable
 from .text import recent_token
-from .undo import log_page
 
 MIN_LENGTHS = (16, 6)
 """How many of the last symbols must equal those before a new match, for each match; the last is one of the orders."""
@@ -89,11 +88,8 @@ def word_at(memory, at):
 
 @kernel
 def page_to_write(memory, at):
-    """The address of the page that history[at] belongs to; it is logged first."""
-    first_page = memory.table.size // PAGE
-    if memory.undo.size > 0:
-        log_page(memory.undo, first_page + at // PAGE, memory.history, at - at % PAGE)
-    return writable(memory.overlay, memory.history, first_page, at - at % PAGE)
+    """The address at which to write to the page that history[at] belongs to."""
+    return writable(memory.overlay, memory.history, memory.table.size // PAGE, at - at % PAGE)
 
 
 @kernel

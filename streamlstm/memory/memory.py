@@ -1,19 +1,28 @@
 """The memory of a predictor: its counts, the weights of its mixture, and its position in the text.
 
-The mathematics is in `contexts`, `counts`, `experts` and `mixture`. Here the arrays are created, shared between forks,
-and restored. `saved` turns them into those of a checkpoint and back.
+The mathematics is in `text`, `counts`, `matches`, `experts` and `mixture`, the form of a checkpoint in `saved`. Here is
+how memories share their arrays. A memory is a base, the table and the history, and what it has changed: the pages of
+its overlay, and weights of its own. Whoever is alone with a base has no overlay and writes to the base itself.
+
+A fork shares the base, the overlay and the weights, until one of those that share them learns from a symbol. That one
+then gets an overlay of its own: a copy of the shared one; or, if all that share the base share this overlay too, an
+empty one, after the pages of the shared one were written to the base. So the overlay is *adopted* when nobody needs the
+base without it any more, and *dropped* with the last one that has it. A snapshot is such a fork: to update it drops the
+older fork, and what has changed since is adopted; to restore it drops what has changed.
+
+A page is written to a base only with what all that share the base already have there, in their overlay. So this may be
+interrupted and repeated, and each memory reads the same before, meanwhile and afterwards, in any thread.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-from weakref import ReferenceType, WeakSet, ref
+from weakref import WeakSet
 
 import numpy as np
 
 from ..checkpoint import Arrays
 from ..jit.decorators import native
-from ..kernels.arrays import F32, FILLED, I64, PAGE, U8, Stream
+from ..kernels.arrays import F32, FILLED, I32, I64, PAGE, U8, Stream
 from ..model import aligned_zeros
 from ..vocabulary import Vocabulary
 from . import layout, matches, mixture, saved
@@ -21,7 +30,6 @@ from .arrays import MemoryArrays, history_size
 from .overlay import N_OWN, N_SLOTS, NO_OVERLAY, enlarged, is_full, merge, new_overlay
 from .saved import sparse_copy
 from .text import classify
-from .undo import N_RECORDS, NO_UNDO, UndoLog, write_back
 
 EXPERTS = (
     *(f"order {order}" for order in range(1, layout.N_ORDERS)),
@@ -57,16 +65,15 @@ NO_ACCOUNT = np.zeros(0, dtype=np.uint8)
 """The `written` of a memory that keeps no account of what it writes to."""
 
 NO_MEMORY = MemoryArrays(
-    table=NO_UNDO,
-    history=NO_UNDO,
-    undo=NO_UNDO,
+    table=NO_OVERLAY,
+    history=NO_OVERLAY,
     overlay=NO_OVERLAY,
     weights=NO_REPORT,
     written=NO_ACCOUNT,
     state=np.zeros(0, dtype=np.int64),
     scratch=NO_REPORT,
-    entries=NO_UNDO,
-    char_classes=NO_UNDO,
+    entries=NO_OVERLAY,
+    char_classes=NO_OVERLAY,
 )
 """What a kernel takes for a predictor without a memory."""
 
@@ -83,39 +90,39 @@ FIRST_SLOTS = 1024
 MAX_OVERLAY = 1 / 4
 """If more than this part of all pages is in the overlay, the memory gets a table and a history of its own."""
 
-
-USUAL_PAGES = 1 << 20
-"""A table of more pages than this is larger than that of the default `Config`."""
-
-SMALL_PAGES = 1 << 18
-"""A table of up to this many pages is small enough to be filled whatever is in it."""
-
 SPARSE = 1 / 16
 """If less than this part of all pages is in use, the memory of a file begins as an overlay over an empty table. So a
 small file takes little memory, however large a table it claims: without huge pages each page of 64 bytes would take
-4 kB, with them 2 MB. A table up to USUAL_PAGES is filled as soon as a text is read: a fresh predictor takes as much. A
-larger one of up to BYTES_PER_BYTE bytes for each of the file is never in an overlay."""
+4 kB, with them 2 MB."""
+
+USUAL_PAGES = 1 << 20
+"""A table of up to this many pages, that of the default `Config`, is filled when such an overlay is full: a fresh
+predictor takes as much. A larger one is not before MAX_OVERLAY is reached."""
 
 BYTES_PER_BYTE = 128
-"""See SPARSE. So a file of 1 MB never fills a table of more than USUAL_PAGES, and an overlay, which is slower, is for
-tables that are far too large for their file."""
-
-MOST_SPARSE = 1 << 18
-"""How many pages are kept in such an overlay in any case; an overlay takes 3 to 4 µs more per symbol than a table."""
+"""A larger table of up to this many bytes for each byte of its file is never in such an overlay, which takes 3 to 4 µs
+more per symbol than a table. So a file of 1 MB does not fill a table of more than USUAL_PAGES."""
 
 
-class CapturedMemory(NamedTuple):
-    """What is copied of a memory so that it can be restored; the rest is in the undo log, or in a fork."""
+class Share:
+    """A share in arrays that nobody changes while others have one too. It ends with this object.
 
-    weights: F32
-    state: I64
-    scratch: F32
-    learning: bool
-    twin: Memory | None = None
+    base  a share that ends after this one, however it ends: in what these arrays differ from
+    """
 
+    def __init__(self, base: Share | None = None, shares: WeakSet[Share] | None = None) -> None:
+        self._base = base
+        self._shares: WeakSet[Share] = WeakSet() if shares is None else shares
+        self._shares.add(self)
 
-class _Holder:
-    """Stands for one predictor's memory among those that share arrays."""
+    def another(self, base: Share | None = None) -> Share:
+        """One more share in the same arrays."""
+        return Share(base, self._shares)
+
+    @property
+    def count(self) -> int:
+        """How many shares there are."""
+        return len(self._shares)
 
 
 class Memory:
@@ -128,8 +135,7 @@ class Memory:
 
     `learning` says whether it learns from what it scores.
 
-    Forks share the table, the history and the weights until one of them learns; then it has an overlay with the pages
-    that it has changed, and weights of its own.
+    Forks share what neither of them changes, as the module describes.
     """
 
     def __init__(self, vocabulary: Vocabulary, columns: int, bits: int, trained: bool) -> None:
@@ -139,7 +145,6 @@ class Memory:
         self._arrays = MemoryArrays(
             table=np.zeros(PAGE << bits, dtype=np.int32),
             history=np.zeros(history_size(n_symbols, 1 << bits), dtype=np.int32),
-            undo=NO_UNDO,
             overlay=NO_OVERLAY,
             weights=_first_weights(n_symbols, trained),
             written=NO_ACCOUNT,
@@ -151,18 +156,16 @@ class Memory:
         self._is_default = trained  # before it has seen anything: what a memory beside a trained network starts as
         self.learning = True
         self._remember = native(mixture.remember)
-        self._holder = _Holder()
-        self._holders: WeakSet[_Holder] = WeakSet([self._holder])
-        self._log: ReferenceType[UndoLog] | None = None
-        self._must_write_back = False  # set by `restored`
-        self._empty: _Holder | None = None  # holds the empty table that a sparse memory shares, see SPARSE
-        self._is_spread = False  # whether few places of the table and the history are in use, see `spread_zeros`
+        self._base = Share()  # in the table and the history
+        self._own = Share(self._base)  # in the overlay and the weights
+        self._is_shared: bool | None = False  # whether the base is, as `_prepare` found it; None since a fork
+        self._empty: Share | None = None  # keeps an empty base from being written to, see SPARSE
 
     # The kernels
 
     def mix(self, stream: Stream, slot: int) -> None:
         """Write the mixture's distribution of the next symbol to a slot of the tape."""
-        self._remember(self._unchanged(), stream, NO_REPORT, NONE_MARKED, 0, slot, 0, False)
+        self._remember(self._arrays, stream, NO_REPORT, NONE_MARKED, 0, slot, 0, False)
 
     def remember(
         self,
@@ -189,19 +192,8 @@ class Memory:
 
     def arrays(self) -> MemoryArrays:
         """The arrays, as the kernels take them to score symbols: if it learns, what they change is its own."""
-        if self._must_write_back:
-            self.finish_restore()
-        if self.learning:
-            if self._log is not None and self._log() is None:  # no one holds the log any more
-                self._arrays, self._log = self._arrays._replace(undo=NO_UNDO), None
-            if (len(self._holders) > 1) != (self._arrays.overlay is not NO_OVERLAY):
-                self._set_overlay()
-        return self._arrays
-
-    def _unchanged(self) -> MemoryArrays:
-        """The arrays for reading."""
-        if self._must_write_back:
-            self.finish_restore()
+        if self.learning and (self._base.count > 1) is not self._is_shared:
+            self._prepare()
         return self._arrays
 
     @property
@@ -211,34 +203,26 @@ class Memory:
 
     # Sharing
 
-    @property
-    def _is_shared(self) -> bool:
-        """Whether forks share the table and the history: then they do not change."""
-        return len(self._holders) > 1
-
-    def _set_overlay(self) -> None:
-        """Begin an overlay if there are forks now, or end it if there are none any more."""
-        mine = self._arrays
-        if mine.overlay.size > 0 or mine.undo.size > 0:
-            self._without_overlay()
-        else:
-            overlay, weights = new_overlay(FIRST_SLOTS), mine.weights.copy()
-            self._arrays = mine._replace(overlay=overlay, weights=weights)
-
-    def merge_overlay(self) -> None:
-        """Have no overlay from now on, so that others may have one over the table and the history."""
-        if self._unchanged().overlay.size > 0:
-            self._without_overlay()
-
-    def _without_overlay(self) -> MemoryArrays:
-        """Write the pages of the overlay to arrays that are not shared."""
-        mine = self._arrays
-        if self._is_shared:
-            self._own_arrays()
-        else:
+    def _prepare(self) -> None:
+        """Make the overlay and the weights its own, or the base if it is alone: see the module."""
+        mine, n, n_own = self._arrays, self._base.count, self._own.count
+        if n_own == n:
             merge(mine.overlay, mine.table, mine.history)
+        if n == 1:
             self._arrays = mine._replace(overlay=NO_OVERLAY)
-        return self._arrays
+        elif n_own == n or mine.overlay is NO_OVERLAY:
+            weights = mine.weights.copy() if n_own > 1 else mine.weights
+            self._arrays = mine._replace(overlay=new_overlay(_n_slots_after(mine.overlay)), weights=weights)
+        elif n_own > 1:
+            self._arrays = mine._replace(overlay=mine.overlay.copy(), weights=mine.weights.copy())
+        if n_own > 1:
+            self._own = Share(self._base)
+        self._is_shared = n > 1
+
+    def without_overlay(self) -> None:
+        """Have no overlay from now on, so that others may have one over the table and the history."""
+        if self._arrays.overlay.size > 0:
+            self._own_arrays()
 
     def make_space(self) -> bool:
         """Enlarge the overlay if a kernel has stopped because it is full; returns whether one had."""
@@ -246,7 +230,8 @@ class Memory:
         if not is_full(mine.overlay):
             return False
         n_slots = 2 * mine.overlay.item(N_SLOTS)
-        if n_slots > self._most_slots:
+        most = MAX_OVERLAY * self._n_pages if self._empty is None or self._has_unusual_table else 0
+        if n_slots > most:
             self._own_arrays()
         else:
             self._arrays = mine._replace(overlay=enlarged(mine.overlay, n_slots))
@@ -258,29 +243,19 @@ class Memory:
         return (len(self._arrays.table) + len(self._arrays.history)) // PAGE
 
     @property
-    def _most_slots(self) -> float:
-        """For how many pages an overlay may have space at most."""
-        if self._empty is None:
-            return MAX_OVERLAY * self._n_pages
-        return max(MOST_SPARSE, SPARSE * self._n_pages) if self._has_unusual_table else 0
-
-    @property
     def _has_unusual_table(self) -> bool:
         return len(self._arrays.table) // PAGE > USUAL_PAGES
 
-    @property
-    def _is_sparse(self) -> bool:
-        """Whether its table is large and hardly used: see SPARSE."""
-        return self._has_unusual_table and (self._empty is not None or self._is_spread)
-
     def _own_arrays(self) -> None:
-        """Copy the arrays that are shared with forks."""
-        mine, shared = self._arrays, self._holders
+        """Have a base of its own, a copy with the pages of the overlay in their places."""
+        mine = self._arrays
         is_sparse = self._empty is not None and mine.overlay.item(N_OWN) < SPARSE * self._n_pages
-        self._is_spread = is_sparse and self._has_unusual_table
-        self._arrays = _merged(mine, self._is_spread)
-        self._holders, self._empty = WeakSet([self._holder]), None
-        shared.discard(self._holder)
+        spread = is_sparse and self._has_unusual_table
+        table, history = sparse_copy(mine.table, spread), sparse_copy(mine.history, spread)
+        merge(mine.overlay, table, history)
+        self._arrays = mine._replace(table=table, history=history, weights=mine.weights.copy(), overlay=NO_OVERLAY)
+        base = Share()
+        self._own, self._base, self._is_shared, self._empty = Share(base), base, False, None
 
     # Copies
 
@@ -292,81 +267,26 @@ class Memory:
         return successor
 
     def fork(self) -> Memory:
-        """An independent copy, which shares the counts that neither of the two changes."""
-        mine = self._unchanged()
-        copies = {name: getattr(mine, name).copy() for name in ("state", "scratch", "entries")}
-        if mine.overlay.size > 0:
-            copies |= {"overlay": mine.overlay.copy(), "weights": mine.weights.copy()}
-        twin = self._successor(mine._replace(undo=NO_UNDO, **copies))
-        twin._holder, twin._log = _Holder(), None
-        self._holders.add(twin._holder)
+        """An independent copy, which shares what neither of the two changes."""
+        self._is_shared = None
+        copies = {name: getattr(self._arrays, name).copy() for name in ("state", "scratch", "entries")}
+        twin = self._successor(self._arrays._replace(**copies))
+        twin._base = self._base.another()
+        twin._own = self._own.another(twin._base)
         return twin
 
     def with_learning(self, learning: bool) -> Memory:
         """The memory that takes the place of this one, and learns or does not."""
-        successor = self._successor(self._unchanged())
+        successor = self._successor(self._arrays)
         successor.learning = learning
         return successor
 
     def restarted(self) -> Memory:
         """The memory that takes the place of this one at the beginning of another stream: it keeps the counts only."""
-        mine, state = self._unchanged(), _first_state()
+        mine, state = self._arrays, _first_state()
         starts = [layout.N_LEARNED, layout.LINE_START_LEARNED, layout.PREVIOUS_LINE_START_LEARNED]
         state[starts] = mine.state[layout.N_LEARNED]
         return self._successor(mine._replace(state=state, scratch=mine.scratch.copy()))
-
-    # Undo
-
-    def log_changes(self) -> UndoLog:
-        """Log all changes from now on, for `restored`; an earlier log ends."""
-        mine = self._unchanged()
-        if self._is_sparse:  # a log of a large table takes much memory too; a fork copies what is in the overlay
-            log = UndoLog(0)
-            self._log = ref(log)
-            return log
-        if mine.overlay.size > 0:
-            mine = self._without_overlay()
-        log = UndoLog(self._n_pages)
-        self._log = ref(log)
-        self._arrays = mine._replace(undo=log.array)
-        return log
-
-    def captured(self, log: UndoLog) -> CapturedMemory:
-        """What `restored` needs beside the log. Raises ValueError if the log has ended."""
-        self._require(log)
-        mine = self._unchanged()
-        twin = self.fork() if mine.undo.size == 0 else None
-        return CapturedMemory(mine.weights.copy(), mine.state.copy(), mine.scratch.copy(), self.learning, twin)
-
-    def restored(self, captured: CapturedMemory, log: UndoLog) -> Memory:
-        """The memory that takes the place of this one, equal to what it was when the log's epoch began.
-
-        captured  what `captured` returned at that time
-
-        The pages of the log are written back at once by `finish_restore`, or by whatever uses the memory next.
-        Raises ValueError if the log has ended.
-        """
-        self._require(log)
-        if captured.twin is not None:
-            successor = captured.twin.fork()
-            successor.learning, successor._log = captured.learning, self._log
-            return successor
-        copies = {name: getattr(captured, name).copy() for name in ("weights", "state", "scratch")}
-        successor = self._successor(self._arrays._replace(**copies))
-        successor.learning, successor._must_write_back = captured.learning, True
-        return successor
-
-    def finish_restore(self) -> None:
-        """Write back the pages of the log, if this memory was restored. It may be repeated after an interrupt."""
-        if self._must_write_back:
-            if self._arrays.undo.item(N_RECORDS) and len(self._holders) > 1:
-                self._own_arrays()
-            write_back(self._arrays.undo, self._arrays.table, self._arrays.history)
-            self._must_write_back = False
-
-    def _require(self, log: UndoLog) -> None:
-        if self._log is None or self._log() is not log:
-            raise ValueError("this snapshot is not valid any more: a newer snapshot of the predictor was made")
 
     # Checkpoints
 
@@ -383,8 +303,7 @@ class Memory:
 
     def begin_with(self, weights: F32) -> None:
         """Give a new memory other weights to begin with. Raises ValueError, with nothing changed, if they don't fit."""
-        saved.load_first_weights(self.arrays(), weights)
-        self._is_default = False
+        self._arrays, self._is_default = saved.with_first_weights(self._arrays, weights), False
 
     def to_arrays(self, *, whole: bool) -> Arrays:
         """The arrays of a checkpoint; of the table only the pages in use.
@@ -392,7 +311,7 @@ class Memory:
         whole  as equal memories have them: with what a memory that has seen nothing has by default, and with zeros for
                the part of the state that is computed anew
         """
-        mine = self._unchanged()
+        mine = self._arrays
         arrays = saved.to_arrays(mine)
         if whole:
             return arrays | {"memory.state": saved.without_computed(mine.state)}
@@ -405,9 +324,9 @@ class Memory:
         n_bytes = sum(array.nbytes for array in arrays.values())
         is_large = self._has_unusual_table and self.nbytes > BYTES_PER_BYTE * n_bytes
         if "memory.state" in arrays:
-            n_used, n_pages = saved.n_pages_in(arrays), len(self._arrays.table) // PAGE
-            is_sparse = n_used < SPARSE * self._n_pages and (is_large or SMALL_PAGES < n_pages <= USUAL_PAGES)
-            mine = self._over_nothing(n_used) if is_sparse else self.arrays()
+            n_used = saved.n_pages_in(arrays)
+            is_sparse = n_used < SPARSE * self._n_pages and (is_large or not self._has_unusual_table)
+            mine = self._over_nothing(n_used) if is_sparse else self._arrays
             saved.load_arrays(mine, arrays)
             self._arrays, self._is_default = mine, False
             return
@@ -418,18 +337,14 @@ class Memory:
 
     def _over_nothing(self, n_used: int) -> MemoryArrays:
         """The arrays of a new memory with an overlay that has space for some pages and more: see SPARSE."""
-        self._empty = _Holder()
-        self._holders.add(self._empty)
+        self._empty = self._base.another()
         return self._arrays._replace(overlay=new_overlay(n_used + n_used % 2 + FIRST_SLOTS))
 
 
-def _merged(arrays: MemoryArrays, spread: bool) -> MemoryArrays:
-    """Copies of all that may be shared, with the pages of the overlay in their places; `spread`: see `sparse_copy`."""
-    table, history = sparse_copy(arrays.table, spread), sparse_copy(arrays.history, spread)
-    weights = arrays.weights.copy()
-    if arrays.overlay.size > 0:
-        merge(arrays.overlay, table, history)
-    return arrays._replace(table=table, history=history, weights=weights, overlay=NO_OVERLAY)
+def _n_slots_after(overlay: I32) -> int:
+    """For how many pages the next overlay has space: twice what this one has used, so that it need not grow."""
+    n_used = overlay.item(N_OWN) if overlay.size > 0 else 0
+    return max(FIRST_SLOTS, 1 << (2 * n_used).bit_length())
 
 
 def _first_weights(n_symbols: int, trained: bool) -> F32:

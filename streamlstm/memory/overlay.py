@@ -22,7 +22,7 @@ overlay  int32 [0] if nothing is shared, or
     N_PLACES         the number of pairs of places, a power of two or 0
     then, from PAGE on,
     [N_SLOTS, PAGE]  the pages
-    [N_SLOTS]        their numbers: those of the table first, then those of the history, as in the undo log
+    [N_SLOTS]        their numbers: those of the table first, then those of the history
     [N_SLOTS]        their numbers of uses
     [INDEX_MASK + 1] the index, a hash table with linear probing: place of the page + 1, or 0
     [N_PLACES, 3]    for each pair: its index in the history, 0 if there is none, and the two places
@@ -264,7 +264,9 @@ def parts(overlay: I32) -> Parts:
 
 
 def merge(overlay: I32, table: I32, history: I32) -> None:
-    """Write the pages to the table and the history. May be repeated after an interrupt."""
+    """Write the pages, if there are any, to the table and the history. May be repeated after an interrupt."""
+    if overlay.size == 0:
+        return
     numbers, pages, _ = parts(overlay)
     n_table_pages = len(table) // PAGE
     in_table = numbers < n_table_pages

@@ -18,7 +18,7 @@ from ..ranges import Range, check_ranges
 from . import layout, saved
 from .arrays import n_ring_words
 from .delta import Delta, DeltaArray
-from .memory import Memory
+from .memory import Memory, Share
 from .overlay import (
     GROWS_AT,
     N_SLOTS,
@@ -92,6 +92,8 @@ class StreamMemory(Memory):
 
     def __init__(self, shared: Memory, max_slots: int) -> None:
         self.__dict__.update(shared.fork().__dict__)
+        self._shared = shared  # so that the base stays shared, and is not written to
+        self._own, self._is_shared = Share(self._base), True
         self._max_slots = max_slots - max_slots % 2  # of two pages one gives way
         mine = self._arrays
         self._weights = DeltaArray(mine.weights)

@@ -197,14 +197,14 @@ def memory_ranges(
     )
 
 
-def load_first_weights(memory: MemoryArrays, weights: F32) -> None:
-    """Write the weights that a new memory begins with. Raises ValueError, with nothing changed, if they do not fit."""
+def with_first_weights(memory: MemoryArrays, weights: F32) -> MemoryArrays:
+    """A new memory that begins with other weights. Raises ValueError if they do not fit."""
     if weights.dtype != memory.weights.dtype:
         raise ValueError(OTHER_TYPES)
     if weights.shape != memory.weights.shape:
         raise ValueError(OTHER_SHAPE)
     check_ranges(layout.weight_ranges(weights, len(memory.entries)), OUT_OF_RANGE)
-    memory.weights[:] = weights
+    return memory._replace(weights=weights.copy())
 
 
 def _ring_and_heads(memory: MemoryArrays) -> tuple[I32, I32]:

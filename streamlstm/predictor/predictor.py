@@ -13,7 +13,6 @@ import numpy as np
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint, read_checkpoint, write_checkpoint
 from ..kernels.arrays import F32
 from ..memory.memory import Memory
-from ..memory.undo import UndoLog
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..modelfile import Learn, Parsed, bundled_model, parsed
 from ..optim import Optimizer, RMSprop
@@ -21,7 +20,7 @@ from ..ranges import check_count, is_whole_number
 from ..vocabulary import Symbol, Symbols, Vocabulary
 from . import initial_mixture, saved
 from .sources import KnownTokens, TokenSource
-from .stream import Captured, TokenStream
+from .stream import TokenStream
 from .stream_reader import StreamReader
 from .trace import Step, Trace, TraceRecorder
 
@@ -299,20 +298,9 @@ class StreamPredictor:
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (type(self), dump_checkpoint(*self.to_checkpoint()))
 
-    def log_changes(self) -> UndoLog:
-        """Log all changes of the memory from now on, for `restore`; an earlier log ends. Used by `Snapshot`."""
-        return self._stream.log_changes()
-
-    def capture(self, log: UndoLog) -> Captured:
-        """What `restore` needs besides the log, whose epoch begins now. Raises ValueError if the log has ended."""
-        return self._stream.capture(log)
-
-    def restore(self, captured: Captured, log: UndoLog) -> None:
-        """Return to the state that this predictor had when `capture` was called and the log's epoch began.
-
-        Raises ValueError if the log has ended.
-        """
-        self._stream.restore(captured, log)
+    def restore(self, snapshot: StreamPredictor) -> None:
+        """Return to the state that this predictor had when `snapshot` was forked from it. Used by `Snapshot`."""
+        self._stream.restore(snapshot._stream)
 
     def reset(self) -> None:
         """Return to the state in which streams begin; keep the weights and the counts."""

@@ -1,7 +1,5 @@
 """A parked stream: all that it does not share with the other streams over the same model.
 
-What has to be copied of a predictor so that it can be restored.
-
 A stream of tokens: the network, the memory and the optimizer at work, without symbols and without files.
 
 The path of a token: its surprisal is read from the current distribution; then one step of the network and the memory
@@ -22,9 +20,8 @@ from ..checkpoint import Arrays
 from ..jit.decorators import native
 from ..kernels import network
 from ..kernels.arrays import F32, FILLED
-from ..memory.memory import CapturedMemory, Memory
+from ..memory.memory import Memory
 from ..memory.parked import ParkedMemory, StreamMemory
-from ..memory.undo import UndoLog
 from ..model import Layout
 from ..modelfile import Learn
 from ..optim import Optimizer
@@ -92,22 +89,6 @@ class ParkedStream:
             arrays |= {"theta": self.weights.theta, "slots": self.weights.optimizer.slots}
             values["optimizer"] = self.weights.optimizer.describe()
         return arrays, values
-
-
-# What has to be copied of a predictor so that it can be restored
-
-
-class Captured:
-    """What `StreamPredictor.restore` needs besides the undo log of the memory.
-
-    weights  shared with the predictor until it learns
-    tape     a copy
-    memory   what is not in the undo log
-    """
-
-    def __init__(self, weights: Weights, tape: Tape, memory: CapturedMemory | None) -> None:
-        weights.share_with(self)
-        self.weights, self.tape, self.memory = weights, tape, memory
 
 
 # A stream of tokens: the network, the memory and the optimizer at work, without symbols and without files
@@ -248,7 +229,7 @@ class TokenStream:
         This stream must not change as long as the copy is in use.
         """
         if self.memory is not None:
-            self.memory.merge_overlay()  # those of the streams are in its place
+            self.memory.without_overlay()  # those of the streams are in its place
         twin = self.fork(self.learn)
         parts = twin._parts
         memory = None if parts.memory is None else StreamMemory(parts.memory, max_slots)
@@ -313,28 +294,14 @@ class TokenStream:
         memory = parts.memory.restarted() if parts.memory is not None else None
         self._parts = self._refreshed(parts._replace(tape=tape, memory=memory))
 
-    def log_changes(self) -> UndoLog:
-        """Log all changes of the memory from now on; an earlier log ends."""
-        memory = self._settled().memory
-        return UndoLog(0) if memory is None else memory.log_changes()
-
-    def capture(self, log: UndoLog) -> Captured:
-        """What `restore` needs besides the log, whose epoch begins now. Raises ValueError if the log has ended."""
-        weights, tape, memory = self._settled()
-        return Captured(weights, tape.copy(), None if memory is None else memory.captured(log))
-
-    def restore(self, captured: Captured, log: UndoLog) -> None:
-        """Return to the state that this stream had when `capture` was called; see `StreamPredictor.restore`."""
-        parts, memory = self._parts, None
-        if parts.memory is not None and captured.memory is not None:
-            memory = parts.memory.restored(captured.memory, log)
-        tape = captured.tape.copy()
-        captured.weights.share_with(self)
-        self._parts = _Parts(captured.weights, tape, memory)
-        if parts.weights is not captured.weights:
+    def restore(self, snapshot: TokenStream) -> None:
+        """Become a copy of another stream, of which this one is a fork or the other way round."""
+        parts, twin = self._parts, snapshot.fork(snapshot.learn)
+        theirs = twin._parts
+        theirs.weights.share_with(self)
+        self._parts = theirs
+        if parts.weights is not theirs.weights:
             parts.weights.release(self)
-        if memory is not None:
-            memory.finish_restore()
 
     def _refreshed(self, parts: _Parts) -> _Parts:
         """The same parts, with the distribution of their state computed."""
