@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlstm.memory.delta import PART, ROW, DeltaArray
+from streamlstm.memory.parked import ROW, DeltaArray
 
 FLOATS = st.floats(width=32)
 
@@ -22,7 +22,6 @@ def write(array, change):
     """Write to an array, as kernels do."""
     for index, value in change.items():
         array.values[index] = value
-        array.written[index // PART] = 1
 
 
 @given(bases_and_changes(), st.data())

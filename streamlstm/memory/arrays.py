@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..kernels.arrays import F32, I32, I64, PAGE, U8
+from ..kernels.arrays import F32, I32, I64, PAGE
 
 RING_PER_PAGE, BYTE_SYMBOLS = 4, 256
 """How many tokens the ring of `history` has space for, for each page of the table; and up to how many symbols of the
@@ -16,7 +16,6 @@ class MemoryArrays(NamedTuple):
     history       int32    the symbols that were learned from, and where the last ones occurred before, see `matches`
     overlay       int32    what has changed in these two while they are shared, see `overlay`; empty if they are not
     weights       float32  what the mixture learns, see `layout`
-    written       uint8    which parts of the weights were written to, see `writes`; empty if nobody asks
     state         int64    the position in the text, see `layout`
     scratch       float32  distributions and intermediate results, see `layout`
     entries       int32    [V]: space for the counts of one context
@@ -27,7 +26,6 @@ class MemoryArrays(NamedTuple):
     history: I32
     overlay: I32
     weights: F32
-    written: U8
     state: I64
     scratch: F32
     entries: I32

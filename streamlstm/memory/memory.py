@@ -61,15 +61,12 @@ NO_REPORT = np.zeros(0, dtype=np.float32)
 """The `report` of a caller that needs none."""
 NONE_MARKED = np.zeros(0, dtype=np.uint8)
 """The `marked` of a caller that does not stop at any token."""
-NO_ACCOUNT = np.zeros(0, dtype=np.uint8)
-"""The `written` of a memory that keeps no account of what it writes to."""
 
 NO_MEMORY = MemoryArrays(
     table=NO_OVERLAY,
     history=NO_OVERLAY,
     overlay=NO_OVERLAY,
     weights=NO_REPORT,
-    written=NO_ACCOUNT,
     state=np.zeros(0, dtype=np.int64),
     scratch=NO_REPORT,
     entries=NO_OVERLAY,
@@ -147,7 +144,6 @@ class Memory:
             history=np.zeros(history_size(n_symbols, 1 << bits), dtype=np.int32),
             overlay=NO_OVERLAY,
             weights=_first_weights(n_symbols, trained),
-            written=NO_ACCOUNT,
             state=_first_state(),
             scratch=aligned_zeros(layout.scratch_size(columns)),
             entries=np.zeros(n_symbols, dtype=np.int32),

@@ -89,7 +89,6 @@ from .layout import (
 )
 from .matches import follow_matches, is_robust, match_distance, set_heads, strength
 from .text import advance, innermost, recent_token, set_contexts
-from .writes import mark_writes
 
 f32 = np.float32
 ZERO, ONE = f32(0.0), f32(1.0)
@@ -366,7 +365,6 @@ def remember(
             write_report(memory, report, 2 * N_EXPERTS * (s - first), token, C)
         if learn:
             if state[N_LEARNED] > 0:
-                mark_writes(memory)
                 update_weights(memory, tape, p, token, C)
                 update_token_weights(weights, state, tape, p, token)
                 update_backoff(memory, token, V, C)

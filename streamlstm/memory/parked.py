@@ -1,8 +1,13 @@
 """The memory of one of many streams over a shared memory: in use, or parked until the stream goes on.
 
-A parked memory has what the stream has changed, and nothing else: an overlay, and a delta of the weights. An overlay
-holds MIN_SLOTS pages or, if those are more, one for every SYMBOLS_PER_PAGE symbols that the stream has learned from, up
-to a limit. So a stream costs in proportion to what it has learned.
+A parked memory has what the stream has changed, and nothing else: an overlay, and the delta of the weights, the words
+in which they differ from the shared ones. An overlay holds MIN_SLOTS pages or, if those are more, one for every
+SYMBOLS_PER_PAGE symbols that the stream has learned from, up to a limit. So a stream costs in proportion to what it has
+learned.
+
+A reader goes on with another stream and reads for it in one kernel: a call of a kernel lets another thread of Python
+run, and has to wait for that thread at its end. So the fewer kernels they call, the less the threads of a pool wait for
+each other.
 """
 
 from __future__ import annotations
@@ -12,13 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checkpoint import Arrays
-from ..jit.decorators import native
-from ..kernels.arrays import F32, I32, I64, PAGE, Stream
+from ..jit.decorators import entry, kernel, native
+from ..kernels.arrays import F32, I32, I64, PAGE, U8, Stream
+from ..kernels.network import forward, output_layer
 from ..ranges import Range, check_ranges
 from . import layout, saved
-from .arrays import n_ring_words
-from .delta import Delta, DeltaArray
-from .memory import Memory, Share
+from .arrays import MemoryArrays, n_ring_words
+from .memory import NO_REPORT, NONE_MARKED, Memory, Share
+from .mixture import mix, remember
 from .overlay import (
     GROWS_AT,
     N_SLOTS,
@@ -31,9 +37,134 @@ from .overlay import (
     parts,
     places,
 )
-from .resume import resume_and_read
+from .text import set_contexts
 
 FIRST_SLOTS, MIN_SLOTS, SYMBOLS_PER_PAGE = 32, 512, 4
+
+ROW = 32
+"""How many words of the weights share a word of marks."""
+
+
+class Delta(NamedTuple):
+    """The words in which an array differs from its base.
+
+    marks  int32 [rows]: a bit for each word of a row, 1 if it differs; the first word has the lowest bit
+    words  int32 [n]: what the array contains there, in order
+    """
+
+    marks: I32
+    words: I32
+
+
+@entry
+def find_delta(array: I32, base: I32, marks: I32, words: I32):
+    """Write the delta of an array, of whole rows, to `marks` and `words`, which have space for any.
+
+    Returns how many words differ.
+    """
+    n = 0
+    for row in range(marks.size):
+        differs = np.int32(0)
+        for j in range(row * ROW, (row + 1) * ROW):
+            differs |= array[j] ^ base[j]
+        mark = 0
+        if differs != 0:
+            for j in range(ROW):
+                is_other = 1 if array[row * ROW + j] != base[row * ROW + j] else 0
+                words[n] = array[row * ROW + j]
+                mark |= is_other << j
+                n += is_other
+        marks[row] = mark
+    return n
+
+
+@kernel
+def set_delta(array, base, marks, words):
+    """Let an array differ from its base by a delta only."""
+    for j in range(array.size):
+        array[j] = base[j]
+    n = 0
+    for row in range(marks.size):
+        if marks[row] != 0:
+            for j in range(ROW):
+                if (marks[row] >> j) & 1:
+                    array[row * ROW + j] = words[n]
+                    n += 1
+
+
+@entry
+def apply_delta(array: I32, base: I32, marks: I32, words: I32):
+    """See `set_delta`."""
+    set_delta(array, base, marks, words)
+
+
+@entry
+def resume_and_read(
+    theta: F32,
+    stream: Stream,
+    memory: MemoryArrays,
+    weights: I32,
+    base: I32,
+    marks: I32,
+    words: I32,
+    report: F32,
+    marked: U8,
+    count: int,
+    learn: bool,
+):
+    """Give the weights of the mixture the delta `marks`, `words`, and read `count` symbols from the state in slot 0 on.
+
+    weights  those of the memory, as int32; `base` is what the delta is one from
+    report   empty, as `marked` is
+
+    Returns the number of symbols done, as `mixture.remember` does.
+    """
+    set_delta(weights, base, marks, words)
+    output_layer(theta, stream, 0, 1)
+    set_contexts(memory.state)
+    mix(memory, stream.tape, stream.layout, 0)
+    if count == 0:
+        return 0
+    forward(theta, stream, 0, count, 1)
+    return remember(memory, stream, report, marked, 0, 0, count, learn)
+
+
+class DeltaArray:
+    """An array that has one delta after another, all from the same base.
+
+    base  float32 [n], which is copied
+
+    values  float32 [n]
+    words   the same as int32, in whole rows; `base`: what they are without a delta
+    """
+
+    def __init__(self, base: F32) -> None:
+        self._n_rows = -(-len(base) // ROW)
+        self.base, self.words, self._found = np.zeros((3, self._n_rows * ROW), dtype=np.int32)
+        self.base[: len(base)] = self.words[: len(base)] = base.view(np.int32)
+        self.values: F32 = self.words[: len(base)].view(np.float32)
+
+    def delta(self) -> Delta:
+        """The delta of the values."""
+        marks = np.empty(self._n_rows, dtype=np.int32)
+        n = native(find_delta)(self.words, self.base, marks, self._found)
+        return Delta(marks, self._found[:n].copy())
+
+    def apply(self, delta: Delta) -> None:
+        """Let the values be those of a delta."""
+        native(apply_delta)(self.words, self.base, *delta)
+
+    def with_delta(self, delta: Delta) -> F32:
+        """What the values would be with a delta."""
+        words = np.empty_like(self.base)
+        native(apply_delta)(words, self.base, *delta)
+        return words[: len(self.values)].view(np.float32)
+
+    def is_valid(self, delta: Delta) -> bool:
+        """Whether a delta has a word for each mark, and no mark beyond the array."""
+        marked = np.unpackbits(delta.marks.view(np.uint8), bitorder="little")
+        is_within = len(marked) == len(self.words) and not marked[len(self.values) :].any()
+        return is_within and int(marked.sum()) == len(delta.words)
 
 
 class ParkedMemory(NamedTuple):
@@ -100,7 +231,7 @@ class StreamMemory(Memory):
         self._first_n_learned = int(mine.state[layout.N_LEARNED])
         n_slots = min(FIRST_SLOTS, max_slots)
         overlay = new_overlay(n_slots, self._grows_at(n_slots), _n_places(n_slots))
-        self._arrays = mine._replace(weights=self._weights.values, written=self._weights.written, overlay=overlay)
+        self._arrays = mine._replace(weights=self._weights.values, overlay=overlay)
 
     def _grows_at(self, n_slots: int) -> int:
         """When an overlay of so many pages may grow; see `overlay`."""
@@ -135,9 +266,18 @@ class StreamMemory(Memory):
         theta  the weights of the network
         """
         self._arrays = self._arrays._replace(state=parked.state, overlay=parked.overlay)
-        marks, words = parked.delta
+        mine = self._weights
         n = native(resume_and_read)(
-            theta, stream, self._arrays, self._weights.arrays, marks, words, count, self.learning
+            theta,
+            stream,
+            self._arrays,
+            mine.words,
+            mine.base,
+            *parked.delta,
+            NO_REPORT,
+            NONE_MARKED,
+            count,
+            self.learning,
         )
         if n < count and self.make_space():
             self.remember(stream, n, count - n)
