@@ -13,8 +13,22 @@ from test_watch import CALM, FRESH, SMALL, STRANGE, fresh, watched
 from streamlstm import Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint
 from streamlstm.watch import familiar, single_stream
-from streamlstm.watch.familiar import SAMPLED, FamiliarLines
-from streamlstm.watch.line_tables import MAX_NUMBERS, MAX_VALUES, MIN_READ, N_READ, N_VALUES, STAMP, WAYS
+from streamlstm.watch.familiar import DIGEST_SIZE, SAMPLED, FamiliarLines
+from streamlstm.watch.line_tables import (
+    IDENTIFIER,
+    KEY,
+    KIND_SIZE,
+    MAX_NUMBERS,
+    MAX_VALUES,
+    MIN_READ,
+    N_READ,
+    N_TEMPLATE,
+    N_VALUES,
+    NUMBER,
+    REPEATED,
+    STAMP,
+    WAYS,
+)
 
 BYTES = Vocabulary.bytes()
 
@@ -124,6 +138,56 @@ def test_flagged_lines_do_not_make_usual_ones_familiar():
     assert not known.find(BYTES.encode("door open\n")).was_flagged
 
 
+def with_the_digest_of(template, other):
+    """What is known of lines of a template, the digest of which is that of another one: as if their hashes collided."""
+    known, others = tables(*jobs(template)), tables(*jobs(other))
+    rows = [int(np.flatnonzero(each._usual.kinds[KEY::KIND_SIZE])[0]) for each in (known, others)]
+    at = rows[1] * DIGEST_SIZE
+    known._usual.set_digest(rows[0], bytes(others._usual.digests[at : at + DIGEST_SIZE]))
+    return known
+
+
+def test_a_line_that_was_built_to_have_the_hash_of_another_one_is_not_familiar():
+    known = with_the_digest_of("job N of user bob done", "rm -rf / in N s")
+    line = "job 555 of user bob done"
+    assert knows(tables(*jobs("job N of user bob done")), line)
+    assert not knows(known, line)
+    known.learn(BYTES.encode(line + "\n"), 7.0, False)  # the row is that of this template from now on
+    for _ in range(MIN_READ - 1):
+        assert not knows(known, line)
+        known.learn(BYTES.encode(line + "\n"), 7.0, False)
+    assert known.find(BYTES.encode(line + "\n")).score == 7.0
+
+
+def test_templates_are_those_of_the_masked_words_and_white_space():
+    known = FamiliarLines(BYTES)
+
+    def template(line):
+        known.find(BYTES.encode(line))
+        return [*known._template[: known._found[N_TEMPLATE]]]
+
+    marks = {"N": NUMBER, "R": REPEATED, "I": IDENTIFIER}
+    for line, expected in {
+        "job 12 done\n": "job N done\n",
+        "at -0x7f b2zt9 +5\tK8s:a\n": "at N I N\tKNs:a\n",
+        "rm blk_1 blk_2  blk_3 blk_x blk_4\n": "rm blk_NR blk_x blk_N\n",
+        "rm blk_1 blc_1\n": "rm blk_N blc_N\n",
+        "  \n": "  \n",
+        "a b b\n": "a b b\n",
+    }.items():
+        assert template(line) == [marks.get(each, ord(each)) for each in expected], line
+
+
+def test_a_file_without_digests_is_that_of_version_1_0_and_the_first_line_of_a_kind_gives_its_digest():
+    known, arrays = tables(*jobs("job N")), {}
+    described = known.describe(arrays, "")
+    old = {name: array for name, array in arrays.items() if "digests" not in name}
+    again = FamiliarLines(BYTES)
+    again.restore(described, old, "")
+    assert again.find(BYTES.encode("job 555\n")) == known.find(BYTES.encode("job 555\n"))
+    assert again._usual.digests == known._usual.digests
+
+
 def test_a_vocabulary_of_characters_has_the_same_classes():
     vocabulary = Vocabulary.from_text("job done é#\n0123456789")
     known = tables(*jobs("job N done é"), vocabulary=vocabulary)
@@ -186,7 +250,7 @@ def test_the_score_is_that_of_the_lines_that_were_read():
 def test_familiar_lines_are_read_in_full_now_and_then():
     known = tables(*["door open"] * MIN_READ)
     n = 100 * SAMPLED
-    read = [known.find(BYTES.encode("door open\n")).is_due for _ in range(n)]
+    read = [known.find(BYTES.encode("door open\n")).must_reread for _ in range(n)]
     assert n / SAMPLED < sum(read) < 1.3 * n / SAMPLED
     assert sum(read[:64]) == 2
 

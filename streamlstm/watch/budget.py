@@ -237,6 +237,10 @@ class Verdict(NamedTuple):
     n_before: int
 
 
+USUAL, ALARM = Verdict(False, False, 0), Verdict(True, True, 0)
+"""The verdicts without a budget."""
+
+
 @dataclass
 class _Kind:
     """When a kind of line was raised last, in alarms received by then, and how many lines of it were not since."""

@@ -1,9 +1,16 @@
-"""Familiar lines: those of which everything was read before, so that they need not be read in full again."""
+"""Familiar lines: those of which everything was read before, so that they need not be read in full again.
+
+A hash finds the template of a line in `line_tables`, and a digest of DIGEST_SIZE bytes decides whether it is the same:
+a line that was built to have the hash of another one is not taken for it. Templates themselves could be as long as
+lines, and there are thousands. Versions before 1.1 saved no digests; a template of theirs gets that of the first line
+with its hash.
+"""
 
 from __future__ import annotations
 
 import string
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +31,7 @@ from .line_tables import (
     MAX_VALUES,
     N_FAMILIAR,
     N_READ,
+    N_TEMPLATE,
     N_VALUES,
     OTHER,
     SIGN,
@@ -45,6 +53,11 @@ LARGEST_FLAGGED = 1024, 8192
 
 FIRST = 16, 64
 """For how many kinds and numbers tables that grow begin; they double when they are half full."""
+
+DIGEST_SIZE = 32
+"""The bytes of the digest of a template: nobody can find two with the same one."""
+
+_NO_DIGEST = bytes(DIGEST_SIZE)
 
 SAMPLED = 1024
 """One in this many familiar lines is read in full."""
@@ -70,12 +83,12 @@ class Familiar(NamedTuple):
 
     score        about the mean of those of its kind that were read in full
     was_flagged  whether these were flagged
-    is_due       whether it is to be read in full all the same, so that the model and the scores stay up to date
+    must_reread  whether it is to be read in full all the same, so that the model and the scores stay up to date
     """
 
     score: float
     was_flagged: bool
-    is_due: bool = False
+    must_reread: bool = False
 
 
 class FamiliarLines:
@@ -92,12 +105,13 @@ class FamiliarLines:
     >>> for n in range(100, 120):
     ...     familiar.learn(vocabulary.encode(f"job {n} done\\n"), score=0.5, flagged=False)
     >>> familiar.find(vocabulary.encode("job 789 done\\n")), familiar.find(vocabulary.encode("job 7 done\\n"))
-    (Familiar(score=0.5, was_flagged=False, is_due=False), None)
+    (Familiar(score=0.5, was_flagged=False, must_reread=False), None)
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._classes = classify(vocabulary)
         self._found = np.zeros(FOUND_SIZE, dtype=np.int64)
+        self._make_room(256)
         self._look, self._learn = native(line_tables.look), native(line_tables.learn)
         self._usual, self._flagged = _Tables.empty(*LARGEST), _Tables.empty(*LARGEST_FLAGGED)
         self._n_lines = 0
@@ -112,29 +126,47 @@ class FamiliarLines:
     @property
     def nbytes(self) -> int:
         """How many bytes its tables take."""
-        return sum(table.nbytes for tables in (self._usual, self._flagged) for table in tables)
+        return sum(tables.nbytes for tables in (self._usual, self._flagged))
 
     def find(self, tokens: Tokens) -> Familiar | None:
         """What is known of a line if it is familiar; None if anything in it is new."""
         self._n_lines += 1
+        if len(tokens) > len(self._template):
+            self._make_room(len(tokens))
+        buffers = self._classes, self._found, self._template
         for tables in (self._usual, self._flagged):
-            row = self._look(tokens, self._classes, self._found, tables.kinds, tables.slots, self._n_lines)
-            if row >= 0:
-                is_due = is_sampled(self._n_lines) or is_again(int(tables.kinds[row * KIND_SIZE + N_FAMILIAR]))
-                return Familiar(float(tables.scores[row]), tables is self._flagged, is_due)
+            row = self._look(tokens, *buffers, tables.kinds, tables.slots, self._n_lines)
+            if row >= 0 and tables.is_of(row, self._digest()):
+                must = must_reread(self._n_lines, int(tables.kinds[row * KIND_SIZE + N_FAMILIAR]))
+                return Familiar(float(tables.scores[row]), tables is self._flagged, must)
         return None
 
     def learn(self, tokens: Tokens, score: float, flagged: bool) -> None:
         """Take a line that was read in full, with its score."""
         self._n_lines += 1
         tables, largest = (self._flagged, LARGEST_FLAGGED) if flagged else (self._usual, LARGEST)
-        kinds, slots, scores = tables
-        row = self._learn(tokens, self._classes, self._found, kinds, slots, self._n_lines)
-        n_read = int(kinds[row * KIND_SIZE + N_READ])
+        if len(tokens) > len(self._template):
+            self._make_room(len(tokens))
+        buffers = self._classes, self._found, self._template
+        row = self._learn(tokens, *buffers, tables.kinds, tables.slots, self._n_lines)
+        kind, digest = tables.kinds[row * KIND_SIZE : (row + 1) * KIND_SIZE], self._digest()
+        if kind[N_READ] == 1 or not tables.is_of(row, digest):  # the row is new, or that of another template
+            kind[N_READ], kind[N_FAMILIAR] = 1, 0
+            tables.set_digest(row, digest)
+        n_read, scores = int(kind[N_READ]), tables.scores
         scores[row] = score if n_read == 1 else scores[row] + (score - scores[row]) / min(n_read, RECENT_READ)
         if tables.sizes != largest:
             tables = tables.grown(largest)
             self._usual, self._flagged = (self._usual, tables) if flagged else (tables, self._flagged)
+
+    def _make_room(self, n_tokens: int) -> None:
+        """Make the buffer for templates as large as a line may need it."""
+        self._template = np.zeros(n_tokens, dtype=np.int32)
+        self._template_view = memoryview(self._template)
+
+    def _digest(self) -> bytes:
+        """The digest of the template of the line that was looked up last."""
+        return blake2b(self._template_view[: self._found[N_TEMPLATE]], digest_size=DIGEST_SIZE).digest()
 
     def describe(self, arrays: Arrays, prefix: str) -> dict[str, Any]:
         """The state as JSON values, for `restore`; the tables are added to `arrays`, with a prefix to their names."""
@@ -153,6 +185,8 @@ class FamiliarLines:
             raise ValueError(f"the tables of lines must have 8, 16, … or {max(LARGEST)} rows, not {sizes!r}")
         usual, flagged = (_Tables.empty(*each) for each in sizes)
         for name, table, size in _named(usual, flagged):
+            if size == DIGEST_SIZE and prefix + name not in arrays:  # before version 1.1
+                continue
             rows, used = arrays[prefix + name], arrays[f"{prefix}{name}.rows"]
             if rows.shape != (len(used), size) or rows.dtype != table.dtype or used.dtype != np.int64:
                 raise ValueError(f"{prefix}{name} has the shape {rows.shape}, and not that of a table of lines")
@@ -162,16 +196,31 @@ class FamiliarLines:
 
 
 class _Tables(NamedTuple):
-    """The tables of `line_tables`."""
+    """The tables of `line_tables`, and by row of a template its score and its digest, which is 0 if it is not known."""
 
     kinds: I64
     slots: I64
     scores: F64
+    digests: bytearray
 
     @classmethod
     def empty(cls, n_kinds: int, n_slots: int) -> _Tables:
         kinds, slots = (np.zeros(n, dtype=np.int64) for n in (n_kinds * KIND_SIZE, n_slots * SLOT_SIZE))
-        return cls(kinds, slots, np.zeros(n_kinds))
+        return cls(kinds, slots, np.zeros(n_kinds), bytearray(n_kinds * DIGEST_SIZE))
+
+    def is_of(self, row: int, digest: bytes) -> bool:
+        """Whether a row is that of the template with this digest, or has none yet and gets this one."""
+        known = self.digests[row * DIGEST_SIZE : (row + 1) * DIGEST_SIZE]
+        if known == _NO_DIGEST:
+            self.set_digest(row, digest)
+        return known in (digest, _NO_DIGEST)
+
+    def set_digest(self, row: int, digest: bytes) -> None:
+        self.digests[row * DIGEST_SIZE : (row + 1) * DIGEST_SIZE] = digest
+
+    @property
+    def nbytes(self) -> int:
+        return self.kinds.nbytes + self.slots.nbytes + self.scores.nbytes + len(self.digests)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -188,6 +237,8 @@ class _Tables(NamedTuple):
         larger = _Tables.empty(*sizes)
         old, new = _moved(self.kinds, larger.kinds, KIND_SIZE)
         larger.scores[new] = self.scores[old]
+        mine, others = (np.frombuffer(each.digests, np.uint8).reshape(-1, DIGEST_SIZE) for each in (self, larger))
+        others[new] = mine[old]
         _moved(self.slots, larger.slots, SLOT_SIZE)
         return larger
 
@@ -199,6 +250,8 @@ def _ranges(table: Any, rows: Any, used: I64) -> list[Range]:
     """
     size = rows.shape[1]
     places = Range("the number of a row", used, 0, len(table) // size - 1)
+    if size == DIGEST_SIZE:
+        return [places]
     if size == 1:
         return [places, Range("the score of a kind", rows, 0, LARGEST_SCORE)]
     first = plain(line_tables.bucket)(table, size, rows[:, KEY])
@@ -230,22 +283,21 @@ def _named(usual: _Tables, flagged: _Tables) -> Iterator[tuple[str, Any, int]]:
         yield f"{name}.kinds", tables.kinds, KIND_SIZE
         yield f"{name}.slots", tables.slots, SLOT_SIZE
         yield f"{name}.scores", tables.scores, 1
+        yield f"{name}.digests", np.frombuffer(tables.digests, np.uint8), DIGEST_SIZE
 
 
-def is_sampled(n: int) -> bool:
-    """Whether the n-th line is read in full although it is familiar: one in SAMPLED, in no period.
+def must_reread(n: int, n_of_kind: int) -> bool:
+    """Whether the n-th line is read in full although it is familiar, the n_of_kind-th familiar one of its kind.
 
-    The fractional parts of the multiples of the golden ratio are spread evenly.
+    One in SAMPLED is, in no period that lines could have too: the fractional parts of the multiples of the golden ratio
+    are spread evenly. So are the 4th, 64th, 1024th, … of each kind: the model has learned since the score was found,
+    most of all at first, and of a rare kind one line in SAMPLED would come too late.
 
-    >>> [n for n in range(1, 4000) if is_sampled(n)]
-    [610, 1597, 3194]
+    >>> [n for n in range(1, 4000) if must_reread(n, 1)], [n for n in range(1, 2000) if must_reread(1, n)]
+    ([610, 1597, 3194], [4, 64, 1024])
     """
-    return n * 0x9E3779B97F4A7C15 % 2**64 < 2**64 // SAMPLED
-
-
-def is_again(n: int) -> bool:
-    """Whether the n-th familiar line of a kind is read in full, as the model has learned since: 4, 64, 1024, …"""
-    return n & (n - 1) == 0 and n & 0x4444444444444444 > 0
+    is_sampled = n * 0x9E3779B97F4A7C15 % 2**64 < 2**64 // SAMPLED
+    return is_sampled or (n_of_kind & (n_of_kind - 1) == 0 and n_of_kind & 0x4444444444444444 > 0)
 
 
 def classify(vocabulary: Vocabulary) -> Tokens:

@@ -1,10 +1,13 @@
-"""Tables of the kinds of lines and of the numbers in them, by which a familiar line is recognised: compiled.
+"""Tables of the templates of lines and of the numbers in them, by which a familiar line is recognised: compiled.
 
-The kind of a line is a hash of its words, with the numbers masked. A number is a run of letters and digits that is
+The template of a line is its words, with the numbers masked. A number is a run of letters and digits that is
 decimal or hexadecimal, without the sign before it, or an identifier, in which digits and letters alternate at least
-twice, as in `x2b9z`. In any other run with digits only the digits are numbers, and the letters belong to the kind.
-Words are separated by white space. Further words that equal the one before them, once masked, are only marked as
-repeated: lists of any length have the same kind.
+twice, as in `x2b9z`. In any other run with digits only the digits are numbers, and the letters belong to the template.
+Words are separated by white space, which belongs to it too. Further words that equal the one before them, once masked,
+are only marked as repeated: lists of any length have the same template.
+
+A hash finds the row of a template, and the caller decides whether it is the same: anyone can build a line with a given
+hash. So `scan` writes the template itself, as tokens and marks. Two lines have the same kind if these are equal.
 
 Each number has a slot, which is its place in its word after the two words before it. Repeated words share their slots.
 A slot knows the lengths of its numbers, and the first MAX_VALUES of their values. A line is familiar if its kind was
@@ -15,7 +18,8 @@ kinds  int64  rows of KEY, STAMP, N_READ and N_FAMILIAR: how many lines of the k
               was familiar
 slots  int64  rows of KEY, STAMP, LENGTHS (a bit for each), N_VALUES, and the hashes of the values
 found  int64  what `scan` found: COUNT, KIND and, from NUMBERS on, for each number the key of its slot, its length, and
-              its hash
+              its hash; N_TEMPLATE, the length of the template
+template  int32 [as many as tokens, or more]  the template: tokens, and marks, which are negative
 
 KEY is a hash; an empty row has 0. STAMP is the number of the line that used the row last. A key may be in one of WAYS
 rows; a new key takes the one that was not used for longest. The number of rows is a power of two.
@@ -42,7 +46,11 @@ MAX_LENGTH = 30
 MAX_NUMBERS = 512
 """A line with more numbers is never familiar."""
 
-COUNT, KIND, GAP, WORD, LAST_WORD, WORD_BEFORE, ROLE, PLACE, IS_REPEATED, NUMBERS = range(10)
+COUNT, KIND, GAP, WORD, LAST_WORD, WORD_BEFORE, ROLE, PLACE, IS_REPEATED = range(9)
+N_TEMPLATE, GAP_AT, WORD_AT, LAST_AT, LAST_END, NUMBERS = range(9, 15)
+"""What `scan` keeps. The last ones are places in the template: where its end is, the gap before the word that is being
+read, this word, and the last word, which is the one before the gap."""
+
 FOUND_SIZE = NUMBERS + 3 * MAX_NUMBERS
 
 FIRST, PRIME = np.int64(-3750763034362895579), np.int64(1099511628211)
@@ -52,7 +60,7 @@ MIN_IDENTIFIER = 5
 """The shortest identifier."""
 
 NUMBER, REPEATED, IDENTIFIER = -1, -2, -3
-"""What is hashed in place of a number, of words that are repeated, and of an identifier."""
+"""The marks: what is in the place of a number, of words that are repeated, and of an identifier."""
 
 
 @kernel
@@ -111,18 +119,26 @@ def add_number(found, place, length, h):
 
 
 @kernel
-def take_number(tokens, start, end, mark, found):
-    """Take a number or an identifier as a part of the word. mark: what is hashed in its place."""
+def extend(found, part, template, value):
+    """Add a token or a mark to the template, and to the hash of a part of it: GAP, WORD or KIND."""
+    found[part] = combined(found[part], value)
+    template[found[N_TEMPLATE]] = value
+    found[N_TEMPLATE] += 1
+
+
+@kernel
+def take_number(tokens, start, end, mark, found, template):
+    """Take a number or an identifier as a part of the word. mark: what the template has in its place."""
     h = FIRST
     for at in range(start, end):
         h = combined(h, tokens[at])
     add_number(found, found[PLACE], min(end - start, MAX_LENGTH), h)
     found[PLACE] += 1
-    found[WORD] = combined(found[WORD], mark)
+    extend(found, WORD, template, mark)
 
 
 @kernel
-def take_parts(tokens, classes, start, end, found):
+def take_parts(tokens, classes, start, end, found, template):
     """Take a run of letters and digits as a part of the word; only its digits are numbers."""
     at = start
     while at < end:
@@ -130,14 +146,14 @@ def take_parts(tokens, classes, start, end, found):
         while at < end and classes[tokens[at]] == DIGIT:
             at += 1
         if at > first:
-            take_number(tokens, first, at, NUMBER, found)
+            take_number(tokens, first, at, NUMBER, found, template)
         else:
-            found[WORD] = combined(found[WORD], tokens[at])
+            extend(found, WORD, template, tokens[at])
             at += 1
 
 
 @kernel
-def take_run(tokens, classes, start, end, found):
+def take_run(tokens, classes, start, end, found, template):
     """Take a run of letters and digits as a part of the word."""
     n_digits, n_changes, is_hex = 0, 0, True
     for at in range(start, end):
@@ -147,40 +163,55 @@ def take_run(tokens, classes, start, end, found):
         is_prefix = symbol_class == X and at == start + 1 and before == DIGIT and end > start + 2
         is_hex = is_hex and (symbol_class <= HEX or is_prefix)
     if n_digits > 0 and is_hex:
-        take_number(tokens, start, end, NUMBER, found)
+        take_number(tokens, start, end, NUMBER, found, template)
         if n_digits < end - start and found[COUNT] <= MAX_NUMBERS:
             found[NUMBERS + 3 * (found[COUNT] - 1) + 1] += MAX_LENGTH + 1
     elif n_changes >= 2 and end - start >= MIN_IDENTIFIER:
-        take_number(tokens, start, end, IDENTIFIER, found)
+        take_number(tokens, start, end, IDENTIFIER, found, template)
     else:
-        take_parts(tokens, classes, start, end, found)
+        take_parts(tokens, classes, start, end, found, template)
 
 
 @kernel
-def end_word(found):
-    """Add the word to the kind, unless it repeats the word before it, and give its numbers their slots."""
+def is_last_word(found, template):
+    """Whether the word is the same as the last one, once masked."""
+    n, at, last = found[N_TEMPLATE] - found[WORD_AT], found[WORD_AT], found[LAST_AT]
+    if found[WORD] != found[LAST_WORD] or n != found[LAST_END] - last:
+        return False
+    for each in range(n):  # noqa: SIM110  kernels have no generators
+        if template[at + each] != template[last + each]:
+            return False
+    return True
+
+
+@kernel
+def end_word(found, template):
+    """Keep the word in the template, unless it repeats the one before it, and give its numbers their slots."""
     word, n_numbers, count = found[WORD], found[PLACE], found[COUNT]
     if word == FIRST:
         return
-    if n_numbers > 0 and word == found[LAST_WORD]:
+    if n_numbers > 0 and is_last_word(found, template):
+        found[N_TEMPLATE] = found[GAP_AT]
         if found[IS_REPEATED] == 0:
-            found[KIND] = combined(found[KIND], REPEATED)
+            extend(found, KIND, template, REPEATED)
         found[IS_REPEATED] = 1
     else:
         found[KIND] = combined(combined(found[KIND], found[GAP]), word)
         found[ROLE] = combined(combined(found[WORD_BEFORE], found[LAST_WORD]), word)
         found[WORD_BEFORE], found[LAST_WORD] = found[LAST_WORD], word
+        found[LAST_AT], found[LAST_END] = found[WORD_AT], found[N_TEMPLATE]
         found[IS_REPEATED] = 0
     for n in range(count - n_numbers, min(count, MAX_NUMBERS)):
         at = NUMBERS + 3 * n
         found[at] = key_of(combined(found[ROLE], found[at]))
     found[WORD] = found[GAP] = FIRST
+    found[GAP_AT] = found[WORD_AT] = found[N_TEMPLATE]
     found[PLACE] = 0
 
 
 @kernel
-def scan(tokens, classes, found):
-    """Write the kind of a line and its numbers to `found`."""
+def scan(tokens, classes, found, template):
+    """Write the template of a line, and its hash and the numbers of the line to `found`."""
     found[:NUMBERS] = 0
     found[KIND] = found[WORD] = found[GAP] = FIRST
     at, n = 0, tokens.size
@@ -190,18 +221,19 @@ def scan(tokens, classes, found):
         if symbol_class >= DIGIT:
             while at < n and classes[tokens[at]] >= DIGIT:
                 at += 1
-            take_run(tokens, classes, start, at, found)
+            take_run(tokens, classes, start, at, found, template)
         elif symbol_class == SPACE:
-            end_word(found)
-            found[GAP] = combined(found[GAP], tokens[start])
+            end_word(found, template)
+            extend(found, GAP, template, tokens[start])
+            found[WORD_AT] = found[N_TEMPLATE]
         elif (
             symbol_class == OTHER
             or at == n
             or classes[tokens[at]] != DIGIT
             or (start > 0 and classes[tokens[start - 1]] >= DIGIT)
         ):
-            found[WORD] = combined(found[WORD], tokens[start])
-    end_word(found)
+            extend(found, WORD, template, tokens[start])
+    end_word(found, template)
     length = 0
     while n >> length > 0:
         length += 1
@@ -224,9 +256,9 @@ def knows(slots, row, length, h):
 
 
 @entry
-def look(tokens: I32, classes: I32, found: I64, kinds: I64, slots: I64, stamp: int):
+def look(tokens: I32, classes: I32, found: I64, template: I32, kinds: I64, slots: I64, stamp: int):
     """The row of a line's kind if the line is familiar, else -1. stamp: the number of the line."""
-    scan(tokens, classes, found)
+    scan(tokens, classes, found, template)
     row = row_of(kinds, KIND_SIZE, key_of(found[KIND]))
     if row < 0 or kinds[row * KIND_SIZE + N_READ] < MIN_READ or found[COUNT] > MAX_NUMBERS:
         return -1
@@ -242,9 +274,9 @@ def look(tokens: I32, classes: I32, found: I64, kinds: I64, slots: I64, stamp: i
 
 
 @entry
-def learn(tokens: I32, classes: I32, found: I64, kinds: I64, slots: I64, stamp: int):
+def learn(tokens: I32, classes: I32, found: I64, template: I32, kinds: I64, slots: I64, stamp: int):
     """Take a line that was read in full. Returns the row of its kind. stamp: the number of the line."""
-    scan(tokens, classes, found)
+    scan(tokens, classes, found, template)
     row = claim(kinds, KIND_SIZE, key_of(found[KIND]), stamp)
     kinds[row * KIND_SIZE + N_READ] += 1
     for n in range(min(found[COUNT], MAX_NUMBERS)):

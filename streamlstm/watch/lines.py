@@ -169,12 +169,16 @@ class Baseline:
 
     def _distance_of(self, median: int, rank: int) -> int:
         """The least distance from the median within which there are `rank` scores. Often it is what it was before."""
-        mad, distances = self._mad, range(self.MAX_STEP + 1)
-        if self._within(median, mad) < rank:
-            return bisect_left(distances, rank, lo=mad + 1, key=lambda distance: self._within(median, distance))
-        if mad == 0 or self._within(median, mad - 1) < rank:
+        scores, mad = self._sorted, self._mad
+        within = bisect_right(scores, median + mad) - bisect_left(scores, median - mad)
+        closer = bisect_right(scores, median + mad - 1) - bisect_left(scores, median - mad + 1) if mad else 0
+        if closer < rank <= within:
             return mad
-        return bisect_left(distances, rank, hi=mad - 1, key=lambda distance: self._within(median, distance))
+        # They are neighbours: in the first run that reaches as far above the median as below, or in the one before it.
+        runs = range(len(scores) - rank + 1)
+        first = bisect_left(runs, 2 * median, key=lambda start: scores[start] + scores[start + rank - 1])
+        nearest = [start for start in (first - 1, first) if start in runs]
+        return min(max(median - scores[start], scores[start + rank - 1] - median) for start in nearest)
 
     def compare(self, score: float, length: int) -> tuple[float, float]:
         """The median of the recent scores, and the z of a new score; the score itself and 0 if it is the first."""
@@ -183,10 +187,6 @@ class Baseline:
         median, mad = self.median_and_mad()
         evidence = min(length / SHORT_LINE, 1.0) * math.sqrt(min(length / min(self.mean_length, LONG_LINE), 1.0))
         return median, (score - median) / max(1.4826 * mad, MIN_DEVIATION) * evidence
-
-    def _within(self, step: int, distance: int) -> int:
-        """The number of recent scores that differ from `step` by at most `distance`."""
-        return bisect_right(self._sorted, step + distance) - bisect_left(self._sorted, step - distance)
 
 
 class BaselinesByAge:

@@ -31,7 +31,7 @@ from ..checkpoint import read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
 from ..ranges import FINITE, Maybe, Real, Whole, check_count, check_number, check_values
 from ..system.files import check_target
-from .budget import Budget, RecentScores, Verdict, lower_edge
+from .budget import USUAL, Budget, RecentScores, lower_edge
 from .event_scores import EventNumbers, EventOrder
 from .keyed_streams import MAX_KEY_LENGTH, KeyPattern, without_word
 from .lines import BURST_LINES
@@ -320,20 +320,15 @@ class SessionWatcher(BaseWatcher):
         learn_flagged: bool = False,
         alarms: str | Budget | None = None,
     ) -> None:
-        super().__init__(threshold, alarms)
+        super().__init__(predictor, threshold, warmup, learn_flagged, alarms)
         idle_seconds = check_number("idle_seconds", idle_seconds, 0, math.inf, above=True)
         max_open = check_count("max_open", max_open, 1, floats=True)
-        warmup = check_count("warmup", warmup, 0, floats=True)
         self._pattern, self._has_regex = KeyPattern(session_regex), session_regex is not None
-        self._warmup, self._learn_flagged = warmup, learn_flagged
-        self._predictor = predictor
         self._open = OpenSessions(idle_seconds, max_open, self._clock)
         self._types = EventTypes(predictor)
         self._numbers, self._order = EventNumbers(), EventOrder()
-        self._scores = RecentScores(RECENT_LINES)
         self._excess, self._is_fitted = 0, False
-        self._counts, self._n_sessions, self._n_outside = Counts(), 0, 0
-        self.position: Any = None
+        self._n_sessions, self._n_outside = 0, 0
 
     def __repr__(self) -> str:
         counts = f"{self._n_sessions:,} sessions, {self._counts.flagged:,} flagged, {len(self._open):,} open"
@@ -407,9 +402,8 @@ class SessionWatcher(BaseWatcher):
         symbol = self._types.symbols.get(event_type)
         bits = self._types.bits(event_type) if name and symbol is None else 0.0
         place = self._clock.observe(seconds, source)
-        self._counts = self._counts._replace(
-            lines=self._counts.lines + 1, characters=self._counts.characters + len(line) + 1
-        )
+        counts = self._counts
+        self._counts = counts._replace(lines=counts.lines + 1, characters=counts.characters + len(line) + 1)
         ended = self._end(self._open.ended(place))
         if not name:
             self._n_outside += 1
@@ -453,9 +447,10 @@ class SessionWatcher(BaseWatcher):
         found = self._scored(name, session)
         is_warm = self._is_fitted or self._n_sessions >= self._warmup
         z = self._z(found.score)
-        verdict = Verdict(False, False, 0)
+        verdict = USUAL
         if is_warm:
-            self._receive()
+            if self._keeper is not None:
+                self._keeper.receive(self._clock.now)
             verdict = self._judge(z, (found.reasons or [""])[0])
         unusual, raised, n_before = verdict
         if not unusual or self._learn_flagged or self._excess >= BURST_LINES:
@@ -463,19 +458,10 @@ class SessionWatcher(BaseWatcher):
         self._excess = min(max(self._excess + (1 if unusual else -1), 0), BURST_LINES)
         self._scores.add(found.score)
         probability = self._scores.count_from(found.score) / self._scores.n_lines if unusual else None
+        self._n_sessions += 1
         self._count(verdict)
         values = {**found.__dict__, "z": z, "flagged": unusual, "raised": raised, "n_before": n_before}
         return EndedSession(**{**values, "probability": probability})
-
-    def _count(self, verdict: Verdict) -> None:
-        counts, keeper = self._counts, self._keeper
-        self._n_sessions += 1
-        self._counts = counts._replace(
-            flagged=counts.flagged + verdict.is_unusual,
-            raised=counts.raised + verdict.is_raised,
-            repeated=keeper.n_repeated if keeper else 0,
-            held=keeper.n_held if keeper else 0,
-        )
 
     def _z(self, score: float) -> float:
         n = self._scores.n_lines

@@ -1,17 +1,8 @@
-"""What watchers of lines and of sessions have in common: which of them are unusual, and which of those are raised.
+"""Watch lines as they arrive: which lines are unusual, and which characters in them are surprising.
 
-Watch lines as they arrive: which lines are unusual, and which characters in them are surprising.
-
-A line's score is its mean surprisal in bits per character, including its newline. Its z is a robust z-score: how far
-the score lies above those of recent lines; see `baseline`. After the warm-up, a line is flagged if its z exceeds the
-threshold.
-
-THRESHOLD was chosen on nine public logs (Loghub, 2,000 lines each) in which 1 % of the lines were replaced by lines of
-another log. After the first 500 lines, z exceeds 6, 7 and 9 for 99, 98 and 98 % of the replaced lines, and for 2.2, 1.9
-and 0.3 % of the others. Those others are the first lines of a kind and, in two logs, lines of a kind that appears now
-and then and is never learned because it is flagged. Compared with 6, a threshold of 7 misses one more of 135 replaced
-lines. 9 misses no more than 7, but replaced lines differ more than most lines that matter. `demos/log_anomalies.py`
-measures all this.
+Each line is read, judged, and then learned from. A line's score is its mean surprisal in bits per character, including
+its newline. Its z is a robust z-score: how far the score lies above those of recent lines; see `lines`. After the
+warm-up, a line is flagged if its z exceeds the threshold.
 
 The watcher does not learn from a flagged line: its predictions are the same as if the line had never been there. See
 `line_reader` for how a line is undone.
@@ -32,7 +23,7 @@ any other line is positive. On five training logs in which one token of 1 % of t
 AUC by up to 0.02.
 
 With a budget of alarms (`budget`), the threshold adapts to the z of recent lines, and each kind of line is raised once
-per period: further lines of it are flagged, but not raised. A line that is to be raised is read in full first.
+per period: further lines of it are flagged, but not raised. A line that is about to be raised is read in full first.
 """
 
 from __future__ import annotations
@@ -50,100 +41,29 @@ from ..ranges import Maybe, Whole, check_count, check_number, check_values
 from ..streams.pool import MEMORY_BUDGET
 from ..system.files import check_target
 from ..text.units import byte_widths, code_points, readable
-from .budget import Budget, BudgetKeeper, RecentScores, Verdict
+from ..vocabulary import Tokens
+from .budget import ALARM, USUAL, Budget, BudgetKeeper, RecentScores, Verdict
 from .exact_bits import exp_of
 from .familiar import Familiar
 from .keyed_streams import MAX_KEY_LENGTH, KeyedStreams, KeyPattern
-from .lines import SPAN_MARGIN, LineStream, is_noted, surprising_spans
+from .lines import SPAN_MARGIN, Baseline, LineStream, is_noted, surprising_spans
 from .log_clock import LogClock, checked_seconds
 from .single_stream import SingleStream
 from .templates import kind_of
 
-THRESHOLD = 7.0
-"""The default threshold without a budget; see `watcher`."""
-
-
-class BaseWatcher:
-    """A threshold for z or, with a budget of alarms, one that follows the recent z.
-
-    threshold  what z must exceed; with a budget the least threshold. Default: THRESHOLD, and 0 with a budget
-    alarms     the budget, as a text or a `Budget`; None: all that is unusual is raised
-
-    Raises ValueError for a threshold that is not finite, and for what is not a budget.
-    """
-
-    def __init__(self, threshold: float | None, alarms: str | Budget | None) -> None:
-        if threshold is None:
-            threshold = THRESHOLD if alarms is None else 0.0
-        threshold = check_number("threshold", threshold)
-        budget = Budget.parse(alarms) if isinstance(alarms, str) else alarms
-        if budget is not None and not isinstance(budget, Budget):
-            raise ValueError(f"alarms must be a text such as '5/hour' or '10/10000', or a Budget, not {alarms!r}")
-        self._threshold = threshold
-        self._clock = LogClock()
-        self._other: tuple[str, str] | None = None  # a file that was loaded, and what of it was not
-        self._keeper = None if budget is None else BudgetKeeper(budget, floor=threshold)
-
-    @property
-    def budget(self) -> Budget | None:
-        """The budget of alarms; None if there is none."""
-        return None if self._keeper is None else self._keeper.budget
-
-    @property
-    def threshold(self) -> float:
-        """What z must exceed to be unusual; with a budget, the value of the moment."""
-        return self._threshold if self._keeper is None else self._keeper.threshold
-
-    def repeated(self, n: int = 5) -> list[tuple[str, int]]:
-        """With a budget, the n kinds of which most were not raised since their last alarm, and how many.
-
-        The kind of a session is its first reason.
-        """
-        n = check_count("n", n, 0)
-        return [] if self._keeper is None else self._keeper.repeated(n)
-
-    @property
-    def _needs_time(self) -> bool:
-        """Whether the budget, if there is one, is per time."""
-        return self._keeper is not None and self._keeper.budget.seconds is not None
-
-    def _receive(self) -> None:
-        """Give the budget, if there is one, its part for the next line or session."""
-        if self._keeper is not None:
-            self._keeper.receive(self._clock.now)
-
-    def _judge(self, z: float, kind: str) -> Verdict:
-        """What the threshold or the budget says of the next line or session."""
-        if self._keeper is None:
-            return Verdict(z > self._threshold, z > self._threshold, 0)
-        return self._keeper.judge(z, kind)
-
-    def _restore_budget(self, saved: dict[str, Any], clock: LogClock) -> None:
-        """Continue with a budget that was saved, and with the clock that goes with it.
-
-        Raises ValueError, TypeError or KeyError, with nothing changed, if something is not what was saved.
-        """
-        budget = saved["budget"]
-        if self._keeper is not None and budget is not None:
-            if "clock" not in saved:  # version 1.0, where the account had the time of a line
-                budget = {**budget, "account": [*budget["account"][:4], clock.now]}
-            self._keeper.restore(budget)
-        self._clock = clock
-
-    def _note_other(self, path: str | os.PathLike[str], what: str) -> None:
-        """Take that the file `path` is that of another kind of watcher, of which it has `what`: do not erase that."""
-        self._other = os.path.realpath(path), what
-
-    def _check_other(self, path: str | os.PathLike[str]) -> None:
-        """Raise ValueError if saving to `path` would erase what another kind of watcher has saved there."""
-        if self._other is not None and self._other[0] == os.path.realpath(path):
-            raise ValueError(f"{path} has {self._other[1]}, which would be lost; save to another file")
-
-
-# Watch lines as they arrive: which lines are unusual, and which characters in them are surprising
-
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+THRESHOLD = 7.0
+"""The default threshold without a budget.
+
+It was chosen on nine public logs (Loghub, 2,000 lines each) in which 1 % of the lines were replaced by lines of another
+log. After the first 500 lines, z exceeds 6, 7 and 9 for 99, 98 and 98 % of the replaced lines, and for 2.2, 1.9 and
+0.3 % of the others. Those others are the first lines of a kind and, in two logs, lines of a kind that appears now and
+then and is never learned because it is flagged. Compared with 6, a threshold of 7 misses one more of 135 replaced
+lines. 9 misses no more than 7, but replaced lines differ more than most lines that matter. `demos/log_anomalies.py`
+measures all this.
+"""
 
 WARMUP = 100
 MAX_KEYS = 10_000
@@ -166,6 +86,120 @@ DESCRIBED = {
     "clock?": dict,
 }
 """What `Watcher.save` saves, beside the streams; see `ranges`."""
+
+
+class Counts(NamedTuple):
+    """How many lines a watcher has observed, and how it judged them.
+
+    lines, characters  observed
+    flagged            unusual lines
+    raised             alarms
+    repeated           unusual lines that were not raised because their kind was raised recently
+    held               unusual lines that were not raised because the budget was spent
+    familiar           lines that were not read in full, because everything in them was read before
+    """
+
+    lines: int = 0
+    characters: int = 0
+    flagged: int = 0
+    raised: int = 0
+    repeated: int = 0
+    held: int = 0
+    familiar: int = 0
+
+
+class BaseWatcher:
+    """What watchers of lines and of sessions have in common: which of them are unusual, and which of those are raised.
+
+    predictor      used and modified
+    threshold      what z must exceed; with a budget the least threshold. Default: THRESHOLD, and 0 with a budget
+    warmup         how many are observed before any is flagged
+    learn_flagged  whether flagged ones are learned from, too
+    alarms         the budget, as a text or a `Budget`; None: all that is unusual is raised
+
+    Raises ValueError for a threshold that is not finite, an impossible warm-up, and what is not a budget.
+    """
+
+    def __init__(
+        self,
+        predictor: StreamPredictor,
+        threshold: float | None,
+        warmup: int,
+        learn_flagged: bool,
+        alarms: str | Budget | None,
+    ) -> None:
+        if threshold is None:
+            threshold = THRESHOLD if alarms is None else 0.0
+        threshold = check_number("threshold", threshold)
+        budget = Budget.parse(alarms) if isinstance(alarms, str) else alarms
+        if budget is not None and not isinstance(budget, Budget):
+            raise ValueError(f"alarms must be a text such as '5/hour' or '10/10000', or a Budget, not {alarms!r}")
+        self._predictor, self._threshold, self._learn_flagged = predictor, threshold, learn_flagged
+        self._warmup = check_count("warmup", warmup, 0, floats=True)
+        self._clock = LogClock()
+        self._other: tuple[str, str] | None = None  # a file that was loaded, and what of it was not
+        self._keeper = None if budget is None else BudgetKeeper(budget, floor=threshold)
+        self._scores = RecentScores(RECENT_LINES)
+        self._counts = Counts()
+        self.position: Any = None
+
+    @property
+    def budget(self) -> Budget | None:
+        """The budget of alarms; None if there is none."""
+        return None if self._keeper is None else self._keeper.budget
+
+    @property
+    def threshold(self) -> float:
+        """What z must exceed to be unusual; with a budget, the value of the moment."""
+        return self._threshold if self._keeper is None else self._keeper.threshold
+
+    def repeated(self, n: int = 5) -> list[tuple[str, int]]:
+        """With a budget, the n kinds of which most were not raised since their last alarm, and how many.
+
+        The kind of a session is its first reason.
+        """
+        n = check_count("n", n, 0)
+        return [] if self._keeper is None else self._keeper.repeated(n)
+
+    def _judge(self, z: float, kind: str) -> Verdict:
+        """What the threshold or the budget says of the next line or session."""
+        if self._keeper is None:
+            return ALARM if z > self._threshold else USUAL
+        return self._keeper.judge(z, kind)
+
+    def _count(self, verdict: Verdict, lines: int = 0, characters: int = 0, familiar: int = 0) -> None:
+        """Count what was judged, and lines with their characters."""
+        counts, keeper = self._counts, self._keeper
+        self._counts = Counts(
+            counts.lines + lines,
+            counts.characters + characters,
+            counts.flagged + verdict.is_unusual,
+            counts.raised + verdict.is_raised,
+            0 if keeper is None else keeper.n_repeated,
+            0 if keeper is None else keeper.n_held,
+            counts.familiar + familiar,
+        )
+
+    def _restore_budget(self, saved: dict[str, Any], clock: LogClock) -> None:
+        """Continue with a budget that was saved, and with the clock that goes with it.
+
+        Raises ValueError, TypeError or KeyError, with nothing changed, if something is not what was saved.
+        """
+        budget = saved["budget"]
+        if self._keeper is not None and budget is not None:
+            if "clock" not in saved:  # version 1.0, where the account had the time of a line
+                budget = {**budget, "account": [*budget["account"][:4], clock.now]}
+            self._keeper.restore(budget)
+        self._clock = clock
+
+    def _note_other(self, path: str | os.PathLike[str], what: str) -> None:
+        """Take that the file `path` is that of another kind of watcher, of which it has `what`: do not erase that."""
+        self._other = os.path.realpath(path), what
+
+    def _check_other(self, path: str | os.PathLike[str]) -> None:
+        """Raise ValueError if saving to `path` would erase what another kind of watcher has saved there."""
+        if self._other is not None and self._other[0] == os.path.realpath(path):
+            raise ValueError(f"{path} has {self._other[1]}, which would be lost; save to another file")
 
 
 @dataclass(frozen=True)
@@ -205,24 +239,40 @@ class WatchedLine:
         return kind_of(self.text)
 
 
-class Counts(NamedTuple):
-    """How many lines a watcher has observed, and how it judged them.
+@dataclass
+class _Line:
+    """A line on its way through `Watcher.observe`.
 
-    lines, characters  observed
-    flagged            unusual lines
-    raised             alarms
-    repeated           unusual lines that were not raised because their kind was raised recently
-    held               unusual lines that were not raised because the budget was spent
-    familiar           lines that were not read in full, because everything in them was read before
+    text      with its newline
+    tokens    of the text
+    key       "" if there is none
+    stream    to which the line belongs
+    baseline  the scores that it is compared with
+    is_warm   whether the warm-up is over
+    kind      as that of `WatchedLine`; "" without a budget, which alone asks for it
+    notes     messages for the user
+
+    The rest is what reading it has found:
+
+    bits         the surprisal of each token; none of a line that was not read in full
+    score        bits per character
+    median, z    the score compared with the baseline
+    is_familiar  whether it was not read in full
     """
 
-    lines: int = 0
-    characters: int = 0
-    flagged: int = 0
-    raised: int = 0
-    repeated: int = 0
-    held: int = 0
-    familiar: int = 0
+    text: str
+    tokens: Tokens
+    key: str
+    stream: LineStream
+    baseline: Baseline
+    is_warm: bool
+    kind: str
+    notes: list[str]
+    bits: F64 | None = None
+    score: float = 0.0
+    median: float = 0.0
+    z: float = 0.0
+    is_familiar: bool = False
 
 
 class Watcher(BaseWatcher):
@@ -273,13 +323,12 @@ class Watcher(BaseWatcher):
         alarms: str | Budget | None = None,
         thorough: bool = False,
     ) -> None:
-        super().__init__(threshold, alarms)
-        warmup = check_count("warmup", warmup, 0, floats=True)
+        super().__init__(predictor, threshold, warmup, learn_flagged, alarms)
         max_keys = check_count("max_keys", max_keys, 1, floats=True)
         memory_budget = check_count("memory_budget", memory_budget, 1, floats=True)
-        self._pattern = KeyPattern(key_regex)
-        self._warmup, self._learn_flagged = warmup, learn_flagged
-        self._predictor = predictor
+        self._pattern = None if key_regex is None else KeyPattern(key_regex)
+        self._vocabulary = predictor.vocabulary
+        self._needs_time = self._keeper is not None and self._keeper.budget.seconds is not None
         self._streams: SingleStream | KeyedStreams
         if keyed or key_regex is not None:
             learn = learn or _learn_of_keys(predictor)
@@ -287,9 +336,7 @@ class Watcher(BaseWatcher):
         else:
             predictor.learn = learn or predictor.learn
             self._streams = SingleStream(predictor, thorough)
-        self._scores = RecentScores(RECENT_LINES)
-        self._counts, self._n_truncated = Counts(), 0
-        self.position: Any = None
+        self._n_truncated = 0
 
     def __repr__(self) -> str:
         counts = f"{self._counts.lines:,} lines, {self._counts.flagged:,} flagged"
@@ -318,75 +365,92 @@ class Watcher(BaseWatcher):
 
         Raises ValueError, with nothing changed, if the vocabulary lacks a symbol or `seconds` is not a time.
         """
-        seconds = checked_seconds(seconds)
-        notes: list[str] = []
+        time = None if seconds is None else checked_seconds(seconds)
+        received = self._received(line, key)
+        if self._needs_time:
+            self._clock.observe(time, source)
+        if received.is_warm and self._keeper is not None:
+            self._keeper.receive(self._clock.now)
+        self._read(received)
+        verdict = self._judge(received.z, received.kind) if received.is_warm else USUAL
+        self._learn(received, verdict)
+        unusual, raised, n_before = verdict
+        spans, probability = self._explained(received) if unusual else ([], None)
+        text, score, z = received.text.removesuffix("\n"), received.score, received.z
+        judged = unusual, spans, received.key, received.notes, raised, n_before, probability
+        return WatchedLine(text, score, z, *judged, received.is_familiar)
+
+    def _received(self, line: str | bytes | bytearray | memoryview, key: str | None) -> _Line:
+        """The line with the stream that it belongs to. Raises ValueError if the vocabulary lacks a symbol."""
         data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else bytes(line)
-        is_truncated = len(data.removesuffix(b"\n")) > MAX_LINE_BYTES
-        text = (data[:MAX_LINE_BYTES] if is_truncated else data).decode("utf-8", "surrogateescape")
-        tokens = self._predictor.vocabulary.encode(readable(text, self._predictor.vocabulary))
+        notes: list[str] = []
+        is_truncated = len(data) > MAX_LINE_BYTES and len(data.removesuffix(b"\n")) > MAX_LINE_BYTES
+        data = data[:MAX_LINE_BYTES] if is_truncated else data
+        text = data.decode("utf-8", "surrogateescape")
+        vocabulary = self._vocabulary  # of bytes: then the bytes are the tokens, whatever they mean
+        tokens = vocabulary.encode(data if vocabulary.characters is None else readable(text, vocabulary))
         if is_truncated:
             self._note_truncated(notes)
-        key = self._pattern.key_of(text) if key is None else key[:MAX_KEY_LENGTH]
+        if key is None:
+            key = "" if self._pattern is None else self._pattern.key_of(text)
+        key = key[:MAX_KEY_LENGTH]
         stream = self._streams.get(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
-        is_warm = baseline.n_scores >= self._warmup
         kind = "" if self._keeper is None else kind_of(text.removesuffix("\n"))
-        if self._needs_time:
-            self._clock.observe(seconds, source)
-        if is_warm:
-            self._receive()
-        familiar = stream.familiar.find(tokens) if is_warm and stream.familiar is not None else None
-        bits, score = np.zeros(0), 0.0 if familiar is None else familiar.score
-        median, z = baseline.compare(score, len(text))
-        is_familiar = familiar is not None and self._can_skip(familiar, _adjusted(z, familiar), stream, kind)
-        if not is_familiar:
-            bits = self._streams.read(tokens, undoable=is_warm and not self._learn_flagged)
-            score = float(bits.sum()) / max(len(text), 1)
-            median, z = baseline.compare(score, len(text))
-        if is_warm and stream.familiar is not None:
-            z = _adjusted(z, familiar)
-        verdict = self._judge(z, kind) if is_warm else Verdict(False, False, 0)
-        is_learned = not verdict.is_unusual or self._learn_flagged or stream.history.is_burst
-        if not is_learned and not is_familiar:
-            self._streams.undo()
-        if is_learned:
-            stream.add_score(score, len(text), self._warmup)
-        if stream.familiar is not None and not is_familiar:
-            stream.familiar.learn(tokens, score, flagged=not is_learned)
-        stream.history.count(verdict.is_unusual)
-        self._count(verdict, len(text), is_familiar)
-        spans = self._spans(text, bits, median) if verdict.is_unusual and not is_familiar else []
-        if is_warm:
-            self._scores.add(z)
-        probability = self._scores.count_from(z) / self._scores.n_lines if verdict.is_unusual else None
-        text = text.removesuffix("\n")
-        unusual, raised, n_before = verdict
-        return WatchedLine(text, score, z, unusual, spans, key, notes, raised, n_before, probability, is_familiar)
+        return _Line(text, tokens, key, stream, baseline, baseline.n_scores >= self._warmup, kind, notes)
 
-    def _can_skip(self, familiar: Familiar, z: float, stream: LineStream, kind: str) -> bool:
-        """Whether a familiar line, which has this z, need not be read in full.
+    def _read(self, line: _Line) -> None:
+        """Find the score of a line and its z: of a familiar one by what is known of it, else by reading it in full."""
+        known = line.stream.familiar if line.is_warm else None
+        familiar = None if known is None else known.find(line.tokens)
+        if familiar is not None:
+            line.score = familiar.score
+            line.median, z = line.baseline.compare(line.score, len(line.text))
+            line.z = _adjusted(z, familiar)
+            line.is_familiar = self._can_skip(familiar, line)
+        if not line.is_familiar:
+            line.bits = self._streams.read(line.tokens, undoable=line.is_warm and not self._learn_flagged)
+            line.score = float(line.bits.sum()) / max(len(line.text), 1)
+            line.median, z = line.baseline.compare(line.score, len(line.text))
+            line.z = z if known is None else _adjusted(z, familiar)
+
+    def _learn(self, line: _Line, verdict: Verdict) -> None:
+        """Learn from a line, or let the model be as if the line had never been there."""
+        stream, length = line.stream, len(line.text)
+        is_learned = not verdict.is_unusual or self._learn_flagged or stream.history.is_burst
+        if is_learned:
+            stream.add_score(line.score, length, self._warmup)
+        elif not line.is_familiar:
+            self._streams.undo()
+        if stream.familiar is not None and not line.is_familiar:
+            stream.familiar.learn(line.tokens, line.score, flagged=not is_learned)
+        stream.history.count(verdict.is_unusual)
+        self._count(verdict, 1, length, line.is_familiar)
+        if line.is_warm:
+            self._scores.add(line.z)
+
+    def _explained(self, line: _Line) -> tuple[list[tuple[int, int]], float]:
+        """The surprising parts of an unusual line, and the fraction of recent lines with a z about as high."""
+        spans = [] if line.bits is None else self._spans(line.text, line.bits, line.median)
+        return spans, self._scores.count_from(line.z) / self._scores.n_lines
+
+    def _can_skip(self, familiar: Familiar, line: _Line) -> bool:
+        """Whether a familiar line need not be read in full.
 
         A line that would be flagged although lines like it were not is read in full, and so is one that would not be
         flagged although lines like it were: the model may have learned since. With a budget, a line that would be
         raised is read in full; one of a kind that was raised recently is not.
         """
-        if familiar.is_due:
+        if familiar.must_reread:
             return False
-        is_unusual = z > self._threshold and z > self.threshold
+        is_unusual = line.z > self._threshold and line.z > self.threshold
         keeper = self._keeper
         if is_unusual and keeper is not None:
-            if keeper.may_raise(kind):
+            if keeper.may_raise(line.kind):
                 return False
-            if keeper.is_repeated(kind):
+            if keeper.is_repeated(line.kind):
                 return True
-        return is_unusual == familiar.was_flagged and not (is_unusual and stream.history.is_burst)
-
-    def _count(self, verdict: Verdict, n_characters: int, is_familiar: bool) -> None:
-        lines, characters, flagged, raised, _, _, familiar = self._counts
-        others = (0, 0) if self._keeper is None else (self._keeper.n_repeated, self._keeper.n_held)
-        unusual, is_raised, _ = verdict
-        lines, characters, familiar = lines + 1, characters + n_characters, familiar + is_familiar
-        self._counts = Counts(lines, characters, flagged + unusual, raised + is_raised, *others, familiar)
+        return is_unusual == familiar.was_flagged and not (is_unusual and line.stream.history.is_burst)
 
     def _note_truncated(self, notes: list[str]) -> None:
         self._n_truncated += 1
