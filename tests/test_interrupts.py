@@ -265,36 +265,42 @@ def test_a_stream_of_a_pool_holds_what_it_observed(learn):
                 assert pool.snapshot(key) == end
 
 
+def line_reader(memory):
+    """What reads lines, and the predictor that it reads them for."""
+    predictor = begun(Case(memory, "all"))
+    return LineReader(predictor.observe_many, lambda: Snapshot(predictor)), predictor
+
+
 LINES = [Vocabulary.bytes().encode(line) for line in ("one two\n", "one two three\n", "one\n", "four\n")]
 
 
 def read_lines(memory):
-    reader = LineReader(begun(Case(memory, "all")))
+    reader, predictor = line_reader(memory)
     for line in LINES:
         reader.read(line, undoable=True)
-    return reader
+    return reader, predictor
 
 
 @pytest.mark.parametrize("memory", [True, False])
 @ignore_what_callbacks_raise
 def test_an_undo_that_is_interrupted_is_completed_before_the_next_line(memory):
-    kept, undone = LineReader(begun(Case(memory, "all"))), []
+    (kept, kept_predictor), undone = line_reader(memory), []
     for line in LINES[:-1]:
         kept.read(line, undoable=True)
-    total = count_instructions(lambda reader: reader.undo(), read_lines(memory))
+    total = count_instructions(lambda reader: reader.undo(), read_lines(memory)[0])
     for instant in random.Random(3).sample(range(1, total + 1), 60):
-        reader = read_lines(memory)
+        reader, predictor = read_lines(memory)
         with suppress(KeyboardInterrupt), InterruptAtInstruction(instant):
             reader.undo()
         reader.finish_undo()
-        undone.append(reader.predictor.fork())
+        undone.append(predictor.fork())
         bits = reader.read(LINES[1], undoable=True)
         reader.undo()
-        again = reader.predictor.predict()
+        again = predictor.predict()
         expected = undone[-1].fork()
         assert np.array_equal(again, expected.predict())
         assert np.array_equal(bits, expected.observe_many(LINES[1]))
-    whole = read_lines(memory).predictor.predict()
+    whole = read_lines(memory)[1].predict()
     for predictor in undone:  # the undo had not begun, or it was completed
-        assert any(np.array_equal(predictor.predict(), known) for known in (kept.predictor.predict(), whole))
+        assert any(np.array_equal(predictor.predict(), known) for known in (kept_predictor.predict(), whole))
     assert sum(np.array_equal(predictor.predict(), whole) for predictor in undone) < 10

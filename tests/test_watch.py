@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import TINY, assert_refused, bytes_of, next_line, objects
 
-from streamlstm import Config, StreamPredictor, Vocabulary, Watcher
+from streamlstm import Config, Snapshot, StreamPredictor, Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.logs.formats import Event
 from streamlstm.render.lines import LinePrinter, StatusLine, format_json, format_line
@@ -194,7 +194,8 @@ def test_predictions_are_the_same_as_if_a_flagged_line_had_never_been_read(monke
 
 
 def test_only_a_line_that_was_read_as_undoable_can_be_undone():
-    reader = LineReader(fresh())
+    predictor = fresh()
+    reader = LineReader(predictor.observe_many, lambda: Snapshot(predictor))
     reader.read(np.array([1, 2], np.int32), undoable=False)
     with pytest.raises(ValueError, match="no line to undo"):
         reader.undo()

@@ -1,23 +1,16 @@
-"""A watcher with keys: each key has a stream of its own.
+"""A watcher with keys: each key has a stream of its own, over one model.
 
-The key of a line, or its session: what a regular expression finds in it.
+Each stream begins where the model stands and depends on its own lines only: it does not matter where it lay in between.
+Those used last are in memory, the others on disk. If there are too many, the model that was not used for longest is
+dropped. The history of its key is kept on the disk: the first lines of a new model are compared with it.
 
-The stream of one key, of many: the model that reads its lines, parked, and what is known of the lines; as bytes.
-
-The streams of a watcher by key, over one model: those used last are in memory, the others on disk.
-
-Each begins where the model stands and depends on its own lines only: it does not matter where it lay in between. If
-there are too many, the model that was not used for longest is dropped. The history of its key is kept on the disk: the
-first lines of a new model are compared with it.
-
-A line is undone as in `line_reader`: while the key stays the same, the model is copied every sqrt(n) lines only, and
-what was read since then is read again.
+A stream is the model that reads its lines, parked unless it is the current one, and what is known of the lines. A line
+is undone by the `LineReader` of all streams, as long as the key stays the same.
 """
 
 from __future__ import annotations
 
 import errno
-import math
 import os
 import re
 from contextlib import suppress
@@ -29,7 +22,7 @@ import numpy as np
 
 from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint
 from ..codec.coder import identity
-from ..kernels.arrays import F64
+from ..kernels.arrays import F32, F64
 from ..predictor import Learn, StreamPredictor
 from ..predictor.stream import ParkedStream
 from ..predictor.stream_reader import StreamReader, packed, unpacked
@@ -41,7 +34,7 @@ from ..vocabulary import Tokens
 from .familiar import FamiliarLines
 from .key_file import Claim, claim_in, claim_of, new_store, replaced, write_model
 from .lines import Baseline, History, LineStream, is_noted
-from .single_stream import MAX_LAG
+from .single_stream import LineReader
 
 MAX_KEY_LENGTH = 256
 """Of a longer key at most this many characters count."""
@@ -119,8 +112,6 @@ def without_word(line: str, word: str) -> str:
 def _is_in_word(character: str) -> bool:
     return character.isalnum() or character == "_"
 
-
-# The stream of one key, of many: the model that reads its lines, parked, and what is known of the lines; as bytes
 
 FAMILIAR = "familiar."
 """What the names of the arrays of familiar lines begin with in a snapshot."""
@@ -228,10 +219,26 @@ def _described(lines: LineStream, arrays: Arrays) -> dict[str, Any]:
     return described
 
 
-# The streams of a watcher by key, over one model: those used last are in memory, the others on disk
-
 STATE = "state"
 """The name of the value in the store with the state of the watcher."""
+
+
+class _ModelSnapshot:
+    """A copy of the model of a key, for a `LineReader`."""
+
+    def __init__(self, streams: KeyedStreams) -> None:
+        self._streams = streams
+        self._numbered = 0, streams.copied_model()
+
+    @property
+    def epoch(self) -> int:
+        return self._numbered[0]
+
+    def update(self) -> None:
+        self._numbered = self.epoch + 1, self._streams.copied_model()
+
+    def restore(self) -> None:
+        self._streams.replace_model(self._numbered[1].copy())
 
 
 class KeyedStreams:
@@ -266,10 +273,7 @@ class KeyedStreams:
         self._key = ""
         self._active: HotStream[KeyStream] | None = None  # the current stream of the reader
         self._active_key = ""
-        self._before: ParkedStream | None = None  # a copy of its model, before the last lines
-        self._lines: tuple[Tokens, ...] = ()  # what the model has read since then
-        self._n_kept = 0  # lines since the last one that was undone
-        self._is_undoing = False  # whether the model is being brought from the copy to the end of these lines
+        self._line_reader = LineReader(self._observe, lambda: _ModelSnapshot(self))  # of the model of `_hot`
         self._file: Path | None = None  # of which the store is
         self._claim: Claim | None = None  # what the file says of the store
         self._written: tuple[int, ...] | None = None  # identifies the file, once it is written
@@ -287,6 +291,7 @@ class KeyedStreams:
 
     def get(self, key: str, notes: list[str]) -> LineStream:
         """The stream of a key. For a new key the least recently used stream may be dropped; then a note is added."""
+        self._line_reader.finish_undo()
         self._streams.measure(self._key)
         self._n_lines += 1
         try:
@@ -306,57 +311,49 @@ class KeyedStreams:
 
         undoable  whether `undo` may follow; reading costs less otherwise
         """
-        self._finish_undo()
-        hot = self._hot
-        assert hot is not None
-        if hot is not self._active or not undoable:
-            self._before = None
-        if hot is not self._active or (undoable and self._must_copy()):
+        if self._hot is not self._active:
             self._park()
-        if undoable and self._before is None:
-            self._before, self._lines = hot.parked.model.copy(), ()
-        if hot is not self._active:
-            self._resume(hot, self._key)
-        bits = self._reader.read(tokens).astype("float64")
-        self._lines, self._n_kept = (*self._lines, tokens), self._n_kept + 1
-        return bits
-
-    def _must_copy(self) -> bool:
-        return self._before is None or len(self._lines) >= min(math.sqrt(self._n_kept), MAX_LAG)
+        return self._line_reader.read(tokens, undoable)
 
     def undo(self) -> None:
         """Make the model what it was before the last line. Raises ValueError if that was not read as undoable.
 
         After an interrupt, the next call of any method completes it.
         """
-        self._finish_undo()
-        if self._before is None or self._active is None or not self._lines:
-            raise ValueError("there is no line to undo: the last one was not read as undoable")
-        self._lines, self._is_undoing = self._lines[:-1], True
-        self._finish_undo()
+        self._line_reader.undo()
 
-    def _finish_undo(self) -> None:
-        """Complete an `undo` that was interrupted; do nothing if there is none."""
-        if self._is_undoing:
-            assert self._before is not None
-            assert self._active is not None
-            self._reader.resume(self._before.copy())
-            for tokens in self._lines:
-                self._reader.read(tokens)
-            self._n_kept, self._is_undoing, self._before = 0, False, None
+    def _observe(self, tokens: Tokens) -> F32:
+        """Let the model of the key observe a line."""
+        hot = self._hot
+        assert hot is not None
+        if hot is not self._active:
+            self._reader.resume(hot.parked.model)
+            hot.in_use, self._active, self._active_key = True, hot, self._key
+        return self._reader.read(tokens)
 
-    def _resume(self, hot: HotStream[KeyStream], key: str) -> None:
-        """Let the reader continue a stream."""
-        self._reader.resume(hot.parked.model)
-        hot.in_use, self._active, self._active_key = True, hot, key
+    def copied_model(self) -> ParkedStream:
+        """A copy of the model of the key."""
+        assert self._hot is not None
+        self._suspend()
+        return self._hot.parked.model.copy()
 
-    def _park(self) -> None:
+    def replace_model(self, model: ParkedStream) -> None:
+        """Let the key have another model, instead of what the reader has made of its own."""
+        assert self._hot is not None
+        self._hot.parked.model = model
+        self._active, self._hot.in_use = None, False
+
+    def _suspend(self) -> None:
         """Park the current stream of the reader, if there is one."""
-        self._finish_undo()
         if self._active is not None:
             self._active.parked.model, self._active.in_use = self._reader.park(), False
             self._streams.measure(self._active_key)
-            self._active = self._before = None
+            self._active = None
+
+    def _park(self) -> None:
+        """Park the current stream of the reader; its last line cannot be undone any more."""
+        self._line_reader.forget()
+        self._suspend()
 
     def _drop(self) -> str:
         """Drop the least recently used model, and keep the history of its key; returns the key."""
@@ -379,8 +376,6 @@ class KeyedStreams:
                 f"dropped the model of key {key!r} to make one for {new_key!r}: max_keys is {self._max_keys} "
                 f"({self._n_dropped:,} dropped so far); a new model misses more until it has read enough lines"
             )
-
-    # Files
 
     def save(self, path: str | os.PathLike[str], state: dict[str, Any]) -> None:
         """Write all streams and the state of the watcher; see `key_file`.
