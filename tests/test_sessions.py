@@ -3,12 +3,15 @@
 import itertools
 import os
 import random
+import re
 import signal
 from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
 from commands import run, start
+from hypothesis import given
+from hypothesis import strategies as st
 from test_cli import bytes_of, objects
 from test_watch_run import FRESH, JSONL, records, wait_for
 
@@ -17,7 +20,7 @@ from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.watch.event_scores import MAX_SHAPES, EventNumbers, EventOrder, level_of
 from streamlstm.watch.exact_bits import STEPS, bits_of, exp_of
 from streamlstm.watch.sessions import MAX_NEW, MAX_ORDERED
-from streamlstm.watch.templates import MAX_KIND_LENGTH, event_type_of
+from streamlstm.watch.templates import MAX_KIND_LENGTH, event_type_of, kind_of
 
 REGEX = r"req-\d+"
 PARTS = ["accepted from 10.0.0.{}", "reads /var/data/{}", "reads /var/data/{}", "replies after {} ms", "closed"]
@@ -116,6 +119,14 @@ def test_bits_are_those_of_the_logarithm():
 def test_the_words_that_vary_are_not_part_of_an_event_type():
     assert event_type_of("req-7 reads /a/b at 10:31 in 5 ms") == event_type_of("req-8 reads /c at 9:07 in 17 ms")
     assert event_type_of("reads a") != event_type_of("reads b")
+
+
+@given(st.text("ab0x1f-+/.:,_ \t", max_size=40), st.integers())
+def test_lines_of_one_kind_have_one_event_type(line, seed):
+    draw = random.Random(seed)
+    other = re.sub("[0-9]+", lambda _: str(draw.choice([5, 77, "1/2", "3.4", "9:1"])), line)
+    if kind_of(line) == kind_of(other):
+        assert event_type_of(line) == event_type_of(other)
 
 
 def test_the_event_type_of_a_long_word_takes_linear_time():

@@ -1,27 +1,25 @@
-"""At most so many alarms in so many lines or so much time.
+"""A budget of alarms: a threshold that follows the recent scores, so that about as many alarms are raised as wanted.
 
-How many of the recent lines had a score at least as high: a histogram in bounded memory, which forgets.
+A budget of N alarms per period, which is a number of lines or a time, is spent as from a token bucket:
 
-A score belongs to a bin, 32 to 64 of which cover a factor of two. Two tables of counts alternate: once the newer one
-has `window` lines, it takes the place of the older one. So the histogram is of the last one to two windows. The
-counts are integers and the bins follow from the bits of a score, so that all results are the same on every machine.
-
-A budget of alarms: a threshold that follows the recent scores, so that about as many alarms are raised as wanted.
-
-A budget of N alarms per period, which is a number of lines or a time, is spent as follows.
-
-- An account receives N per period, evenly, and holds at most max(2N, 4). An alarm costs 1; without it none is raised.
-- The threshold is the score that a fraction of the recent lines exceeds. The fraction is what the account receives per
-  line, times the square of twice the part to which the account is filled. So the account is half full when the rate is
-  as wanted, and the threshold rises and falls with what was spent. Lines that could not have been raised count as
-  lines without a score, so that the fraction is one of alarms.
+- The bucket receives N tokens per period, evenly, and holds at most max(2N, 4). An alarm costs one; without one none is
+  raised.
+- The threshold is the score that a fraction of the recent lines exceeds. The fraction is the tokens received per line,
+  times the square of twice the part to which the bucket is filled. So the bucket is half full when the rate is as
+  wanted, and the threshold rises and falls with what was spent. Lines that could not have been raised count as lines
+  without a score, so that the fraction is one of alarms.
 - When scores fall for good, the recent lines still have high ones. So the fraction grows while an alarm is overdue: it
-  about doubles with each further alarm that the account receives, and each alarm divides the growth by 1.25.
-- As long as the recent lines are too few for one alarm, the threshold is START_THRESHOLD while the account is a quarter
+  about doubles with each further token, and each alarm divides the growth by 1.25.
+- As long as the recent lines are too few for one alarm, the threshold is START_THRESHOLD while the bucket is a quarter
   full or more, and else the largest score so far.
 - A kind of line is raised once per period. Further lines of it are counted, and the next record of the kind tells
-  their number. Where there are too few kinds for the budget, the account fills up. When it is more than three quarters
+  their number. Where there are too few kinds for the budget, the bucket fills up. When it is more than three quarters
   full, kinds are raised again sooner: the fuller it is, the sooner. Not so with a floor: the budget is a limit then.
+
+The recent scores are a histogram in bounded memory, which forgets. A score belongs to a bin, 32 to 64 of which cover a
+factor of two. Two tables of counts alternate: once the newer one has `window` lines, it takes the place of the older
+one. So the histogram is of the last one to two windows. The counts are integers and the bins follow from the bits of a
+score, so that all results are the same on every machine.
 
 Everything that decides is saved, and nothing depends on a clock: time is what `log_clock` makes of the times of lines.
 """
@@ -143,8 +141,6 @@ def _parsed(pairs: Any, n_lines: Any) -> tuple[int, list[int]]:
     return n_lines, counts
 
 
-# A budget of alarms: a threshold that follows the recent scores, so that about as many alarms are raised as wanted
-
 MAX_KINDS = 10_000
 """The most kinds of lines that are remembered; the one raised longest ago is forgotten."""
 
@@ -161,7 +157,7 @@ GROWING, SHRINKING, MAX_GROWTH = 0.7, 1.25, 64.0
 """How fast the fraction grows while an alarm is overdue, what an alarm divides the growth by, and the most growth."""
 
 NEARLY_FULL = 0.75
-"""How full the account is when kinds begin to be raised again before the period is over."""
+"""How full the bucket is when kinds begin to be raised again before the period is over."""
 
 RATE_LINES = 1_000
 """The time between two lines is averaged over about this many lines."""
@@ -243,7 +239,7 @@ USUAL, ALARM = Verdict(False, False, 0), Verdict(True, True, 0)
 
 @dataclass
 class _Kind:
-    """When a kind of line was raised last, in alarms received by then, and how many lines of it were not since."""
+    """When a kind of line was raised last, in tokens received by then, and how many lines of it were not since."""
 
     raised_at: float
     n_since: int = 0
@@ -255,7 +251,7 @@ class BudgetKeeper:
     budget  the budget
     floor   no line with a score up to this is unusual
 
-    n_raised, n_repeated, n_held  lines raised; unusual lines not raised because their kind was; and because the account
+    n_raised, n_repeated, n_held  lines raised; unusual lines not raised because their kind was; and because the bucket
                                   was empty
 
     >>> keeper = BudgetKeeper(Budget.parse("1/100"))
@@ -269,8 +265,8 @@ class BudgetKeeper:
     def __init__(self, budget: Budget, floor: float = 0.0) -> None:
         self.budget, self._floor = budget, floor
         self._capacity = max(2 * budget.n_alarms, 4.0)
-        self._account = self._capacity / 2
-        self._received, self._raised_at = 0.0, 0.0  # by the account, in all, and until the last alarm
+        self._tokens = self._capacity / 2
+        self._received, self._raised_at = 0.0, 0.0  # tokens, in all, and until the last alarm
         self._growth = 1.0  # of the fraction, because alarms are overdue
         self._rate = budget.n_alarms / budget.lines if budget.lines else 0.0  # received per line
         self._n_rates = 0
@@ -286,15 +282,15 @@ class BudgetKeeper:
         return float("inf") if edge >= N_BINS else max(lower_edge(edge), self._floor)
 
     def judge(self, score: float, kind: str) -> Verdict:
-        """Decide about a line, after `receive`; `kinds` tells the kind of a line."""
+        """Decide about a line, after `receive`; `kind_of` tells the kind of a line."""
         known = self._kinds.get(kind)
         is_new = not self.is_repeated(kind)
         is_unusual = score > self._floor and bin_of(score) >= self._edge()
-        is_raised = is_unusual and is_new and self._account >= 1
+        is_raised = is_unusual and is_new and self._tokens >= 1
         self._scores.add(score if is_new else None)
         n_before = known.n_since if known else 0
         if is_raised:
-            self._account -= 1
+            self._tokens -= 1
             self._raised_at, self._growth = self._received, max(self._growth / SHRINKING, 1.0)
             self._remember(kind)
             self.n_raised += 1
@@ -315,7 +311,7 @@ class BudgetKeeper:
 
     def may_raise(self, kind: str) -> bool:
         """Whether an unusual line of this kind would be raised now."""
-        return self._account >= 1 and not self.is_repeated(kind)
+        return self._tokens >= 1 and not self.is_repeated(kind)
 
     def repeated(self, n: int) -> list[tuple[str, int]]:
         """The n kinds with most lines that were not raised since they were raised last, with the number of lines."""
@@ -329,14 +325,14 @@ class BudgetKeeper:
             self._kinds.popitem(last=False)
 
     def _interval(self) -> float:
-        """For how long a kind is not raised again, in alarms received."""
+        """For how long a kind is not raised again, in tokens received."""
         if self._floor > 0:
             return self.budget.n_alarms
-        free = 1 - self._account / self._capacity
+        free = 1 - self._tokens / self._capacity
         return self.budget.n_alarms * min(free / (1 - NEARLY_FULL), 1.0)
 
     def receive(self, now: float = 0.0) -> None:
-        """Add to the account what the budget gives for the next line.
+        """Add the tokens that the budget gives for the next line.
 
         now  how much time has passed since the first line, in seconds, as `LogClock.now`; it must not go back
         """
@@ -347,7 +343,7 @@ class BudgetKeeper:
             amount = self.budget.n_alarms * passed / self.budget.seconds
             self._n_rates = min(self._n_rates + 1, RATE_LINES)
             self._rate += (amount - self._rate) / self._n_rates
-        self._account = min(self._account + amount, self._capacity)
+        self._tokens = min(self._tokens + amount, self._capacity)
         self._received += amount
         if self._received - self._raised_at > 1:
             self._growth = min(self._growth * (1 + GROWING * amount), MAX_GROWTH)
@@ -357,17 +353,17 @@ class BudgetKeeper:
     def _edge(self) -> int:
         """The lowest bin whose lines are unusual."""
         n_lines = self._scores.n_lines
-        if self._rate * n_lines < 1 and 4 * self._account >= self._capacity:
+        if self._rate * n_lines < 1 and 4 * self._tokens >= self._capacity:
             return bin_of(START_THRESHOLD)
-        fraction = min(self._rate * (2 * self._account / self._capacity) ** 2 * self._growth, 0.5)
+        fraction = min(self._rate * (2 * self._tokens / self._capacity) ** 2 * self._growth, 0.5)
         return self._scores.bin_exceeded_by(int(fraction * n_lines))
 
     def describe(self) -> dict[str, Any]:
         """The state as JSON values, for `restore`."""
         kinds = [[kind, state.raised_at, state.n_since] for kind, state in self._kinds.items()]
-        account = [self._account, self._received, self._rate, self._n_rates, self._time]
+        bucket = [self._tokens, self._received, self._rate, self._n_rates, self._time]
         counts = [self.n_raised, self.n_repeated, self.n_held]
-        described = {"account": account, "counts": counts, "kinds": kinds, "scores": self._scores.describe()}
+        described = {"account": bucket, "counts": counts, "kinds": kinds, "scores": self._scores.describe()}
         return {**described, "overdue": [self._raised_at, self._growth]}
 
     def restore(self, described: dict[str, Any]) -> None:
@@ -377,8 +373,8 @@ class BudgetKeeper:
         """
         check_values(described, DESCRIBED, "the budget")
         scores = RecentScores(self._scores.window, described["scores"])
-        account, self._received, rate, n_rates, time = described["account"]
-        self._account = min(account, self._capacity)
+        tokens, self._received, rate, n_rates, time = described["account"]
+        self._tokens = min(tokens, self._capacity)
         self._raised_at, self._growth = described["overdue"]
         if self.budget.seconds is not None:
             self._rate, self._n_rates, self._time = rate, n_rates, time

@@ -1,21 +1,17 @@
 """How surprising the events of a session are: how many there are of each type, and in which order.
 
-What the numbers of the events of a session cost, learned from earlier sessions.
+*Numbers.* A session is a copy of an earlier session in which each symbol changes its number with a probability of its
+own, which is how often that happened so far; the cost is that of the mixture of all copies. A changed number is drawn
+from the numbers that the symbol had in all sessions, smoothed over neighbouring ones, and costs what its surprisal
+exceeds the entropy of these numbers and MARGIN by. So a mode that few sessions have costs once, not once per symbol,
+and a number that always was the same costs more to change than one that varies. Numbers above EXACT count in steps of a
+quarter of an octave.
 
-A session is a copy of an earlier session in which each symbol changes its number with a probability of its own, which
-is how often that happened so far; the cost is that of the mixture of all copies. A changed number is drawn from the
-numbers that the symbol had in all sessions, smoothed over neighbouring ones, and costs what its surprisal exceeds the
-entropy of these numbers and MARGIN by. So a mode that few sessions have costs once, not once per symbol, and a number
-that always was the same costs more to change than one that varies. Numbers above EXACT count in steps of a quarter of
-an octave.
-
-What the order of the events of a session costs, learned from earlier sessions.
-
-Given the numbers, each symbol is predicted from the two before it among those that are still to come, by counts with
-Witten-Bell smoothing (1991). A step costs what its surprisal exceeds the entropy of its prediction and MARGIN by, so
-that neither long sessions nor events that run side by side cost more than others. The sum is scaled such that it is as
-rare as its number of bits says, by the tail of the orders of earlier sessions: an exponential tail with the mean excess
-E[b^2] / 2E[b].
+*Order.* Given the numbers, each symbol is predicted from the two before it among those that are still to come, by
+counts with Witten-Bell smoothing (1991). A step costs what its surprisal exceeds the entropy of its prediction and
+MARGIN by, so that neither long sessions nor events that run side by side cost more than others. The sum is scaled such
+that it is as rare as its number of bits says, by the tail of the orders of earlier sessions: an exponential tail with
+the mean excess E[b^2] / 2E[b].
 """
 
 from __future__ import annotations
@@ -319,8 +315,6 @@ def _powers_of_half() -> I64:
 
 _MASSES = _powers_of_half()
 
-
-# What the order of the events of a session costs, learned from earlier sessions
 
 MAX_CONTEXTS = 20_000
 

@@ -1,18 +1,10 @@
-"""What is known of the lines of a stream: their scores.
+"""What is known of the lines of a stream, besides the model that reads it: their scores, and which are familiar.
 
-Which occurrences of an event that repeats itself are worth a note to the user.
-
-The surprising parts of a line.
-
-Rolling median and MAD of recent line scores, and how far a new score lies above them.
-
-The z of a score is its distance from the median in robust standard deviations: 1.4826 times the median absolute
-deviation (MAD), but at least MIN_DEVIATION, because the MAD is too small where nearly all lines are alike. Short lines
-are weak evidence: z is multiplied by n / SHORT_LINE for a line of fewer characters, and, because the mean of few
-characters varies more than that of many, by sqrt(n / m), m being the mean length of the lines or LONG_LINE, whichever
-is less. Neither factor exceeds 1.
-
-What a watcher knows of a stream of lines, besides the model that reads it: scores, and which lines are familiar.
+How unusual a score is, its z, is its distance from the median of recent scores in robust standard deviations: 1.4826
+times the median absolute deviation (MAD), but at least MIN_DEVIATION, because the MAD is too small where nearly all
+lines are alike. Short lines are weak evidence: z is multiplied by n / SHORT_LINE for a line of fewer characters, and,
+because the mean of few characters varies more than that of many, by sqrt(n / m), m being the mean length of the lines
+or LONG_LINE, whichever is less. Neither factor exceeds 1.
 """
 
 from __future__ import annotations
@@ -39,8 +31,6 @@ def is_noted(n: int) -> bool:
     """
     return n & (n - 1) == 0
 
-
-# The surprising parts of a line
 
 SPAN_MARGIN, MIN_SPAN_BITS = 2.0, 8.0
 """A span is a run of characters whose surprisals exceed the median score plus SPAN_MARGIN by MIN_SPAN_BITS in all."""
@@ -77,8 +67,6 @@ def surprising_spans(excess: F64) -> list[tuple[int, int]]:
         lower.append(before)
     return [(a, b) for a, b in zip(starts, ends, strict=True) if sums[b] - sums[a] >= MIN_SPAN_BITS]
 
-
-# Rolling median and MAD of recent line scores, and how far a new score lies above them
 
 MIN_RECENT, MAX_RECENT = 50, 500
 """A baseline keeps the latter half of the scores, within these bounds: the model learns most from the first lines, so
@@ -221,8 +209,6 @@ class BaselinesByAge:
         return [baseline.describe() for baseline in self._baselines]
 
 
-# What a watcher knows of a stream of lines, besides the model that reads it: scores, and which lines are familiar
-
 BURST_LINES = 3
 """If this many more lines were flagged than were not, flagged lines are learned from."""
 
@@ -232,24 +218,24 @@ class History:
     """What is kept of a key even when its model is dropped.
 
     early   the scores of the first lines that each of its models read
-    excess  recently flagged lines minus lines not flagged, from 0 to BURST_LINES
+    streak  recently flagged lines minus lines not flagged, from 0 to BURST_LINES
     """
 
     early: BaselinesByAge = field(default_factory=BaselinesByAge)
-    excess: int = 0
+    streak: int = 0
 
     @property
     def is_burst(self) -> bool:
         """Whether lines were flagged in a burst: the stream has changed."""
-        return self.excess >= BURST_LINES
+        return self.streak >= BURST_LINES
 
     def count(self, flagged: bool) -> None:
-        """Count a line in `excess`."""
-        self.excess = min(max(self.excess + (1 if flagged else -1), 0), BURST_LINES)
+        """Count a line in `streak`."""
+        self.streak = min(max(self.streak + (1 if flagged else -1), 0), BURST_LINES)
 
     def describe(self) -> dict[str, Any]:
-        """The history as JSON values."""
-        return {"alarms": self.excess, "early": self.early.describe()}
+        """The history as JSON values; version 1.0 called the streak so."""
+        return {"alarms": self.streak, "early": self.early.describe()}
 
     @classmethod
     def from_description(cls, values: dict[str, Any]) -> History:

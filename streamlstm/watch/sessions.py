@@ -1,15 +1,12 @@
-"""Sessions: the lines of one request or user, judged as a whole.
+"""Watch the sessions of a log: which of them cost more bits than usual, by their lines, their number and their order.
 
-The sessions that have begun and not ended yet: a limited number of them, which end when they are idle.
-
-Watch the sessions of a log: which of them cost more bits than usual, by their lines, their number and their order.
-
-A session is the lines that have something in common, for example the name of a request or of a block of data. The
-lines are taken as event types (`kinds.event_type_of`), so that reading one costs microseconds; the network reads the
-text of a type once, when it comes first. The score of a session is in bits:
+A session is the lines that have something in common, for example the name of a request or of a block of data. A limited
+number of sessions are open; they end when they are idle. The lines are taken as event types
+(`templates.event_type_of`), so that reading one costs microseconds; the network reads the text of a type once, when it
+comes first. The score of a session is in bits:
 
 - content: what the text of each type costs that no earlier session had, predicted after the types known so far;
-- number and order of the types: see `event_numbers` and `event_order`.
+- number and order of the types: see `event_scores`.
 
 Its z says how far the score lies above the median of recent sessions, in robust standard deviations: the upper
 quartile minus the median over 0.6745, but at least MIN_DEVIATION. A session is flagged if its z exceeds the threshold
@@ -219,8 +216,6 @@ class OpenSessions:
             self._by_source.setdefault(session.source, OrderedDict())[name] = session
 
 
-# Watch the sessions of a log: which of them cost more bits than usual, by their lines, their number and their order
-
 IDLE_SECONDS = 300.0
 MAX_OPEN = 10_000
 MIN_DEVIATION = 2.0
@@ -327,7 +322,7 @@ class SessionWatcher(BaseWatcher):
         self._open = OpenSessions(idle_seconds, max_open, self._clock)
         self._types = EventTypes(predictor)
         self._numbers, self._order = EventNumbers(), EventOrder()
-        self._excess, self._is_fitted = 0, False
+        self._streak, self._is_fitted = 0, False
         self._n_sessions, self._n_outside = 0, 0
 
     def __repr__(self) -> str:
@@ -453,9 +448,9 @@ class SessionWatcher(BaseWatcher):
                 self._keeper.receive(self._clock.now)
             verdict = self._judge(z, (found.reasons or [""])[0])
         unusual, raised, n_before = verdict
-        if not unusual or self._learn_flagged or self._excess >= BURST_LINES:
+        if not unusual or self._learn_flagged or self._streak >= BURST_LINES:
             self._learn(session)
-        self._excess = min(max(self._excess + (1 if unusual else -1), 0), BURST_LINES)
+        self._streak = min(max(self._streak + (1 if unusual else -1), 0), BURST_LINES)
         self._scores.add(found.score)
         probability = self._scores.count_from(found.score) / self._scores.n_lines if unusual else None
         self._n_sessions += 1
@@ -512,7 +507,7 @@ class SessionWatcher(BaseWatcher):
             "order": self._order.describe(),
             "scores": self._scores.describe(),
             "counts": list(self._counts),
-            "n": [self._n_sessions, self._n_outside, self._excess, int(self._is_fitted)],
+            "n": [self._n_sessions, self._n_outside, self._streak, int(self._is_fitted)],
             "budget": self._keeper and self._keeper.describe(),
             "clock": self._clock.describe(),
             "has_regex": self._has_regex,
@@ -552,7 +547,7 @@ class SessionWatcher(BaseWatcher):
             numbers = EventNumbers.from_description(saved["numbers"], n_types)
             order = EventOrder.from_description(saved["order"])
             scores = RecentScores(RECENT_LINES, saved["scores"])
-            counts, (n_sessions, n_outside, excess, is_fitted) = Counts(*saved["counts"]), saved["n"]
+            counts, (n_sessions, n_outside, streak, is_fitted) = Counts(*saved["counts"]), saved["n"]
             position = saved["position"]
             self._open.restore(saved["open"], n_types, clock)
             self._restore_budget(saved, clock)
@@ -562,7 +557,7 @@ class SessionWatcher(BaseWatcher):
             raise ValueError(f"{path} has sessions by a regular expression; give it again (session_regex)")
         self._numbers, self._order, self._scores = numbers, order, scores
         self._counts, self._n_sessions, self._n_outside = counts, n_sessions, n_outside
-        self._excess, self._is_fitted = excess, bool(is_fitted)
+        self._streak, self._is_fitted = streak, bool(is_fitted)
         self.position = position
 
 

@@ -1,12 +1,14 @@
-"""What kind of line a line is.
+"""Templates: lines with their variable parts taken out, which is what "a kind of line" is.
 
-The kind of a line: its text with everything that varies, such as numbers and addresses, replaced.
+There are three grains of them, from fine to coarse. Each decides something that users see, so none can take the place
+of another without changing what 1.0 gave:
 
-There are two: `kind_of` keeps the letters around a number, and tells lines apart by the paths and names in them.
-`event_type_of` is coarser. It replaces whole words, so that the lines that one statement of a program writes have one
-type; their order and number can then be counted.
-
-The types of the events of a log: those that are known, and what the text of a new one costs.
+- that of `line_tables` masks each number, and tells lines apart by their white space. It is compiled, and decides
+  which lines are familiar and need not be read in full, and so all scores after them.
+- `kind_of` also takes a run of numbers, such as an address or a date, as one. It is the `kind` of records, and what a
+  budget raises once per period.
+- `event_type_of` masks whole words, so that the lines that one statement of a program writes have one type. The scores
+  of sessions count these. Lines of one kind have one type, unless they have a `#` of their own or are truncated.
 """
 
 from __future__ import annotations
@@ -48,8 +50,6 @@ def event_type_of(text: str) -> str:
     words = " ".join(_VARIABLE_WORD.sub("#", text).split())
     return _WORDS.sub("#", words)[:MAX_KIND_LENGTH]
 
-
-# The types of the events of a log: those that are known, and what the text of a new one costs
 
 MAX_TYPES = 1024
 """Further event types are never known."""
