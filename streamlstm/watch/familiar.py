@@ -162,7 +162,7 @@ class FamiliarLines:
     def _make_room(self, n_tokens: int) -> None:
         """Make the buffer for templates as large as a line may need it."""
         self._template = np.zeros(n_tokens, dtype=np.int32)
-        self._template_view = memoryview(self._template)
+        self._template_view = self._template.data
 
     def _digest(self) -> bytes:
         """The digest of the template of the line that was looked up last."""
