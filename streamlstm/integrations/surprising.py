@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
 from typing import BinaryIO, NamedTuple
 
+from ..logs.timestamps import iso_shown
 from ..predictor import StreamPredictor
 from ..ranges import check_count
 from ..watch.surprising import WARMUP_FRACTION, SurprisingKinds, SurprisingLine
 from ..watch.watcher import WARMUP
 
 BLOCK = 1 << 20
-
-TIME = re.compile(
-    r"(\d{4})-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?(?: ?(Z|[+-]\d\d(?::?\d\d)?))?)?)?"
-)
-"""A month, a date, or a date and a time, as ISO 8601 writes them, with or without fractions and an offset."""
 
 DATE = re.compile(rb"\d{4}-\d\d-\d\d[0-9T :.,Z+-]*")
 """A date in a line, and what may be the time behind it."""
@@ -102,51 +97,15 @@ def _first_since(tail: Tail, since: str) -> int:
         if not tail.number:
             raise ValueError("the lines of so long a file are not numbered; give since as a date and time")
         return max(0, int(since) - tail.number) if len(since) <= 18 else len(tail.lines)
-    wanted = _moment(since)
+    wanted = iso_shown(since)
     if wanted is None:
         raise ValueError(f"since must be a line number or a date and time such as 2026-11-26 14:30, not {since!r}")
     for index, line in enumerate(tail.lines):
         found = DATE.search(line)
-        shown = None if found is None else _moment(found[0].decode("ascii"), is_prefix=True)
-        if shown is not None and _is_from(shown, wanted):
+        shown = None if found is None else iso_shown(found[0].decode("ascii"), is_prefix=True)
+        if shown is not None and shown.is_from(wanted):
             return index
     return len(tail.lines)
-
-
-Moment = tuple[datetime, timedelta | None]
-"""A time as it is shown, and its offset from UTC, if it has one."""
-
-
-def _moment(text: str, is_prefix: bool = False) -> Moment | None:
-    """The time in a text; None if no calendar has it.
-
-    is_prefix  whether other characters may follow
-    """
-    found = TIME.match(text) if is_prefix else TIME.fullmatch(text)
-    if found is None or not text.isascii():
-        return None
-    year, month, day, hour, minute, second, fraction, offset = found.groups()
-    try:
-        shown = datetime(
-            int(year), int(month), int(day or 1), int(hour or 0), int(minute or 0), min(int(second or 0), 59)
-        )
-    except ValueError:
-        return None
-    if int(second or 0) > 60:
-        return None
-    shown = shown.replace(microsecond=int((fraction or "0")[:6].ljust(6, "0")))
-    if offset in (None, "Z"):
-        return shown, None if offset is None else timedelta()
-    digits = offset[1:].replace(":", "").ljust(4, "0")
-    east = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    return shown, east if offset[0] == "+" else -east
-
-
-def _is_from(shown: Moment, wanted: Moment) -> bool:
-    """Whether a time is not before another."""
-    if shown[1] is None or wanted[1] is None:
-        return shown[0] >= wanted[0]
-    return shown[0] - wanted[0] >= shown[1] - wanted[1]
 
 
 def _split(data: bytes) -> list[bytes]:

@@ -7,11 +7,14 @@ level; up to three may follow one another. Access logs have theirs in brackets a
 import re
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
+from typing import NamedTuple
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MONTH = "(?:" + "|".join(_MONTHS) + ")"
 _DAY = "(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +)?"
 _CLOCK = r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?"
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 PATTERNS = {
     "Ymd": r"\d{4}[-/.]\d\d[-/.]\d\d[T _-]{1,2}\d\d[:.]\d\d[:.]\d\d(?:[.,:]\d{1,9})?(?:Z| ?[+-]\d\d:?\d\d(?!\d))?",
@@ -33,8 +36,32 @@ _STAMP = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in PATTE
 _BEFORE = re.compile(r"(?:<\d{1,3}>(?:1 )?|- )?[IWEF]?[\[(]?")
 _AFTER = re.compile(r"[\])]?[,|]?[ \t]*")
 _ACCESS = re.compile(rf"[^\[\"]{{1,200}}\[(?P<db>{PATTERNS['db']})\] ?")
+_ISO = re.compile(
+    r"(\d{4})-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?(?: ?(Z|[+-]\d\d(?::?\d\d)?))?)?)?"
+)
+"""A month, a date, or a date and a time, as ISO 8601 writes them, with or without fractions and an offset."""
+
 _ZONE = re.compile(r"([+-])(\d\d):?(\d\d)$")
 _NUMBERS = re.compile(r"\d+")
+
+
+class ShownTime(NamedTuple):
+    """A time as it is shown.
+
+    seconds   since 1970, whole, as if it were shown in UTC
+    fraction  of a second, to be added
+    offset    from UTC in seconds, if it is shown; else None
+    """
+
+    seconds: float
+    fraction: float
+    offset: float | None = None
+
+    def is_from(self, other: "ShownTime") -> bool:
+        """Whether it is not before another: as moments if both have an offset, else as they are shown."""
+        if self.offset is None or other.offset is None:
+            return self[:2] >= other[:2]
+        return (self.seconds - self.offset, self.fraction) >= (other.seconds - other.offset, other.fraction)
 
 
 def find_time(line: str) -> tuple[int, int, str]:
@@ -84,9 +111,10 @@ def seconds_of(stamp: str) -> float | None:
     if kind in ("epoch", "uptime"):
         return _epoch(stamp)
     try:
-        return _parsed(kind, stamp)
+        time = _parsed(kind, stamp)
     except (ValueError, IndexError, OverflowError):
         return None
+    return time.seconds - (time.offset or 0) + time.fraction
 
 
 def _epoch(stamp: str) -> float | None:
@@ -98,7 +126,28 @@ def _epoch(stamp: str) -> float | None:
     return (int(match[1]) + float(match[2] or 0)) / scale
 
 
-def _parsed(kind: str, stamp: str) -> float:
+def iso_shown(text: str, is_prefix: bool = False) -> ShownTime | None:
+    """The time that a text in ISO 8601 or the beginning of one shows; None if no calendar has it.
+
+    is_prefix  whether other characters may follow
+
+    >>> iso_shown("2026-11-26 14:30+01")
+    ShownTime(seconds=1795703400.0, fraction=0.0, offset=3600.0)
+    """
+    match = _ISO.match(text) if is_prefix else _ISO.fullmatch(text)
+    if match is None or not text.isascii():
+        return None
+    *numbers, zone = (group or "" for group in match.groups())
+    if int(numbers[5] or 0) > 60:
+        return None
+    month, day, *clock = numbers[1:]
+    try:
+        return _shown([numbers[0], month, day or "1", *(number or "0" for number in clock)], zone)
+    except ValueError:
+        return None
+
+
+def _parsed(kind: str, stamp: str) -> ShownTime:
     zone = _ZONE.search(stamp) if kind in ("Ymd", "db") else None
     numbers = _NUMBERS.findall(stamp[: zone.start()] if zone else stamp)
     if kind in ("ymdHMS", "YmdHMS", "Imd"):
@@ -120,15 +169,25 @@ def _parsed(kind: str, stamp: str) -> float:
         numbers = ["1972", *numbers]
     if kind == "HMS":
         numbers = ["1970", "1", "1", *numbers]
-    year, month_, day, hour, minute, second = (int(number) for number in [*numbers, "0", "0", "0"][:6])
+    return _shown(numbers, zone[0] if zone else "")
+
+
+def _shown(numbers: list[str], zone: str) -> ShownTime:
+    """The time of year, month, day, hour, minute, second and fraction, of which the last four may be missing."""
+    year, month, day, hour, minute, second = (int(number) for number in [*numbers, "0", "0", "0"][:6])
     fraction = float(f"0.{numbers[6]}") if len(numbers) > 6 else 0.0
     year += 2000 if len(numbers[0]) == 2 else 0
-    time = datetime(year, month_, day, hour, minute, min(second, 59), tzinfo=timezone.utc)
-    seconds = (time - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds()
-    if zone:  # in seconds, as the time may be the first or the last one of a calendar
-        offset = 3600 * int(zone[2]) + 60 * int(zone[3])
-        seconds += -offset if zone[1] == "+" else offset
-    return seconds + fraction
+    time = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone.utc)
+    return ShownTime((time - EPOCH).total_seconds(), fraction, _offset(zone))
+
+
+def _offset(zone: str) -> float | None:
+    """Seconds, as the time may be the first or the last one of a calendar; None if there is no zone."""
+    if zone in ("", "Z"):
+        return 0.0 if zone else None
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    seconds = 3600.0 * int(digits[:2]) + 60.0 * int(digits[2:])
+    return seconds if zone[0] == "+" else -seconds
 
 
 def iso_time(seconds: float) -> str:
@@ -138,7 +197,7 @@ def iso_time(seconds: float) -> str:
     '2012-07-17T16:01:01.416409Z'
     """
     try:
-        time = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=round(seconds * 1e6))
+        time = EPOCH + timedelta(microseconds=round(seconds * 1e6))
     except (OverflowError, ValueError):
         return ""
     return time.isoformat().replace("+00:00", "Z")

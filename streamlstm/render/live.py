@@ -9,6 +9,8 @@ from itertools import groupby
 import numpy as np
 
 from ..predictor import StreamPredictor
+from ..search.beam import WORD_ENDS, Beam, Template, complete
+from ..search.generate import Alphabet
 from ..text.characters import top_characters
 from .escape import counted, escaped, is_safe
 from .picture import levels
@@ -16,17 +18,22 @@ from .picture import levels
 UNDO = 500
 """How many characters can be deleted. Each of them keeps a fork of the predictor."""
 
+ENDS = WORD_ENDS + "-"
+"""The characters before which the continuation ends: it is typed in steps, so that a compound takes two."""
+
+WIDTH = 3
+"""The width of the search: it runs at each key, and with more the ghost would lag behind a fast typist."""
+
 Fragments = list[tuple[str, str]]
 """Pairs of a style and a text, as prompt_toolkit takes them."""
 
 
-def continuation(predictor: StreamPredictor, width: int = 3, longest: int = 20) -> str:
-    """The most probable text up to the next end of a word, found by beam search. Changes nothing.
+def continuation(predictor: StreamPredictor, longest: int = 20) -> str:
+    """The text up to the next end of a word, as `complete` finds it. Changes nothing.
 
-    width    how many texts the beam keeps
     longest  the maximum number of characters; a longer word is cut there
 
-    A space or another character before the word belongs to the result.
+    Spaces and punctuation before the word belong to the result.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
@@ -34,34 +41,17 @@ def continuation(predictor: StreamPredictor, width: int = 3, longest: int = 20) 
     >>> continuation(predictor)
     'cat'
     """
-    root = predictor.fork(learning=False)
-    beam = [(1.0, "", root)]
-    finished: dict[str, float] = {}
-    for _ in range(longest):
-        grown: list[tuple[float, str, StreamPredictor, str]] = []
-        for probability, text, node in beam:
-            for symbol, p in top_characters(node, width + 1):
-                if isinstance(symbol, bytes):
-                    continue
-                if text and _in_word(text[-1]) and not _in_word(symbol):
-                    finished[text] = finished.get(text, 0.0) + probability * p
-                else:
-                    grown.append((probability * p, text, node, symbol))
-        grown = sorted(grown, key=lambda candidate: -candidate[0])[:width]
-        if not grown or (finished and max(finished.values()) >= grown[0][0]):
-            break
-        beam = [(p, text + symbol, _after(node, symbol)) for p, text, node, symbol in grown]
-    return max(finished, key=lambda text: finished[text]) if finished else beam[0][1]
-
-
-def _in_word(character: str) -> bool:
-    return character.isalnum() or character in "_'’"
-
-
-def _after(node: StreamPredictor, symbol: str) -> StreamPredictor:
-    fork = node.fork()
-    fork.observe(symbol)
-    return fork
+    reader, vocabulary = predictor.fork(learning=False), predictor.vocabulary
+    ends = "".join(filter(vocabulary.__contains__, ENDS))
+    text = ""
+    while len(text) < longest:
+        word = complete(reader, 1, length=longest - len(text), stop=ends, width=WIDTH)[0].text
+        if word:
+            return text + word
+        separator = Beam(reader, Template(["", ""], Alphabet(vocabulary, ends)), 1).best(1)[0].text
+        reader.observe(separator)
+        text += separator
+    return text
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,11 @@
-"""The most probable texts of a kind: beam search, and what uses it.
-
-The most probable texts that fit a template, found by a beam search over frozen forks of a predictor.
+"""The most probable texts that fit a template, found by a beam search over frozen forks of a predictor.
 
 A hypothesis is the beginning of a text. It is extended by one token at a time, the most probable hypothesis first,
 whatever its length, but at most `width` hypotheses of each length are kept. This finds the same texts as a beam search
 that extends all hypotheses in step, and stops as soon as it has k of them (Meister, Vieira & Cotterell 2020,
 "Best-First Beam Search", TACL 8). If the width excludes nothing, they are the k most probable of all texts.
 
-Completion: the most probable continuations of a text.
-
-Repair: the most probable characters at the places where a text is unreadable.
+`complete` searches the most probable continuations of a text, and `fill` the characters at its unreadable places.
 """
 
 from __future__ import annotations
@@ -189,8 +185,6 @@ def _chance(predictor: StreamPredictor, symbols: list[tuple[int, ...]]) -> float
     return math.fsum(chances)
 
 
-# Completion: the most probable continuations of a text
-
 WORD_ENDS = string.whitespace + "".join(sorted(set(string.punctuation) - set("'-_")))
 """The characters before which a completed word ends."""
 
@@ -243,8 +237,6 @@ def complete(
     template = Template([""] * (n + 1), Alphabet(vocabulary, without=known), known)
     return Beam(reader, template, width).best(k)
 
-
-# Repair: the most probable characters at the places where a text is unreadable
 
 FILL_WIDTH = 128
 """The default width. With 32, a line takes a fifth of the time; but in 20 lines with 10 % of their characters unknown,

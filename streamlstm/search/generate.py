@@ -1,8 +1,6 @@
-"""Random text from a model.
+"""Text generation: characters drawn from the predicted distributions.
 
-Which characters may stand at a place of a text, token by token.
-
-Text generation: characters drawn from the predicted distributions.
+An `Alphabet` says which characters may stand at a place of a text, token by token; the beam search uses it too.
 """
 
 from collections.abc import Iterator
@@ -58,8 +56,6 @@ class Alphabet:
     def _allows(self, encoded: bytes) -> bool:
         return encoded not in self._without and (self._only is None or encoded in self._only)
 
-
-# Text generation: characters drawn from the predicted distributions
 
 TEMPERATURE, TOP_P = 0.9, 0.95
 """The defaults, measured with `demos/words.py`."""
