@@ -12,6 +12,7 @@ from test_cli import bytes_of
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
 from streamlstm.render.escape import escaped, json_object, json_string
 from streamlstm.text.characters import BYTES_ID, character, split_characters, trace_characters
+from streamlstm.text.units import decoded
 
 TINY = Config(hidden=16, layers=1)
 MANY = "naïve café, 10 € – 日本語のテキスト, привет 😀! "
@@ -148,14 +149,19 @@ def test_a_stream_is_split_between_characters_without_losing_a_byte(data, sizes)
     cuts = [0, *np.cumsum(sizes).tolist(), len(data)]
     parts = [data[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
     assert b"".join(parts) == data
-    texts = list(split_characters(parts))
-    assert all(texts)
-    assert "".join(texts) == data.decode("utf-8", "surrogateescape")
+    pieces = list(split_characters(parts))
+    assert all(pieces)
+    assert b"".join(pieces) == data
+    assert "".join(map(decoded, pieces)) == decoded(data)
 
 
 def test_text_passes_through_split_characters_after_the_incomplete_bytes_before_it():
     assert list(split_characters(["né", "日"])) == ["né", "日"]
-    assert list(split_characters([b"a\xe2\x82", "b", b"\xe2\x82\xac"])) == ["a", "\udce2\udc82b", "€"]
+    assert list(split_characters([b"a\xe2\x82", "b", b"\xe2\x82\xac"])) == [
+        b"a",
+        "\udce2\udc82b",
+        "€".encode(),
+    ]
 
 
 @pytest.mark.parametrize("learning", [True, False])

@@ -101,8 +101,8 @@ def _observed(
         for block in tokens(parts, predictor.vocabulary):
             yield predictor.observe_many(block), ""
     elif by == "character":
-        for text in split_characters(parts):
-            trace = trace_characters(predictor, text, top, index)
+        for part in split_characters(parts):
+            trace = trace_characters(predictor, part, top, index)
             yield trace.bits, writer.lines(trace, character, index)
             index += len(trace.bits)
     else:

@@ -300,8 +300,8 @@ def _draw(inputs: Iterator[OpenedFile], format: str) -> None:
     heat_map, n_characters = FORMATS[format], 0
     for file, _, (predictor,), parts in inputs:
         sys.stdout.write(heat_map.start(os.path.basename(file), "character"))
-        for text in split_characters(parts):
-            trace = trace_characters(predictor, text, position=n_characters)
+        for part in split_characters(parts):
+            trace = trace_characters(predictor, part, position=n_characters)
             sys.stdout.write(heat_map.lines(trace, character, n_characters))
             n_characters += len(trace.bits)
     sys.stdout.write(heat_map.end())

@@ -1,8 +1,9 @@
 """The output formats of a trace: one line per symbol or character for people or for programs, or a heat map."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from ..memory.memory import EXPERTS
 from ..predictor import Trace
@@ -61,78 +62,106 @@ def _decimals() -> list[str]:
     return [f"{n / 10000:.4f}" for n in range(10001)]
 
 
-def _rows(trace: Trace) -> Iterable[tuple[int, float, int, list[int], list[int]]]:
-    """The values of each symbol: token, bits, rank, next tokens, next probabilities in ten-thousandths."""
-    probabilities = (trace.next_probabilities * 10000 + 0.5).astype(int).tolist()
-    return zip(
-        trace.tokens.tolist(),
-        trace.bits.tolist(),
-        trace.ranks.tolist(),
-        trace.next_tokens.tolist(),
-        probabilities,
-        strict=True,
-    )
+class Experts(NamedTuple):
+    """How the experts of a record are written: `start`, one `item` for each, separated, and `end`."""
+
+    start: str
+    item: str
+    separator: str
+    end: str
+
+    def of(self, values_of_symbols: list[list[list[float]]]) -> list[str]:
+        """For each symbol the surprisal and the weight of each active expert."""
+        return [
+            self.start
+            + self.separator.join(
+                self.item % (name, bits, weight)
+                for name, (bits, weight) in zip(EXPERTS, values, strict=True)
+                if bits or weight
+            )
+            + self.end
+            for values in values_of_symbols
+        ]
 
 
-def _experts(trace: Trace, start: str, item: str, separator: str, end: str) -> list[str]:
-    """For each symbol the surprisal and the weight of each active expert; "" if the trace has no experts.
+class Records(NamedTuple):
+    """How a trace is written, one record for each symbol.
 
-    item  the template for one expert, with {name}, {bits} and {weight}
+    record     a template for index, token, symbol, bits, rank, next and experts
+    token      a template for the token, in a trace by symbol
+    symbol     how a symbol is written
+    guess      a template for one of the most probable next symbols, and its probability
+    next       how a symbol is written there
+    separator  between two of these
+    experts    how the experts are written
     """
-    if trace.experts is None:
-        return [""] * len(trace.tokens)
-    return [
-        start
-        + separator.join(
-            item.format(name=name, bits=bits, weight=weight)
-            for name, (bits, weight) in zip(EXPERTS, values, strict=True)
-            if bits or weight
+
+    record: str
+    token: str
+    symbol: Callable[[str | bytes], str]
+    guess: str
+    next: Callable[[str | bytes], str]
+    separator: str
+    experts: Experts
+
+    def of(self, trace: Trace, symbol_of: SymbolOf, first: int) -> str:
+        """The records of a trace, whose first symbol has the index `first`."""
+        record, guess, join, decimals = self.record, self.guess, self.separator.join, _decimals()
+        names, guesses = _names(symbol_of, self.symbol), _names(symbol_of, self.next)
+        tokens = trace.tokens.tolist()
+        columns = (
+            range(first, first + len(tokens)),
+            tokens if self.token and symbol_of is not character else [None] * len(tokens),
+            tokens,
+            trace.bits.tolist(),
+            trace.ranks.tolist(),
+            trace.next_tokens.tolist(),
+            (trace.next_probabilities * 10000 + 0.5).astype(int).tolist(),
+            [""] * len(tokens) if trace.experts is None else self.experts.of(trace.experts.tolist()),
         )
-        + end
-        for values in trace.experts.tolist()
-    ]
+        written = []
+        for index, token, id, bits, rank, next_tokens, chances, experts in zip(*columns, strict=True):
+            named = "" if token is None else self.token % token
+            best = [guess % (guesses[t], decimals[p]) for t, p in zip(next_tokens, chances, strict=True)]
+            written.append(record % (index, named, names[id], bits, rank, join(best), experts))
+        return "".join(written)
 
 
-def text_lines(trace: Trace, symbol: SymbolOf, first: int) -> str:
-    """Aligned columns for people. If the trace has experts, a line of bits × weight follows each record."""
-    names, guesses, decimals = _names(symbol, _wide), _names(symbol, _narrow), _decimals()
-    experts = _experts(trace, " " * 11, "{name} {bits:.1f} × {weight:.2f}", ", ", "\n")
-    return "".join(
-        f"{index:>9}  {names[token]} {bits:>8.4f} {rank:>5}  "
-        + "  ".join([f"{guesses[t]} {decimals[p]}" for t, p in zip(next_tokens, chances, strict=True)])
-        + "\n"
-        + experts[index - first]
-        for index, (token, bits, rank, next_tokens, chances) in enumerate(_rows(trace), first)
-    )
+TEXT = Records(
+    "%9d  %s%s %8.4f %5d  %s\n%s",
+    "",
+    _wide,
+    "%s %s",
+    _narrow,
+    "  ",
+    Experts(" " * 11, "%s %.1f × %.2f", ", ", "\n"),
+)
+"""Aligned columns for people. If the trace has experts, a line of bits × weight follows each record."""
 
+TSV = Records(
+    "%d\t%s%s\t%.4f\t%d\t%s%s\n",
+    "",
+    escaped,
+    "%s=%s",
+    _item,
+    " ",
+    Experts("\t", "%s=%.4f*%.4f", ";", ""),
+)
+"""Tab-separated values: index, symbol, bits, rank, and next, a list of symbol=probability separated by spaces.
 
-def tsv_lines(trace: Trace, symbol: SymbolOf, first: int) -> str:
-    """Tab-separated values: index, symbol, bits, rank, and next, a list of symbol=probability separated by spaces.
+In `next` a space is written as \\x20 and an equals sign as \\x3d.
+"""
 
-    In `next` a space is written as \\x20 and an equals sign as \\x3d.
-    """
-    names, items, decimals = _names(symbol, escaped), _names(symbol, _item), _decimals()
-    experts = _experts(trace, "\t", "{name}={bits:.4f}*{weight:.4f}", ";", "")
-    return "".join(
-        f"{index}\t{names[token]}\t{bits:.4f}\t{rank}\t"
-        + " ".join([f"{items[t]}={decimals[p]}" for t, p in zip(next_tokens, chances, strict=True)])
-        + experts[index - first]
-        + "\n"
-        for index, (token, bits, rank, next_tokens, chances) in enumerate(_rows(trace), first)
-    )
-
-
-def jsonl_lines(trace: Trace, symbol: SymbolOf, first: int) -> str:
-    """One JSON object per line. In a trace by symbol it has the token as well."""
-    names, decimals = _names(symbol, _json), _decimals()
-    experts = _experts(trace, ',"experts":{', '"{name}":[{bits:.4f},{weight:.4f}]', ",", "}")
-    tokens = [""] * len(trace.tokens) if symbol is character else [f'"token":{t},' for t in trace.tokens.tolist()]
-    return "".join(
-        f'{{"index":{index},{tokens[index - first]}"symbol":{names[token]},"bits":{bits:.4f},"rank":{rank},"next":['
-        + ",".join([f"[{names[t]},{decimals[p]}]" for t, p in zip(next_tokens, chances, strict=True)])
-        + f"]{experts[index - first]}}}\n"
-        for index, (token, bits, rank, next_tokens, chances) in enumerate(_rows(trace), first)
-    )
+JSONL = Records(
+    '{"index":%d,%s"symbol":%s,"bits":%.4f,"rank":%d,"next":[%s]%s}\n',
+    '"token":%d,',
+    _json,
+    "[%s,%s]",
+    _json,
+    ",",
+    Experts(',"experts":{', '"%s":[%.4f,%.4f]', ",", "}"),
+)
+"""One JSON object per line. In a trace by symbol it has the token as well."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +181,9 @@ class Format:
 
 
 FORMATS = {
-    "text": Format("character", lambda name, by: "    index  symbol     bits  rank  next\n", text_lines, str),
-    "tsv": Format("symbol", lambda name, by: "index\tsymbol\tbits\trank\tnext\n", tsv_lines, str),
-    "jsonl": Format("symbol", lambda name, by: "", jsonl_lines, str),
+    "text": Format("character", lambda name, by: "    index  symbol     bits  rank  next\n", TEXT.of, str),
+    "tsv": Format("symbol", lambda name, by: "index\tsymbol\tbits\trank\tnext\n", TSV.of, str),
+    "jsonl": Format("symbol", lambda name, by: "", JSONL.of, str),
     "ansi": Format(
         "character", lambda name, by: ansi_legend(), lambda trace, symbol, first: ansi_text(trace, symbol), lambda: "\n"
     ),

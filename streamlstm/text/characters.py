@@ -7,18 +7,18 @@ valid UTF-8 counts as a character of its own. As a guess, the first bytes of an 
 
 from __future__ import annotations
 
-import codecs
 import heapq
+from codecs import utf_8_decode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
-from ..kernels.arrays import F64
+from ..kernels.arrays import F64, I64
 from ..predictor import KnownTokens, StreamPredictor, Trace, TraceRecorder
 from ..ranges import check_count
-from ..vocabulary import Symbols, Tokens, Vocabulary
+from ..vocabulary import Symbols, Tokens
 from .units import byte_widths, code_points, readable
 
 BYTES_ID = 0x110000
@@ -26,6 +26,8 @@ BYTES_ID = 0x110000
 
 N_CHARACTERS = 0x110000
 """More than there are characters."""
+
+N_BYTES = 256
 
 _ESCAPE = 0xDC00
 """What `surrogateescape` adds to a byte that is not valid UTF-8."""
@@ -55,14 +57,6 @@ def character(id: int) -> str | bytes:
 
 def _id(symbol: str | bytes) -> int:
     return ord(symbol) if isinstance(symbol, str) else BYTES_ID + int.from_bytes(symbol, "big")
-
-
-def character_ids(tokens: Tokens, vocabulary: Vocabulary) -> Tokens:
-    """The ids of single tokens, an array of any shape: a byte above 127 is not a character by itself."""
-    if vocabulary.characters is None:
-        return np.where(tokens < 128, tokens, tokens + BYTES_ID).astype(np.int32)
-    points = np.fromiter(map(ord, vocabulary.characters), dtype=np.int32)
-    return points[tokens]
 
 
 def top_characters(predictor: StreamPredictor, k: int = 5) -> list[tuple[str | bytes, float]]:
@@ -216,22 +210,31 @@ def _decoded(symbol: bytes) -> str | bytes:
         return symbol
 
 
-def split_characters(parts: Iterable[bytes | str]) -> Iterator[str]:
-    r"""The text of a stream of UTF-8, cut between characters wherever its parts are cut.
+def split_characters(parts: Iterable[bytes | str]) -> Iterator[bytes | str]:
+    r"""A stream of UTF-8, cut between characters wherever its parts are cut.
 
-    A byte that is not valid UTF-8 becomes a lone surrogate (Python's `surrogateescape`), and so do the bytes of an
-    incomplete character at the end. Parts that are text already are yielded as they are.
+    Bytes stay bytes, and text stays text: an incomplete character before a text, each byte of which is a lone surrogate
+    there (Python's `surrogateescape`), becomes a part of it.
 
     >>> list(split_characters([b"na\xc3", b"\xafve \xe2\x82"]))
-    ['na', 'ïve ', '\udce2\udc82']
+    [b'na', b'\xc3\xafve ', b'\xe2\x82']
     """
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    rest = b""
     for part in parts:
-        text = decoder.decode(b"", True) + part if isinstance(part, str) else decoder.decode(part)
-        if text:
-            yield text
-    if text := decoder.decode(b"", True):
-        yield text
+        if isinstance(part, str):
+            whole: bytes | str = rest.decode("utf-8", "surrogateescape") + part
+            rest = b""
+        elif rest or part[-1:] >= b"\x80":
+            part = rest + part
+            tail = part[-3:]  # no incomplete character has more bytes, and a decoder finds its beginning anywhere
+            end = len(part) - len(tail) + utf_8_decode(tail, "surrogateescape")[1]
+            whole, rest = part[:end], part[end:]
+        else:
+            whole = part
+        if whole:
+            yield whole
+    if rest:
+        yield rest
 
 
 def trace_characters(predictor: StreamPredictor, symbols: Symbols, top: int = 5, position: int = 0) -> Trace:
@@ -253,44 +256,43 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, top: int = 5,
     >>> trace.tokens.tolist(), len(trace.bits)
     ([110, 233], 2)
     """
-    vocabulary = predictor.vocabulary
-    if isinstance(symbols, bytes | bytearray | memoryview):
-        symbols = bytes(symbols).decode("utf-8", "surrogateescape")
-    if isinstance(symbols, str):
+    vocabulary, top = predictor.vocabulary, check_count("top", top, 0)
+    if isinstance(symbols, bytearray | memoryview):
+        symbols = bytes(symbols)
+    if vocabulary.characters is None:
+        tokens = vocabulary.encode(symbols, position)
+        data = symbols if isinstance(symbols, bytes) else tokens.astype(np.uint8).tobytes()
+        return _trace_bytes(predictor, tokens, data, min(top, N_BYTES))
+    if isinstance(symbols, str | bytes):
         symbols = readable(symbols, vocabulary)
-    tokens, top = vocabulary.encode(symbols, position), check_count("top", top, 0)
-    if vocabulary.characters is not None:
-        trace = predictor.trace(tokens, top)
-        ids, next_ids = (character_ids(each, vocabulary) for each in (trace.tokens, trace.next_tokens))
-        return replace(trace, tokens=ids, next_tokens=next_ids)
-    if not isinstance(symbols, str):
-        symbols = tokens.astype(np.uint8).tobytes().decode("utf-8", "surrogateescape")
-    return _trace_bytes(predictor, tokens, symbols, top)
+    trace = predictor.trace(vocabulary.encode(symbols, position), top)
+    points = np.fromiter(map(ord, vocabulary.characters), dtype=np.int32)
+    return replace(trace, tokens=points[trace.tokens], next_tokens=points[trace.next_tokens])
 
 
-def _trace_bytes(predictor: StreamPredictor, tokens: Tokens, text: str, top: int) -> Trace:
-    """The trace of the characters of `text`, whose bytes are `tokens`."""
-    points = code_points(text)
-    widths = byte_widths(points)
-    ends = np.cumsum(widths)
-    last_bytes = set((ends - 1).tolist())
+def _trace_bytes(predictor: StreamPredictor, tokens: Tokens, data: bytes, k: int) -> Trace:
+    """The trace of the characters of UTF-8, with the k most probable next ones; `tokens` are its bytes."""
+    ids, widths = _ids_and_widths(tokens, data)
+    ends = widths.cumsum()
+    is_last_byte = np.zeros(len(tokens), dtype=np.bool_)
+    is_last_byte[ends - 1] = True
     guesses: dict[int, list[tuple[str | bytes, float]]] = {}
-    k = min(top, len(predictor.vocabulary))
     recorder = TraceRecorder(tokens, k)
     # A step ends where the first byte of a longer character may be among the best k: only there is a search needed.
     for step in predictor.steps(KnownTokens(tokens, marked=_IS_LEAD, k=k), len(tokens)):
         recorder.add(step)
         index = step.start + step.count - 1
-        if index in last_bytes and any(token in _LEADS for token in recorder.next_tokens[index].tolist()):
+        if is_last_byte[index] and 1 in _IS_LEAD[recorder.next_tokens[index]]:
             guesses[index] = top_characters(predictor, k)
     trace = recorder.trace()
     if not len(ends):
         return trace
+    next_tokens = trace.next_tokens[ends - 1]
     by_character = Trace(
-        np.where((widths == 1) & (points > 127), points - _ESCAPE + BYTES_ID, points).astype(np.int32),
+        ids,
         np.add.reduceat(trace.bits, ends - widths),
         np.maximum.reduceat(trace.ranks, ends - widths),
-        character_ids(trace.next_tokens[ends - 1], predictor.vocabulary),
+        next_tokens + BYTES_ID * (next_tokens > 127),
         trace.next_probabilities[ends - 1],
     )
     for index, best in guesses.items():
@@ -298,3 +300,13 @@ def _trace_bytes(predictor: StreamPredictor, tokens: Tokens, text: str, top: int
         by_character.next_tokens[at] = [_id(symbol) for symbol, _ in best]
         by_character.next_probabilities[at] = [chance for _, chance in best]
     return by_character
+
+
+def _ids_and_widths(tokens: Tokens, data: bytes) -> tuple[Tokens, I64]:
+    """The id of each character of UTF-8, and the number of its bytes; `tokens` are all bytes."""
+    if data.isascii():
+        return tokens, np.ones(len(tokens), dtype=np.int64)
+    points = code_points(data.decode("utf-8", "surrogateescape"))
+    widths = byte_widths(points)
+    is_escaped = (widths == 1) & (points > 127)
+    return np.where(is_escaped, points - _ESCAPE + BYTES_ID, points).astype(np.int32), widths

@@ -27,7 +27,7 @@ from ..memory.memory import EXPERTS
 from ..predictor import StreamPredictor
 from ..vocabulary import Symbols
 from .characters import split_characters
-from .units import Chunk, Position, ResetPoints, Scores, Units, byte_widths, code_points, readable
+from .units import Chunk, Position, ResetPoints, Scores, Units, byte_widths, code_points, decoded, readable
 
 TextParts = str | bytes | bytearray | memoryview | Iterable[str | bytes]
 """A text: in one part, or in several as they arrive. Text in bytes is UTF-8."""
@@ -93,8 +93,8 @@ def expert_report(predictor: StreamPredictor, parts: TextParts) -> list[ExpertRe
     Raises ValueError for a predictor without a memory, and TypeError for an array of tokens.
     """
     n, total, sums = 0, 0.0, np.zeros((3, len(EXPERTS)))
-    for text in split_characters(_text_parts("expert_report", parts)):
-        trace = predictor.trace(readable(text, predictor.vocabulary), 0, explain=True)
+    for part in split_characters(_text_parts("expert_report", parts)):
+        trace = predictor.trace(readable(part, predictor.vocabulary), 0, explain=True)
         assert trace.experts is not None
         bits, weights = trace.experts[..., 0], trace.experts[..., 1]
         active = (bits != 0) | (weights != 0)
@@ -244,19 +244,20 @@ def _text_parts(function: str, parts: TextParts) -> Iterable[str | bytes]:
 def _chunks(predictor: StreamPredictor, parts: Iterable[str | bytes], context_reset: str) -> Iterator[Chunk]:
     """Observe the parts of a text, and yield the characters of each; the last chunk is empty and marks the end."""
     position, resets = Position(), ResetPoints(context_reset)
-    for text in split_characters(parts):
-        yield _observe(predictor, text, position, resets)
+    for part in split_characters(parts):
+        yield _observe(predictor, part, position, resets)
     yield _observe(predictor, "", position, resets, ended=True)
 
 
 def _observe(
-    predictor: StreamPredictor, text: str, position: Position, resets: ResetPoints, ended: bool = False
+    predictor: StreamPredictor, part: str | bytes, position: Position, resets: ResetPoints, ended: bool = False
 ) -> Chunk:
-    """Observe the characters of a text from a position on."""
+    """Observe the characters of a part of a text from a position on."""
+    text = decoded(part)
     points = code_points(text)
     widths = byte_widths(points)
     symbols = widths if predictor.vocabulary.characters is None else np.ones(len(points), dtype=np.int64)
-    tokens = predictor.vocabulary.encode(readable(text, predictor.vocabulary), position.index)
+    tokens = predictor.vocabulary.encode(readable(part, predictor.vocabulary), position.index)
     ends = np.cumsum(symbols)
     bits = np.empty(len(tokens), dtype=np.float32)
     start = 0

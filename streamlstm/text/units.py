@@ -69,11 +69,16 @@ def byte_widths(points: Points) -> I64:
     return widths
 
 
-def readable(text: str, vocabulary: Vocabulary) -> str:
-    """The text; for a vocabulary of characters each escaped byte is replaced by U+FFFD."""
-    if vocabulary.characters is None or text.isascii():
-        return text
-    return text.translate(dict.fromkeys(range(ESCAPED_BYTES[0], ESCAPED_BYTES[1] + 1), "\ufffd"))
+def decoded(part: str | bytes) -> str:
+    """The characters of a text; a byte that is not valid UTF-8 becomes a lone surrogate (`surrogateescape`)."""
+    return part if isinstance(part, str) else part.decode("utf-8", "surrogateescape")
+
+
+def readable(part: str | bytes, vocabulary: Vocabulary) -> str | bytes:
+    """What a vocabulary encodes of a text: one of characters reads U+FFFD for each byte that is not valid UTF-8."""
+    if vocabulary.characters is None or part.isascii():
+        return part
+    return decoded(part).translate(dict.fromkeys(range(ESCAPED_BYTES[0], ESCAPED_BYTES[1] + 1), "\ufffd"))
 
 
 def is_space(points: Points) -> npt.NDArray[np.bool_]:
