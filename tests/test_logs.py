@@ -22,6 +22,15 @@ from streamlstm.logs.source import MAX_MARKS, LagMeter
 from streamlstm.logs.timestamps import find_time, iso_time, seconds_of
 from streamlstm.system.process import Interruptible
 
+
+def raw(*lines: bytes) -> list[RawLine]:
+    return [RawLine(line, len(line)) for line in lines]
+
+
+def fed(assembler: Assembler, lines) -> list[Event]:
+    return [event for event in map(assembler.feed, lines) if event is not None]
+
+
 # Lines
 
 
@@ -188,9 +197,9 @@ def test_a_journal_entry_has_its_unit_as_key_and_may_be_binary_null_or_repeated(
 
 def events_of(data, path="-", **parsing):
     assembler, splitter = Assembler(Parsing(**parsing), path), LineSplitter()
-    found = [event for line in splitter.feed(data) for event in assembler.feed(line)]
+    found = fed(assembler, splitter.feed(data))
     rest = splitter.rest()
-    found += assembler.feed(rest) if rest.n_bytes else ()
+    found += fed(assembler, [rest] if rest.n_bytes else [])
     return found + list(assembler.flush())
 
 
@@ -238,7 +247,7 @@ def test_the_message_of_a_container_may_have_a_format_of_its_own():
 def test_a_line_that_is_not_in_the_format_is_taken_as_plain_text_and_counted():
     assembler = Assembler(Parsing("json"), "-")
     lines = [b'{"msg": "a"}\n', b"Traceback:\n", b"\n", b'{"msg": "b"}\n']
-    assert [event.text for line in lines for event in assembler.feed(RawLine(line, len(line)))] == [
+    assert [event.text for event in fed(assembler, raw(*lines))] == [
         "a", "Traceback:", "", "b",
     ]  # fmt: skip
     assert assembler.n_invalid == 1
@@ -266,7 +275,7 @@ def test_each_line_counts_at_most_once_as_not_in_the_format(format, lines):
     assembler = Assembler(Parsing(format), "-")
     for line in lines:
         before = assembler.n_invalid
-        list(assembler.feed(RawLine(line + b"\n", len(line) + 1)))
+        assembler.feed(RawLine(line + b"\n", len(line) + 1))
         assert assembler.n_invalid - before in (0, 1)
     list(assembler.flush())
     assert assembler.n_invalid <= len(lines)
@@ -275,7 +284,7 @@ def test_each_line_counts_at_most_once_as_not_in_the_format(format, lines):
 def test_lines_that_are_neither_in_the_outer_nor_in_the_inner_format_are_counted_once():
     assembler = Assembler(Parsing("cri+json"), "-")
     for line in (b"one\n", b"two\n"):
-        list(assembler.feed(RawLine(line, len(line))))
+        assembler.feed(RawLine(line, len(line)))
     assert assembler.n_invalid == 2
 
 
@@ -313,7 +322,7 @@ def test_json_of_any_depth_is_an_event_wherever_pythons_limit_of_recursion_is():
             for content, format in zip(contents, ("json", "journald", "docker"), strict=True):
                 line = content % (before * depth + b"1" + after * depth)
                 assembler = Assembler(Parsing(format), "-")
-                (event,) = assembler.feed(RawLine(line, len(line)))
+                event = assembler.feed(RawLine(line, len(line)))
                 is_deep = depth * before.count(b"[") + depth * before.count(b"{") >= MAX_DEPTH
                 assert assembler.n_invalid == is_deep
                 assert (event.line == line.decode()) == is_deep
@@ -325,7 +334,7 @@ def test_a_format_that_fails_in_a_way_that_nobody_foresaw_does_not_stop_the_read
 
     monkeypatch.setitem(FORMATS, "json", fails)
     assembler = Assembler(Parsing("json"), "-")
-    (event,) = assembler.feed(RawLine(b"{}", 2))
+    event = assembler.feed(RawLine(b"{}", 2))
     assert (event.line, assembler.n_invalid) == ("{}", 1)
 
 
@@ -334,7 +343,7 @@ def test_a_line_of_100_mb_is_one_event_in_bounded_memory(format):
     def read():
         assembler, splitter = Assembler(Parsing(format), "-"), LineSplitter()
         blocks = (b'{"msg": "', *[b"x" * 2**20] * 100, b'"}\nnext\n')
-        return [event for block in blocks for line in splitter.feed(block) for event in assembler.feed(line)]
+        return [event for block in blocks for event in fed(assembler, splitter.feed(block))]
 
     events = read()
     assert [event.offset for event in events] == [100 * 2**20 + 12, 100 * 2**20 + 17]
@@ -348,7 +357,7 @@ def test_fields_of_any_size_keep_bounded_memory():
         for number in range(n):
             values = {"log": "x", "stream": f"{number:05}" * 10_000, "time": f"{number:05}" * 10_000}
             line = json.dumps(values).encode()
-            times = [event.seconds for each in assemblers for event in each.feed(RawLine(line, len(line)))]
+            times = [event.seconds for each in assemblers for event in fed(each, raw(line))]
             assert times == [None]
         return assemblers
 
@@ -376,7 +385,7 @@ def test_an_event_of_several_lines_is_bounded():
 
 def test_an_open_event_ends_when_nothing_comes():
     assembler = Assembler(Parsing(multiline=r"^\S"), "-")
-    assert not list(assembler.feed(RawLine(b"start\n", 6)))
+    assert assembler.feed(RawLine(b"start\n", 6)) is None
     assert not assembler.is_idle
     time.sleep(IDLE_SECONDS + 0.1)
     assert assembler.is_idle
@@ -391,10 +400,10 @@ def test_a_restored_assembler_gives_the_same_events_wherever_it_was_saved(lines)
     lines = [stamp + line[1:] if line.startswith(b"x") else stamp + b" stdout F " + line for line in lines]
     parsing = Parsing("cri", multiline=r"^\S")
     whole = Assembler(parsing, "-")
-    expected = [event for line in lines for event in whole.feed(RawLine(line, len(line)))] + list(whole.flush())
+    expected = [*fed(whole, raw(*lines)), *whole.flush()]
     assembler, found = Assembler(parsing, "-"), []
     for line in lines:
-        found += assembler.feed(RawLine(line, len(line)))
+        found += fed(assembler, raw(line))
         described = json.loads(json.dumps(assembler.describe()))
         assembler = Assembler(parsing, "-")
         assembler.restore(described)

@@ -1,8 +1,7 @@
-"""From bytes to events: lines, and the lines that belong together.
+"""From bytes to events.
 
-Blocks of bytes as lines, in bounded memory.
-
-Lines as events: each is parsed, parts of one message are joined, and so are the lines of a multi-line event.
+A `LineSplitter` cuts blocks of bytes into lines, in bounded memory. An `Assembler` makes events of the lines: each is
+parsed, the parts of one message are joined, and so are the lines of an event of several lines.
 """
 
 from __future__ import annotations
@@ -90,8 +89,6 @@ class LineSplitter:
         self._parts += part[: self._limit - len(self._parts)]
 
 
-# Lines as events: each is parsed, parts of one message are joined, and so are the lines of a multi-line event
-
 MAX_EVENT_LINES, MAX_EVENT_CHARACTERS = 500, 65_536
 """An event of several lines ends before it would have more."""
 
@@ -162,8 +159,8 @@ class Assembler:
 
     >>> assembler = Assembler(Parsing(multiline=r"^\S"), "app.log")
     >>> lines = [b"error: no\n", b"  at f\n", b"fine\n"]
-    >>> [event.line for line in lines for event in assembler.feed(RawLine(line, len(line)))], assembler.offset
-    (['error: no\n  at f'], 22)
+    >>> [event and event.line for event in [assembler.feed(RawLine(line, len(line))) for line in lines]]
+    [None, None, 'error: no\n  at f']
     >>> [event.line for event in assembler.flush()]
     ['fine']
     """
@@ -184,7 +181,7 @@ class Assembler:
         self.rotation, self.offset, self.number = rotation, offset, 0
         self._partial.clear()
 
-    def feed(self, line: RawLine) -> Iterator[Event]:
+    def feed(self, line: RawLine) -> Event | None:
         """The event that is complete with this line, if there is one."""
         self.number += 1
         self.offset += line.n_bytes
@@ -193,26 +190,23 @@ class Assembler:
         message = self._message(data.decode("utf-8", "surrogateescape"))
         self.n_invalid = min(self.n_invalid, n_invalid + 1)  # one line, even if its message is not in its format either
         if message is None:
-            return
+            return None
         event = self._event(message, data[:MAX_RAW_KEPT])
         if self._start is None:
-            yield event
-            return
+            return event
         self._fed = time.monotonic()
-        before, self._open, self._n_lines = self._continued(event)
-        if before is not None:
-            yield before
+        return self._continue(event)
 
-    def _continued(self, event: Event) -> tuple[Event | None, Event, int]:
-        """The event that ends before this one, the open event with it, and its number of lines."""
+    def _continue(self, event: Event) -> Event | None:
+        """Add to the open event, or open another; returns the one that ends before it."""
         before = self._open
-        if before is None or self._start is None or self._start.search(event.line):
-            return before, event, 1
-        n_characters = len(before.line) + 1 + len(event.line)
-        if self._n_lines >= MAX_EVENT_LINES or n_characters > MAX_EVENT_CHARACTERS:
-            return before, event, 1
-        joined = before.line + "\n" + event.line
-        return None, replace(before, line=joined, offset=event.offset), self._n_lines + 1
+        if before is not None and self._start is not None and not self._start.search(event.line):
+            joined = before.line + "\n" + event.line
+            if self._n_lines < MAX_EVENT_LINES and len(joined) <= MAX_EVENT_CHARACTERS:
+                self._open, self._n_lines = replace(before, line=joined, offset=event.offset), self._n_lines + 1
+                return None
+        self._open, self._n_lines = event, 1
+        return before
 
     @property
     def is_idle(self) -> bool:
@@ -224,12 +218,11 @@ class Assembler:
         for stream in list(self._partial):
             message = self._inner_message(self._partial.pop(stream))
             event = self._event(message, message.text.encode("utf-8", "surrogateescape")[:MAX_RAW_KEPT])
-            before, self._open, self._n_lines = self._continued(event)
-            if before is not None:
+            if (before := self._continue(event)) is not None:
                 yield before
-        event_, self._open = self._open, None
-        if event_ is not None:
-            yield event_
+        last, self._open = self._open, None
+        if last is not None:
+            yield last
 
     def _message(self, line: str) -> Message | None:
         """The message that is complete with this line, if there is one."""
@@ -252,12 +245,12 @@ class Assembler:
         if self._inner == "auto" and message.text:
             self._inner = detect(message.text)
         if self._inner in ("auto", "plain"):
-            return message
+            return message  # with what the container says of it
         inner = self._parsed(self._inner, message.text)
         return inner._replace(time=inner.time or message.time, key=inner.key or message.key)
 
     def _parsed(self, format: str, line: str) -> Message:
-        if format == "auto" or not line:
+        if format in ("auto", "plain") or not line:
             return Message(line)
         message = parsed(format, line, self._fields)
         if message is None:

@@ -1,8 +1,6 @@
-"""What a line of a log says, whatever its format.
+"""The formats of log lines: which part of a line is the message, and what else it tells.
 
-One event of a log: a line, or several lines that belong together.
-
-The formats of log lines: which part of a line is the message, and what else it tells.
+A line has a `Message`. An `Event` is a message with its place in a log; it may have several lines.
 """
 
 from __future__ import annotations
@@ -63,8 +61,6 @@ class Event:
         shift = end - start
         return [(a + shift * (a >= start), b + shift * (b > start)) for a, b in spans]
 
-
-# The formats of log lines: which part of a line is the message, and what else it tells
 
 MESSAGE_FIELDS = ("message", "msg", "log", "event", "text", "body", "MESSAGE")
 """Where the message is sought if no field is named."""

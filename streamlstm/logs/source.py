@@ -1,6 +1,6 @@
-"""How far a reader is behind the end of its input.
+"""All events of one or several logs, in the order in which they arrive, and the position in the logs.
 
-All events of one or several logs, in the order in which they arrive, and the position in the logs.
+A `LagMeter` tells how far reading is behind the end of the logs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..system.process import Interruptible
-from .assembler import Assembler, LineSplitter, Parsing
+from .assembler import Assembler, LineSplitter, Parsing, RawLine
 from .follow import FollowedFile, Place
 from .formats import Event
 from .unfollowed import CompressedFile, Pipe, compression_of
@@ -74,8 +74,6 @@ class LagMeter:
         mean = n_read / n_lines if n_lines else 100.0
         return Lag(n_unread, -(-n_unread // max(int(mean), 1)), now - marks[0][0] if n_unread and marks else 0.0)
 
-
-# All events of one or several logs, in the order in which they arrive, and the position in the logs
 
 POLL_SECONDS = 0.1
 """How often a followed file is checked for new bytes."""
@@ -223,11 +221,11 @@ class Source:
         while not self._control.interrupted:
             if isinstance(source.file, Pipe):
                 yield from self._wait(source, source.file)
-            yield from self._checked(source.read())
+            yield from source.read(self._control)
             self._take_notes(source)
             if source.file.is_at_end and not source.file.is_complete:
                 if not self._control.interrupted:
-                    yield from self._checked(source.finish())
+                    yield from source.finish()
                 return
 
     def _wait(self, source: _Input, pipe: Pipe) -> Iterator[Event | None]:
@@ -247,7 +245,7 @@ class Source:
             is_idle = True
             for source in self._inputs:
                 before = source.file.rotation, source.file.offset
-                yield from self._checked(source.read())
+                yield from source.read(self._control)
                 self._take_notes(source)
                 if self._control.interrupted:
                     return
@@ -258,13 +256,6 @@ class Source:
             if is_idle:
                 yield None
                 self._control.wait(POLL_SECONDS)
-
-    def _checked(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The events, until a signal."""
-        for event in events:
-            yield event
-            if self._control.interrupted:
-                return
 
     def _take_notes(self, source: _Input) -> None:
         self.notes += source.file.notes
@@ -291,14 +282,18 @@ class _Input:
         """The number of bytes that are there and were not used."""
         return self.file.n_unread() + max(self.file.offset - self.assembler.offset, 0)
 
-    def read(self) -> Iterator[Event]:
-        """The events that end in the next block of bytes."""
+    def read(self, control: Interruptible) -> Iterator[Event]:
+        """The events that end in the next block of bytes, until a signal."""
         data = self.file.read()
         begin = self.file.offset - len(data)
         if begin != self._offset:  # before anything of a file was read, another was found that comes before it
             self._begin_file(begin)
         self._offset = self.file.offset
-        yield from self._events(data)
+        for line in self.splitter.feed(data):
+            if (event := self._event(line)) is not None:
+                yield event
+                if control.interrupted:
+                    return
         if self.file.is_complete:
             yield from self.finish()
             self.file.advance()
@@ -307,20 +302,18 @@ class _Input:
     def finish(self) -> Iterator[Event]:
         """The last events of a file."""
         rest = self.splitter.rest()
-        if rest.n_bytes:
-            self.n_bytes, self.n_lines = self.n_bytes + rest.n_bytes, self.n_lines + 1
-            yield from self.assembler.feed(rest)
+        if rest.n_bytes and (event := self._event(rest)) is not None:
+            yield event
         yield from self.assembler.flush()
+
+    def _event(self, line: RawLine) -> Event | None:
+        self.n_bytes, self.n_lines = self.n_bytes + line.n_bytes, self.n_lines + 1
+        return self.assembler.feed(line)
 
     def _begin_file(self, offset: int) -> None:
         self.assembler.begin_file(self.file.rotation, offset)
         self._offset = offset
         self.splitter, self.n_nuls_told = LineSplitter(), 0
-
-    def _events(self, data: bytes) -> Iterator[Event]:
-        for line in self.splitter.feed(data):
-            self.n_bytes, self.n_lines = self.n_bytes + line.n_bytes, self.n_lines + 1
-            yield from self.assembler.feed(line)
 
     def describe(self) -> dict[str, Any]:
         """How far the log was used."""

@@ -32,9 +32,11 @@ PATTERNS = {
 }
 """The kinds of time stamps, as regular expressions. The name tells the order of the numbers, as in `strftime`."""
 
-_STAMP = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in PATTERNS.items()))
 _BEFORE = re.compile(r"(?:<\d{1,3}>(?:1 )?|- )?[IWEF]?[\[(]?")
-_AFTER = re.compile(r"[\])]?[,|]?[ \t]*")
+_STAMP = re.compile(
+    f"(?:{'|'.join(f'(?P<{kind}>{pattern})' for kind, pattern in PATTERNS.items())})" + r"[\])]?[,|]?[ \t]*"
+)
+"""One of the time stamps, whose group tells the kind, and what separates it from the text after it."""
 _ACCESS = re.compile(rf"[^\[\"]{{1,200}}\[(?P<db>{PATTERNS['db']})\] ?")
 _ISO = re.compile(
     r"(\d{4})-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?(?: ?(Z|[+-]\d\d(?::?\d\d)?))?)?)?"
@@ -79,18 +81,14 @@ def find_time(line: str) -> tuple[int, int, str]:
         access = _ACCESS.match(line)
         return (access.start("db") - 1, access.end(), access["db"]) if access else (0, 0, "")
     start = first - (first > 0 and line[first - 1] in "[(")
-    end, text = _end(line, stamp.end()), stamp[0].strip()
+    kind = stamp.lastgroup or ""
+    text, end = stamp[kind].strip(), stamp.end()
     for _ in range(2):
-        further = _STAMP.match(line, end) if end > stamp.end() else None
+        further = _STAMP.match(line, end) if end > stamp.end(kind) else None
         if further is None:
             break
-        end = _end(line, further.end())
+        end = further.end()
     return start, end, text
-
-
-def _end(line: str, end: int) -> int:
-    after = _AFTER.match(line, end)
-    return after.end() if after else end
 
 
 @lru_cache(maxsize=1024)

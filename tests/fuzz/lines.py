@@ -193,7 +193,7 @@ def _parsing(kind, options):
 
 
 def _events(assembler, lines):
-    events = [event for line in lines for event in assembler.feed(line)]
+    events = [event for event in map(assembler.feed, lines) if event is not None]
     events += assembler.flush()
     for event in events:
         start, end = event.cut
@@ -216,7 +216,7 @@ def _events(assembler, lines):
 def _check_restored(parsing, lines, events):
     """An assembler that goes on from where another one stopped gives the same events."""
     half, again = Assembler(parsing, "-"), Assembler(parsing, "-")
-    first = [event for line in lines[: len(lines) // 2] for event in half.feed(line)]
+    first = [event for event in map(half.feed, lines[: len(lines) // 2]) if event is not None]
     again.restore(json.loads(json.dumps(half.describe())))
     both = first + _events(again, lines[len(lines) // 2 :])
     assert [_without_raw(event) for event in both] == [_without_raw(event) for event in events]
