@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import FunctionType
-from typing import Any, NoReturn, Protocol, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, get_type_hints
 
 import typer
 
 from ..render.escape import rejoined, terminal_lines
 from ..system.process import Interrupted, Interruptible
+
+if TYPE_CHECKING:
+    from ..render.lines import StatusLine
 
 INPUT_ERROR, USAGE_ERROR, INTERNAL_ERROR, BROKEN_PIPE = 1, 2, 70, 141
 """Exit codes; a signal ends a command with 128 + its number."""
@@ -95,6 +98,15 @@ def leave(code: int, message: object = "", flush: bool = True) -> NoReturn:
 def note(message: object) -> None:
     """Write one line to stderr, after the name of the program; see `say`."""
     say(f"streamlstm: {str(message).strip()}".replace("\n", "\\n"))
+
+
+def note_all(messages: list[str], status: "StatusLine | None" = None) -> None:
+    """Write messages as notes, where a status line may be, and remove them from their list."""
+    for each in messages:
+        if status is not None:
+            status.clear()
+        note(each)
+    messages.clear()
 
 
 def say(text: object) -> None:

@@ -1,11 +1,4 @@
-"""The commands that find text with a model: generate, complete, fill.
-
-The command `generate`.
-
-The command `complete`.
-
-The command `fill`.
-"""
+"""The commands that find text with a model: `generate`, `complete` and `fill`."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -16,10 +9,15 @@ from ..render.escape import terminal_lines
 from .command import command
 from .options import load_model
 
+if TYPE_CHECKING:
+    from ..search.beam import Candidate
+
+BundledOrSaved = Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="A bundled or a saved model.")]
+
 
 @command
 def generate(
-    model: Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="A bundled or a saved model.")] = "small",
+    model: BundledOrSaved = "small",
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="The text to continue.")] = "",
     length: Annotated[int, typer.Option("--length", "-n", metavar="N", help="How many characters to generate.")] = 500,
     temperature: Annotated[
@@ -74,15 +72,9 @@ def generate(
     control.raise_if_interrupted()
 
 
-# The command `complete`
-
-if TYPE_CHECKING:
-    from ..search.beam import Candidate
-
-
 @command
 def complete(
-    model: Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="A bundled or a saved model.")] = "small",
+    model: BundledOrSaved = "small",
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="The text to complete.")] = "",
     k: Annotated[int, typer.Option("-k", metavar="K", help="How many completions to print.")] = 5,
     length: Annotated[
@@ -122,13 +114,10 @@ def write_candidates(candidates: "list[Candidate]") -> None:
         sys.stdout.write(f"{bits:.2f}\t{escaped_text(text)}\n")
 
 
-# The command `fill`
-
-
 @command
 def fill(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The text, with a mark for each unknown character.")],
-    model: Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="A bundled or a saved model.")] = "small",
+    model: BundledOrSaved = "small",
     unknown: Annotated[str, typer.Option(metavar="CHAR", help="The mark of an unknown character.")] = "?",
     k: Annotated[int, typer.Option("-k", metavar="K", help="How many texts to print.")] = 5,
     characters: Annotated[

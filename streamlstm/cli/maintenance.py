@@ -1,11 +1,4 @@
-"""The commands that look after models and kernels: verify, info, warmup.
-
-The command `verify`.
-
-The command `info`.
-
-The command `warmup`.
-"""
+"""The commands that look after models and kernels: `verify`, `info` and `warmup`."""
 
 from typing import Annotated
 
@@ -54,9 +47,6 @@ def verify(
             raise ValueError(f"{row.check}: {row.counterexample}")
 
 
-# The command `info`
-
-
 @command
 def info(
     model: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A bundled or a saved model.")] = "small",
@@ -71,9 +61,6 @@ def info(
 
     for name, value in describe_file(file_of(model)).items():
         typer.echo(terminal_text(f"{name:<12} {value}"))
-
-
-# The command `warmup`
 
 
 @command

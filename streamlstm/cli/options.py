@@ -1,7 +1,4 @@
-"""The options that select the model, the same for every command that reads a stream.
-
-The option --engine of `score` and `watch`.
-"""
+"""The options that several commands share: those that select the model, the files, and --engine."""
 
 import re
 from collections.abc import Iterator
@@ -23,6 +20,10 @@ SaveFile = Annotated[
     Optional[Path],
     typer.Option("--save", metavar="FILE", help="Save the model at the end, and every 10 minutes until then."),
 ]
+
+
+SHAPE = ("hidden", "layers", "window", "connections", "memory_bits")
+"""The options of a fresh network that are fields of its `Config`."""
 
 
 def option(metavar: str, text: str) -> Any:
@@ -106,11 +107,8 @@ class ModelOptions:
         from ..predictor import StreamPredictor
         from ..vocabulary import Vocabulary
 
-        wanted = {"hidden": self.hidden, "layers": self.layers, "window": self.window, "connections": self.connections}
-        wanted |= {"memory_bits": self.memory_bits}
-        shape: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-        others = {"optimizer": self.optimizer, "lr": self.lr, "seed": self.seed, "vocab": self.vocab}
-        given = [*shape, *(name for name, value in others.items() if value is not None)]
+        shape: dict[str, Any] = {name: vars(self)[name] for name in SHAPE if vars(self)[name] is not None}
+        given = [*shape, *(name for name in ("optimizer", "lr", "seed", "vocab") if vars(self)[name] is not None)]
         if self.model not in (None, "none") and given:
             option = given[0].replace("_", "-")
             raise ValueError(f"--{option} is for a fresh network; --model {self.model} has its own value")
@@ -201,9 +199,6 @@ def _check_has_learned(model: str) -> None:
         raise ValueError(
             "the model none is a fresh network, which has learned nothing yet; name a bundled or a saved model"
         )
-
-
-# The option --engine of `score` and `watch`
 
 
 def check_engine(engine: str | None, others: dict[str, Any]) -> bool:

@@ -1,8 +1,6 @@
-"""The options of `score`: what is measured, by which model, and how it is printed.
+"""The command `score`: what is measured, by which model, and how it is printed.
 
-`score --engine ray`: files are scored by the workers of a Ray cluster, into a folder of Parquet files.
-
-The command `score`.
+With --engine ray, files are scored by the workers of a Ray cluster, into a folder of Parquet files.
 """
 
 import os
@@ -16,6 +14,12 @@ import typer
 from ..render.escape import counted
 from .command import command, say
 from .options import ModelOptions, check_engine, check_experts, check_extra, check_files, option
+
+if TYPE_CHECKING:
+    from ..integrations.ray.score_job import ScoreJob
+    from ..predictor import StreamPredictor
+    from ..system.process import Interruptible
+    from ..text.score import FileReaders
 
 FORMATS = ("text", "tsv", "jsonl", "ansi", "html")
 HEAT_MAPS = ("ansi", "html")
@@ -88,12 +92,6 @@ class MeasureOptions:
             raise ValueError("--engine ray writes bits to Parquet files; use it without the options of other outputs")
 
 
-# `score --engine ray`: files are scored by the workers of a Ray cluster, into a folder of Parquet files
-
-if TYPE_CHECKING:
-    from ..integrations.ray.score_job import ScoreJob
-
-
 @dataclass(frozen=True)
 class RayOptions:
     """The options of `score` that need an engine."""
@@ -156,14 +154,6 @@ def _run(job: "ScoreJob", workers: int) -> None:
         for index in run_on_ray(job, workers):
             done, n_done = done + sizes[index], n_done + 1
             bar.show(done, f"{n_done:,} of {len(sizes):,} pieces")
-
-
-# The command `score`
-
-if TYPE_CHECKING:
-    from ..predictor import StreamPredictor
-    from ..system.process import Interruptible
-    from ..text.score import FileReaders
 
 
 @command

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..render.escape import counted
-from .command import command, note, say
+from .command import command, note_all, say
 from .options import Files, ModelOptions, check_files
 from .watch_options import ParsingOptions
 
@@ -102,9 +102,7 @@ def _events(source: "Source", paths: list[str]) -> "Iterator[Event]":
         ends[path] = total
     with Bar(total if is_sized else None, 0, 1) as bar:
         for event in source.events():
-            for each in source.notes:
-                note(each)
-            source.notes.clear()
+            note_all(source.notes)
             if event is not None:
                 yield event
                 if is_sized:

@@ -1,11 +1,9 @@
-"""The options of `train`: the schedule, the initial weights, the mixture, and what is written.
-
-The command `train`.
-"""
+"""The command `train`: its schedule, the initial weights, the mixture, and what is written."""
 
 import os
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -18,9 +16,11 @@ from .options import Files, check_files, is_saved, load_model, option
 if TYPE_CHECKING:
     from ..kernels.arrays import F32
     from ..model import Config
+    from ..predictor import StreamPredictor
+    from ..system.process import Interruptible
     from ..training.excerpts import Document
-    from ..training.trainer import TrainingPlan
-    from ..vocabulary import Vocabulary
+    from ..training.trainer import Trainer, TrainingPlan
+    from ..vocabulary import Tokens, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,11 @@ class ScheduleOptions:
         """The plan for a text of n symbols. Raises ValueError for an option that is not valid."""
         from ..training.trainer import TrainingPlan, streams_for
 
-        return TrainingPlan(
-            epochs=self.epochs,
-            batch=streams_for(n_symbols) if self.batch is None else self.batch,
-            window=self.window,
-            lr=self.lr,
-            warmup=self.warmup,
-            clip=self.clip,
-            pieces=_lengths(self.pieces),
-            crlf=self.crlf,
-            seed=self.seed,
-        )
+        values: dict[str, Any] = {
+            each.name: vars(self)[each.name] for each in fields(TrainingPlan) if each.name in vars(self)
+        }
+        values["batch"] = streams_for(n_symbols) if self.batch is None else self.batch
+        return TrainingPlan(**{**values, "pieces": _lengths(self.pieces)})
 
     @property
     def n_threads(self) -> int:
@@ -129,8 +123,8 @@ class StartOptions:
         from ..model import Config, Layout, widened
         from ..training.trainer import WINDOW, read_documents
 
-        given = {"hidden": self.hidden, "layers": self.layers, "connections": self.connections, "vocab": self.vocab}
-        shape: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        shape: dict[str, Any] = {name: value for name, value in vars(self).items() if value is not None}
+        shape.pop("model", None)
         if self.model in (None, "none"):
             documents, vocabulary = read_documents(files, shape.pop("vocab", "bytes"))
             return Start(documents, vocabulary, Config(**{"window": WINDOW, "hidden": 128, **shape}))
@@ -239,17 +233,6 @@ def _note(text: str) -> tuple[str, str]:
         raise ValueError(f"--about must be a name and a text, for example licence=MIT, not {text!r}")
     return name, value
 
-
-# The command `train`
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from ..predictor import StreamPredictor
-    from ..system.process import Interruptible
-    from ..training.trainer import Trainer
-    from ..vocabulary import Tokens
 
 CURVE = "update\tsymbols\tseconds\tlr\tbits\tvalidation_bits\n"
 """The first row of a learning curve."""

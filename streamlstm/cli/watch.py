@@ -86,7 +86,7 @@ def watch(
     paths = files or ["-"]
     options = watching.given(model.learn)
     read = {"paths": paths, "parsing": parsing.parsing(watching.key_field), **reading.__dict__}
-    if engine.is_given({**options, **targets.local, "context": shown.context}):
+    if engine.is_given({**options, **vars(targets), "context": shown.context}):
         if shown.format != "jsonl" or targets.fail:
             raise ValueError("--engine ray writes JSON; give --format jsonl, and no --fail")
         how = {"all": shown.all, "save_every": targets.save_every, "resume": targets.resume}

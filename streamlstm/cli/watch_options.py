@@ -113,21 +113,15 @@ class WatcherOptions:
         Raises ValueError for options that exclude each other.
         """
         self._check()
-        size = None if self.memory_budget is None else size_of("--memory-budget", self.memory_budget)
+        budget = self.memory_budget
         values = {
-            "alarms": self.alarms,
-            "threshold": self.threshold,
-            "key_regex": self.key_regex,
+            **vars(self),
             "keyed": bool(self.key_field) or None,
-            "max_keys": self.max_keys,
-            "memory_budget": size,
-            "session_regex": self.session_regex,
-            "idle_seconds": self.idle_seconds,
-            "warmup": self.warmup,
+            "memory_budget": None if budget is None else size_of("--memory-budget", budget),
             "learn": learn if self.has_keys else None,
-            "learn_flagged": self.learn_flagged,
             "thorough": self.thorough or None,
         }
+        del values["key_field"]
         return {name: value for name, value in values.items() if value is not None}
 
     def _check(self) -> None:
@@ -189,17 +183,6 @@ class TargetOptions:
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the file of --save, if it exists, where it left off.")
     ] = False
-
-    @property
-    def local(self) -> dict[str, Any]:
-        """What one process writes, by option."""
-        return {
-            "output": self.output,
-            "metrics": self.metrics,
-            "metrics_port": self.metrics_port,
-            "exec": self.exec,
-            "save": self.save,
-        }
 
     @property
     def saved(self) -> Path | None:

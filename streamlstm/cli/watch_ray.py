@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ..render.escape import counted
-from .command import note, say
+from .command import note_all, say
 from .options import ModelOptions, check_engine, check_extra
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class RayWatch:
                 saved = time.monotonic()
             if self.status.is_due:
                 self.status.show(self.summary(streams))
-            self.write_source_notes()
+            note_all(self.source.notes, self.status)
         streams.save_position(self.source.describe())
 
     def take(self, results: "Sequence[Result]") -> None:
@@ -96,13 +96,6 @@ class RayWatch:
         for result in results:
             sys.stdout.write(getattr(result, "record", ""))
         sys.stdout.flush()
-
-    def write_source_notes(self) -> None:
-        """Write the notes of the source to stderr."""
-        for each in self.source.notes:
-            self.status.clear()
-            note(each)
-        self.source.notes.clear()
 
     def summary(self, streams: "KeyedStreams") -> str:
         """What was done so far, and what waits."""

@@ -1,6 +1,6 @@
-"""The notes of `watch` about its input: that it falls behind, that lines cannot be parsed, or that time goes back.
+"""One run of `watch`: every event goes through the watcher to the outputs, and what was done is saved.
 
-One run of `watch`: every event goes through the watcher to the outputs, and what was done is saved.
+`InputNotes` decides when the user is told that reading falls behind, lines cannot be parsed, or time goes back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..watch.lines import is_noted
 from ..watch.log_clock import MAX_SECONDS
 from ..watch.sessions import EndedSession, SessionWatcher
 from ..watch.watcher import Counts, WatchedLine, Watcher
-from .command import note
+from .command import note_all
 
 BEHIND_SECONDS = 10.0
 """From this lag on there is a note, and again each time the lag has doubled."""
@@ -87,8 +87,6 @@ class InputNotes:
         count = f"; such lines so far: {self._n_back:,}" if self._n_back > 1 else ""
         return [f"time went back by {before.seconds - event.seconds:,.0f} s, to {event.time}{count}"]
 
-
-# One run of `watch`: every event goes through the watcher to the outputs, and what was done is saved
 
 TICK_SECONDS = 1.0
 """How often the lag is measured."""
@@ -205,7 +203,7 @@ class WatchRun:
         cast(LinePrinter, self.outputs.printer).write(line, event, lag)
         if line.raised:
             self._raise(format_json(line, event, lag))
-        self._write_notes(line.notes)
+        self._write_notes([*line.notes])
 
     def _write_session(self, session: EndedSession) -> None:
         lag = self.source.lag() if session.raised else self._lag
@@ -230,25 +228,18 @@ class WatchRun:
             self.outputs.alerts(record)
 
     def _write_notes(self, notes: list[str]) -> None:
-        for each in notes:
-            self.outputs.status.clear()
-            note(each)
-
-    def write_source_notes(self) -> None:
-        """Write the notes of the source to stderr."""
-        self._write_notes(self.source.notes)
-        self.source.notes.clear()
+        note_all(notes, self.outputs.status)
 
     def _show(self) -> None:
         """Show the status, after all that was printed so far: it could otherwise be written behind the status."""
         self.outputs.printer.flush()
-        self.write_source_notes()
+        self._write_notes(self.source.notes)
         self.outputs.status.show(self.summary())
 
     def _tick(self, now: float) -> None:
         """Measure the lag, write the notes that are due, and update the metrics."""
         self._lag = self.source.lag()
-        self.write_source_notes()
+        self._write_notes(self.source.notes)
         self._write_notes([*self._notes.lag(self._lag), *self._notes.invalid()])
         counts, seconds = self.watcher.counts, max(now - self._ticked, 1e-9)
         speed = (counts.characters - self.values.get("characters_total", counts.characters)) / seconds
@@ -292,7 +283,7 @@ class WatchRun:
                 self._write_session(session)
         self.outputs.printer.flush()
         self.outputs.status.clear()
-        self.write_source_notes()
+        self._write_notes(self.source.notes)
         self._write_notes(self._notes.invalid(is_end=True))
         if self.outputs.alerts is not None:
             self.outputs.alerts.close()

@@ -2,7 +2,7 @@
 
 **What is read.** A log is a sequence of *contents*: each begins empty, grows at its end, and is replaced by the next
 one, when the file is truncated, or is renamed or deleted and created again. A content is identified by its first
-HEAD_BYTES bytes and the TAIL_BYTES bytes before the position up to which it was read (a `Place`), never by a name:
+HEAD_BYTES bytes and the TAIL_BYTES bytes before the position up to which it was read (a `FilePlace`), never by a name:
 rotation renames files. The inode decides between files that have the same content. Any number of files may have a
 content, or its beginning: the one it was written to, renamed or not, copies, copies of copies, unfinished copies.
 
@@ -25,18 +25,18 @@ rotated to names of two kinds is read whole only if the second kind does not app
 the content that is being read is in no rotated file, nothing is shown, and the file is read: no line is lost, and one
 of another's file may be read. The same is so if another's file is named like those of this log.
 
-**What is known.** One `Place` for each content: up to where it is not to be read. Contents that were read and those of
-files that were there before the first start are known as long as a file has them, however many there are, and MAX_GONE
-more. A place with the offset 0 is that of a file of which no content is known: one of this log that is empty or cannot
-be read yet (inode 0: a folder that cannot be listed), or another's that cannot be read, while its time is the same.
-What was rotated while the first start listed the files was there before, unless it had the name then.
+**What is known.** One `FilePlace` for each content: up to where it is not to be read. Contents that were read and those
+of files that were there before the first start are known as long as a file has them, however many there are, and
+MAX_GONE more. A place with the offset 0 is that of a file of which no content is known: one of this log that is empty
+or cannot be read yet (inode 0: a folder that cannot be listed), or another's that cannot be read, while its time is the
+same. What was rotated while the first start listed the files was there before, unless it had the name then.
 Only a file that is overwritten just then by a copy of another may lead to the reading of what was there before.
 
 So what is unread is `_part`, and then `_queue`, in this order; the files are held open, since they may be deleted
 meanwhile. A part of which nothing was read identifies no content, so its first bytes are used only after a look has
 found no other before it. A part is left when nothing was added to it for ROTATE_SECONDS and another one follows, and
 if no file that may come before it has been unreadable for less than FAILED_SECONDS. If files are renamed during a
-look, it begins again. After a restart, `_part` and what is known are those of the saved `Place`, and the first look
+look, it begins again. After a restart, `_part` and what is known are those of the saved `FilePlace`, and the first look
 finds the rest: there are no other rules for a restart, nor for a file that could not be read for a while.
 """
 
@@ -89,13 +89,13 @@ DESCRIBED = {
     "is_read?": bool,
     "known?": Maybe([dict]),
 }
-"""What `Place.describe` returns; see `ranges`."""
+"""What `FilePlace.describe` returns; see `ranges`."""
 
 read_at, status_of, open_file, list_folder, clock = os.pread, os.stat, os.open, os.listdir, time.monotonic
 
 
 @dataclass(frozen=True)
-class Place:
+class FilePlace:
     """A position in a file, and the content before it.
 
     inode     of the file
@@ -113,7 +113,7 @@ class Place:
     modified: int = 0
     head: bytes = b""
     is_read: bool = True
-    known: tuple[Place, ...] | None = None
+    known: tuple[FilePlace, ...] | None = None
 
     def describe(self) -> dict[str, Any]:
         """The place as JSON values."""
@@ -122,7 +122,7 @@ class Place:
         return values if self.known is None else values | {"known": [place.describe() for place in self.known]}
 
     @classmethod
-    def from_description(cls, values: dict[str, Any]) -> Place:
+    def from_description(cls, values: dict[str, Any]) -> FilePlace:
         """The place that `describe` described. Raises ValueError if it is not one."""
         check_values(values, DESCRIBED, "a place")
         tail, offset = bytes.fromhex(values["tail"]), values["offset"]
@@ -147,9 +147,9 @@ class _Part:
 
     path: str
     number: int | None
-    place: Place
-    origin: Place | None = None
-    seen: Place | None = None
+    place: FilePlace
+    origin: FilePlace | None = None
+    seen: FilePlace | None = None
     size: int = 0
     since: float = field(default_factory=lambda: clock())
 
@@ -157,13 +157,13 @@ class _Part:
     def opened(cls, path: str) -> _Part:
         """A regular file, of which nothing was read. Raises OSError if it cannot be opened or is not one."""
         number = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for a writer
-        part = cls(path, number, Place(0, 0, b""))
+        part = cls(path, number, FilePlace(0, 0, b""))
         try:
             status = part.status()
             if not stat.S_ISREG(status.st_mode):
                 kind = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
                 raise OSError(kind, os.strerror(errno.EISDIR) if kind == errno.EISDIR else "Not a regular file", path)
-            part.size, part.place = status.st_size, Place(status.st_ino, 0, b"", status.st_mtime_ns)
+            part.size, part.place = status.st_size, FilePlace(status.st_ino, 0, b"", status.st_mtime_ns)
             part.seen = part.end()
         except OSError:
             part.close()
@@ -178,14 +178,14 @@ class _Part:
         assert self.number is not None
         return read_at(self.number, size, offset)
 
-    def end(self) -> Place:
+    def end(self) -> FilePlace:
         """Its end now."""
         status = self.status()
         size = status.st_size
         head, first = self.read(min(size, HEAD_BYTES), 0), max(size - TAIL_BYTES, 0)
-        return Place(status.st_ino, size, self.read(size - first, first), status.st_mtime_ns, head)
+        return FilePlace(status.st_ino, size, self.read(size - first, first), status.st_mtime_ns, head)
 
-    def holds(self, place: Place) -> bool:
+    def holds(self, place: FilePlace) -> bool:
         """Whether it has the content before a place."""
         first, head = place.offset - len(place.tail), place.head
         is_whole = len(place.tail) == min(place.offset, TAIL_BYTES)
@@ -230,7 +230,7 @@ class FollowedFile:
         path: str,
         *,
         follow: bool,
-        place: Place | None = None,
+        place: FilePlace | None = None,
         rotation: int = 0,
         from_end: bool = False,
         others: tuple[str, ...] = (),
@@ -241,13 +241,15 @@ class FollowedFile:
         self._follow, self._from_end = follow, from_end and place is None
         self._is_from_end_later = False
         self._others = {os.path.realpath(other) for other in others} - {os.path.realpath(path)}
-        self._known: list[Place] | None = None
-        self._settled: dict[tuple[int, int, int], Place] = {}  # by inode, size and time: what a file is known to have
+        self._known: list[FilePlace] | None = None
+        self._settled: dict[
+            tuple[int, int, int], FilePlace
+        ] = {}  # by inode, size and time: what a file is known to have
         self._failure: OSError | None = None  # of the last read
         self._unreadable: dict[int, float] = {}  # by inode: since when a file that may be unread cannot be read
         self._queue: list[_Part] = []
         self._look_at, self._problem, self._is_lost = 0.0, "", False
-        self._part = _Part(path, None, place or Place(0, 0, b""))
+        self._part = _Part(path, None, place or FilePlace(0, 0, b""))
         self._begin_part()
         if place is not None and place.inode:
             self._known = None if place.known is None else list(place.known)
@@ -297,7 +299,7 @@ class FollowedFile:
         self._settled.clear()
         self.rotation += 1
 
-    def place(self, offset: int) -> Place:
+    def place(self, offset: int) -> FilePlace:
         """The position of an offset up to which everything was used: that of a line not before the last block."""
         part, known = self._part.place, None if self._known is None else tuple(self._known)
         first = part.offset - len(self._recent)
@@ -319,7 +321,7 @@ class FollowedFile:
         for part in [self._part, *self._queue]:
             part.close()
 
-    def _begin(self, known: tuple[Place, ...] | None) -> None:
+    def _begin(self, known: tuple[FilePlace, ...] | None) -> None:
         """Open the file, if it is there, and know the rotated ones that were there before, whatever they are named."""
         named = {_inode_of(self.path)}  # what had the name while this begins is to be read
         listed = self._rotated()[0]
@@ -348,18 +350,18 @@ class FollowedFile:
         except OSError as error:
             if not self._follow:
                 raise
-            self._part = _Part(self.path, None, Place(0, 0, b""))
+            self._part = _Part(self.path, None, FilePlace(0, 0, b""))
             self._is_from_end_later = self._from_end and not isinstance(error, FileNotFoundError | IsADirectoryError)
             self._note_problem(f"{self.path}: {error.strerror or error}; trying again")
 
-    def _ends(self, listed: list[tuple[str, os.stat_result]]) -> list[Place]:
+    def _ends(self, listed: list[tuple[str, os.stat_result]]) -> list[FilePlace]:
         """The ends of files that are not to be read; of those that cannot be read, the inode and the time."""
         ends = []
         for path, status in listed:
             try:
                 part = _Part.opened(path)
             except OSError:
-                ends.append(Place(status.st_ino, 0, b"", status.st_mtime_ns, is_read=False))
+                ends.append(FilePlace(status.st_ino, 0, b"", status.st_mtime_ns, is_read=False))
                 continue
             if part.place.inode != self._part.place.inode and part.seen is not None:
                 ends.append(replace(part.seen, is_read=False))
@@ -511,7 +513,7 @@ class FollowedFile:
             self._known = self._known_to_1_0(files, named)
         self._check_waiting(files)
         if part.number is None and not part.place.offset:
-            part = self._part = _Part(self.path, None, Place(0, 0, b""))
+            part = self._part = _Part(self.path, None, FilePlace(0, 0, b""))
             self._begin_part()
         is_intact = part.is_intact()
         if part.place.offset and not is_intact:
@@ -622,7 +624,7 @@ class FollowedFile:
                 paths.setdefault(id(place), []).append(path)
         return paths
 
-    def _kinds(self, listing: _Listing, origins: dict[int, Place | None], own: set[int]) -> set[_Kind] | None:
+    def _kinds(self, listing: _Listing, origins: dict[int, FilePlace | None], own: set[int]) -> set[_Kind] | None:
         """The kinds of names into which this log is rotated; None unless what is being read was renamed or copied."""
         place, kinds, is_shown = self._part.place, set(), False
         for path, status in listing.files:
@@ -649,9 +651,9 @@ class FollowedFile:
         assert self._known is not None
         unread = [place for place in self._known if place.inode == inode and not place.offset]
         if not any(place.is_read or place.modified == modified for place in unread):
-            self._known.append(Place(inode, 0, b""))
+            self._known.append(FilePlace(inode, 0, b""))
 
-    def _settle(self, judged: Iterable[tuple[_Part, Place | None]]) -> None:
+    def _settle(self, judged: Iterable[tuple[_Part, FilePlace | None]]) -> None:
         """Note which files need not be opened as long as they are unchanged. Of a young one, the time says nothing."""
         assert self._known is not None
         known = {id(place) for place in self._known}
@@ -667,7 +669,7 @@ class FollowedFile:
         missed = expected & (unreadable if listing.is_whole else unreadable | {0})
         return missed | ({listing.named} if self._failure is not None else set())
 
-    def _forget(self, listing: _Listing, unreadable: set[int], used: list[Place | None]) -> None:
+    def _forget(self, listing: _Listing, unreadable: set[int], used: list[FilePlace | None]) -> None:
         """Forget the oldest contents that no file has any more, and unread files that are gone or were read since."""
         assert self._known is not None
         if not (listing.named and listing.is_whole):
@@ -690,7 +692,7 @@ class FollowedFile:
                 kept.append(part)
         return kept
 
-    def _known_to_1_0(self, files: list[_Part], named: int) -> list[Place]:
+    def _known_to_1_0(self, files: list[_Part], named: int) -> list[FilePlace]:
         """The contents that are not to be read after a place of version 1.0: those older than the file of the place."""
         place = self._part.place
         holders = [each for each in files if each.holds(place) and (place.offset or each.place.inode == place.inode)]
@@ -735,17 +737,17 @@ class _Contents:
     settled  the paths of others, by `id` of the place whose content they have
     """
 
-    def __init__(self, places: list[Place], files: list[_Part], settled: dict[int, list[str]]) -> None:
+    def __init__(self, places: list[FilePlace], files: list[_Part], settled: dict[int, list[str]]) -> None:
         self._files, self._settled = files, settled
-        self._by_inode: dict[int, list[Place]] = {}
-        self._by_head: dict[bytes, list[Place]] = {}
+        self._by_inode: dict[int, list[FilePlace]] = {}
+        self._by_head: dict[bytes, list[FilePlace]] = {}
         for place in places:
             self._by_inode.setdefault(place.inode, []).append(place)
             if place.offset:
                 self._by_head.setdefault(place.head, []).append(place)
         self._heads = sorted(self._by_head, key=len, reverse=True)
 
-    def origin(self, part: _Part, *, is_named: bool) -> Place | None:
+    def origin(self, part: _Part, *, is_named: bool) -> FilePlace | None:
         """Up to where a file is not to be read; None if its content is unknown.
 
         What was read from the file itself decides. Of other contents, the longest that the file begins with does,
@@ -766,7 +768,7 @@ class _Contents:
         is_same = [each.is_read or each.modified == part.place.modified for each in own]
         return next((each for each, same in zip(own, is_same, strict=True) if same and not each.offset), None)
 
-    def _alike(self, part: _Part) -> list[Place]:
+    def _alike(self, part: _Part) -> list[FilePlace]:
         """The places whose first bytes those of a file may be."""
         head = part.seen.head if part.seen is not None else b""
         if len(head) == HEAD_BYTES:
@@ -775,7 +777,7 @@ class _Contents:
         alike = [each for each in self._heads if each[: len(head)] == head[: len(each)]]
         return [place for each in alike for place in self._by_head[each]]
 
-    def _is_beginning(self, part: _Part, place: Place) -> bool:
+    def _is_beginning(self, part: _Part, place: FilePlace) -> bool:
         """Whether a file has the beginning of a content, as an unfinished copy of it."""
         end = part.seen
         if end is None or not end.offset or not place.head.startswith(end.head[: len(place.head)]):
@@ -787,13 +789,13 @@ class _Contents:
                 return True
         return any(_holds_both(path, place, end) for path in self._settled.get(id(place), []))
 
-    def _is_shorter(self, place: Place, copy: _Part) -> bool:
+    def _is_shorter(self, place: FilePlace, copy: _Part) -> bool:
         """Whether the file that the content was read from is there and shorter than what would be a copy of it."""
         original = next((part for part in self._files if part.place.inode == place.inode), None)
         return original is not None and original.holds(place) and original.status().st_size < copy.size
 
 
-def _holds_both(path: str, first: Place, second: Place) -> bool:
+def _holds_both(path: str, first: FilePlace, second: FilePlace) -> bool:
     """Whether a file has the content before two places."""
     try:
         part = _Part.opened(path)
@@ -830,7 +832,7 @@ def _kind(path: str, log: str) -> _Kind:
     return found[1], is_date, bool(base.suffix) and rest.endswith(base.suffix)
 
 
-def _is_copy(end: Place, other: _Part) -> bool:
+def _is_copy(end: FilePlace, other: _Part) -> bool:
     """Whether another file has the whole content of a file that ends there."""
     is_possible = other.seen is None or other.seen.head.startswith(end.head)
     return is_possible and other.holds(end)

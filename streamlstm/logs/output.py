@@ -1,8 +1,7 @@
-"""Where alarms go: a file, or a command.
+"""Where alarms go: to a file, and to a command.
 
-The file to which records are written, such that none is lost or written twice if the program is killed.
-
-A command that is run for each alarm.
+An `OutputFile` loses no record and has none twice if the program is killed and continued. An `AlertCommand` is run for
+each alarm, at a bounded rate.
 """
 
 from __future__ import annotations
@@ -115,8 +114,6 @@ class OutputFile:
             with naming(self.path):
                 os.close(self._number)
 
-
-# A command that is run for each alarm
 
 TIMEOUT_SECONDS = 30.0
 """A command that takes longer is killed, with all that it started."""

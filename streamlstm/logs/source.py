@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..system.process import Interruptible
 from .assembler import Assembler, LineSplitter, Parsing, RawLine
-from .follow import FollowedFile, Place
+from .follow import FilePlace, FollowedFile
 from .formats import Event
 from .unfollowed import CompressedFile, Pipe, compression_of
 
@@ -196,7 +196,7 @@ class Source:
     def _opened(self, path: str, name: str) -> _Input:
         described = self._described.get(name)
         try:
-            place = Place.from_description(described["place"]) if described else None
+            place = FilePlace.from_description(described["place"]) if described else None
             assembler = Assembler(self._parsing, path)
             if described:
                 assembler.restore(described)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from ..system.input import is_live, open_input
 from ..system.process import Interruptible
-from .follow import BLOCK, Place
+from .follow import BLOCK, FilePlace
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
 """The first bytes of a compressed file. Of gzip, xz and bzip2 the standard library has readers."""
@@ -65,12 +65,12 @@ class Pipe:
         self.is_at_end = not data
         return data
 
-    def place(self, offset: int) -> Place:
+    def place(self, offset: int) -> FilePlace:
         """A pipe has no places to continue from."""
-        return Place(0, 0, b"")
+        return FilePlace(0, 0, b"")
 
     def n_unread(self) -> int:
-        """Unknown."""
+        """0: how much a pipe holds is not known."""
         return 0
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class CompressedFile:
 
     is_complete = False
 
-    def __init__(self, path: str, compression: str, place: Place | None = None, rotation: int = 0) -> None:
+    def __init__(self, path: str, compression: str, place: FilePlace | None = None, rotation: int = 0) -> None:
         self.path, self.rotation, self.offset, self.is_at_end = path, rotation, 0, False
         self.notes: list[str] = []
         self._raw = open_input(path)
@@ -123,9 +123,9 @@ class CompressedFile:
         self.offset += len(data)
         return data
 
-    def place(self, offset: int) -> Place:
+    def place(self, offset: int) -> FilePlace:
         """The position of an offset in the uncompressed bytes."""
-        return Place(self._inode, offset, b"")
+        return FilePlace(self._inode, offset, b"")
 
     def n_unread(self) -> int:
         """The number of compressed bytes that were not read yet."""

@@ -1,11 +1,4 @@
-"""Lines, sessions and kinds of lines as text for people or as JSON.
-
-Watched lines as text for people or as JSON, and a status line for a terminal.
-
-Ended sessions as text for people or as JSON.
-
-The most surprising kinds of lines as text for people or as JSON.
-"""
+"""Watched lines, ended sessions and kinds of lines, each as text for people or as JSON; and a status line."""
 
 from __future__ import annotations
 
@@ -29,6 +22,7 @@ SCHEMA = 1
 DESCRIBED = {"before": [(Text(), Whole(), Text())], "after": Whole(), "last": (Text(), Whole()), "n_lines": Whole()}
 """What `LinePrinter.describe` returns; see `ranges`."""
 
+SESSION_HEADER = "    lines      bits        z    session\n"
 HEADER = "     line  bits_per_char        z    text\n"
 
 _HIGHLIGHT, _RESET = "\x1b[1;31m", "\x1b[0m"
@@ -53,10 +47,7 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
         "time": event.time,
         "score": line.z,
         "bits_per_char": line.bits_per_char,
-        "probability": line.probability,
-        "flagged": line.flagged,
-        "raised": line.raised,
-        "seen_before": line.n_before,
+        **_verdict(line),
         "spans": line.spans,
         "kind": line.kind,
         "read": "familiar" if line.is_familiar else "full",
@@ -65,10 +56,26 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
         "path": event.path,
         "rotation": event.rotation,
         "offset": event.offset,
-        "lag_lines": lag and lag.n_lines,
-        "lag_seconds": lag and round(lag.seconds, 3),
+        **_lag(lag),
     }
     return json_object(record) + "\n"
+
+
+def _verdict(found: WatchedLine | EndedSession) -> dict[str, Any]:
+    return {
+        "probability": found.probability,
+        "flagged": found.flagged,
+        "raised": found.raised,
+        "seen_before": found.n_before,
+    }
+
+
+def _lag(lag: Lag | None) -> dict[str, Any]:
+    return {"lag_lines": lag and lag.n_lines, "lag_seconds": lag and round(lag.seconds, 3)}
+
+
+def _seen_before(n: int) -> str:
+    return f"  (seen {n:,} more {'time' if n == 1 else 'times'} before)" if n else ""
 
 
 def format_line(line: WatchedLine, event: Event, *, terminal: bool = False, colour: bool = False) -> str:
@@ -92,10 +99,7 @@ def format_line(line: WatchedLine, event: Event, *, terminal: bool = False, colo
     for first, last in spans:
         parts += [shown(text[end:first], terminal), before, shown(text[first:last], terminal), after]
         end = last
-    parts.append(shown(text[end:], terminal))
-    if line.n_before:
-        parts.append(f"  (seen {line.n_before:,} more {'time' if line.n_before == 1 else 'times'} before)")
-    parts.append("\n")
+    parts += [shown(text[end:], terminal), _seen_before(line.n_before), "\n"]
     if spans and not before:
         parts.append(_marks(text, spans, " " * len(margin), terminal))
     return "".join(parts)
@@ -183,7 +187,35 @@ class BinaryOutput(Protocol):
         """Whether it is a terminal."""
 
 
-class LinePrinter:
+class Printer:
+    """What the printers of lines and of sessions share; see `LinePrinter` for the parameters."""
+
+    header: str
+    """The names of the columns of the format text."""
+
+    def __init__(self, out: BinaryOutput, format: str, all: bool, status: StatusLine | None) -> None:
+        if format not in FORMATS:
+            raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format!r}")
+        self._out, self._is_text, self._all, self._status = out, format == "text", all, status
+        self._is_terminal = out.isatty()
+
+    def write_header(self) -> None:
+        """Write the names of the columns, if the format has any, and flush."""
+        if self._is_text:
+            self._put(self.header)
+        self.flush()
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._out.flush()
+
+    def _put(self, text: str) -> None:
+        if self._status is not None:
+            self._status.clear()
+        self._out.write(text.encode("utf-8", "surrogateescape"))
+
+
+class LinePrinter(Printer):
     r"""Write watched lines to a file: the alarms with some context, or all.
 
     out      a binary file; on a terminal, characters that are not printable are escaped
@@ -208,6 +240,8 @@ class LinePrinter:
             4         1.0000      0.0    door
     """
 
+    header = HEADER
+
     def __init__(
         self,
         out: BinaryOutput,
@@ -219,23 +253,14 @@ class LinePrinter:
         colour: bool = False,
         status: StatusLine | None = None,
     ) -> None:
-        if format not in FORMATS:
-            raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format!r}")
+        super().__init__(out, format, all, status)
         if context < 0:
             raise ValueError(f"context must be at least 0, not {context}")
-        self._out, self._is_text, self._all, self._context = out, format == "text", all, context
-        self._titles, self._colour, self._status = titles, colour, status
-        self._is_terminal = out.isatty()
+        self._context, self._titles, self._colour = context, titles, colour
         self._before: deque[tuple[str, int, str]] = deque(maxlen=context)  # path, n_lines then, and how it is written
         self._n_after = 0  # lines still to be written after an alarm
         self._n_lines = 0
         self._last = ("", 0)  # path and n_lines of the line written last
-
-    def write_header(self) -> None:
-        """Write the names of the columns, if the format has any, and flush."""
-        if self._is_text:
-            self._put(HEADER)
-        self.flush()
 
     def write(self, line: WatchedLine, event: Event, lag: Lag | None = None) -> None:
         """Take the next line, and write it if it is to be shown, after the context before it."""
@@ -252,10 +277,6 @@ class LinePrinter:
         self._before.clear()
         self._put_row(*row)
         self._n_after = self._context if line.raised else max(self._n_after - 1, 0)
-
-    def flush(self) -> None:
-        """Flush the file."""
-        self._out.flush()
 
     def describe(self) -> dict[str, Any]:
         """The state as JSON values, for `restore`."""
@@ -283,16 +304,6 @@ class LinePrinter:
             self._put("--\n")
         self._put(text)
 
-    def _put(self, text: str) -> None:
-        if self._status is not None:
-            self._status.clear()
-        self._out.write(text.encode("utf-8", "surrogateescape"))
-
-
-# Ended sessions as text for people or as JSON
-
-SESSION_HEADER = "    lines      bits        z    session\n"
-
 
 def format_session_json(session: EndedSession, event: Event, lag: Lag | None = None) -> str:
     r"""A JSON object on one line, with its newline; see `json_object`.
@@ -312,10 +323,7 @@ def format_session_json(session: EndedSession, event: Event, lag: Lag | None = N
         "number": session.number,
         "order": session.order,
         "z": session.z,
-        "probability": session.probability,
-        "flagged": session.flagged,
-        "raised": session.raised,
-        "seen_before": session.n_before,
+        **_verdict(session),
         "reasons": session.reasons,
         "n_lines": session.n_lines,
         "time": event.time,
@@ -323,8 +331,7 @@ def format_session_json(session: EndedSession, event: Event, lag: Lag | None = N
         "line": event.number,
         "rotation": event.rotation,
         "offset": event.offset,
-        "lag_lines": lag and lag.n_lines,
-        "lag_seconds": lag and round(lag.seconds, 3),
+        **_lag(lag),
     }
     return json_object(record) + "\n"
 
@@ -341,13 +348,12 @@ def format_session(session: EndedSession, *, terminal: bool = False) -> str:
     text = session.session
     if session.reasons and (session.flagged or session.raised):
         text += f"  ({'; '.join(session.reasons)})"
-    if session.n_before:
-        text += f"  (seen {session.n_before:,} more {'time' if session.n_before == 1 else 'times'} before)"
+    text += _seen_before(session.n_before)
     mark = "!" if session.raised else " "
     return f"{session.n_lines:>9} {session.score:>9.1f} {session.z:>8.1f}  {mark} {shown(text, terminal)}\n"
 
 
-class SessionPrinter:
+class SessionPrinter(Printer):
     """Write ended sessions to a file: the alarms, or all.
 
     out     a binary file; on a terminal, characters that are not printable are escaped
@@ -358,31 +364,21 @@ class SessionPrinter:
     Raises ValueError for an unknown format.
     """
 
+    header = SESSION_HEADER
+
     def __init__(
         self, out: BinaryOutput, format: str = "text", *, all: bool = False, status: StatusLine | None = None
     ) -> None:
-        if format not in FORMATS:
-            raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format!r}")
-        self._out, self._is_text, self._all, self._status = out, format == "text", all, status
-
-    def write_header(self) -> None:
-        """Write the names of the columns, if the format has any, and flush."""
-        if self._is_text:
-            self._put(SESSION_HEADER)
-        self.flush()
+        super().__init__(out, format, all, status)
 
     def write(self, session: EndedSession, event: Event, lag: Lag | None = None) -> None:
         """Take a session that has ended, and write it if it is to be shown."""
-        if session.raised or self._all:
-            is_terminal = self._out.isatty()
-            is_text = self._is_text
-            self._put(
-                format_session(session, terminal=is_terminal) if is_text else format_session_json(session, event, lag)
-            )
-
-    def flush(self) -> None:
-        """Flush the file."""
-        self._out.flush()
+        if not (session.raised or self._all):
+            return
+        if self._is_text:
+            self._put(format_session(session, terminal=self._is_terminal))
+        else:
+            self._put(format_session_json(session, event, lag))
 
     def describe(self) -> dict[str, Any]:
         """It has no state."""
@@ -391,13 +387,6 @@ class SessionPrinter:
     def restore(self, described: dict[str, Any]) -> None:
         """It has no state."""
 
-    def _put(self, text: str) -> None:
-        if self._status is not None:
-            self._status.clear()
-        self._out.write(text.encode("utf-8", "surrogateescape"))
-
-
-# The most surprising kinds of lines as text for people or as JSON
 
 KINDS_HEADER = "    count" + HEADER
 

@@ -1,12 +1,7 @@
-"""The heat map of a text: for a terminal, a browser or a notebook.
+"""The heat map of a text, whose colours show the surprisal of each character.
 
-The levels of surprisal and their colours, for terminals and for web pages.
-
-The heat map for a terminal: text on a background whose colour shows its surprisal.
-
-The heat map for a browser: a self-contained page that also shows what was expected at each position.
-
-A heat map of the surprisal of a text, for a terminal, a browser or a notebook.
+For a terminal it is text on coloured backgrounds. For a browser it is a self-contained page that also shows what was
+expected at each position; a notebook shows that page in a frame.
 """
 
 import html
@@ -56,8 +51,6 @@ def rgb(colour: str) -> tuple[int, int, int]:
     """Red, green and blue of "#rrggbb", each 0 to 255."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
-
-# The heat map for a terminal: text on a background whose colour shows its surprisal
 
 _RESET = "\x1b[0m"
 _OF_256 = {"light": (230, 222, 215, 209, 173, 131, 89, 53), "dark": (17, 53, 89, 125, 161, 173, 215, 221)}
@@ -114,9 +107,6 @@ def ansi_text(trace: Trace, symbol: Callable[[int], str | bytes]) -> str:
     return "".join(chunks) + (_RESET if current else "")
 
 
-# The heat map for a browser: a self-contained page that also shows what was expected at each position
-
-
 @cache
 def _template() -> tuple[str, str]:
     """The parts of `page.html` before and after the data."""
@@ -171,9 +161,6 @@ def _code_unit(symbol: str | bytes) -> str:
 def page_end() -> str:
     """The rest of the page, after its data."""
     return _template()[1]
-
-
-# A heat map of the surprisal of a text, for a terminal, a browser or a notebook
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,6 @@
 """A process: how it ends when a signal comes, and how many cores it may use.
 
-The signals that ask a program to stop: they end a stream between two blocks, and a second one ends it at once.
-
-How many cores there are to compute with.
+A signal that asks a program to stop ends a stream between two blocks; a second one ends it at once.
 """
 
 from __future__ import annotations
@@ -177,9 +175,6 @@ class Interruptible:
             return False
         finally:
             self._is_waiting = False
-
-
-# How many cores there are to compute with
 
 
 def n_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -27,7 +27,7 @@ from ..memory.memory import EXPERTS
 from ..predictor import StreamPredictor
 from ..vocabulary import Symbols
 from .characters import split_characters
-from .units import Chunk, Position, ResetPoints, Scores, Units, byte_widths, code_points, decoded, readable
+from .units import Chunk, ResetPoints, Scores, TextPosition, Units, byte_widths, code_points, decoded, readable
 
 TextParts = str | bytes | bytearray | memoryview | Iterable[str | bytes]
 """A text: in one part, or in several as they arrive. Text in bytes is UTF-8."""
@@ -243,14 +243,14 @@ def _text_parts(function: str, parts: TextParts) -> Iterable[str | bytes]:
 
 def _chunks(predictor: StreamPredictor, parts: Iterable[str | bytes], context_reset: str) -> Iterator[Chunk]:
     """Observe the parts of a text, and yield the characters of each; the last chunk is empty and marks the end."""
-    position, resets = Position(), ResetPoints(context_reset)
+    position, resets = TextPosition(), ResetPoints(context_reset)
     for part in split_characters(parts):
         yield _observe(predictor, part, position, resets)
     yield _observe(predictor, "", position, resets, ended=True)
 
 
 def _observe(
-    predictor: StreamPredictor, part: str | bytes, position: Position, resets: ResetPoints, ended: bool = False
+    predictor: StreamPredictor, part: str | bytes, position: TextPosition, resets: ResetPoints, ended: bool = False
 ) -> Chunk:
     """Observe the characters of a part of a text from a position on."""
     text = decoded(part)

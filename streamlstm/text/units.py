@@ -47,14 +47,7 @@ class Scores:
 
     def rows(self, which: slice) -> Scores:
         """A copy of some of the units."""
-        return Scores(
-            self.bits[which].copy(),
-            self.n_symbols[which].copy(),
-            self.lines[which],
-            self.columns[which],
-            self.offsets[which],
-            self.texts[which],
-        )
+        return Scores(*(column[which].copy() for column in vars(self).values()))
 
 
 def code_points(text: str) -> Points:
@@ -117,7 +110,7 @@ class Chunk:
     ended: bool
 
 
-class Position:
+class TextPosition:
     """The index, line, column and byte offset of the next character of a text."""
 
     def __init__(self) -> None:
@@ -298,11 +291,5 @@ def _sums(values: npt.NDArray[Any], edges: I64) -> npt.NDArray[Any]:
 
 def _joined(a: Scores, b: Scores) -> Scores:
     """The units of `a` followed by those of `b`."""
-    return Scores(
-        np.concatenate([a.bits, b.bits]),
-        np.concatenate([a.n_symbols, b.n_symbols]),
-        np.concatenate([a.lines, b.lines]),
-        np.concatenate([a.columns, b.columns]),
-        np.concatenate([a.offsets, b.offsets]),
-        a.texts + b.texts,
-    )
+    *arrays, _ = zip(vars(a).values(), vars(b).values(), strict=True)
+    return Scores(*map(np.concatenate, arrays), a.texts + b.texts)
