@@ -9,6 +9,7 @@ python tests/test_docs.py refresh      writes the outputs anew
 import io
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,28 @@ def test_how_it_works_includes_the_reference_implementation():
     included = re.findall(r'^ *--8<-- "([^"]+)"$', page, re.MULTILINE)
     assert included == [f"streamlstm/reference/{name}.py" for name in ("network", "memory", "text", "matches")]
     assert all((ROOT / path).exists() for path in included)
+
+
+def test_the_picture_of_the_heat_map_shows_what_the_command_writes_today():
+    pictures = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
+    picture = pictures["HEAT_MAP"]
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) <= 200_000
+    assert pictures["label"](content) == pictures["digest"](pictures["page"]()), "run: python docs/pictures.py"
+    assert f"]({picture.relative_to(ROOT)})" in (ROOT / "README.md").read_text()
+    assert f"](../{picture.relative_to(PAGES)})" in (PAGES / "how-to" / "heat-maps.md").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_that_a_page_names_is_there(name):
+    page = (PAGES / name).read_text()
+    for path in re.findall(r"\b((?:streamlstm|tests|demos|docs)(?:/\w+)+\.py)\b", page):
+        assert (ROOT / path).exists(), path
+    for dotted in re.findall(r"\bstreamlstm((?:\.[a-z_]+)+)(?=\b[^\w(])", page):
+        path = ROOT / "streamlstm" / dotted[1:].replace(".", "/")
+        names = (path, path.with_suffix(".py"), path.parent, path.parent.with_suffix(".py"))
+        assert any(name.exists() for name in names), dotted
 
 
 def refresh(name):
