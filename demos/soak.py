@@ -106,7 +106,7 @@ parser.add_argument("--folder", type=Path)
 arguments = parser.parse_args()
 log = arguments.log.read_bytes() if arguments.log else made_up()
 n_bytes = int(arguments.megabytes * 1e6)
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # a second core would busy-wait: its time means nothing
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core, so that the times of commands compare
 print(f"{'':<10}{'MB':>10}{'µs/byte':>12}{'resident MB':>12}")
 with tempfile.TemporaryDirectory() as temporary:
     folder = arguments.folder or Path(temporary)

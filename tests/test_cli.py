@@ -979,7 +979,7 @@ def test_the_curve_has_each_row_once_wherever_the_run_is_killed(trained, tmp_pat
     """It is killed before each of its files is replaced or appended to, and resumed until it ends."""
     kill = """
 import os, sys
-from streamlstm import checkpoint
+from streamlstm.system import files
 count = int(os.environ["KILL_AT"])
 def dying(function):
     def wrapped(*arguments, **options):
@@ -989,10 +989,10 @@ def dying(function):
             os._exit(9)
         return function(*arguments, **options)
     return wrapped
-checkpoint.append_text = dying(checkpoint.append_text)
-checkpoint.os = type(sys)("os")
-checkpoint.os.__dict__.update(os.__dict__)
-checkpoint.os.replace = dying(os.replace)
+files.append_text = dying(files.append_text)
+files.os = type(sys)("os")
+files.os.__dict__.update(os.__dict__)
+files.os.replace = dying(os.replace)
 """
     text = trained.with_name("text")
     command = ["train", text, *TWO_GROUPS, "--epochs", 1, "--threads", 1, "--checkpoint-every", 0]

@@ -166,13 +166,13 @@ PRIMARY = {
 """Commands whose result is the file m."""
 
 GONE = """
-import shutil, streamlstm.checkpoint as checkpoint, streamlstm.cli.watch_run as watch_run
+import shutil, streamlstm.cli.watch_run as watch_run, streamlstm.system.files as files
 def without_its_folder(function):
     def write(path, *others):
         shutil.rmtree("gone", ignore_errors=True)
         function(path, *others)
     return write
-checkpoint.append_text = without_its_folder(checkpoint.append_text)
+files.append_text = without_its_folder(files.append_text)
 watch_run.write_metrics = without_its_folder(watch_run.write_metrics)
 """
 
