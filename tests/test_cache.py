@@ -155,8 +155,7 @@ QUICK = {("cut", "nbi"), ("flipped", "nbc"), ("missing", "sha256")}
 )
 def test_a_damaged_cache_is_noticed_and_rebuilt(copied, damage, kind):
     root, folder, bits, script = copied
-    (file,) = folder.glob(f"distribution.*.{kind}")
-    DAMAGES[damage](file)
+    DAMAGES[damage](min(folder.glob(f"distribution.*.{kind}")))
     again, _, errors = finish(start(root, script=script))
     assert again == bits
     assert cache.NOTICE in errors

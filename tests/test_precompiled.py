@@ -115,7 +115,7 @@ def test_numba_compiles_where_no_library_can_be_used(package, tmp_path, damage):
     assert kind == "builtin_function_or_method"
     libraries = list((tmp_path / "streamlstm" / "compiled").iterdir())
     if damage == "edited source":
-        with (tmp_path / "streamlstm" / "kernels" / "surprise.py").open("a") as source:
+        with (tmp_path / "streamlstm" / "kernels" / "network.py").open("a") as source:
             source.write("\n# edited\n")
     for path in libraries:
         if damage == "truncated":
