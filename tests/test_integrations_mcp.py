@@ -218,7 +218,9 @@ def test_of_a_long_file_only_the_end_is_read():
         _first_since(tail, "100")
 
 
-PARTS = st.sampled_from([".", "..", "allowed", "outside", "s", "back", "none", "a.log", "below", "b.log", "out", "loop"])
+PARTS = st.sampled_from(
+    [".", "..", "allowed", "outside", "s", "back", "none", "a.log", "below", "b.log", "out", "loop"]
+)
 
 
 @settings(max_examples=300)

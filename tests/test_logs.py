@@ -415,7 +415,7 @@ def test_a_restored_assembler_gives_the_same_events_wherever_it_was_saved(lines)
 
 @pytest.mark.parametrize("format", ["xml", "cri+xml", "json+plain", "cri+json+plain", ""])
 def test_an_unknown_format_is_refused(format):
-    with pytest.raises(ValueError, match="format must be"):
+    with pytest.raises(ValueError, match="format of a log must be"):
         Parsing(format)
 
 

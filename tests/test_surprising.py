@@ -121,7 +121,7 @@ def test_wrong_options_are_refused(tmp_path):
         (["none.log"], b"none.log: No such file"),
         (["-", "--top", "-1"], b"--top must be at least 0, not -1"),
         (["-", "--format", "xml"], b"--format must be"),
-        (["-", "--input-format", "xml"], b"format must be auto"),
+        (["-", "--input-format", "xml"], b"format of a log must be auto"),
     ):
         result = run("surprising", *options, cwd=tmp_path)
         assert (result.returncode, message in result.stderr) == (1, True), result.stderr

@@ -137,8 +137,8 @@ class Parsing:
         known = outer in ("auto", *FORMATS) and (not inner or (outer in CONTAINERS and inner[0] in FORMATS))
         if not known or len(inner) > 1:
             raise ValueError(
-                f"format must be auto, {', '.join(FORMATS)}, or cri or docker with the format of the messages, "
-                f"for example cri+json, not {self.format!r}"
+                f"the format of a log must be auto, {', '.join(FORMATS)}, or cri or docker with the format of the "
+                f"messages, for example cri+json, not {self.format!r}"
             )
         try:
             re.compile(self.multiline or "")

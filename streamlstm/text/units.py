@@ -291,5 +291,10 @@ def _sums(values: npt.NDArray[Any], edges: I64) -> npt.NDArray[Any]:
 
 def _joined(a: Scores, b: Scores) -> Scores:
     """The units of `a` followed by those of `b`."""
-    *arrays, _ = zip(vars(a).values(), vars(b).values(), strict=True)
-    return Scores(*map(np.concatenate, arrays), a.texts + b.texts)
+    arrays = (np.concatenate(pair) for pair in zip(_arrays(a), _arrays(b), strict=True))
+    bits, n_symbols, lines, columns, offsets = arrays
+    return Scores(bits, n_symbols, lines, columns, offsets, a.texts + b.texts)
+
+
+def _arrays(table: Scores) -> tuple[F64, I64, I64, I64, I64]:
+    return table.bits, table.n_symbols, table.lines, table.columns, table.offsets
