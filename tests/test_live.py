@@ -52,6 +52,29 @@ def test_the_continuation_is_the_most_probable_word_not_the_most_probable_letter
     assert continuation(predictor) == "c"
 
 
+@pytest.mark.parametrize(
+    ("typed", "ghost"),
+    [
+        ("the history of the wor", "ld"),
+        ("It rains in the mount", "ains"),
+        ("So it goes, ", "and"),
+        ("He said — ", "and"),
+        ("1.0 added, and lets it\n", "is"),
+        ("state-of-the-", "of"),
+        ("Grüße aus Mün", "e"),
+        ("def observe(self, symb", "ol"),
+        ("    return ", "self"),
+        ("the end.", " The"),
+        ("don", "'t"),
+        ("https://exam", "ple"),
+    ],
+)
+def test_the_continuation_is_the_one_that_version_1_0_showed(typed, ghost):
+    predictor = StreamPredictor.pretrained()
+    predictor.observe_many(typed)
+    assert continuation(predictor) == ghost
+
+
 def test_a_continuation_changes_nothing_and_is_never_empty():
     predictor, twin = random_predictor(TINY, Vocabulary.bytes()), random_predictor(TINY, Vocabulary.bytes())
     assert 0 < len(continuation(predictor)) <= 20

@@ -9,8 +9,6 @@ from itertools import groupby
 import numpy as np
 
 from ..predictor import StreamPredictor
-from ..search.beam import WORD_ENDS, Beam, Template, complete
-from ..search.generate import Alphabet
 from ..text.characters import top_characters
 from .escape import counted, escaped, is_safe
 from .picture import levels
@@ -18,22 +16,20 @@ from .picture import levels
 UNDO = 500
 """How many characters can be deleted. Each of them keeps a fork of the predictor."""
 
-ENDS = WORD_ENDS + "-"
-"""The characters before which the continuation ends: it is typed in steps, so that a compound takes two."""
-
 WIDTH = 3
-"""The width of the search: it runs at each key, and with more the ghost would lag behind a fast typist."""
+"""How many texts the search for the ghost keeps: it runs at each key, and with more it would lag behind a fast typist."""
 
 Fragments = list[tuple[str, str]]
 """Pairs of a style and a text, as prompt_toolkit takes them."""
 
 
 def continuation(predictor: StreamPredictor, longest: int = 20) -> str:
-    """The text up to the next end of a word, as `complete` finds it. Changes nothing.
+    """The most probable text up to the next end of a word, found by a beam search. Changes nothing.
 
     longest  the maximum number of characters; a longer word is cut there
 
-    Spaces and punctuation before the word belong to the result.
+    Spaces and punctuation before the word belong to the result. It is not `complete`, which cannot go on from a
+    separator to the word behind it, and so showed another text at a quarter of the positions in prose and in code.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
@@ -41,17 +37,33 @@ def continuation(predictor: StreamPredictor, longest: int = 20) -> str:
     >>> continuation(predictor)
     'cat'
     """
-    reader, vocabulary = predictor.fork(learning=False), predictor.vocabulary
-    ends = "".join(filter(vocabulary.__contains__, ENDS))
-    text = ""
-    while len(text) < longest:
-        word = complete(reader, 1, length=longest - len(text), stop=ends, width=WIDTH)[0].text
-        if word:
-            return text + word
-        separator = Beam(reader, Template(["", ""], Alphabet(vocabulary, ends)), 1).best(1)[0].text
-        reader.observe(separator)
-        text += separator
-    return text
+    beam = [(1.0, "", predictor.fork(learning=False))]
+    finished: dict[str, float] = {}
+    for _ in range(longest):
+        grown: list[tuple[float, str, StreamPredictor, str]] = []
+        for probability, text, node in beam:
+            for symbol, p in top_characters(node, WIDTH + 1):
+                if isinstance(symbol, bytes):
+                    continue
+                if text and _in_word(text[-1]) and not _in_word(symbol):
+                    finished[text] = finished.get(text, 0.0) + probability * p
+                else:
+                    grown.append((probability * p, text, node, symbol))
+        grown = sorted(grown, key=lambda candidate: -candidate[0])[:WIDTH]
+        if not grown or (finished and max(finished.values()) >= grown[0][0]):
+            break
+        beam = [(p, text + symbol, _after(node, symbol)) for p, text, node, symbol in grown]
+    return max(finished, key=lambda text: finished[text]) if finished else beam[0][1]
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character in "_'’"
+
+
+def _after(node: StreamPredictor, symbol: str) -> StreamPredictor:
+    fork = node.fork()
+    fork.observe(symbol)
+    return fork
 
 
 @dataclass(frozen=True)
