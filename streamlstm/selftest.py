@@ -1,18 +1,8 @@
-"""Checks of what a predictor guarantees, on a file and a machine of the user.
+"""`verify`: checks, on the user's own data and machine, of the properties that every predictor has.
 
-Runs of a predictor over a text, compared bit for bit, and the results of the checks that `verify` makes.
-
-Threads that compute independent tasks, for as long as the program wants their results.
-
-The checks of `verify` that are made on the beginning of the data.
-
-Each takes the tokens, a predictor, which it may change, a source of random numbers, and a run over all of the data by
-one core.
-
-Checks, on the user's own data, of the properties that every predictor has; a failure shows a counterexample.
-
-The checks use the public API only, each on a fork of the predictor. As many are made at a time as there are cores.
-Floats are compared bit for bit.
+Each check has a fork of the predictor, which it may change, and a source of random numbers, and compares with one run
+over all of the data, bit for bit; those after `SAMPLE` read only the beginning of the data. As many are made at a time
+as there are cores. A check that fails shows a counterexample.
 """
 
 from __future__ import annotations
@@ -99,8 +89,6 @@ def first_of(wrong: npt.NDArray[np.bool_]) -> int | None:
     return int(np.argmax(wrong)) if wrong.any() else None
 
 
-# Threads that compute independent tasks, for as long as the program wants their results
-
 Result = TypeVar("Result")
 
 
@@ -139,8 +127,6 @@ class Threads:
             except BaseException as error:
                 future.set_exception(error)
 
-
-# The checks of `verify` that are made on the beginning of the data
 
 SAMPLE = 20_000
 """How many symbols these checks read at most."""
@@ -328,8 +314,6 @@ class _Stream:
             parked = reader.from_arrays(*parse_checkpoint(content, "a stream", "crc32"))
         self._parked = parked
 
-
-# Checks, on the user's own data, of the properties that every predictor has; a failure shows a counterexample
 
 LARGEST_BLOCK = 1000
 """The largest of the blocks of random sizes."""

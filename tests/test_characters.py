@@ -11,7 +11,7 @@ from test_cli import bytes_of
 
 from streamlstm import Config, StreamPredictor, Vocabulary, top_characters
 from streamlstm.render.escape import escaped, json_object, json_string
-from streamlstm.text.characters import BYTES_ID, character, split_characters, trace_characters
+from streamlstm.text.characters import BYTES_ID, character, character_traces, split_characters, trace_characters
 from streamlstm.text.units import decoded
 
 TINY = Config(hidden=16, layers=1)
@@ -183,8 +183,14 @@ def test_a_text_has_the_same_trace_at_once_and_character_by_character():
     whole = trace_characters(reader(), MANY, 3)
     predictor = reader()
     parts = [trace_characters(predictor, letter, 3) for letter in MANY]
+    stream = [MANY.encode()[at : at + 1] for at in range(len(MANY.encode()))]
+    indices, arriving = zip(*character_traces(reader(), stream, 3), strict=True)
+    assert indices == tuple(range(len(MANY)))
     for name in ("tokens", "bits", "ranks", "next_tokens", "next_probabilities"):
-        assert np.array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in parts]))
+        expected = getattr(whole, name)
+        assert expected.dtype == (np.float32 if name in ("bits", "next_probabilities") else np.int32)
+        assert np.array_equal(expected, np.concatenate([getattr(part, name) for part in parts]))
+        assert np.array_equal(expected, np.concatenate([getattr(part, name) for part in arriving]))
 
 
 def test_the_rank_of_a_character_is_the_largest_of_its_bytes():

@@ -94,19 +94,16 @@ def _observed(
 ) -> "Iterator[tuple[F32, str]]":
     """Observe the parts of a stream; yields the surprisals in each part, and its records if there is a format."""
     from ..system.input import tokens
-    from ..text.characters import character, split_characters, trace_characters
+    from ..text.characters import character, character_traces
 
-    index = 0
     if writer is None:
         for block in tokens(parts, predictor.vocabulary):
             yield predictor.observe_many(block), ""
     elif by == "character":
-        for part in split_characters(parts):
-            trace = trace_characters(predictor, part, top, index)
+        for index, trace in character_traces(predictor, parts, top):
             yield trace.bits, writer.lines(trace, character, index)
-            index += len(trace.bits)
     else:
-        symbol = predictor.vocabulary.symbol
+        symbol, index = predictor.vocabulary.symbol, 0
         for block in tokens(parts, predictor.vocabulary):
             trace = predictor.trace(block, top, explain)
             yield trace.bits, writer.lines(trace, symbol, index)

@@ -285,13 +285,11 @@ def _explain(inputs: Iterator[OpenedFile]) -> None:
 def _draw(inputs: Iterator[OpenedFile], format: str) -> None:
     """Write the heat map of the characters of a file."""
     from ..render.formats import FORMATS
-    from ..text.characters import character, split_characters, trace_characters
+    from ..text.characters import character, character_traces
 
-    heat_map, n_characters = FORMATS[format], 0
+    heat_map = FORMATS[format]
     for file, _, (predictor,), parts in inputs:
         sys.stdout.write(heat_map.start(os.path.basename(file), "character"))
-        for part in split_characters(parts):
-            trace = trace_characters(predictor, part, position=n_characters)
-            sys.stdout.write(heat_map.lines(trace, character, n_characters))
-            n_characters += len(trace.bits)
+        for index, trace in character_traces(predictor, parts):
+            sys.stdout.write(heat_map.lines(trace, character, index))
     sys.stdout.write(heat_map.end())

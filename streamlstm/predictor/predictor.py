@@ -269,7 +269,7 @@ class StreamPredictor:
         """
         if n is not None:
             n = check_count("n", n, 0)
-        if not isinstance(source, TokenSource):
+        if not isinstance(source, KnownTokens | TokenSource):  # for the first, no protocol is looked through
             tokens = self._vocabulary.encode(source)
             return self._stream.steps(KnownTokens(tokens), len(tokens) if n is None else min(n, len(tokens)))
         if n is None:

@@ -193,7 +193,9 @@ class Printer:
     header: str
     """The names of the columns of the format text."""
 
-    def __init__(self, out: BinaryOutput, format: str, all: bool, status: StatusLine | None) -> None:
+    def __init__(
+        self, out: BinaryOutput, format: str = "text", *, all: bool = False, status: StatusLine | None = None
+    ) -> None:
         if format not in FORMATS:
             raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format!r}")
         self._out, self._is_text, self._all, self._status = out, format == "text", all, status
@@ -208,6 +210,13 @@ class Printer:
     def flush(self) -> None:
         """Flush the file."""
         self._out.flush()
+
+    def describe(self) -> dict[str, Any]:
+        """The state as JSON values, for `restore`; empty if there is none."""
+        return {}
+
+    def restore(self, described: dict[str, Any]) -> None:
+        """Continue from what `describe` returned. Raises ValueError if it is not that."""
 
     def _put(self, text: str) -> None:
         if self._status is not None:
@@ -253,7 +262,7 @@ class LinePrinter(Printer):
         colour: bool = False,
         status: StatusLine | None = None,
     ) -> None:
-        super().__init__(out, format, all, status)
+        super().__init__(out, format, all=all, status=status)
         if context < 0:
             raise ValueError(f"context must be at least 0, not {context}")
         self._context, self._titles, self._colour = context, titles, colour
@@ -279,11 +288,11 @@ class LinePrinter(Printer):
         self._n_after = self._context if line.raised else max(self._n_after - 1, 0)
 
     def describe(self) -> dict[str, Any]:
-        """The state as JSON values, for `restore`."""
+        """See `Printer`."""
         return {"before": list(self._before), "after": self._n_after, "last": self._last, "n_lines": self._n_lines}
 
     def restore(self, described: dict[str, Any]) -> None:
-        """Continue from what `describe` returned. Raises ValueError if it is not that."""
+        """See `Printer`."""
         check_values(described, DESCRIBED, "what was printed last")
         self._before.extend((path, number, text) for path, number, text in described["before"])
         self._n_after = min(described["after"], self._context)
@@ -366,11 +375,6 @@ class SessionPrinter(Printer):
 
     header = SESSION_HEADER
 
-    def __init__(
-        self, out: BinaryOutput, format: str = "text", *, all: bool = False, status: StatusLine | None = None
-    ) -> None:
-        super().__init__(out, format, all, status)
-
     def write(self, session: EndedSession, event: Event, lag: Lag | None = None) -> None:
         """Take a session that has ended, and write it if it is to be shown."""
         if not (session.raised or self._all):
@@ -379,13 +383,6 @@ class SessionPrinter(Printer):
             self._put(format_session(session, terminal=self._is_terminal))
         else:
             self._put(format_session_json(session, event, lag))
-
-    def describe(self) -> dict[str, Any]:
-        """It has no state."""
-        return {}
-
-    def restore(self, described: dict[str, Any]) -> None:
-        """It has no state."""
 
 
 KINDS_HEADER = "    count" + HEADER

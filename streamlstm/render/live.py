@@ -17,7 +17,7 @@ UNDO = 500
 """How many characters can be deleted. Each of them keeps a fork of the predictor."""
 
 WIDTH = 3
-"""How many texts the search for the ghost keeps: it runs at each key, and with more it would lag behind a fast typist."""
+"""How many texts the search for the ghost keeps: it runs at each key, and more would lag behind a fast typist."""
 
 Fragments = list[tuple[str, str]]
 """Pairs of a style and a text, as prompt_toolkit takes them."""

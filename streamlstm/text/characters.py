@@ -14,8 +14,9 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 
-from ..kernels.arrays import F64, I64
+from ..kernels.arrays import F64
 from ..predictor import KnownTokens, StreamPredictor, Trace, TraceRecorder
 from ..ranges import check_count
 from ..vocabulary import Symbols, Tokens
@@ -270,43 +271,63 @@ def trace_characters(predictor: StreamPredictor, symbols: Symbols, top: int = 5,
     return replace(trace, tokens=points[trace.tokens], next_tokens=points[trace.next_tokens])
 
 
+def character_traces(
+    predictor: StreamPredictor, parts: Iterable[bytes | str], top: int = 5
+) -> Iterator[tuple[int, Trace]]:
+    """Observe a stream of UTF-8 as its parts arrive; yields the index of a character and the trace from there on.
+
+    The parts may be cut anywhere. The traces are those of `trace_characters`.
+    """
+    vocabulary, index = predictor.vocabulary, 0
+    is_of_bytes, k = vocabulary.characters is None, min(top, N_BYTES)
+    for part in split_characters(parts):
+        if is_of_bytes and isinstance(part, bytes):
+            trace = _trace_bytes(predictor, vocabulary.encode(part), part, k)
+        else:
+            trace = trace_characters(predictor, part, top, index)
+        yield index, trace
+        index += len(trace.bits)
+
+
 def _trace_bytes(predictor: StreamPredictor, tokens: Tokens, data: bytes, k: int) -> Trace:
     """The trace of the characters of UTF-8, with the k most probable next ones; `tokens` are its bytes."""
-    ids, widths = _ids_and_widths(tokens, data)
-    ends = widths.cumsum()
-    is_last_byte = np.zeros(len(tokens), dtype=np.bool_)
-    is_last_byte[ends - 1] = True
+    if data.isascii():  # each byte is a character
+        return _byte_trace(predictor, tokens, k)
+    points = code_points(data.decode("utf-8", "surrogateescape"))
+    widths = byte_widths(points)
+    lasts = widths.cumsum() - 1
+    firsts = lasts + 1 - widths
+    is_last = np.zeros(len(tokens), dtype=np.bool_)
+    is_last[lasts] = True
+    trace = _byte_trace(predictor, tokens, k, is_last)
+    is_escaped = (widths == 1) & (points > 127)
+    return Trace(
+        np.where(is_escaped, points - _ESCAPE + BYTES_ID, points).astype(np.int32),
+        np.add.reduceat(trace.bits, firsts),
+        np.maximum.reduceat(trace.ranks, firsts),
+        trace.next_tokens[lasts],
+        trace.next_probabilities[lasts],
+    )
+
+
+def _byte_trace(
+    predictor: StreamPredictor, tokens: Tokens, k: int, is_last: npt.NDArray[np.bool_] | None = None
+) -> Trace:
+    """The trace of bytes, in which `next_tokens` holds the ids of characters.
+
+    is_last  bool [n], whether each byte is the last one of a character; None: all are
+    """
     guesses: dict[int, list[tuple[str | bytes, float]]] = {}
     recorder = TraceRecorder(tokens, k)
     # A step ends where the first byte of a longer character may be among the best k: only there is a search needed.
     for step in predictor.steps(KnownTokens(tokens, marked=_IS_LEAD, k=k), len(tokens)):
         recorder.add(step)
         index = step.start + step.count - 1
-        if is_last_byte[index] and 1 in _IS_LEAD[recorder.next_tokens[index]]:
+        if (is_last is None or is_last[index]) and 1 in _IS_LEAD[recorder.next_tokens[index]]:
             guesses[index] = top_characters(predictor, k)
     trace = recorder.trace()
-    if not len(ends):
-        return trace
-    next_tokens = trace.next_tokens[ends - 1]
-    by_character = Trace(
-        ids,
-        np.add.reduceat(trace.bits, ends - widths),
-        np.maximum.reduceat(trace.ranks, ends - widths),
-        next_tokens + BYTES_ID * (next_tokens > 127),
-        trace.next_probabilities[ends - 1],
-    )
+    trace.next_tokens[trace.next_tokens > 127] += BYTES_ID
     for index, best in guesses.items():
-        at = np.searchsorted(ends, index + 1)
-        by_character.next_tokens[at] = [_id(symbol) for symbol, _ in best]
-        by_character.next_probabilities[at] = [chance for _, chance in best]
-    return by_character
-
-
-def _ids_and_widths(tokens: Tokens, data: bytes) -> tuple[Tokens, I64]:
-    """The id of each character of UTF-8, and the number of its bytes; `tokens` are all bytes."""
-    if data.isascii():
-        return tokens, np.ones(len(tokens), dtype=np.int64)
-    points = code_points(data.decode("utf-8", "surrogateescape"))
-    widths = byte_widths(points)
-    is_escaped = (widths == 1) & (points > 127)
-    return np.where(is_escaped, points - _ESCAPE + BYTES_ID, points).astype(np.int32), widths
+        trace.next_tokens[index] = [_id(symbol) for symbol, _ in best]
+        trace.next_probabilities[index] = [chance for _, chance in best]
+    return trace
