@@ -311,7 +311,7 @@ class _Stream:
         parked = self._parked.copy()
         if stored:
             content = dump_checkpoint(*reader.to_arrays(self._parked), "crc32")
-            parked = reader.from_arrays(*parse_checkpoint(content, "a stream", "crc32"))
+            parked = reader.checked_stream(*parse_checkpoint(content, "a stream", "crc32"))
         self._parked = parked
 
 

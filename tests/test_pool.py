@@ -115,6 +115,16 @@ def test_a_stream_does_not_depend_on_others_threads_or_evictions(learn, data):
     assert pool.stats().hot_bytes <= budget + 400_000 or pool.stats().n_hot <= 4
 
 
+def test_streams_that_threads_load_from_a_store_while_others_learn_give_the_same_bits(tmp_path):
+    texts = {key: text_of(key, 200) for key in map(str, range(12))}
+    expected = {key: alone("all", key, 200) for key in texts}
+    with StreamPool(MODEL, "all", tmp_path / "s.db", memory_budget=1, threads=3) as pool:
+        for n in range(0, 200, 10):
+            found = pool.observe_many({key: text[n : n + 10] for key, text in texts.items()})
+            assert all(np.array_equal(bits, expected[key][n : n + 10]) for key, bits in found.items())
+            pool.save()  # so that the next round loads from the store
+
+
 def test_thousands_of_interleavings_of_twenty_streams_give_the_same_bits():
     draw, keys = random.Random(1), [f"key {n}" for n in range(20)]
     expected = {key: alone("memory", key, 600) for key in keys}

@@ -188,16 +188,6 @@ class ParkedMemory(NamedTuple):
         """An independent copy."""
         return ParkedMemory(self.state.copy(), self.overlay.copy(), self.delta)
 
-    def own_arrays(self) -> Arrays:
-        """The arrays as they are; see `from_own_arrays`."""
-        marks, words = self.delta
-        return {"memory.state": self.state, "memory.overlay": self.overlay, "marks": marks, "words": words}
-
-    @classmethod
-    def from_own_arrays(cls, arrays: Arrays) -> ParkedMemory:
-        """The memory with these arrays, which are not checked."""
-        return cls(arrays["memory.state"], arrays["memory.overlay"], Delta(arrays["marks"], arrays["words"]))
-
     def to_arrays(self) -> Arrays:
         """The arrays of a snapshot; the index of the overlay is left out."""
         numbers, pages, uses = parts(self.overlay)
@@ -283,14 +273,13 @@ class StreamMemory(Memory):
             self.remember(stream, n, count - n)
 
     def from_arrays(self, arrays: Arrays) -> ParkedMemory:
-        """The memory of a snapshot. Raises KeyError or ValueError if it does not fit."""
-        self._check(arrays)
+        """The memory of a snapshot, which is not checked."""
         n_slots, grows_at = (int(number) for number in arrays["memory.slots"])
         own = Parts(arrays["memory.pages"], arrays["memory.words"], arrays["memory.uses"])
         overlay = filled(new_overlay(n_slots, grows_at, _n_places(n_slots)), own, arrays["memory.places"])
         return ParkedMemory(arrays["memory.state"].copy(), overlay, _delta_of(arrays))
 
-    def _check(self, arrays: Arrays) -> None:
+    def check(self, arrays: Arrays) -> None:
         """Raise KeyError or ValueError for arrays that are not those of a memory over the shared one.
 
         Kernels use what is stored as indices, without bounds checks: `overlay` and `saved.memory_ranges` declare the

@@ -368,7 +368,7 @@ class StreamPredictor:
         if stream.memory is not None:
             stream.memory.load_arrays(arrays)
         longest = its.config.window if its.learn == "all" else 0
-        window = saved.window_of(stream.layout, arrays, its.n_symbols, longest)
+        window = saved.checked_window(stream.layout, arrays, its.n_symbols, longest)
         stream.start_from(*window, its.n_symbols, its.learn)
         return predictor
 

@@ -72,19 +72,16 @@ def _without_prefix(arrays: Arrays, prefix: str) -> Arrays:
     return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def state_of(layout: Layout, arrays: Arrays) -> F32:
-    """The state that the unfinished window began with, as it lies in a record."""
+def window_of(layout: Layout, arrays: Arrays) -> Window:
+    """An unfinished window, which is not checked. Its state is as it lies in a record."""
     state = aligned_zeros(layout.state)
     for name, view in zip("hc", layout.hidden_state(state), strict=True):
-        if arrays[name].shape != view.shape:
-            raise ValueError(f"{name} has the shape {arrays[name].shape}, which does not fit the config")
         view[:] = arrays[name]
-    check_ranges(layout.state_ranges(state), "the state is out of range")
-    return state
+    return Window(state, arrays["tokens"].astype(np.int32), arrays["bits"])
 
 
-def window_of(layout: Layout, arrays: Arrays, n_symbols: int, longest: int) -> Window:
-    """An unfinished window, of a stream that has seen so many symbols.
+def checked_window(layout: Layout, arrays: Arrays, n_symbols: int, longest: int) -> Window:
+    """The unfinished window of a stream that has seen so many symbols. Raises ValueError if it cannot be one.
 
     longest  the most tokens that the window may have
     """
@@ -101,4 +98,9 @@ def window_of(layout: Layout, arrays: Arrays, n_symbols: int, longest: int) -> W
         Range("a surprisal", bits, 0, MOST_BITS),
     ]
     check_ranges(declared, "the unfinished window is out of range")
-    return Window(state_of(layout, arrays), tokens.astype(np.int32), bits)
+    for name in "hc":
+        if arrays[name].shape != (layout.config.layers, layout.config.hidden):
+            raise ValueError(f"{name} has the shape {arrays[name].shape}, which does not fit the config")
+    window = window_of(layout, arrays)
+    check_ranges(layout.state_ranges(window.state), "the state is out of range")
+    return window

@@ -55,28 +55,18 @@ class ParkedStream:
     """
 
     def __init__(self, weights: Weights, window: Window, n_symbols: int, memory: ParkedMemory | None) -> None:
-        weights.share_with(self)
         self.weights, self.window, self.n_symbols, self.memory = weights, window, n_symbols, memory
 
     def copy(self) -> ParkedStream:
         """An independent copy, which shares the weights until one of the two learns."""
         memory = None if self.memory is None else self.memory.copy()
-        return ParkedStream(self.weights, self.window, self.n_symbols, memory)
+        return ParkedStream(self.weights.shared(), self.window, self.n_symbols, memory)
 
     def nbytes(self, model: Weights) -> int:
         """The number of bytes that it takes, without the weights of its model."""
         own = sum(array.nbytes for array in self.window)
         own += 0 if self.memory is None else self.memory.nbytes
-        return own if self.weights is model else own + self.weights.nbytes
-
-    def own_arrays(self, model: Weights) -> tuple[Arrays, Any]:
-        """All arrays as they are, and the other values, for `StreamReader.unpack`."""
-        arrays: Arrays = {} if self.memory is None else self.memory.own_arrays()
-        arrays |= self.window._asdict()
-        if self.weights is model:
-            return arrays, [self.n_symbols, None]
-        optimizer = self.weights.optimizer
-        return arrays | {"theta": self.weights.theta, "slots": optimizer.slots}, [self.n_symbols, optimizer.describe()]
+        return own if self.weights.theta is model.theta else own + self.weights.nbytes
 
     def to_arrays(self, layout: Layout, model: Weights) -> tuple[Arrays, dict[str, Any]]:
         """The arrays by name and the JSON values of a snapshot, without the weights of the model."""
@@ -85,7 +75,7 @@ class ParkedStream:
         values: dict[str, Any] = {"n_symbols": self.n_symbols}
         if self.memory is not None:
             arrays |= self.memory.to_arrays()
-        if self.weights is not model:
+        if self.weights.theta is not model.theta:
             arrays |= {"theta": self.weights.theta, "slots": self.weights.optimizer.slots}
             values["optimizer"] = self.weights.optimizer.describe()
         return arrays, values
@@ -117,7 +107,7 @@ class TokenStream:
         self._forward, self._step = native(network.forward), native(network.step)
         tape = Tape(layout, layout.config.window, learning=True)
         tape.first_state[:] = start_state(layout, theta)
-        self._parts = self._refreshed(_Parts(Weights.fresh(theta, optimizer, self), tape, memory))
+        self._parts = self._refreshed(_Parts(Weights.fresh(theta, optimizer), tape, memory))
 
     @property
     def weights(self) -> Weights:
@@ -263,27 +253,22 @@ class TokenStream:
 
     def _resume(self, parked: ParkedStream) -> None:
         """Resume a parked stream, whose network may have learned."""
-        old, tape, memory = self._parts
-        parked.weights.share_with(self)
-        parked.weights.release(parked)
+        _, tape, memory = self._parts
         if memory is not None and parked.memory is not None:
             assert isinstance(memory, StreamMemory)
             memory.resume(parked.memory)
         state, tokens, bits = parked.window
         tape.begin(state, parked.n_symbols - len(tokens))
         self._parts = self._refilled(self._parts._replace(weights=parked.weights), tokens, bits)
-        if old is not parked.weights:
-            old.release(self)
 
     def fork(self, learn: Learn) -> TokenStream:
         """An independent copy, in which this learns."""
         parts, twin = self._settled(), object.__new__(TokenStream)
         twin.layout, twin._forward, twin._step = self.layout, self._forward, self._step
-        parts.weights.share_with(twin)
         memory = parts.memory and parts.memory.fork().with_learning(learn != "nothing")
         is_alike = parts.tape.learning == (learn == "all")
         tape = parts.tape.copy() if is_alike else self._new_tape(learn == "all")
-        twin._parts = _Parts(parts.weights, tape, memory)
+        twin._parts = _Parts(parts.weights.shared(), tape, memory)
         return twin
 
     def reset(self) -> None:
@@ -296,12 +281,7 @@ class TokenStream:
 
     def restore(self, snapshot: TokenStream) -> None:
         """Become a copy of another stream, of which this one is a fork or the other way round."""
-        parts, twin = self._parts, snapshot.fork(snapshot.learn)
-        theirs = twin._parts
-        theirs.weights.share_with(self)
-        self._parts = theirs
-        if parts.weights is not theirs.weights:
-            parts.weights.release(self)
+        self._parts = snapshot.fork(snapshot.learn)._parts
 
     def _refreshed(self, parts: _Parts) -> _Parts:
         """The same parts, with the distribution of their state computed."""
@@ -338,7 +318,9 @@ class TokenStream:
 
     def _learn(self, next_token: int) -> _Parts:
         """Update the weights by the gradient of the window; first copy them if they are shared."""
-        parts = self._own_weights() if self._parts.weights.is_shared else self._parts
+        parts = self._parts
+        if parts.weights.is_shared:
+            self._parts = parts = parts._replace(weights=parts.weights.copy())
         parts.weights.update(parts.tape, next_token, Learner(self.layout, parts.tape.window))
         return parts
 
@@ -348,10 +330,3 @@ class TokenStream:
         if learning:
             window = self.layout.config.window
         return Tape.beginning_with(tape.state, tape.n_symbols, self.layout, window, learning)
-
-    def _own_weights(self) -> _Parts:
-        """Copy the weights that are shared with a fork, so that they may change."""
-        shared = self._parts.weights
-        self._parts = self._parts._replace(weights=shared.copy(self))
-        shared.release(self)
-        return self._parts

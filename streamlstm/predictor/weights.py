@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from weakref import WeakSet
-
 import numpy as np
 
 from ..jit.decorators import native
 from ..kernels.arrays import F32, Gradient
 from ..kernels.descent import BITS, N_HYPER, NETWORK_BITS
 from ..kernels.distribution import skip, surprisal_ratio
+from ..memory.memory import Share
 from ..model import Layout, aligned_copy, aligned_empty, aligned_zeros
 from ..optim import Optimizer, OptimizerState
 from ..ranges import Range
@@ -32,22 +31,22 @@ class Learner:
 
 
 class Weights:
-    """theta and the optimizer's state.
+    """theta and the optimizer's state, as one of those who share them has them.
 
     theta      float32 [P], see `network`
     first      float32 [P], what theta was before it learned, if the optimizer pulls back to it; else empty
     optimizer  the optimizer's state, with slots of the same size
     """
 
-    def __init__(self, theta: F32, first: F32, optimizer: OptimizerState, holder: object) -> None:
+    def __init__(self, theta: F32, first: F32, optimizer: OptimizerState, share: Share | None = None) -> None:
         self.theta, self.first, self.optimizer = theta, first, optimizer
-        self._holders: WeakSet[object] = WeakSet([holder])
+        self._share = share or Share()
 
     @classmethod
-    def fresh(cls, theta: F32, optimizer: Optimizer, holder: object) -> Weights:
-        """Weights that have not learned yet, held by one predictor."""
+    def fresh(cls, theta: F32, optimizer: Optimizer) -> Weights:
+        """Weights that have not learned yet, and that nobody shares."""
         first = aligned_copy(theta if optimizer.pull_back else theta[:0])
-        return cls(theta, first, OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * len(theta))), holder)
+        return cls(theta, first, OptimizerState(optimizer, aligned_zeros(optimizer.n_slots * len(theta))))
 
     @property
     def nbytes(self) -> int:
@@ -62,20 +61,16 @@ class Weights:
 
     @property
     def is_shared(self) -> bool:
-        """Whether more than one predictor holds them: then they must not change."""
-        return len(self._holders) > 1
+        """Whether somebody else has them too: then they must not change."""
+        return self._share.count > 1
 
-    def share_with(self, holder: object) -> None:
-        """Another predictor holds them too, for as long as it lives or until it calls `release`."""
-        self._holders.add(holder)
+    def shared(self) -> Weights:
+        """The same weights for somebody else."""
+        return Weights(self.theta, self.first, self.optimizer, self._share.another())
 
-    def copy(self, holder: object) -> Weights:
-        """A copy that a predictor holds alone; it must call `release` on these once it uses the copy."""
-        return Weights(aligned_copy(self.theta), self.first, self.optimizer.copy(), holder)
-
-    def release(self, holder: object) -> None:
-        """A predictor no longer holds them."""
-        self._holders.discard(holder)
+    def copy(self) -> Weights:
+        """A copy that nobody shares."""
+        return Weights(aligned_copy(self.theta), self.first, self.optimizer.copy())
 
     def skip(self, tape: Tape, next_token: int) -> bool:
         """Begin a new window of the tape without learning from this one, if it was predicted well enough.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
+
+from ..checkpoint import Arrays, dump_checkpoint
 from .store import Key, Stored, StreamStore
 
 
@@ -53,22 +57,43 @@ class Limits(NamedTuple):
 
 
 class Codec(Protocol[S]):
-    """Turns a stream into bytes and back."""
+    """The stored form of a stream: arrays and JSON values."""
 
-    def dump(self, parked: S) -> bytes:
-        """The bytes of a stream."""
+    def to_arrays(self, parked: S) -> tuple[Arrays, dict[str, Any]]:
+        """The stored form of a stream."""
+
+    def from_arrays(self, arrays: Arrays, values: dict[str, Any]) -> S:
+        """The stream with a stored form, which is not checked."""
 
     def parse(self, content: bytes, name: str) -> S:
-        """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
-
-    def pack(self, parked: S) -> bytes:
-        """The bytes of a stream for this process only; faster than `dump`."""
-
-    def unpack(self, content: bytes) -> S:
-        """The stream that `pack` packed; it is not checked."""
+        """The stream in a checkpoint, called `name` in errors. Raises ValueError if it is not valid."""
 
     def nbytes(self, parked: S) -> int:
         """How many bytes a stream takes in memory."""
+
+
+def packed(arrays: Arrays, values: Any) -> bytes:
+    """Arrays and JSON values as bytes for this process only, since `unpacked` checks nothing.
+
+    This takes a tenth of a checkpoint's time.
+
+    >>> unpacked(packed({"a": np.arange(3)}, 7))
+    ({'a': array([0, 1, 2])}, 7)
+    """
+    described = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
+    header = json.dumps([described, values]).encode()
+    return b"".join([len(header).to_bytes(8, "little"), header, *map(np.ascontiguousarray, arrays.values())])
+
+
+def unpacked(content: bytes) -> tuple[Arrays, Any]:
+    """The arrays, as copies, and the values."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    described, values = json.loads(content[8:start])
+    arrays: Arrays = {}
+    for name, kind, shape in described:
+        arrays[name] = np.ndarray(shape, kind, content, start).copy()
+        start += arrays[name].nbytes
+    return arrays, values
 
 
 @dataclass
@@ -187,12 +212,12 @@ class StreamCache(Generic[S]):
 
     def _content_of(self, key: Key) -> Stored:
         """An existing stream as it is stored, wherever it is."""
-        hot, evicted = self._hot.get(key), None
-        if hot is None:
-            evicted = self._evicted.get(key)
+        if key in self._hot:
+            return self._stored(self._hot[key])
+        evicted = self._evicted.get(key)
         if evicted is not None:
-            hot = HotStream(self._codec.unpack(evicted.content), 0, evicted.seconds, True)
-        stored = self._from_store(key) if hot is None else self._stored(hot)
+            return evicted._replace(content=dump_checkpoint(*unpacked(evicted.content), "crc32"))
+        stored = self._from_store(key)
         assert stored is not None
         return stored
 
@@ -249,8 +274,10 @@ class StreamCache(Generic[S]):
         found = evicted or self._from_store(key)
         if found is None:
             return None
-        name = f"the stream {key!r} in the store"
-        parked = self._codec.parse(found.content, name) if evicted is None else self._codec.unpack(found.content)
+        if evicted is None:
+            parked = self._codec.parse(found.content, f"the stream {key!r} in the store")
+        else:
+            parked = self._codec.from_arrays(*unpacked(found.content))
         self._n_loaded += 1
         return HotStream(parked, 0, found.seconds, False) if is_full else self._heat(key, parked)
 
@@ -327,8 +354,8 @@ class StreamCache(Generic[S]):
     def _evict(self, key: Key, hot: HotStream[S]) -> None:
         """Move a stream to the disk."""
         if hot.has_changed:
-            packed = Stored(hot.seconds, hot.parked.n_symbols, self._codec.pack(hot.parked))
-            self._temporary().put(key, packed)
+            content = packed(*self._codec.to_arrays(hot.parked))
+            self._temporary().put(key, Stored(hot.seconds, hot.parked.n_symbols, content))
         del self._hot[key]
         self._hot_bytes -= hot.nbytes
         self._n_evicted += 1
@@ -387,7 +414,8 @@ class StreamCache(Generic[S]):
             self._forget(key)
 
     def _stored(self, hot: HotStream[S]) -> Stored:
-        return Stored(hot.seconds, hot.parked.n_symbols, self._codec.dump(hot.parked))
+        content = dump_checkpoint(*self._codec.to_arrays(hot.parked), "crc32")
+        return Stored(hot.seconds, hot.parked.n_symbols, content)
 
     def close(self) -> None:
         """Close both stores."""

@@ -1,6 +1,4 @@
-"""The stream of a key as bytes: for snapshots, for stores, and for the temporary file of a process.
-
-Many keyed streams that share one model: the most recently used are in memory, the others in a store on disk.
+"""Many keyed streams that share one model: the most recently used are in memory, the others in a store on disk.
 
 Every stream begins as a copy of the model, and then depends on its own symbols only: not on other streams, on the order
 in which streams are read, on the number of threads, or on where the stream was kept in between. But a stream keeps
@@ -16,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checkpoint import dump_checkpoint, parse_checkpoint
+from ..checkpoint import Arrays, dump_checkpoint, parse_checkpoint
 from ..codec.coder import identity
 from ..kernels.arrays import F32
 from ..predictor import Learn, StreamPredictor
@@ -32,9 +30,12 @@ from ..vocabulary import Symbols, Tokens
 from .cache import HotStream, Limits, PoolStats, StreamCache
 from .store import Key, StreamStore
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class StreamCodec:
-    """Turns streams over one model into bytes and back; see `cache.Codec`.
+    """The stored form of streams over one model; see `cache.Codec`.
 
     reader    a reader of the model
     identity  identifies the model
@@ -47,10 +48,14 @@ class StreamCodec:
         """How many bytes a stream takes, without the model."""
         return self._reader.nbytes(parked)
 
-    def dump(self, parked: ParkedStream) -> bytes:
-        """The bytes of a stream."""
+    def to_arrays(self, parked: ParkedStream) -> tuple[Arrays, dict[str, Any]]:
+        """The stored form of a stream."""
         arrays, values = self._reader.to_arrays(parked)
-        return dump_checkpoint(arrays, values | {"model": self._identity}, "crc32")
+        return arrays, values | {"model": self._identity}
+
+    def from_arrays(self, arrays: Arrays, values: dict[str, Any]) -> ParkedStream:
+        """The stream with a stored form, which is not checked."""
+        return self._reader.from_arrays(arrays, values)
 
     def parse(self, content: bytes, name: str) -> ParkedStream:
         """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
@@ -58,35 +63,20 @@ class StreamCodec:
         if values.get("model") != self._identity:
             raise ValueError(f"{name} is of another model, or of a pool with other options")
         try:
-            return self._reader.from_arrays(arrays, values)
+            return self._reader.checked_stream(arrays, values)
         except (KeyError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{name} cannot be used: {what}") from None
 
-    def pack(self, parked: ParkedStream) -> bytes:
-        """The bytes of a stream, for this process."""
-        return self._reader.pack(parked)
-
-    def unpack(self, content: bytes) -> ParkedStream:
-        """The stream that `pack` packed."""
-        return self._reader.unpack(content)
-
-
-# Many keyed streams that share one model: the most recently used are in memory, the others in a store on disk
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from ..predictor.stream import ParkedStream
-    from ..predictor.stream_reader import StreamReader
 
 MEMORY_BUDGET = 10**9
 """The most bytes of streams in memory, by default."""
 
 MAX_PAGES = 8192
+"""The most pages of 64 bytes in which a stream keeps counts, by default."""
+
 MOST_PAGES, MOST_THREADS = 2**26, 1024
 """The most that `max_pages` and `threads` may be."""
-"""The most pages of 64 bytes in which a stream keeps counts, by default."""
 
 
 class StreamPool:
@@ -248,7 +238,7 @@ class StreamPool:
         """
         hot = self._load(self._streams, key, to_ask=True)
         self._park()
-        return self._codec.dump(hot.parked)
+        return dump_checkpoint(*self._codec.to_arrays(hot.parked), "crc32")
 
     def restore(self, key: Key, content: bytes) -> None:
         """Create or replace a stream from what `snapshot` returned.

@@ -25,7 +25,7 @@ from ..codec.coder import identity
 from ..kernels.arrays import F32, F64
 from ..predictor import Learn, StreamPredictor
 from ..predictor.stream import ParkedStream
-from ..predictor.stream_reader import StreamReader, packed, unpacked
+from ..predictor.stream_reader import StreamReader
 from ..ranges import Whole, check_values
 from ..streams.cache import HotStream, Limits, StreamCache
 from ..streams.pool import MAX_PAGES
@@ -116,9 +116,6 @@ def _is_in_word(character: str) -> bool:
 FAMILIAR = "familiar."
 """What the names of the arrays of familiar lines begin with in a snapshot."""
 
-MODEL = "model"
-"""The name of the model in a packed stream."""
-
 OVERHEAD = 12_000
 """The bytes that the baselines of a key and Python's objects take, about."""
 
@@ -141,7 +138,7 @@ class KeyStream:
 
 
 class KeyStreamCodec:
-    """Turns the stream of a key into bytes and back.
+    """The stored form of the stream of a key.
 
     reader    reads for all streams
     identity  identifies the model that all streams begin with
@@ -161,22 +158,15 @@ class KeyStreamCodec:
         familiar = parked.lines.familiar
         return self._reader.nbytes(parked.model) + (0 if familiar is None else familiar.nbytes) + OVERHEAD
 
-    def dump(self, parked: KeyStream) -> bytes:
-        """The bytes of a stream."""
+    def to_arrays(self, parked: KeyStream) -> tuple[Arrays, dict[str, Any]]:
+        """The stored form of a stream."""
         arrays, values = self._reader.to_arrays(parked.model)
         lines = _described(parked.lines, arrays)
-        return dump_checkpoint(arrays, {**values, "model": self._identity, "lines": lines}, "crc32")
+        return arrays, {**values, "model": self._identity, "lines": lines}
 
-    def pack(self, parked: KeyStream) -> bytes:
-        """The bytes of a stream, for this process."""
-        arrays: Arrays = {MODEL: np.frombuffer(self._reader.pack(parked.model), dtype=np.uint8)}
-        lines = _described(parked.lines, arrays)
-        return packed(arrays, lines)
-
-    def unpack(self, content: bytes) -> KeyStream:
-        """The stream that `pack` has packed."""
-        arrays, lines = unpacked(content)
-        return KeyStream(self._reader.unpack(arrays[MODEL].tobytes()), self._lines_of(arrays, lines))
+    def from_arrays(self, arrays: Arrays, values: dict[str, Any]) -> KeyStream:
+        """The stream with a stored form, which is not checked."""
+        return KeyStream(self._reader.from_arrays(arrays, values), self._lines_of(arrays, values["lines"]))
 
     def parse(self, content: bytes, name: str) -> KeyStream:
         """The stream of these bytes, called `name` in errors. Raises ValueError if they are not valid."""
@@ -184,7 +174,7 @@ class KeyStreamCodec:
         if values.get("model") != self._identity:
             raise ValueError(f"{name} is of another model")
         try:
-            model = self._reader.from_arrays(arrays, values)
+            model = self._reader.checked_stream(arrays, values)
             return KeyStream(model, self._lines_of(arrays, values["lines"]))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{name} cannot be used: {error!r}") from None
