@@ -82,7 +82,8 @@ def packed(arrays: Arrays, values: Any) -> bytes:
     """
     described = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
     header = json.dumps([described, values]).encode()
-    return b"".join([len(header).to_bytes(8, "little"), header, *map(np.ascontiguousarray, arrays.values())])
+    contents = [np.ascontiguousarray(array).data for array in arrays.values()]
+    return b"".join([len(header).to_bytes(8, "little"), header, *contents])
 
 
 def unpacked(content: bytes) -> tuple[Arrays, Any]:
