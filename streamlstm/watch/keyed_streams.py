@@ -33,7 +33,7 @@ from ..streams.store import StreamStore
 from ..vocabulary import Tokens
 from .familiar import FamiliarLines
 from .key_file import Claim, claim_in, claim_of, new_store, replaced, write_model
-from .lines import Baseline, History, LineStream, is_noted
+from .lines import History, LineStream, is_noted
 from .single_stream import LineReader
 
 MAX_KEY_LENGTH = 256
@@ -192,20 +192,15 @@ class KeyStreamCodec:
 
     def _lines_of(self, arrays: Arrays, described: dict[str, Any]) -> LineStream:
         familiar = None if self._familiar is None else self._familiar.new()
-        if familiar is not None and "familiar" in described:
-            familiar.restore(described["familiar"], arrays, FAMILIAR)
-        baseline = Baseline.from_description({**described["baseline"], "recent": arrays["recent"].tolist()})
-        return LineStream(familiar, baseline, History.from_description(described))
+        baseline = {**described["baseline"], "recent": arrays["recent"].tolist()}
+        return LineStream.from_description({**described, "baseline": baseline}, arrays, FAMILIAR, familiar)
 
 
 def _described(lines: LineStream, arrays: Arrays) -> dict[str, Any]:
     """What is known of the lines as JSON values; large parts are added to `arrays`."""
-    described: dict[str, Any] = lines.history.describe()
-    baseline = lines.baseline.describe()
-    arrays["recent"] = np.array(baseline.pop("recent"), dtype=np.uint16)
-    described["baseline"] = baseline
-    if lines.familiar is not None:
-        described["familiar"] = lines.familiar.describe(arrays, FAMILIAR)
+    arrays["recent"] = np.array(lines.baseline.recent, dtype=np.uint16)
+    described = lines.describe(arrays, FAMILIAR)
+    del described["baseline"]["recent"]
     return described
 
 

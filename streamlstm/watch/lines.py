@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoint import Arrays
 from ..kernels.arrays import F64
 from ..ranges import Real, Whole, check_values, whole_number
 from .familiar import FamiliarLines
@@ -267,3 +268,21 @@ class LineStream:
         if age < warmup:
             self.history.early.add(score, length, age)
         self.baseline.add(score, length)
+
+    def describe(self, arrays: Arrays, prefix: str) -> dict[str, Any]:
+        """The state as JSON values; that of familiar lines is added to `arrays`, with a prefix to their names."""
+        described = {**self.history.describe(), "baseline": self.baseline.describe()}
+        return described if self.familiar is None else described | {"familiar": self.familiar.describe(arrays, prefix)}
+
+    @classmethod
+    def from_description(
+        cls, described: dict[str, Any], arrays: Arrays, prefix: str, familiar: FamiliarLines | None
+    ) -> LineStream:
+        """What `describe` described, with its familiar lines in `familiar`, which is empty.
+
+        Raises ValueError, TypeError or KeyError if it is not that.
+        """
+        if familiar is not None and "familiar" in described:
+            familiar.restore(described["familiar"], arrays, prefix)
+        baseline = Baseline.from_description(described["baseline"])
+        return cls(familiar, baseline, History.from_description(described))

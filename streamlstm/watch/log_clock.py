@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
+from ..ranges import FINITE, Maybe, Real, Whole, check_values
+
 JITTER, STEP = 300.0, 60.0
 """Time zones differ by 900 seconds or more; what threads and hosts that share a clock write differs by less."""
 
@@ -268,42 +270,27 @@ class _Source:
 
     def describe(self, name: str) -> dict[str, Any]:
         """The state as JSON values, for `from_description`."""
-        gaps = [[g.begin, g.end, g.counts, g.since, g.line, g.proof, g.n_seen] for g in self.gaps]
-        values = {key: getattr(self, key) for key in (*_COUNTS, *_RANGES, "mark", "steps", "away", "left")}
-        pairs = {key: [list(each) for each in getattr(self, key)] for key in ("ahead", "counted")}
-        return {"name": name, **values, **pairs, "gaps": gaps}
+        described = {"name": name, **vars(self), "gaps": [list(vars(gap).values()) for gap in self.gaps]}
+        return described | {key: [list(pair) for pair in described[key]] for key in ("ahead", "counted")}
 
     @classmethod
     def from_description(cls, described: dict[str, Any]) -> _Source:
-        """The source that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
-        values: dict[str, Any] = {key: _count(described[key]) for key in _COUNTS}
-        values |= {key: _within(described[key], *limits) for key, limits in _RANGES.items()}
-        mark = described["mark"]
-        values["mark"] = None if mark is None else _within(mark)
-        values["steps"] = [_within(each, 0.0) for each in described["steps"]]
-        values["ahead"] = [(_within(seconds), _count(line)) for seconds, line in described["ahead"]]
-        values["away"] = [_within(each) for each in described["away"]]
-        values["counted"] = [tuple(_within(each, 0.0, MAX_SECONDS) for each in pair) for pair in described["counted"]]
-        values["left"] = [_within(each) for each in described["left"]]
-        values["gaps"] = [
-            _Gap(
-                _within(a), _within(b, float(a), float(a) + MAX_SECONDS), _within(c, 0.0, MAX_SECONDS), *map(_count, n)
-            )
-            for a, b, c, *n in described["gaps"]
-        ]
+        """The source that `describe` described. Raises ValueError if it is not one."""
+        check_values(described, SOURCE_DESCRIBED, "a source of lines")
+        values = {key: value for key, value in described.items() if key in SOURCE_DESCRIBED and key != "name"}
+        for key in ("ahead", "counted"):
+            values[key] = [tuple(pair) for pair in values[key]]
+        values["gaps"] = [_Gap(*numbers) for numbers in values["gaps"]]
         source = cls(**values)
-        if source.ahead and (source.mark is None or source.ahead[0][0] <= source.mark):
-            raise ValueError(f"lines beyond a gap must be later than the mark of a source, {source.mark}")
-        if len(source.steps) != N_STEPS or len(source.ahead) >= BELIEVED or len(source.away) > 9:
-            raise ValueError(f"a source of lines cannot be {described}")
-        if (
-            source.n_away >= AWAY
-            or not PROOF <= source.proof <= MAX_PROOF
-            or len(source.gaps) > MAX_GAPS
-            or source.ahead != sorted(source.ahead)
-        ):
-            raise ValueError(f"a source of lines cannot be {described}")
-        if max(len(source.left), len(source.counted)) > MAX_LEFT or any(len(pair) != 2 for pair in source.counted):
+        mark = math.inf if source.mark is None else source.mark
+        limits = ((source.ahead, BELIEVED - 1), (source.away, 9), (source.gaps, MAX_GAPS))
+        is_possible = (
+            all(len(each) <= most for each, most in (*limits, (source.left, MAX_LEFT), (source.counted, MAX_LEFT)))
+            and source.ahead == sorted(source.ahead)
+            and all(seconds > mark for seconds, _ in source.ahead[:1])
+            and all(gap.begin <= gap.end <= gap.begin + MAX_SECONDS for gap in source.gaps)
+        )
+        if not is_possible:
             raise ValueError(f"a source of lines cannot be {described}")
         return source
 
@@ -311,28 +298,42 @@ class _Source:
     def of_earlier(cls, values: list[Any], clocks: list[Any]) -> _Source:
         """The source that a version before 1.1 described, which knew several clocks: the one used last goes on."""
         number, n_lines, shared, seen, last, own, time, _ = values
-        source = cls(_count(number), _passed(shared), _passed(seen), _within(last), _passed(own), _passed(time))
-        source.n_lines = _count(n_lines)
-        if clocks:
-            source.start = source.mark = _within(_within(clocks[0][0]) + source.own)
+        start = clocks[0][0] + own if clocks else 0.0
+        source = cls(number, shared, seen, last, own, time, start, start if clocks else None)
+        source.n_lines = n_lines
+        check_values(source.describe(""), SOURCE_DESCRIBED, "a source of lines")
         return source
 
 
-_COUNTS = ("number", "n_lines", "n_away", "proof")
-_RANGES = {
-    "shared": (-MAX_SECONDS, MAX_SECONDS),
-    "seen": (-MAX_SECONDS, MAX_SECONDS),
-    "last": (),
-    "own": (0.0, MAX_SECONDS),
-    "time": (0.0, MAX_SECONDS),
-    "start": (),
-    "debt": (0.0, MAX_SECONDS),
-    "walked": (-AWAY * STEP, AWAY * STEP),
-    "top": (),
-    "usual": (0.0, MAX_USUAL),
-    "behind": (0.0, 1.0),
+_ANY, _PASSED, _SHARED = Real(-FINITE, FINITE), Real(0, MAX_SECONDS), Real(-MAX_SECONDS, MAX_SECONDS)
+_NUMBER = Whole(0, 2**53)
+SOURCE_DESCRIBED = {
+    "name": str,
+    "number": _NUMBER,
+    "n_lines": _NUMBER,
+    "n_away": Whole(0, AWAY - 1),
+    "proof": Whole(PROOF, MAX_PROOF),
+    "shared": _SHARED,
+    "seen": _SHARED,
+    "last": _ANY,
+    "own": _PASSED,
+    "time": _PASSED,
+    "start": _ANY,
+    "mark": Maybe(_ANY),
+    "walked": Real(-AWAY * STEP, AWAY * STEP),
+    "top": _ANY,
+    "debt": _PASSED,
+    "usual": Real(0, MAX_USUAL),
+    "behind": Real(0, 1),
+    "steps": (Real(0, FINITE),) * N_STEPS,
+    "ahead": [(_ANY, _NUMBER)],
+    "away": [_ANY],
+    "left": [_ANY],
+    "counted": [(_PASSED, _PASSED)],
+    "gaps": [(_ANY, _ANY, _PASSED, *(_NUMBER,) * 4)],
 }
-"""The numbers of a source, and the range of each."""
+DESCRIBED = {"now": _SHARED, "n_sources": _NUMBER, "unnamed": bool, "sources": [object]}
+"""What `LogClock.describe` returns; see `ranges`."""
 
 
 class LogClock:
@@ -429,14 +430,13 @@ class LogClock:
     @classmethod
     def from_description(cls, described: dict[str, Any]) -> LogClock:
         """The clock that `describe` described. Raises ValueError, TypeError or KeyError if it is not one."""
+        check_values(described, DESCRIBED, "the clock")
         clock = cls()
-        clock.now, clock._n_sources = _passed(described["now"]), _count(described["n_sources"])
-        clock._is_unnamed = bool(described["unnamed"])
+        clock.now, clock._n_sources, clock._is_unnamed = (described[key] for key in ("now", "n_sources", "unnamed"))
         for each in described["sources"]:
             is_now = isinstance(each, dict)
             source = _Source.from_description(each) if is_now else _Source.of_earlier(each[1], each[2])
-            name = each["name"] if is_now else each[0]
-            clock._sources[str(name)] = clock._times[source.number] = source
+            clock._sources[each["name"] if is_now else str(each[0])] = clock._times[source.number] = source
         n = len(clock._sources)
         if not n == len(clock._times) <= MAX_SOURCES or any(each >= clock._n_sources for each in clock._times):
             raise ValueError(f"a clock cannot have {len(described['sources'])} such sources")
@@ -446,27 +446,13 @@ class LogClock:
     def of_version_1_0(cls, seconds: float | None, time: float) -> LogClock:
         """The clock of version 1.0: one source, of which this is the latest time, and how much has passed in it.
 
-        The first source that has a line next continues it. Raises ValueError or TypeError for impossible times.
+        The first source that has a line next continues it. Raises ValueError for impossible times.
         """
+        check_values([seconds, time], (Maybe(_ANY), _PASSED), "the clock")
         clock = cls()
         source, clock._is_unnamed = clock._begin(""), True
-        source.own = source.time = _passed(time)
+        source.own = source.time = time
         if seconds is not None:
-            clock.observe(_within(seconds))
+            clock.observe(seconds)
             clock._is_unnamed = True
         return clock
-
-
-def _within(value: Any, least: float = -math.inf, most: float = math.inf) -> float:
-    number = float(value)
-    if not (math.isfinite(number) and least <= number <= most):
-        raise ValueError(f"a clock cannot show {value!r} seconds")
-    return number
-
-
-def _passed(value: Any) -> float:
-    return _within(value, -MAX_SECONDS, MAX_SECONDS)
-
-
-def _count(value: Any) -> int:
-    return int(_within(value, 0, 2**53))

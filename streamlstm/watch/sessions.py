@@ -19,8 +19,8 @@ import math
 import os
 from array import array
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
@@ -28,13 +28,13 @@ from ..checkpoint import read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
 from ..ranges import FINITE, Maybe, Real, Whole, check_count, check_number, check_values
 from ..system.files import check_target
-from .budget import USUAL, Budget, RecentScores, lower_edge
+from .budget import USUAL, Budget, lower_edge
 from .event_scores import EventNumbers, EventOrder
 from .keyed_streams import MAX_KEY_LENGTH, KeyPattern, without_word
-from .lines import BURST_LINES
+from .lines import BURST_LINES, History
 from .log_clock import LogClock, Place, checked_seconds
 from .templates import MAX_TYPES, EventTypes, event_type_of
-from .watcher import MAX_LINE_BYTES, RECENT_LINES, WARMUP, BaseWatcher, Counts
+from .watcher import MAX_LINE_BYTES, WARMUP, BaseWatcher
 
 MAX_ORDERED = 1000
 """The order of this many lines of a session is kept; further lines are only counted."""
@@ -322,17 +322,12 @@ class SessionWatcher(BaseWatcher):
         self._open = OpenSessions(idle_seconds, max_open, self._clock)
         self._types = EventTypes(predictor)
         self._numbers, self._order = EventNumbers(), EventOrder()
-        self._streak, self._is_fitted = 0, False
+        self._history, self._is_fitted = History(), False
         self._n_sessions, self._n_outside = 0, 0
 
     def __repr__(self) -> str:
         counts = f"{self._n_sessions:,} sessions, {self._counts.flagged:,} flagged, {len(self._open):,} open"
         return f"<{type(self).__name__}: {counts}, {self._predictor!r}>"
-
-    @property
-    def counts(self) -> Counts:
-        """The lines observed so far, and what became of the sessions, including those before a restart."""
-        return self._counts
 
     @property
     def n_sessions(self) -> int:
@@ -359,27 +354,14 @@ class SessionWatcher(BaseWatcher):
         for event_type in types:
             self._types.check(event_type)
         for event_types in read:
-            session = OpenSession()
-            for event_type in event_types:
-                symbol = self._types.symbols.get(event_type)
-                if symbol is None:
-                    session.add_new(event_type, self._types.bits(event_type))
-                else:
-                    session.add(symbol)
+            session = self._whole(event_types, self._types.bits)
             self._scores.add(self._scored("", session).score)
             self._learn(session)
             self._is_fitted = True
 
     def score(self, session: Sequence[str | bytes]) -> float:
         """The surprisal of a whole session, a list of lines, in bits. Changes nothing."""
-        opened = OpenSession()
-        for event_type in self._types_of(session):
-            symbol = self._types.symbols.get(event_type)
-            if symbol is None:
-                opened.add_new(event_type, self._types.foreseen_bits(event_type))
-            else:
-                opened.add(symbol)
-        return self._scored("", opened).score
+        return self._scored("", self._whole(self._types_of(session), self._types.foreseen_bits)).score
 
     def observe(
         self, line: str | bytes, *, session: str | None = None, seconds: float | None = None, source: str = ""
@@ -423,6 +405,17 @@ class SessionWatcher(BaseWatcher):
         """End all open sessions, at the end of the input."""
         return self._end(self._open.all_ended())
 
+    def _whole(self, event_types: Iterable[str], bits_of: Callable[[str], float]) -> OpenSession:
+        """The session of all these events; `bits_of` tells what the text of a new type costs."""
+        session = OpenSession()
+        for event_type in event_types:
+            symbol = self._types.symbols.get(event_type)
+            if symbol is None:
+                session.add_new(event_type, bits_of(event_type))
+            else:
+                session.add(symbol)
+        return session
+
     def _types_of(self, lines: Sequence[str | bytes]) -> list[str]:
         """The event types of the lines of a whole session."""
         return [self._read(_text_of(line), None)[1] for line in lines]
@@ -448,15 +441,14 @@ class SessionWatcher(BaseWatcher):
                 self._keeper.receive(self._clock.now)
             verdict = self._judge(z, (found.reasons or [""])[0])
         unusual, raised, n_before = verdict
-        if not unusual or self._learn_flagged or self._streak >= BURST_LINES:
+        if not unusual or self._learn_flagged or self._history.is_burst:
             self._learn(session)
-        self._streak = min(max(self._streak + (1 if unusual else -1), 0), BURST_LINES)
+        self._history.count(unusual)
         self._scores.add(found.score)
         probability = self._scores.count_from(found.score) / self._scores.n_lines if unusual else None
         self._n_sessions += 1
         self._count(verdict)
-        values = {**found.__dict__, "z": z, "flagged": unusual, "raised": raised, "n_before": n_before}
-        return EndedSession(**{**values, "probability": probability})
+        return replace(found, z=z, flagged=unusual, raised=raised, n_before=n_before, probability=probability)
 
     def _z(self, score: float) -> float:
         n = self._scores.n_lines
@@ -501,17 +493,13 @@ class SessionWatcher(BaseWatcher):
 
     def _describe(self) -> dict[str, Any]:
         return {
+            **self._state(),
             "types": self._types.describe(),
             "open": self._open.describe(),
             "numbers": self._numbers.describe(),
             "order": self._order.describe(),
-            "scores": self._scores.describe(),
-            "counts": list(self._counts),
-            "n": [self._n_sessions, self._n_outside, self._streak, int(self._is_fitted)],
-            "budget": self._keeper and self._keeper.describe(),
-            "clock": self._clock.describe(),
+            "n": [self._n_sessions, self._n_outside, self._history.streak, int(self._is_fitted)],
             "has_regex": self._has_regex,
-            "position": self.position,
         }
 
     @classmethod
@@ -546,19 +534,15 @@ class SessionWatcher(BaseWatcher):
             n_types = len(self._types.symbols)
             numbers = EventNumbers.from_description(saved["numbers"], n_types)
             order = EventOrder.from_description(saved["order"])
-            scores = RecentScores(RECENT_LINES, saved["scores"])
-            counts, (n_sessions, n_outside, streak, is_fitted) = Counts(*saved["counts"]), saved["n"]
-            position = saved["position"]
             self._open.restore(saved["open"], n_types, clock)
-            self._restore_budget(saved, clock)
+            self._restore_state(saved, clock)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
             raise ValueError(f"{path} is not a usable model: its sessions are inconsistent: {error!r}") from None
         if saved.get("has_regex") and not self._has_regex:
             raise ValueError(f"{path} has sessions by a regular expression; give it again (session_regex)")
-        self._numbers, self._order, self._scores = numbers, order, scores
-        self._counts, self._n_sessions, self._n_outside = counts, n_sessions, n_outside
-        self._streak, self._is_fitted = streak, bool(is_fitted)
-        self.position = position
+        self._numbers, self._order = numbers, order
+        self._n_sessions, self._n_outside, streak, is_fitted = saved["n"]
+        self._history, self._is_fitted = History(streak=streak), bool(is_fitted)
 
 
 def _text_of(line: str | bytes) -> str:

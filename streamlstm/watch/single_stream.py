@@ -22,7 +22,7 @@ from ..predictor import StreamPredictor
 from ..predictor.snapshot import Snapshot
 from ..vocabulary import Tokens
 from .familiar import FamiliarLines
-from .lines import Baseline, History, LineStream
+from .lines import LineStream
 
 MAX_LAG = 32
 """The most lines that a snapshot is behind."""
@@ -187,10 +187,7 @@ class SingleStream:
         """Write the predictor, this stream and the state of the watcher to a file, atomically."""
         self._reader.finish_undo()
         arrays, values = self._predictor.to_checkpoint()
-        described = {"key": "", **self._lines.history.describe(), "baseline": self._lines.baseline.describe()}
-        if self._lines.familiar is not None:
-            described["familiar"] = self._lines.familiar.describe(arrays, FAMILIAR)
-        watch = {**state, "keyed": False, "streams": [described]}
+        watch = {**state, "keyed": False, "streams": [{"key": "", **self._lines.describe(arrays, FAMILIAR)}]}
         write_checkpoint(path, arrays, {**values, "watch": watch})
 
     def restored(
@@ -202,10 +199,7 @@ class SingleStream:
         """
         found = SingleStream(self._predictor, self._thorough)
         for values in saved["streams"]:
-            if found._lines.familiar is not None and "familiar" in values:
-                found._lines.familiar.restore(values["familiar"], arrays, FAMILIAR)
-            baseline, history = Baseline.from_description(values["baseline"]), History.from_description(values)
-            found._lines = LineStream(found._lines.familiar, baseline, history)
+            found._lines = LineStream.from_description(values, arrays, FAMILIAR, found._lines.familiar)
         return found, saved
 
     def close(self) -> None:

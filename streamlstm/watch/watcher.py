@@ -153,6 +153,11 @@ class BaseWatcher:
         """What z must exceed to be unusual; with a budget, the value of the moment."""
         return self._threshold if self._keeper is None else self._keeper.threshold
 
+    @property
+    def counts(self) -> Counts:
+        """The lines observed so far, and how they or their sessions were judged, including those before a restart."""
+        return self._counts
+
     def repeated(self, n: int = 5) -> list[tuple[str, int]]:
         """With a budget, the n kinds of which most were not raised since their last alarm, and how many.
 
@@ -180,17 +185,31 @@ class BaseWatcher:
             counts.familiar + familiar,
         )
 
-    def _restore_budget(self, saved: dict[str, Any], clock: LogClock) -> None:
-        """Continue with a budget that was saved, and with the clock that goes with it.
+    def _state(self) -> dict[str, Any]:
+        """What both kinds of watchers save, as JSON values."""
+        return {
+            "scores": self._scores.describe(),
+            "counts": list(self._counts),
+            "position": self.position,
+            "budget": self._keeper and self._keeper.describe(),
+            "clock": self._clock.describe(),
+        }
+
+    def _restore_state(self, saved: dict[str, Any], clock: LogClock | None) -> None:
+        """Continue from what `_state` returned.
+
+        clock  that of the budget; None: neither is to be continued
 
         Raises ValueError, TypeError or KeyError, with nothing changed, if something is not what was saved.
         """
-        budget = saved["budget"]
-        if self._keeper is not None and budget is not None:
-            if "clock" not in saved:  # version 1.0, where the account had the time of a line
-                budget = {**budget, "account": [*budget["account"][:4], clock.now]}
-            self._keeper.restore(budget)
-        self._clock = clock
+        scores, counts, budget = RecentScores(RECENT_LINES, saved["scores"]), Counts(*saved["counts"]), saved["budget"]
+        if clock is not None:
+            if self._keeper is not None and budget is not None:
+                if "clock" not in saved:  # version 1.0, where the account had the time of a line
+                    budget = {**budget, "account": [*budget["account"][:4], clock.now]}
+                self._keeper.restore(budget)
+            self._clock = clock
+        self._scores, self._counts, self.position = scores, counts, saved["position"]
 
     def _note_other(self, path: str | os.PathLike[str], what: str) -> None:
         """Take that the file `path` is that of another kind of watcher, of which it has `what`: do not erase that."""
@@ -342,11 +361,6 @@ class Watcher(BaseWatcher):
         counts = f"{self._counts.lines:,} lines, {self._counts.flagged:,} flagged"
         return f"<{type(self).__name__}: {counts}, {len(self._streams)} models of {self._predictor!r}>"
 
-    @property
-    def counts(self) -> Counts:
-        """The counts so far, including those before a restart."""
-        return self._counts
-
     def observe(
         self,
         line: str | bytes | bytearray | memoryview,
@@ -478,10 +492,7 @@ class Watcher(BaseWatcher):
         """
         check_target(path)
         self._check_other(path)
-        state = {"scores": self._scores.describe(), "counts": list(self._counts), "truncated": self._n_truncated}
-        state |= {"position": self.position, "budget": self._keeper and self._keeper.describe()}
-        state["clock"] = self._clock.describe()
-        self._streams.save(path, state)
+        self._streams.save(path, {**self._state(), "truncated": self._n_truncated})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, exclusive: bool = False, **options: Any) -> Watcher:
@@ -520,19 +531,14 @@ class Watcher(BaseWatcher):
             if is_match:
                 streams, saved = streams.restored(path, saved, arrays, exclusive=exclusive)
             check_values(saved, DESCRIBED, "the watcher")
-            scores = RecentScores(RECENT_LINES, saved["scores"])
-            counts, n_truncated = Counts(*saved["counts"]), saved["truncated"]
-            position = saved["position"]
-            if is_match:
-                self._restore_budget(saved, _clock_of(saved))
+            self._restore_state(saved, _clock_of(saved) if is_match else None)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
             if streams is not self._streams:
                 streams.close()
             raise ValueError(f"{path} is not a usable model: its watched lines are inconsistent: {error!r}") from None
         if streams is not self._streams:
             self._streams.close()
-        self._streams, self._scores, self._counts, self._n_truncated = streams, scores, counts, n_truncated
-        self.position = position
+        self._streams, self._n_truncated = streams, saved["truncated"]
 
     def close(self) -> None:
         """Close the store of the keys, if there is one, so that others can use it; what was not saved is lost."""
