@@ -8,15 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import ray
+
 from ...system.process import Interruptible
-from ..extras import missing_extra
 from .storage import require_utf8
-
-try:
-    import ray
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "ray") from None
-
 
 ATTEMPTS = 3
 """How often Ray is started: on a busy machine it can take more than the 30 seconds that Ray allows."""

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import ray
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+
 from ...logs.formats import Event
 from ...predictor import StreamPredictor
-from ..extras import missing_extra
 from .readers import QueuedRecord, Reading, Result, ScoreStreams, StreamReader
 from .storage import StreamStore
 
@@ -86,12 +88,6 @@ def shard_of(key: str, n_shards: int) -> int:
 
 
 # Keyed streams on a Ray cluster: a few actors, each with the streams of many keys
-
-try:
-    import ray
-    from ray.exceptions import ActorDiedError, RayError, RayTaskError
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "ray") from None
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -33,6 +33,10 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray.data
+
 from ...checkpoint import dump_checkpoint, parse_checkpoint
 from ...codec.coder import identity
 from ...predictor import StreamPredictor
@@ -40,13 +44,7 @@ from ...system.input import blocks
 from ...system.process import Interruptible
 from ...text.score import check_choice, score_by
 from ..batches import DETAILS, model_of_bytes, score_text
-from ..extras import missing_extra
 from .storage import Storage, open_files
-
-try:
-    import pyarrow.parquet as pq
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "ray") from None
 
 PIECE_BYTES = 1 << 20
 """The size of a piece of records, about: half a minute of work for the bundled model."""
@@ -227,11 +225,6 @@ def _table(piece: Piece, file: BinaryIO) -> Any:
 
 # A job of scores on a Ray cluster: Ray Data gives its pieces to a pool of actors, and replaces actors that die
 
-try:
-    import ray.data
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "ray") from None
-
 MAX_BLOCKS = 1000
 """Ray Data gives the pieces to the actors in at most this many blocks."""
 
@@ -284,12 +277,6 @@ class PieceScorer:
 
 
 # A job that scores files piece by piece, and writes a Parquet file for each piece
-
-try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "ray") from None
 
 LEVELS = ("line", "file")
 """What a row of the result is: a line, or a file or record."""

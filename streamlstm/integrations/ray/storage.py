@@ -24,19 +24,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, BinaryIO, cast, get_type_hints
 
+import fsspec.core
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
 from ...checkpoint import dump_checkpoint, parse_checkpoint
 from ...codec.coder import identity
 from ...predictor import StreamPredictor
 from ...system.files import opened_atomically
 from ..batches import model_of_bytes
-from ..extras import missing_extra
 from .readers import READINGS, Reading, Result
-
-try:
-    import fsspec.core
-    from fsspec.implementations.local import LocalFileSystem
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "ray") from None
 
 
 class Storage:
@@ -132,12 +130,6 @@ def open_files(location: str) -> tuple[Any, str]:
 
 
 # Where keyed streams are kept: a folder with the snapshots of each key, and the results of its records
-
-try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "ray") from None
 
 _MODEL, _OPTIONS, _POSITION = "_model.safetensors", "_streams.json", "_position.json"
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
