@@ -96,9 +96,14 @@ def describe_file(path: str | os.PathLike[str]) -> dict[str, str]:
         raise ValueError(f"{path} is not a usable model: {error}") from None
 
 
+def bundled_models() -> dict[str, Path]:
+    """The files of the bundled models, by their names."""
+    return {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
+
+
 def bundled_model(name: str) -> Path:
     """The file of a bundled model. Raises ValueError for a name that is not bundled."""
-    bundled = {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
+    bundled = bundled_models()
     if name not in bundled:
         names = ", ".join(bundled)
         raise ValueError(f"there is neither a file nor a bundled model named {name!r}; bundled models: {names}")

@@ -5,6 +5,7 @@ python tests/test_compress.py fuzz N     tries N damaged containers, and tells t
 """
 
 import io
+import itertools
 import os
 import pty
 import random
@@ -497,6 +498,28 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
         assert re.fullmatch(rb"streamlstm: [^\n]*damaged: it is corrupt: frame 1,[^\n]*\n", result.stderr)
     assert (tmp_path / "old").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "damaged", "old", "packed", "text"]
+
+
+BUNDLED = [
+    *itertools.product(("small", "large"), (["--learn", "memory"], ["--freeze"], ["--no-memory"], [])),
+    ("small", ["--no-memory", "--freeze"]),
+]
+
+
+@pytest.mark.parametrize(("name", "way"), BUNDLED)
+def test_decompress_finds_the_bundled_model_that_a_file_was_compressed_with(name, way):
+    packed = run("compress", "--model", name, *way, stdin=text(300)).stdout
+    unpacked = run("decompress", stdin=packed)
+    assert (unpacked.returncode, unpacked.stdout, unpacked.stderr) == (0, text(300), b"")
+    assert decompress(packed) == text(300)
+
+
+def test_a_model_that_is_not_bundled_is_not_found_and_a_given_one_is_not_replaced():
+    packed = run("compress", *TINY, stdin=text(200)).stdout
+    with pytest.raises(ValueError, match=r"another model \([0-9a-f]{8}…\) than the bundled ones; decompress with the"):
+        decompress(packed)
+    result = run("decompress", "--model", "small", stdin=run("compress", "--freeze", stdin=text(200)).stdout)
+    assert (result.returncode, result.stdout) == (1, b"")
 
 
 def test_another_model_is_told_in_one_line():

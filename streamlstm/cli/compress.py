@@ -64,6 +64,8 @@ def compress(model: ModelOptions, file: Input = "-", output: OutputFile = None, 
 def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None, message: Message = False) -> None:
     """Restore a compressed file, on any machine.
 
+    Without options of a model, it takes the bundled model that the file was compressed with, and what it learned then.
+
     Reads FILE or stdin; writes to -o or stdout. If the input is damaged, -o writes no file, and stdout gets the data
     before the damage. Slower than compress, which knows each next symbol.
 
@@ -79,7 +81,7 @@ def decompress(model: ModelOptions, file: Input = "-", output: OutputFile = None
     if message:
         _code_message("decompress", model, file, output)
         return
-    predictor = model.predictor()
+    predictor = None if model == ModelOptions() else model.predictor()
     with open_input(file) as source, _opened(output, file) as target, Bar(None, 0, 1) as bar:
 
         def report(n_read: int, n_written: int) -> None:

@@ -38,6 +38,7 @@ import numpy.typing as npt
 from ..jit.decorators import native
 from ..memory.memory import NO_MEMORY, Memory
 from ..model import MAX_WINDOW
+from ..modelfile import Learn, bundled_models
 from ..predictor import Step, StreamPredictor
 from ..predictor.tape import Tape
 from ..predictor.weights import Weights
@@ -80,8 +81,11 @@ def compress(data: Bytes | str, predictor: StreamPredictor) -> bytes:
     return target.getvalue()
 
 
-def decompress(blob: Bytes, predictor: StreamPredictor) -> bytes:
-    """Restore the data of a container; `predictor` must equal the one that compressed it, and does not change.
+def decompress(blob: Bytes, predictor: StreamPredictor | None = None) -> bytes:
+    """Restore the data of a container.
+
+    predictor  equal to the one that compressed it; does not change. None: the bundled model that the container names,
+               with what it learned and whether it had a memory
 
     Raises ValueError with one line for a container that is foreign, newer, made with another model, truncated,
     corrupt, or followed by other bytes.
@@ -115,7 +119,10 @@ def compress_file(
 
 
 def decompress_file(
-    source: BinaryIO, target: BinaryIO, predictor: StreamPredictor, report: OnProgress = lambda n_read, n_written: None
+    source: BinaryIO,
+    target: BinaryIO,
+    predictor: StreamPredictor | None = None,
+    report: OnProgress = lambda n_read, n_written: None,
 ) -> tuple[int, int]:
     """Decompress the container read from `source` into `target`, with bounded memory; see `decompress`.
 
@@ -127,7 +134,7 @@ def decompress_file(
     def report_frame(n_decoded: int) -> None:
         report(reader.n_read, n_written + n_decoded)
 
-    for data in _content(reader, _fork(predictor), report_frame):
+    for data in _content(reader, predictor and _fork(predictor), report_frame):
         target.write(data)
         n_written += len(data)
     return reader.n_read, n_written
@@ -233,12 +240,12 @@ class _Reader:
             raise ValueError(f"other bytes follow the end of the container, which is {self.n_read:,} bytes long")
 
 
-def _content(reader: _Reader, predictor: StreamPredictor, report: Callable[[int], None]) -> Iterator[bytes]:
+def _content(reader: _Reader, given: StreamPredictor | None, report: Callable[[int], None]) -> Iterator[bytes]:
     """The data, frame by frame, each once its checksums are verified.
 
     report: called with the number of bytes decoded so far of the current frame.
     """
-    _check_head(reader, predictor)
+    predictor = _named(_identity_in_head(reader), given)
     digest, checksum, index = hashlib.sha256(), 0, 1
     while (kind := reader.read(1)[0]) != END:
         head = bytes([kind]) + reader.read(6)
@@ -268,7 +275,8 @@ def _content(reader: _Reader, predictor: StreamPredictor, report: Callable[[int]
     reader.expect_end()
 
 
-def _check_head(reader: _Reader, predictor: StreamPredictor) -> None:
+def _identity_in_head(reader: _Reader) -> bytes:
+    """The identity of the predictor that wrote the container, from its header."""
     magic = reader.read(len(MAGIC))
     if magic != MAGIC:
         raise ValueError("it is not a container written by streamlstm compress")
@@ -277,16 +285,45 @@ def _check_head(reader: _Reader, predictor: StreamPredictor) -> None:
         raise ValueError("it was compressed before version 1.0; streamlstm 0.1 or 0.2, whichever wrote it, reads it")
     if version > VERSION:
         raise ValueError(f"it has format {version} of a newer streamlstm; this one reads formats up to {VERSION}")
-    own = _header(predictor)
-    head = magic + bytes([version]) + reader.read(len(own) - len(magic) - 1)
-    if int.from_bytes(head[-4:], "little") != zlib.crc32(head[:-4]):
+    named = reader.read(16)
+    if reader.read(4) != _number(zlib.crc32(magic + bytes([version]) + named), 4):
         raise ValueError("it is corrupt: its header")
-    if head != own:
-        theirs, ours = head[5:9].hex(), own[5:9].hex()
+    return named
+
+
+def _named(named: bytes, given: StreamPredictor | None) -> StreamPredictor:
+    """The given predictor if the identity is its own; if none is given, the bundled model whose identity it is."""
+    theirs = named[:4].hex()
+    if given is None:
+        for predictor in _bundled():
+            if identity(predictor) == named:
+                return predictor
         raise ValueError(
-            f"it was compressed with another model ({theirs}…), not with this one ({ours}…); "
+            f"it was compressed with another model ({theirs}…) than the bundled ones; "
+            "decompress with the same --model and options of a fresh network"
+        )
+    if (own := identity(given)) != named:
+        raise ValueError(
+            f"it was compressed with another model ({theirs}…), not with this one ({own[:4].hex()}…); "
             "decompress with the same --model, --freeze and options of a fresh network"
         )
+    return given
+
+
+def _bundled() -> Iterator[StreamPredictor]:
+    """Forks of the bundled models, the most usual ones first, in each way that they can learn."""
+    ways: list[tuple[Learn, bool]] = [
+        ("all", True),
+        ("memory", True),
+        ("nothing", True),
+        ("all", False),
+        ("nothing", False),
+    ]
+    for name in sorted(bundled_models(), key=lambda name: name != "small"):
+        for learn, memory in ways:
+            predictor = StreamPredictor.pretrained(name, memory)
+            predictor.learn = learn
+            yield predictor
 
 
 def _decoded(
