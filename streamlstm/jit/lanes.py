@@ -1,9 +1,8 @@
 """What numba lacks for the kernels: lanes, and the words of a page at an address.
 
-Lanes are a numba type for n float32 numbers that are computed in parallel (SIMD).
-
-The LLVM value is one vector `<n x float>`, which LLVM splits over the registers of the CPU. Every operation is IEEE
-float32 on each lane, and a sum over lanes is a fixed tree, so that the bits do not depend on the CPU.
+Lanes are a numba type for n float32 numbers that are computed in parallel (SIMD). The LLVM value is one vector
+`<n x float>`, which LLVM splits over the registers of the CPU. Every operation is IEEE float32 on each lane, and a sum
+over lanes is a fixed tree, so that the bits do not depend on the CPU.
 
 A tile is lanes too: rows of n columns each, row after row. In memory the rows may be apart.
 
@@ -417,8 +416,6 @@ def bits_float(typingctx, n):
 
     return types.float32(types.int32), codegen
 
-
-# The words of a page at an address
 
 _WORDS = types.Array(types.int32, 1, "C")
 

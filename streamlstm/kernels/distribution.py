@@ -1,8 +1,6 @@
 """What is asked of distributions: ranks, the most probable symbols, temperature, surprisals and their sums.
 
-What a distribution says of its symbols: ranks, the most probable ones, surprisals, and another temperature.
-
-How well a window was predicted: it decides whether, and how fast, a stream learns from it. For one stream, B = 1.
+How well a window was predicted decides whether, and how fast, a stream learns from it.
 """
 
 import numpy as np
@@ -96,8 +94,6 @@ def surprisals(p: F32, bits: F32):
     for v in range(p.size):
         bits[v] = ZERO - log2(p[v])
 
-
-# How well a window was predicted: it decides whether, and how fast, a stream learns from it. For one stream, B = 1
 
 f32 = np.float32
 

@@ -1,12 +1,6 @@
-"""A second decoder of archives and messages, in plain Python.
+"""A second decoder of archives and messages, in plain Python: slow, and nothing but what the pages on file formats say.
 
-A second decoder of archives, in plain NumPy: slow, and nothing but what the pages on file formats say.
-
-It imports nothing of the rest of the package.
-
-The decoder of the range coder, with integers of any length.
-
-The second decoder of messages: texts without a container.
+It imports nothing of the rest of the package. The range coder has integers of any length.
 """
 
 import hashlib
@@ -74,8 +68,6 @@ def _require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-# The decoder of the range coder, with integers of any length
-
 BITS = 56
 SMALLEST = 1 << (BITS - 8)
 """The interval is at least as wide before each symbol."""
@@ -110,8 +102,6 @@ class RangeDecoder:
             self.distance, self.width, self.n_written = self.distance * 256 + byte, self.width * 256, self.n_written + 1
         return part
 
-
-# The second decoder of messages: texts without a container
 
 ALL = 1 << 20
 """The sum of the frequencies of an end and of no end."""

@@ -1,10 +1,6 @@
-"""The text read so far as the memory sees it, in plain Python.
+"""The text read so far as the memory sees it, in plain Python: the readable twin of `memory.text`.
 
-The open brackets, in plain Python; the readable twin of `memory.brackets`.
-
-What kind of character each symbol is; the readable twin of `memory.classes`.
-
-What the contexts of the next symbol are, in plain Python; the readable twin of `memory.contexts`.
+The brackets that are open, what kind of character each symbol is, and the contexts of the next symbol.
 """
 
 import string
@@ -86,8 +82,6 @@ class Brackets:
             self.tag_name = word
 
 
-# What kind of character each symbol is; the readable twin of `memory.classes`
-
 NEWLINE, SEPARATOR, DIGIT, LOWER, UPPER, NON_ASCII, PUNCTUATION, OTHER = range(8)
 
 CLASSES = {
@@ -130,8 +124,6 @@ def kinds_of(characters: str | None) -> list[Kind]:
     """The kind of each symbol of a vocabulary: of these characters, or of the 256 bytes."""
     return [kind_of(code) for code in (range(256) if characters is None else map(ord, characters))]
 
-
-# What the contexts of the next symbol are, in plain Python; the readable twin of `memory.contexts`
 
 FAMILY = 2**40
 """Hashes of contexts of different kinds start from different multiples of this; 9 is for the matches."""

@@ -1,7 +1,4 @@
-"""A shard of keyed streams: the streams of some of the keys, in one process.
-
-Keyed streams on a Ray cluster: a few actors, each with the streams of many keys.
-"""
+"""Keyed streams on a Ray cluster: a few actors, each of which has a shard, the streams of some of the keys."""
 
 from __future__ import annotations
 
@@ -86,8 +83,6 @@ def shard_of(key: str, n_shards: int) -> int:
     weights = [hashlib.blake2b(name, digest_size=8, salt=salt).digest() for salt in salts]
     return weights.index(max(weights))
 
-
-# Keyed streams on a Ray cluster: a few actors, each with the streams of many keys
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -1,18 +1,15 @@
-"""Pieces of files: what one worker reads at a time. How files are divided depends on nothing but the files.
+"""A job that scores files piece by piece on a Ray cluster, and writes a Parquet file for each piece.
 
-A text file is one piece, because each of its lines is predicted from those before. JSON lines and tables of records are
-divided, since each record is read by itself.
-
-A job of scores on a Ray cluster: Ray Data gives its pieces to a pool of actors, and replaces actors that die.
-
-Ray Data's own checkpoints are not used: they filter rows by their ids, and a row here can give many; and loading them
-can hang on a cluster with few CPUs (seen in Ray 2.60 with three). A piece is done when its file is there.
-
-A job that scores files piece by piece, and writes a Parquet file for each piece.
+A piece is what one worker reads at a time. How files are divided depends on nothing but the files: a text file is one
+piece, because each of its lines is predicted from those before; JSON lines and tables of records are divided, since
+each record is read by itself. Ray Data gives the pieces to a pool of actors, and replaces actors that die.
 
 What a piece gives depends on the files, the options and the model only. So a piece may be scored again, by any worker,
 and the file that it writes is the same; and a job that was killed continues with the pieces that have no file yet. The
 file of a piece has a digest of what was read, so that a job does not continue with files that have changed.
+
+Ray Data's own checkpoints are not used: they filter rows by their ids, and a row here can give many; and loading them
+can hang on a cluster with few CPUs (seen in Ray 2.60 with three). A piece is done when its file is there.
 
 A job is a folder of these files. Those whose names begin with `_` are not read as part of a table:
 
@@ -223,8 +220,6 @@ def _table(piece: Piece, file: BinaryIO) -> Any:
         raise ValueError(f"{piece.name} is not a Parquet file: {' '.join(str(error).split())}") from None
 
 
-# A job of scores on a Ray cluster: Ray Data gives its pieces to a pool of actors, and replaces actors that die
-
 MAX_BLOCKS = 1000
 """Ray Data gives the pieces to the actors in at most this many blocks."""
 
@@ -275,8 +270,6 @@ class PieceScorer:
             return str(error)
         return ""
 
-
-# A job that scores files piece by piece, and writes a Parquet file for each piece
 
 LEVELS = ("line", "file")
 """What a row of the result is: a line, or a file or record."""

@@ -1,6 +1,6 @@
-"""A folder on a disk or in an object store, whose files are written completely or not at all.
+"""A folder on a disk or in an object store, whose files are written completely or not at all; the streams kept in one.
 
-Where keyed streams are kept: a folder with the snapshots of each key, and the results of its records.
+Keyed streams are kept as the snapshots of each key and the results of its records:
 
     snapshots/<digest of the key>/<offset>                  the stream after the record with this offset
     results/<digest of the key>/<first>-<last>.parquet      the results of the records from one offset to another
@@ -128,8 +128,6 @@ def open_files(location: str) -> tuple[Any, str]:
         raise ValueError(f"{location} cannot be opened: {' '.join(str(error).split())}") from None
     return files, path
 
-
-# Where keyed streams are kept: a folder with the snapshots of each key, and the results of its records
 
 _MODEL, _OPTIONS, _POSITION = "_model.safetensors", "_streams.json", "_position.json"
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
