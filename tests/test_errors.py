@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -78,6 +80,19 @@ def test_help_whose_reader_has_gone_ends_with_141_and_without_a_word(arguments):
     with os.fdopen(theirs, "wb") as closed:
         result = run(*arguments, stdout=closed)
     assert (result.returncode, result.stderr) == (141, b"")
+
+
+READERS = ["predict -", "score -", "score text -", "watch -", "watch text -", "surprising -", "surprising text -", "compress"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a shell closes stdin")
+@pytest.mark.parametrize("arguments", READERS)
+def test_a_closed_stdin_is_an_error_and_not_an_empty_input(folder, arguments):
+    command = [sys.executable, "-m", "streamlstm", *arguments.split(), *TINY]
+    shell = ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command]
+    result = subprocess.run(shell, cwd=folder, capture_output=True, timeout=100)
+    assert result.stderr == b"streamlstm: stdin is closed; name a file\n"
+    assert (result.returncode, result.stdout) == (1, b"")
 
 
 @pytest.mark.parametrize(("stdin", "noun"), [(b"", "0 lines"), (b"x\n", "1 line,"), (b"x\ny\n", "2 lines")])

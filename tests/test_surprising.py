@@ -105,6 +105,13 @@ def test_a_file_that_is_named_twice_is_read_twice(tmp_path):
     assert b"300 lines, " in run("surprising", path, path, *FRESH).stderr
 
 
+def test_the_command_tells_what_it_skipped_in_the_last_line_too(tmp_path):
+    (tmp_path / "p.log").write_bytes("\n".join([*lines_of(20), "\0\0\0the end", ""]).encode())
+    result = run("surprising", "p.log", *FRESH, cwd=tmp_path)
+    assert b"p.log: skipped 3 NUL bytes at the beginning of lines" in result.stderr
+    assert b"21 lines" in result.stderr
+
+
 def test_the_command_marks_what_is_surprising(tmp_path):
     path = tmp_path / "app.log"
     path.write_text("\n".join(log_of()))

@@ -153,7 +153,7 @@ def check_files(files: list[str]) -> None:
     if files.count("-") > 1:
         raise ValueError("- is stdin, which can be read only once; name it once")
     for file in files:
-        if file != "-" and not Path(file).is_fifo():
+        if not Path(file).is_fifo():
             open_input(file).close()
 
 

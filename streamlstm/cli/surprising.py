@@ -107,6 +107,7 @@ def _events(source: "Source", paths: list[str]) -> "Iterator[Event]":
                 yield event
                 if is_sized:
                     bar.show(ends[event.path] - source.n_unread, event.path)
+        note_all(source.notes)
 
 
 def _write(found: list[Any], format: str, has_path: bool) -> None:
