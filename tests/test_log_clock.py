@@ -507,6 +507,31 @@ def test_a_session_watcher_refuses_what_is_no_time_and_what_it_saves_can_be_load
     assert watcher.finish() == reference.finish()
 
 
+@pytest.mark.parametrize("source", [b"a.log", None, 3, ("a.log",), ["a.log"]])
+def test_a_source_that_is_no_text_is_refused_and_the_watcher_can_still_be_saved(tmp_path, source):
+    lines = Watcher(predictor(), alarms="5/hour", warmup=1)
+    sessions = SessionWatcher(predictor(), alarms="5/hour", warmup=1)
+    for watcher, how in ((lines, {}), (sessions, {"session": "7"})):
+        watcher.observe("job 1 begins", seconds=1.0, source="b.log", **how)
+        watcher.save(tmp_path / "before")
+        with pytest.raises(TypeError, match="source must be a str"):
+            watcher.observe("new words", seconds=2.0, source=source, **how)
+        watcher.save(tmp_path / "after")
+        assert (tmp_path / "after").read_bytes() == (tmp_path / "before").read_bytes()
+    with pytest.raises(TypeError, match="source must be a str"):
+        sessions.pass_time(2.0, source=source)
+
+
+@pytest.mark.parametrize("line", [3, True, None, 1.5])
+def test_a_line_that_is_no_text_is_refused_with_nothing_changed(tmp_path, line):
+    watcher = Watcher(predictor(), alarms="5/hour", warmup=1)
+    watcher.save(tmp_path / "before")
+    with pytest.raises(TypeError):
+        watcher.observe(line, seconds=2.0)
+    watcher.save(tmp_path / "after")
+    assert (tmp_path / "after").read_bytes() == (tmp_path / "before").read_bytes()
+
+
 # The times that stamps name
 
 

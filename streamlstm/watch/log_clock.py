@@ -82,6 +82,12 @@ def checked_seconds(seconds: object) -> float | None:
     return value
 
 
+def check_source(source: object) -> None:
+    """Raise TypeError if this cannot be the name of a source, which is saved as a text."""
+    if not isinstance(source, str):
+        raise TypeError(f"source must be a str, not {source!r}")
+
+
 class Place(NamedTuple):
     """Where a line is.
 

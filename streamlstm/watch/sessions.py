@@ -32,7 +32,7 @@ from .budget import USUAL, Budget, lower_edge
 from .event_scores import EventNumbers, EventOrder
 from .keyed_streams import MAX_KEY_LENGTH, KeyPattern, without_word
 from .lines import BURST_LINES, History
-from .log_clock import LogClock, Place, checked_seconds
+from .log_clock import LogClock, Place, check_source, checked_seconds
 from .templates import MAX_TYPES, EventTypes, event_type_of
 from .watcher import MAX_LINE_BYTES, WARMUP, BaseWatcher
 
@@ -372,9 +372,11 @@ class SessionWatcher(BaseWatcher):
         seconds  the time of the line, None if it is not known; only differences between lines of a source matter
         source   where the line comes from, such as a file or a host: sources may have different clocks
 
-        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol or `seconds` is not a time.
+        Raises, with nothing changed: ValueError if the vocabulary lacks a symbol or `seconds` is not a time, and
+        TypeError for a source that is not a str.
         """
         line, seconds = _text_of(line), checked_seconds(seconds)
+        check_source(source)
         name, event_type = self._read(line, session)
         symbol = self._types.symbols.get(event_type)
         bits = self._types.bits(event_type) if name and symbol is None else 0.0
@@ -399,6 +401,7 @@ class SessionWatcher(BaseWatcher):
         Raises ValueError, with nothing changed, if `seconds` is not a time.
         """
         time = checked_seconds(seconds)
+        check_source(source)
         return [] if time is None else self._end(self._open.ended(self._clock.wait(time, source)))
 
     def finish(self) -> list[EndedSession]:

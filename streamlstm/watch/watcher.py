@@ -47,7 +47,7 @@ from .exact_bits import exp_of
 from .familiar import Familiar
 from .keyed_streams import MAX_KEY_LENGTH, KeyedStreams, KeyPattern
 from .lines import SPAN_MARGIN, Baseline, LineStream, is_noted, surprising_spans
-from .log_clock import LogClock, checked_seconds
+from .log_clock import LogClock, check_source, checked_seconds
 from .single_stream import SingleStream
 from .templates import kind_of
 
@@ -377,9 +377,11 @@ class Watcher(BaseWatcher):
                  of a source matter
         source   where the line comes from, such as a file or a host: sources may have different clocks
 
-        Raises ValueError, with nothing changed, if the vocabulary lacks a symbol or `seconds` is not a time.
+        Raises, with nothing changed: ValueError if the vocabulary lacks a symbol or `seconds` is not a time, and
+        TypeError for a line or a source of another type.
         """
         time = None if seconds is None else checked_seconds(seconds)
+        check_source(source)
         received = self._received(line, key)
         if self._needs_time:
             self._clock.observe(time, source)
@@ -396,7 +398,7 @@ class Watcher(BaseWatcher):
 
     def _received(self, line: str | bytes | bytearray | memoryview, key: str | None) -> _Line:
         """The line with the stream that it belongs to. Raises ValueError if the vocabulary lacks a symbol."""
-        data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else bytes(line)
+        data = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else bytes(memoryview(line))
         notes: list[str] = []
         is_truncated = len(data) > MAX_LINE_BYTES and len(data.removesuffix(b"\n")) > MAX_LINE_BYTES
         data = data[:MAX_LINE_BYTES] if is_truncated else data
