@@ -266,6 +266,40 @@ def test_a_command_that_meets_a_limit_of_the_system_names_it_in_one_line(inputs,
             (inputs / name).unlink(missing_ok=True)
 
 
+HUNGRY = """
+import resource, sys, typer
+from streamlstm.cli.command import command
+app, kept = typer.Typer(), []
+def eat(kept):
+    while True:
+        kept.append(bytearray(64))
+@app.callback()
+def options(debug: bool = False): pass
+@app.command()
+@command
+def in_a_function(): eat([])
+@app.command()
+@command
+def for_ever(): eat(kept)
+@app.command()
+@command
+def again():
+    first = []
+    try: eat(first)
+    except MemoryError: eat([])
+resource.setrlimit(resource.RLIMIT_AS, (200_000_000,) * 2)
+app()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no such limits")
+@pytest.mark.parametrize("command", ["in-a-function", "for-ever", "again"])
+def test_a_command_that_has_used_all_memory_in_small_pieces_says_so_in_one_line(command):
+    ended = subprocess.run([sys.executable, "-c", HUNGRY, command], capture_output=True, text=True, timeout=100)
+    assert ended.stderr == "streamlstm: there is not enough memory: try a smaller model or a smaller shape\n"
+    assert ended.returncode == 1
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -138,6 +138,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as stop:
             leave(getattr(stop, "exit_code", 130), flush=not getattr(stop, "at_once", False))
         except Exception as error:
+            if isinstance(error, MemoryError):
+                _make_room(error)
             if typer_context.find_root().params["debug"]:
                 say(traceback.format_exc())
             code, message = code_and_message(error)
@@ -150,6 +152,19 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     guarded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del guarded.__wrapped__
     return app.command()(guarded)
+
+
+_reserve = [bytearray(2**22)]
+"""Address space that is given back when there is none left: to say what happened takes some."""
+
+
+def _make_room(error: BaseException) -> None:
+    """Free what the functions held that an error has ended, and the reserve."""
+    _reserve.clear()
+    each: BaseException | None = error
+    while each is not None:
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
 
 
 def code_and_message(error: Exception) -> tuple[int, str]:
