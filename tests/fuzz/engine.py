@@ -218,9 +218,11 @@ def _child(campaign: Campaign, how: tuple[int, float, int], folder: Path, out: i
     os._exit(0)
 
 
-def refused(error: Exception) -> list[bool]:
-    """The result of a case that was refused. The message must say something, in one line."""
+def refused(error: Exception, name: object = "") -> list[bool]:
+    """The result of a case that was refused. The message must say something, in one line, of what has this name."""
     assert re.search(r"\w.*\w", str(error)), repr(error)
+    assert str(name) in str(error), f"the error does not name {name}: {error}"
+    assert "\n" not in str(error), repr(error)
     return [False]
 
 

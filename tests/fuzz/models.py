@@ -17,22 +17,16 @@ TEXT = b"abcd abcd, (aab) 12.5\nabcd abcd, (aac) 12.6\nabcd abcd, (aab) 12.5\nab
 
 N_SYMBOLS = 5_000
 _PARTS = [b"\n", b"([{<", b">}])", b"\"'`", b"<a><b c='d'>e</b></a>", b"0123456789 12.5,\t", b"ab", b"x y\n  (z)\n"]
-_PARTS += [
-    b"\x00",
-    bytes(range(256)),
-    random.Random(0).randbytes(700),
-    "é€🙂\u0301".encode(),
-    b"\r\n",
-    b'{"a": [1, "b"]}\n',
-]
+_PARTS += [b"\x00", bytes(range(256)), random.Random(0).randbytes(700), "é€🙂\u0301".encode(), b'{"a": [1, "b"]}\r\n']
 
 
 def mixed_text(case):
-    """What an accepted case reads, a little over N_SYMBOLS bytes: runs of a part each, in an order of its own."""
+    """What an accepted case reads, N_SYMBOLS bytes or a few more: runs of a part each and one of all, in any order."""
     rng = random.Random(zlib.crc32(case))
-    parts = [b"\n", *rng.sample(_PARTS, 8)]
-    rng.shuffle(parts)
-    return b"".join((part * 700)[:580] for part in parts)
+    size, all_parts = N_SYMBOLS // 10 + 1, b"".join(part[:40] for part in rng.choices(_PARTS, k=100))
+    runs = [part * 700 for part in (b"\n", *rng.sample(_PARTS, 8))] + [all_parts]
+    rng.shuffle(runs)
+    return b"".join(run[:size] for run in runs)
 
 
 @cache
@@ -50,8 +44,10 @@ def of_bytes(memory=True):
 
 
 @cache
-def of_text(layers=1, memory=True, adam=False):
-    """A predictor of the characters of TEXT."""
+def of_text(layers=1, memory=True, adam=False, characters=None):
+    """A predictor of these characters; of those of TEXT if none are named."""
     shape = Config(hidden=3, layers=layers, window=16, connections="stacked" if layers > 1 else "skip", memory_bits=10)
-    vocabulary = Vocabulary.from_text(TEXT.decode(), unknown="?")
-    return random_predictor(shape, vocabulary, Adam(lr=0.01) if adam else RMSprop(), memory=memory)
+    optimizer = Adam(lr=0.01) if adam else RMSprop(pull_back=0.01, repetition=4.0)
+    return random_predictor(
+        shape, Vocabulary.from_text(characters or TEXT.decode(), unknown="?"), optimizer, memory=memory
+    )

@@ -12,10 +12,12 @@ import numpy as np
 
 from streamlstm.checkpoint import dump_checkpoint, parse_checkpoint
 
-NUMBERS = [0, 1, -1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 127, 128, 255, 256, 1023, 1024, 4096, 65535, 65536]
-NUMBERS += [sign * 2**power + step for power in (31, 32, 53, 62, 63, 64) for sign in (1, -1) for step in (-1, 0, 1)]
+POWERS = (2, 3, 4, 5, 7, 8, 9, 10, 12, 15, 16, 24, 28, 30, 31, 32, 40, 53, 62, 63, 64)
+NUMBERS = [0, 1, -1, 6, 13, 14, 29_999, 30_000, 30_000 << 16]  # some are sizes of a memory of 1,024 pages
+NUMBERS += [sign * 2**power + step for power in POWERS for sign in (1, -1) for step in (-1, 0, 1)]
 VALUES = [None, True, False, "", "x", "0", "\ud800", "\0", [], {}, [[]], [0], [-1, 1], {"": 0}]
 VALUES += [0.0, -0.0, 0.5, 1e-320, 1e308, -1e308, math.inf, -math.inf, math.nan, 10**400]
+FLOATS = [0.0, -0.0, 1e-45, 1e-30, 0.5, 1.0, 1.5, 300.0, 2.0**24, 2.0**25, 1e10, 1e19, 1e30, 3.4e38, math.inf, math.nan]
 DTYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
 LONGEST = 1 << 18
 
@@ -74,7 +76,7 @@ def mutated_json(rng, value):
 
 def mutated_arrays(rng, arrays, others):
     """A copy of a dict of arrays in which numbers of one are changed; or it is cut, typed otherwise, renamed, …"""
-    arrays, name = dict(arrays), rng.choice(sorted(arrays))
+    arrays, name = dict(arrays), _some_array(rng, arrays)
     array, kind = arrays[name], rng.randrange(40)
     if kind == 0:
         del arrays[name]
@@ -94,15 +96,27 @@ def mutated_arrays(rng, arrays, others):
     elif kind <= 9 and name in others:
         arrays[name] = others[name]
     elif array.size:
-        arrays[name] = _with_other_words(rng, array)
+        arrays[name] = _with_other_words(rng, array, 1 << rng.randrange(3), is_mild=rng.randrange(4) > 0)
     return arrays
 
 
-def _with_other_words(rng, array):
-    """A copy in which one word, or two neighbouring ones, are changed, in up to four places."""
+def _some_array(rng, arrays):
+    """The name of an array: each equally often, but the state of a memory half of the time."""
+    return "memory.state" if "memory.state" in arrays and rng.randrange(2) else rng.choice(sorted(arrays))
+
+
+def with_another_word(rng, case, checksum="sha256"):
+    """A file with a valid checksum in which one word of an array, or two neighbouring ones, have any value."""
+    arrays, values = parts_of(case, checksum)
+    name = _some_array(rng, {name: array for name, array in arrays.items() if array.size})
+    changed = _with_other_words(rng, arrays[name], 1, is_mild=False)
+    return dump_checkpoint({**arrays, name: changed}, values, checksum)
+
+
+def _with_other_words(rng, array, n_places, is_mild):
+    """A copy in which one word, or two neighbouring ones, are changed, in so many places."""
     flat = array.reshape(-1).copy()
-    is_mild = rng.randrange(4) > 0
-    for _ in range(1 << rng.randrange(3)):
+    for _ in range(n_places):
         at = rng.randrange(flat.size)
         for i in range(at, min(at + rng.randrange(1, 3), flat.size)):
             flat[i] = _other_word(rng, flat, i, is_mild)
@@ -115,7 +129,7 @@ def _other_word(rng, flat, i, is_mild):
         return not flat[i]
     if flat.dtype.kind == "f":
         usual = (other, -flat[i], rng.randrange(-3000, 3000) / 1000)
-        return rng.choice(usual if is_mild else (0.0, 1e-38, 1e4, -1e4, 6e4, *usual))
+        return rng.choice(usual if is_mild else (rng.choice((1, -1)) * rng.choice(FLOATS), *usual))
     limits = np.iinfo(flat.dtype)
     near = int(flat[i]) + rng.choice((1, -1, 2, -2, 16, -16, 65536) if rng.randrange(2) else (1, -1))
     number = rng.choice((int(other), near)) if is_mild else rng.choice((*NUMBERS, near))

@@ -1,15 +1,17 @@
 """Files that a stranger may have written: models, runs of training, snapshots, watchers, and stores of streams.
 
-What is accepted reads N_SYMBOLS symbols of mixed text.
+A file is refused with a ValueError that names it, or what was loaded reads N_SYMBOLS symbols of mixed text: every
+distribution is finite and sums to 1, and what is then saved can be loaded. Only learning may diverge.
 """
 
 import sqlite3
 from contextlib import closing
 from functools import cache
 
+import models
 import numpy as np
 from engine import Target, refused
-from models import N_SYMBOLS, SHAPE, TEXT, folder, mixed_text, of_bytes, of_text
+from models import SHAPE, TEXT, folder, mixed_text, of_bytes, of_text
 from mutations import NUMBERS, mutated_bytes, mutated_file, mutator, parts_of
 
 from streamlstm import Config, StreamPool, StreamPredictor, Vocabulary
@@ -37,11 +39,33 @@ def is_large(case):
         return False
 
 
+def can_go_on(case, checksum="sha256"):
+    """Whether its counts leave room for what is read: more than 2**62 symbols or 2**53 lines are refused."""
+    arrays, values = parts_of(case, checksum) or ({}, {})
+    return max(arrays.get("memory.state", [0])[:2]) < 2**61 and most_in(values) < 2**52
+
+
+def most_in(value):
+    """The largest integer in a JSON value."""
+    if isinstance(value, list | dict):
+        return max(map(most_in, value.values() if isinstance(value, dict) else value), default=0)
+    return value if isinstance(value, int) else 0
+
+
+def check_distribution(p):
+    assert np.isfinite(p).all()
+    assert (p > 0).all()
+    assert abs(float(p.sum(dtype=np.float64)) - 1) < 1e-5
+
+
 def read(reader, case, learns=("",)):
     """Let a predictor read the mixed text, and a fork some of it in each other way; says that it was accepted."""
     text = mixed_text(case)
     try:
-        reader.observe_many(_known(text, reader.vocabulary))
+        for at in range(0, len(text), 500):
+            check_distribution(reader.predict())
+            assert np.isfinite(reader.observe_many(_known(text[at : at + 500], reader.vocabulary))).all()
+        check_distribution(reader.predict())
         for learn in learns:
             fork = reader.fork()
             fork.learn = learn or fork.learn
@@ -68,6 +92,10 @@ def model_seeds():
             predictor = of_text(layers, memory, adam).fork()
             predictor.observe_many(TEXT.decode()[:n])
             yield dump_checkpoint(*predictor.to_checkpoint())
+    for characters in ('\n ab1(<>/"', "".join(map(chr, range(300)))):
+        predictor = of_text(characters=characters).fork()
+        predictor.observe_many(_known(mixed_text(b"")[:700], predictor.vocabulary))
+        yield dump_checkpoint(*predictor.to_checkpoint())
     for learn in ("memory", "nothing", "all"):
         predictor = of_bytes().fork()
         predictor.learn = learn
@@ -82,14 +110,17 @@ def check_model(case):
     file().write_bytes(case)
     try:
         predictor = StreamPredictor.load(file())
-    except (ValueError, MemoryError) as error:
+    except MemoryError as error:
         return refused(error)
-    if len(case) % 16 == 0:
+    except ValueError as error:
+        return refused(error, file())
+    result = read(predictor, case, ("all", "memory") if predictor.config.memory else ("all",))
+    if any(result) and can_go_on(case):
         content = dump_checkpoint(*predictor.to_checkpoint())
         again = StreamPredictor.from_checkpoint(*parse_checkpoint(content, ""))
         assert dump_checkpoint(*again.to_checkpoint()) == content
         assert predictor.describe() == again.describe()
-    return read(predictor, case, ("all", "memory") if predictor.config.memory else ("all",))
+    return result
 
 
 # Runs of training
@@ -116,18 +147,29 @@ def resume_seeds():
 
 
 def check_resume(case):
+    """A run that refuses a file is as before."""
     run = trainer_of_cases()
+    before = state_of(run)
     file().write_bytes(case)
     try:
         run.restore(file())
     except ValueError as error:
-        return refused(error)
+        assert state_of(run) == before
+        return refused(error, file())
     try:
-        for _ in zip(range(-(-N_SYMBOLS // run.symbols_per_step)), run.run(), strict=False):
-            pass
+        for _, progress in zip(range(-(-models.N_SYMBOLS // run.symbols_per_step)), run.run(), strict=False):
+            assert np.isfinite(progress.bits)
+        check_distribution(run.predictor().predict())
+        run.save(file())
+        run.restore(file())
     except FloatingPointError:
         return [False]
     return [run.step < run.n_steps]
+
+
+def state_of(run):
+    arrays, values = run._feed.save()
+    return run.step, run.theta.tobytes(), {name: array.tobytes() for name, array in arrays.items()}, values
 
 
 # Snapshots
@@ -156,14 +198,19 @@ def check_snapshot(case):
         try:
             pool.restore("stream", case)
         except ValueError as error:
-            refused(error)
+            refused(error, "the snapshot")
             continue
-        content = pool.snapshot("stream")
+        content, text = pool.snapshot("stream"), mixed_text(case)
         pool.restore("again", content)
         assert pool.snapshot("again") == content
         try:
-            pool.observe("stream", mixed_text(case) if learn == "memory" else mixed_text(case).decode("latin1"))
-            pool.snapshot("stream")
+            for at in range(0, len(text), 500):
+                part = text[at : at + 500]
+                assert np.isfinite(pool.observe("stream", part if learn == "memory" else part.decode("latin1"))).all()
+                check_distribution(pool.predict("stream"))
+            content = pool.snapshot("stream")
+            if can_go_on(case, "crc32"):
+                pool.restore("again", content)
             result = [True]
         except FloatingPointError:
             pass
@@ -172,12 +219,13 @@ def check_snapshot(case):
 
 # Watchers
 
-LINES = [f"job {n % 3} done in {n} ms\n" for n in range(24)] + ["error: (no) 0x7f\n", "é\n"]
-KEYS = r"job (\d)|(^.)"
+LINES = [f"job {n % 3} done in {n} ms\n" for n in range(24)] + ["error: (no) 0x7f\n", "é\n", "(x\n"]
+KEYS = r"(?:job )?(\d|^.)"
 STORE = "case.safetensors.keys-00000000"
 
 
 def watcher_seeds(**more):
+    clear()
     for options in ({}, {"alarms": "2/hour"}, {"thorough": True}, {"alarms": "1/10"}):
         with Watcher(of_bytes().fork(), warmup=4, **options, **more) as watcher:
             assembler = Assembler(Parsing("cri", multiline=r"^\S"), "-")
@@ -210,8 +258,10 @@ def check_watcher(case, **more):
     }
     try:
         watcher = Watcher.load(file(), **options)
-    except (ValueError, OSError, MemoryError) as error:
+    except (OSError, MemoryError) as error:
         return refused(error)
+    except ValueError as error:
+        return refused(error, file())
     with watcher:
         try:
             _restore_assembler(watcher.position)
@@ -224,7 +274,7 @@ def check_watcher(case, **more):
             if "key_regex" in options:  # a stream in a store is read, and checked, when its key comes
                 return refused(error)
             raise
-        if len(case) % 8 == 0:
+        if can_go_on(case):
             watcher.save(file())
             watcher.close()
             Watcher.load(file(), **options).close()
@@ -256,8 +306,10 @@ def check_sessions(case):
     options = {"warmup": 2, "alarms": (None, "2/hour", "1/10")[len(case) // 8 % 3]}
     try:
         watcher = SessionWatcher.load(file(), **options)
-    except (ValueError, MemoryError) as error:
+    except MemoryError as error:
         return refused(error)
+    except ValueError as error:
+        return refused(error, file())
     try:
         for n, line in enumerate(_lines(case)):
             watcher.observe(line, session=f"s{n % 7}", seconds=2e3 + 30 * n)
@@ -266,7 +318,7 @@ def check_sessions(case):
         watcher.repeated()
     except FloatingPointError:
         return [False]
-    if len(case) % 8 == 0:
+    if can_go_on(case):
         watcher.save(file())
         SessionWatcher.load(file(), **options).finish()
     return read(watcher._predictor, case)
@@ -376,9 +428,13 @@ def packed():
     """The file of a watcher as a case; with keys, its length, the file, and the store beside it."""
     content, stores = file().read_bytes(), sorted(folder().glob("case.safetensors.keys-????????"))
     if stores:
-        content = len(content).to_bytes(8, "little") + content + stores[0].read_bytes()
+        content = packed_of(content, stores[0].read_bytes())
         clear()
     return content
+
+
+def packed_of(content, store):
+    return len(content).to_bytes(8, "little") + content + store
 
 
 def unpacked(case):
@@ -387,8 +443,7 @@ def unpacked(case):
 
 
 def keyed_seeds():
-    clear()
-    yield from watcher_seeds(key_regex=KEYS, max_keys=4)
+    return watcher_seeds(key_regex=KEYS, max_keys=4)
 
 
 def check_keyed(case):
@@ -407,7 +462,7 @@ def mutate_keyed(rng, case, other):
     kind = rng.randrange(3)
     content = mutated_file(rng, content, other_content) if kind == 0 else content
     store = mutate_store(rng, store, other_store) if kind else store
-    return len(content).to_bytes(8, "little") + content + store
+    return packed_of(content, store)
 
 
 MODEL = Target(model_seeds, mutator("sha256"), check_model)
