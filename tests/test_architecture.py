@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -53,14 +54,24 @@ def readme_map():
     return {name.removesuffix("/").replace("/", "."): modules for name, *modules in filter(None, lines)}
 
 
-def trees(paths):
-    return [pytest.param(ast.parse(path.read_text("utf-8")), path, id=name_of(path) or "__init__") for path in paths]
+def each_of(paths):
+    return pytest.mark.parametrize("path", [pytest.param(path, id=name_of(path) or "__init__") for path in paths])
 
 
-def imported_names(tree, path):
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def nodes_of(path):
+    return [*ast.walk(tree_of(path))]
+
+
+def imported_names(path):
     """What a module imports, as pairs: the dotted name of a module, and a name in it or ""."""
     folder = ["streamlstm", *path.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, ""
@@ -71,18 +82,18 @@ def imported_names(tree, path):
                 yield module, alias.name
 
 
-def own_imports(tree, path):
+def own_imports(path):
     """What a module imports from this package, as pairs: the module's dotted name inside the package, and the name."""
     known = {name_of(module) for module in FILES}
-    for module, name in imported_names(tree, path):
+    for module, name in imported_names(path):
         if module == "streamlstm" or module.startswith("streamlstm."):
             inside = module.removeprefix("streamlstm").removeprefix(".")
             submodule = f"{inside}.{name}".removeprefix(".")
             yield submodule if submodule in known else inside, name
 
 
-def functions(tree):
-    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+def functions(path):
+    return [node for node in nodes_of(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def test_the_readmes_map_has_the_real_packages_and_modules():
@@ -94,11 +105,11 @@ def test_the_readmes_map_has_the_real_packages_and_modules():
     assert {name: set(modules) for name, modules in readme_map().items()} == real
 
 
-@pytest.mark.parametrize(("tree", "path"), trees(MODULES))
-def test_a_module_imports_only_from_below_its_line_in_the_readmes_map(tree, path):
+@each_of(MODULES)
+def test_a_module_imports_only_from_below_its_line_in_the_readmes_map(path):
     line_of = {name: line for line, name in enumerate(readme_map())} | {"__main__": -1}
     part = part_of(name_of(path))
-    for imported, _ in own_imports(tree, path):
+    for imported, _ in own_imports(path):
         target = part_of(imported)
         if target and target != part:
             assert line_of[target] > line_of[part], f"{name_of(path)} imports {imported}"
@@ -109,7 +120,7 @@ def test_a_module_imports_only_from_below_its_line_in_the_readmes_map(tree, path
 def test_no_modules_import_each_other_in_a_circle():
     graph = {}
     for path in MODULES:
-        graph[name_of(path)] = {imported for imported, _ in own_imports(ast.parse(path.read_text("utf-8")), path)}
+        graph[name_of(path)] = {imported for imported, _ in own_imports(path)}
     finished, unfinished = set(), []
 
     def visit(name):
@@ -125,22 +136,23 @@ def test_no_modules_import_each_other_in_a_circle():
         visit(name)
 
 
-@pytest.mark.parametrize(("tree", "path"), trees(FILES))
-def test_no_private_name_is_imported_across_packages(tree, path):
+@each_of(FILES)
+def test_no_private_name_is_imported_across_packages(path):
     part = part_of(name_of(path))
-    for imported, name in own_imports(tree, path):
+    for imported, name in own_imports(path):
         names = [*imported.split("."), name]
         if part_of(imported) != part:
             assert not any(name.startswith("_") and not name.endswith("__") for name in names), f"{imported}.{name}"
 
 
+@cache
 def private_names_defined_in(part):
     """The private functions, classes, variables and attributes that a package or top module defines."""
     defined = set()
     for path in MODULES:
         if part_of(name_of(path)) != part:
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 defined.add(node.name)
             elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
@@ -148,16 +160,16 @@ def private_names_defined_in(part):
     return defined
 
 
-@pytest.mark.parametrize(("tree", "path"), trees(MODULES))
-def test_no_private_attribute_is_used_across_packages(tree, path):
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr)}
+@each_of(MODULES)
+def test_no_private_attribute_is_used_across_packages(path):
+    used = {node.attr for node in nodes_of(path) if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr)}
     assert used - ALWAYS_PUBLIC - NUMBAS - private_names_defined_in(part_of(name_of(path))) == set()
 
 
-@pytest.mark.parametrize(("tree", "path"), trees(FILES))
-def test_the_annotations_of_a_class_use_no_name_that_it_defines(tree, path):
+@each_of(FILES)
+def test_the_annotations_of_a_class_use_no_name_that_it_defines(path):
     """From Python 3.14 on annotations are evaluated when they are asked for, and would find the name in the class."""
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.ClassDef):
             fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
             used = {name.id for field in fields for name in ast.walk(field.annotation) if isinstance(name, ast.Name)}
@@ -165,10 +177,10 @@ def test_the_annotations_of_a_class_use_no_name_that_it_defines(tree, path):
             assert used & (defined | {field.target.id for field in fields if field.value}) == set(), node.name
 
 
-@pytest.mark.parametrize(("tree", "path"), trees(FILES))
-def test_a_named_tuple_has_no_other_base(tree, path):
+@each_of(FILES)
+def test_a_named_tuple_has_no_other_base(path):
     """Python 3.10 refuses one."""
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.ClassDef) and "NamedTuple" in [getattr(base, "id", "") for base in node.bases]:
             assert len(node.bases) == 1, node.name
 
@@ -180,11 +192,11 @@ def test_no_demo_or_test_hides_a_module_of_the_standard_library():
     assert names & (sys.stdlib_module_names | {"annotationlib", "compression"}) == set()
 
 
-@pytest.mark.parametrize(("tree", "path"), trees(INITS))
-def test_the_init_of_a_package_only_exports_public_names(tree, path):
+@each_of(INITS)
+def test_the_init_of_a_package_only_exports_public_names(path):
     """A package for an extra may say which one is missing."""
-    assert ast.get_docstring(tree)
-    nodes = [part for node in tree.body[1:] for part in (node.body if isinstance(node, ast.Try) else [node])]
+    assert ast.get_docstring(tree_of(path))
+    nodes = [part for node in tree_of(path).body[1:] for part in (node.body if isinstance(node, ast.Try) else [node])]
     assert all(isinstance(node, ast.ImportFrom) for node in nodes) or name_of(path) == "cli"
     for node in nodes:
         if isinstance(node, ast.ImportFrom):
@@ -219,20 +231,20 @@ def test_importing_the_package_imports_neither_numba_nor_numpy():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-@pytest.mark.parametrize(("tree", "path"), trees(FILES))
-def test_nothing_forbidden_is_used(tree, path):
-    for module, _ in imported_names(tree, path):
+@each_of(FILES)
+def test_nothing_forbidden_is_used(path):
+    for module, _ in imported_names(path):
         assert module.partition(".")[0] not in ("pickle", "dill", "cloudpickle", "marshal", "shelve"), module
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
         assert called not in ("exec", "eval")
         if isinstance(node, ast.keyword):
             assert node.arg not in ("fastmath", "parallel")
 
 
-@pytest.mark.parametrize(("tree", "path"), trees(FILES))
-def test_no_function_has_more_than_60_lines_after_its_docstring(tree, path):
-    for function in functions(tree):
+@each_of(FILES)
+def test_no_function_has_more_than_60_lines_after_its_docstring(path):
+    for function in functions(path):
         first, *others = function.body
         body = others if others and ast.get_docstring(function) else [first, *others]
         assert body[-1].end_lineno - body[0].lineno < 60, function.name
@@ -259,7 +271,7 @@ def declared_libraries(extras):
 
 def imported_libraries(paths):
     """The modules of other packages and of the standard library that modules import."""
-    names = (name for path in paths for name, _ in imported_names(ast.parse(path.read_text("utf-8")), path))
+    names = (name for path in paths for name, _ in imported_names(path))
     return {name.partition(".")[0] for name in names} - {"streamlstm"}
 
 
@@ -275,6 +287,6 @@ def test_each_library_that_is_imported_is_declared_and_none_is_of_one_operating_
 
 def test_only_the_commands_import_the_integrations():
     for path in FILES:
-        targets = [imported for imported, _ in own_imports(ast.parse(path.read_text("utf-8")), path)]
+        targets = [imported for imported, _ in own_imports(path)]
         may_import = is_integration(name_of(path)) or part_of(name_of(path)) == "cli"
         assert may_import or not any(map(is_integration, targets)), path

@@ -97,7 +97,7 @@ def log_of(name, seed, n=20_000):
         yield (time - EPOCH, *DISTURBED[name](draw, index, time))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 @pytest.mark.parametrize("name", DISTURBED)
 def test_the_clock_counts_true_time_whatever_the_lines_show(name, seed):
     clock = LogClock()

@@ -6,6 +6,7 @@ item has a word of promise, it links to a numbered promise.
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,18 +53,20 @@ def test_promises_are_numbered_from_1_on_and_each_is_one_sentence():
     assert len({text for text, _ in PROMISES.values()}) == len(PROMISES)
 
 
+@cache
+def functions_in(path):
+    """The functions of a test module, with their decorators."""
+    nodes = ast.walk(ast.parse((ROOT / path).read_text("utf-8")))
+    return {node.name: [*map(ast.unparse, node.decorator_list)] for node in nodes if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize("number", PROMISES)
 def test_the_tests_of_a_promise_exist_and_are_not_skipped_where_ci_runs(number):
     _, tests = PROMISES[number]
     for test in tests:
         path, name = test.split("::")
-        functions = {
-            node.name: [ast.unparse(decorator) for decorator in node.decorator_list]
-            for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8")))
-            if isinstance(node, ast.FunctionDef)
-        }
-        assert name in functions, test
-        assert not re.search(r"mark\.(skip\b|xfail)", " ".join(functions[name])), test
+        assert name in functions_in(path), test
+        assert not re.search(r"mark\.(skip\b|xfail)", " ".join(functions_in(path)[name])), test
 
 
 @pytest.mark.parametrize("page", PAGES)

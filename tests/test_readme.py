@@ -22,7 +22,8 @@ TASK = re.compile(r"^\| \[[^]]+\]\(docs/pages/how-to/[^)]+\).* \| `(streamlstm .
 PAGES = ROOT / "docs" / "pages"
 SAMPLE = ROOT / "tests" / "samples" / "lighthouse.txt"
 DEMOS = sorted(path.name for path in (ROOT / "demos").glob("*.py"))
-SLOW_DEMOS = {"ray_speed.py", "speed.py"}
+QUICK_DEMOS = {"fork.py", "hello.py", "log_anomalies.py", "train_torch.py"}
+"""Those that the default tests run; CI runs all."""
 DEMOS_WITH_A_FILE = {"archive_sizes.py", "fork.py", "messages.py", "online.py", "quality.py"}
 
 
@@ -99,7 +100,14 @@ def assert_prints_a_result_and_writes_no_file(folder, demo, *arguments):
     assert not os.listdir(folder)
 
 
-@pytest.mark.parametrize("demo", sorted(set(DEMOS) - SLOW_DEMOS))
+@pytest.mark.parametrize(
+    "demo",
+    [
+        pytest.param(demo, marks=() if demo in QUICK_DEMOS else pytest.mark.slow)
+        for demo in DEMOS
+        if demo not in ("ray_speed.py", "speed.py")
+    ],
+)
 def test_every_demo_prints_a_result_and_writes_no_file(demo, tmp_path):
     if "torch" in demo:
         library("torch")

@@ -76,8 +76,13 @@ ACTIONS = {
 }
 
 
+@pytest.fixture
+def in_short_rounds(monkeypatch):
+    monkeypatch.setattr(engine, "ROUND", 40)
+
+
 @pytest.mark.parametrize("what", ACTIONS)
-def test_a_campaign_finds_what_breaks_a_promise_and_keeps_the_case(what, tmp_path, monkeypatch):
+def test_a_campaign_finds_what_breaks_a_promise_and_keeps_the_case(what, tmp_path, monkeypatch, in_short_rounds):
     monkeypatch.setattr(engine, "SLOWEST", 0.05)
     n_cases, n_accepted, failures = campaign(planted(ACTIONS[what]), tmp_path, 30, 60, 0)
     assert failures[0].startswith(what)
@@ -86,7 +91,7 @@ def test_a_campaign_finds_what_breaks_a_promise_and_keeps_the_case(what, tmp_pat
     assert n_accepted < n_cases
 
 
-def test_a_find_is_shrunk_and_the_campaign_goes_on(tmp_path):
-    n_cases, _, failures = campaign(planted(fail), tmp_path, 1000, 60, 0)
+def test_a_find_is_shrunk_and_the_campaign_goes_on(tmp_path, in_short_rounds):
+    n_cases, _, failures = campaign(planted(fail), tmp_path, 300, 60, 0)
     assert (len(failures), cases_in(tmp_path)) == (1, [b"..\xc8."])
-    assert n_cases >= 1000
+    assert n_cases >= 300
