@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -425,74 +425,49 @@ def test_a_second_signal_ends_predict_though_nobody_reads_its_records(tmp_path):
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), STOP)
-def test_a_signal_ends_watch_and_saves_what_was_seen(tmp_path, number, code):
-    with start("watch", *TINY, "--all", "--save", tmp_path / "m") as process:
-        process.stdin.write(TEXT[:200])
-        for _ in range(4):
-            next_line(process)
-        process.send_signal(number)
-        process.stdout.read()
-        assert re.fullmatch(rb"[\d,]+ lines, [^\n]+\n", process.stderr.read())
-    assert process.returncode == code
-    assert StreamPredictor.load(tmp_path / "m").n_symbols > 90
+def read_lines(n: int) -> Callable[[subprocess.Popen, Path], object]:
+    return lambda process, out: [next_line(process) for _ in range(n)]
 
 
-@pytest.mark.parametrize(("number", "code"), STOP)
-def test_a_signal_ends_score_without_a_message(number, code):
-    with start("score", "-", *TINY) as process:
-        next_line(process)
-        time.sleep(0.3)
-        process.send_signal(number)
-        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
-    assert process.returncode == code
+def wait_for_a_part(process: subprocess.Popen, out: Path) -> None:
+    while not list(out.parent.glob(".out.*.part")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("number", "code"), STOP)
-def test_a_signal_ends_generate_after_a_whole_symbol(trained, number, code):
-    with start("generate", "--model", trained, "-n", 10**9) as process:
-        process.stdout.read(100)
-        process.send_signal(number)
-        assert process.stdout.read().endswith(b"\n")
-        assert process.stderr.read() == b""
-    assert process.returncode == code
+AT_WORK: dict[str, tuple[list[object], bytes, Callable[[subprocess.Popen, Path], object]]] = {
+    "watch": (["watch", *TINY, "--all", "--save", "out"], TEXT[:200], read_lines(4)),
+    "score": (["score", "-", *TINY], b"", read_lines(1)),
+    "generate": (["generate", "--model", "model", "-n", 10**9], b"", lambda process, out: process.stdout.read(100)),
+    "compress": (["compress", *TINY, "-o", "out"], TEXT, wait_for_a_part),
+    "decompress": (["decompress", *TINY, "-o", "out"], b"packed", wait_for_a_part),
+    "verify": (["verify", "text", *TINY], b"", read_lines(1)),
+    "warmup": (["warmup"], b"", lambda process, out: process.stderr.readline()),
+}
+"""Commands, what stdin begins with, and what shows that they are at work."""
+SIGNALS = [
+    (command, *stop) for index, command in enumerate(AT_WORK) for stop in (STOP[index % 3], STOP[(index + 1) % 3])
+]
 
 
-@pytest.mark.parametrize(("number", "code"), STOP)
-@pytest.mark.parametrize("command", ["compress", "decompress"])
-def test_a_signal_ends_compress_and_decompress_and_leaves_no_part_of_a_file(tmp_path, command, number, code):
-    data = TEXT * 8 if command == "compress" else run("compress", *TINY, stdin=TEXT * 8).stdout
-    with start(command, *TINY, "-o", tmp_path / "out") as process:
-        process.stdin.write(data[:1000])
-        while not list(tmp_path.glob(".out.*.part")):
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.01)
+@pytest.mark.parametrize(("command", "number", "code"), SIGNALS)
+def test_a_signal_ends_a_command_with_its_code_and_without_a_part_of_anything(trained, tmp_path, command, number, code):
+    arguments, stdin, wait = AT_WORK[command]
+    (tmp_path / "text").write_bytes(TEXT * 10)
+    (tmp_path / "model").write_bytes(trained.read_bytes())
+    stdin = run("compress", *TINY, stdin=TEXT * 8).stdout[:1000] if stdin == b"packed" else stdin
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")} if command == "warmup" else {**os.environ}
+    with start(*arguments, cwd=tmp_path, env=environment) as process:
+        process.stdin.write(stdin)
+        wait(process, tmp_path / "out")
         time.sleep(0.2)
         process.send_signal(number)
-        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+        output, message = process.stdout.read(), process.stderr.read()
     assert process.returncode == code
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("number", "code"), STOP)
-def test_a_signal_ends_verify_without_a_message(tmp_path, number, code):
-    (tmp_path / "text").write_bytes(TEXT * 10)
-    with start("verify", tmp_path / "text", *TINY) as process:
-        assert next_line(process).startswith(b"normalised ")
-        process.send_signal(number)
-        process.stdout.read()
-        assert process.stderr.read() == b""
-    assert process.returncode == code
-
-
-@pytest.mark.parametrize(("number", "code"), STOP)
-def test_a_signal_ends_warmup_while_it_compiles(tmp_path, number, code):
-    with start("warmup", env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}) as process:
-        assert b"compiling" in process.stderr.readline()
-        process.send_signal(number)
-        process.stdout.read()
-        assert process.stderr.read() == b""
-    assert process.returncode == code
+    assert output == b"" or output.endswith(b"\n")
+    assert re.fullmatch(rb"[\d,]+ lines, [^\n]+\n" if command == "watch" else b"", message)
+    saved = [path for path in tmp_path.iterdir() if path.name not in ("text", "model", "cache")]
+    assert [StreamPredictor.load(path).n_symbols > 90 for path in saved] == [True] * (command == "watch")
 
 
 def test_a_hangup_that_nohup_ignores_does_not_end_predict():

@@ -235,7 +235,7 @@ LIMITED = {
     "train": PRIMARY["train"],
 }
 LIMITS = {
-    "AS": [60, 150, 180, 240, 300, 330, 360, 390, 420, 450, 480],  # memory: MB
+    "AS": [60, 150, 240, 330, 390, 450],  # memory: MB
     "NOFILE": [4, 5, 6, 8, 12],  # open files
     "FSIZE": [0, 1, 100],  # the size of a file: kB
 }

@@ -2,6 +2,7 @@
 else: to the bit, it is one that was given its first `n_symbols` symbols and was never interrupted."""
 
 import hashlib
+import os
 import random
 import signal
 import sys
@@ -174,7 +175,7 @@ def test_an_interrupt_before_any_instruction_loses_and_doubles_nothing(read, cas
 @readers
 @ignore_what_callbacks_raise
 def test_an_interrupt_before_each_of_many_instructions(read, case):
-    assert_survives_interrupts(read, case, 400)
+    assert_survives_interrupts(read, case, int(os.environ.get("INTERRUPTS", "100")))
 
 
 def test_windows_are_learned_from_and_skipped():

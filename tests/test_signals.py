@@ -156,7 +156,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_a_command_as_documented(comman
     }[command]
     chosen = random.Random(1)
     program = "import os; os.write(2, b'!'); from streamlstm.cli import main; main()"
-    for number in STOP_SIGNALS * int(os.environ.get("STREAMLSTM_SIGNALS", "10")):
+    for number in STOP_SIGNALS * int(os.environ.get("STREAMLSTM_SIGNALS", "4")):
         started = subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
             cwd=tmp_path,
