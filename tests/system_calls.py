@@ -11,33 +11,35 @@ import errno
 import json
 import os
 import platform
+import re
 import signal
 import struct
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 IS_SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64"
 """Elsewhere the registers have other names."""
 
-_OPEN = ("open", "openat", "creat")
-_WRITE = ("write", "pwrite64")
-_SYNC = ("fsync", "fdatasync")
-_RENAME = ("rename", "renameat", "renameat2")
-_NUMBERS = {
-    **{"write": 1, "open": 2, "close": 3, "mmap": 9, "pwrite64": 18, "fsync": 74, "fdatasync": 75, "ftruncate": 77},
-    **{"rename": 82, "mkdir": 83, "rmdir": 84, "creat": 85, "unlink": 87, "chmod": 90, "fchmod": 91},
-    **{"openat": 257, "mkdirat": 258, "unlinkat": 263, "renameat": 264, "fchmodat": 268, "renameat2": 316},
-}
-_UNEXPECTED = {
-    **{"writev": 20, "sendfile": 40, "truncate": 76, "link": 86, "symlink": 88, "linkat": 265, "symlinkat": 266},
-    **{"splice": 275, "fallocate": 285, "pwritev": 296, "copy_file_range": 326, "pwritev2": 328, "openat2": 437},
-}
-"""Other calls that change files. Nothing uses them; if something does, this module must learn them."""
-
-_NAMES = {number: name for name, number in (_NUMBERS | _UNEXPECTED).items()}
+_CALLS = {
+    number: (name, of)
+    for name, of, *numbers in (
+        ("write", "file", 1, 18), ("close", "file", 3), ("fsync", "file", 74, 75), ("ftruncate", "file", 77),
+        ("fchmod", "file", 91), ("mmap", "mapping", 9), ("open", "path", 2), ("open", "at", 257),
+        ("rename", "path", 82), ("rename", "at", 264, 316), ("unlink", "path", 87), ("unlink", "at", 263),
+        ("mkdir", "path", 83), ("mkdir", "at", 258), ("rmdir", "path", 84), ("chmod", "path", 90), ("chmod", "at", 268),
+        ("", "file", 20, 40, 275, 285, 296, 326, 328),  # writev, sendfile, splice, fallocate, pwritev, copy_file_range
+        ("", "path", 76, 85, 86),  # truncate, creat, link
+        ("", "at", 265, 437),  # linkat, openat2
+    )
+    for number in numbers
+}  # fmt: skip
+"""The number of each call that changes files: its name, and whether it names an open file, a path, or an open folder
+and a path in it. Nothing uses those without a name; if something does, this module must learn them."""
+_PWRITE, _COPY_FILE_RANGE = 18, 326
 
 
 class Call(NamedTuple):
@@ -105,9 +107,7 @@ class Outcome(NamedTuple):
     calls   which changed files
     code    its exit code; -9 if it was killed
     result  what the function returned, as JSON
-    error   its exception in one line; "" for none
-    file    which file that names
-    trace   the exception's traceback
+    error   of an exception: the file that it names and what it says, in one line, and the traceback; "" for none
     hit     the call in which something went wrong; None if it made fewer calls
     """
 
@@ -115,18 +115,10 @@ class Outcome(NamedTuple):
     code: int
     result: Any
     error: str
-    file: str
-    trace: str
     hit: Call | None
 
 
-def run_child(
-    act: Callable[[], Any],
-    folder: Path,
-    fault: Fault | None = None,
-    at: int = 0,
-    starts: Callable[[], Any] | None = None,
-) -> Outcome:
+def run_child(act: Callable[[], Any], folder: Path, fault: Fault | None = None, at: int = 0) -> Outcome:
     """Run a function in a child.
 
     act     the function, which returns what JSON can represent
@@ -142,13 +134,12 @@ def run_child(
     try:
         code = tracer.follow(pid)
         with open(reader, "rb") as pipe:
-            said = json.loads(pipe.read() or b"{}")
+            result, error = json.loads(pipe.read() or b'[null, ""]')
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         raise
-    result, error, file, trace = (said.get(name, "") for name in ("result", "error", "file", "trace"))
-    return Outcome(tracer.calls, code, result, error, file, trace, tracer.hit)
+    return Outcome(tracer.calls, code, result, error, tracer.hit)
 
 
 def _be_child(act: Callable[[], Any], reader: int, writer: int) -> None:
@@ -161,16 +152,45 @@ def _be_child(act: Callable[[], Any], reader: int, writer: int) -> None:
             os._exit(99)
         os.kill(os.getpid(), signal.SIGSTOP)
         _install_filter()
-        said: dict[str, Any] = {}
+        result, error = None, ""
         try:
-            said["result"] = act()
-        except BaseException as error:
-            said = {"error": str(error), "file": str(getattr(error, "filename", "") or "")}
-            said["trace"] = traceback.format_exc()
-        os.write(writer, json.dumps(said).encode())
+            result = act()
+        except BaseException as caught:
+            where, what = getattr(caught, "filename", None), getattr(caught, "strerror", None)
+            error = f"{where or ''}: {what or caught}\n{traceback.format_exc()}"
+        os.write(writer, json.dumps([result, error]).encode())
         os._exit(0)
     finally:
         os._exit(98)
+
+
+# Which call is to go wrong, and how
+
+
+def kind_of(call: Call) -> tuple[str, str]:
+    """Calls with the same name, and the same file but for digits of its name that are random."""
+    return call.name, re.sub("[0-9a-f]{8,}", "", call.path)
+
+
+def chances(calls: list[Call]) -> Iterator[list[tuple[Fault, list[int]]]]:
+    """For each kind of call, the faults that can happen in it, each with the numbers that these calls have for it.
+
+    The mapped files of SQLite are left out: another process makes them anew.
+    """
+    for kind in sorted({kind_of(call) for call in calls if not call.path.endswith("-shm")}):
+        found = []
+        for fault in FAULTS:
+            possible = [call for call in calls if fault.can_happen(call)]
+            numbers = [at for at, call in enumerate(possible) if kind_of(call) == kind]
+            found += [(fault, numbers)] if numbers else []
+        yield found
+
+
+@contextlib.contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder in memory where there is such: there fsync costs nothing."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as name:
+        yield Path(name).resolve()
 
 
 # seccomp and ptrace, see seccomp(2), ptrace(2) and linux/filter.h
@@ -180,7 +200,7 @@ _TRACEME, _CONT, _GETREGS, _SETREGS, _SYSCALL, _SETOPTIONS = 0, 7, 12, 13, 24, 0
 _FOLLOW = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x100000
 """Tell of system calls, forks, vforks, clones, other programs and the filter; end the child with its tracer."""
 _SECCOMP_STOP, _WALL = 7, 0x40000000
-_AT_FDCWD = -100
+_CWD = -100 % 2**64
 
 
 class _Registers(ctypes.Structure):
@@ -191,9 +211,9 @@ class _Registers(ctypes.Structure):
 
 
 def _install_filter() -> None:
-    """Stop at the calls of `_NAMES`; the others run at full speed."""
+    """Stop at the calls of `_CALLS`; the others run at full speed."""
     rows = [(0x20, 0, 0, 0)]  # load the number of the call
-    numbers = sorted(_NAMES)
+    numbers = sorted(_CALLS)
     rows += [(0x15, len(numbers) - index, 0, number) for index, number in enumerate(numbers)]  # equal: go to the end
     rows += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x7FF00000)]  # allow; tell the tracer
     program = b"".join(struct.pack("HBBI", *row) for row in rows)
@@ -211,14 +231,15 @@ class _Tracer:
         self.calls: list[Call] = []
         self.hit: Call | None = None
         self._leader = 0
-        self._result: dict[int, int] = {}  # what a call that is being executed is to return; 0: what it does return
+        self._late: set[int] = set()  # threads that execute the call which is to fail, or be the last, after it
         self._known: set[int] = set()
         self._fails_next = False
 
     def follow(self, pid: int) -> int:
         """Follow a child; returns its exit code."""
         self._leader, code = pid, 0
-        self._wait(pid)
+        _, status = os.waitpid(pid, _WALL)
+        assert os.WIFSTOPPED(status), f"the child cannot be traced: {status:#x}"
         self._ptrace(_SETOPTIONS, pid, _FOLLOW)
         self._known.add(pid)
         self._ptrace(_CONT, pid, 0)
@@ -231,119 +252,102 @@ class _Tracer:
                 code = os.waitstatus_to_exitcode(status) if thread == pid else code
             else:
                 with contextlib.suppress(ProcessLookupError):  # it was killed
-                    self._go_on(thread, status)
+                    self._go_on(thread, os.WSTOPSIG(status), status >> 16)
 
-    def _wait(self, pid: int) -> None:
-        _, status = os.waitpid(pid, _WALL)
-        assert os.WIFSTOPPED(status), f"the child cannot be traced: {status:#x}"
-
-    def _go_on(self, thread: int, status: int) -> None:
-        number, event = os.WSTOPSIG(status), status >> 16
+    def _go_on(self, thread: int, number: int, event: int) -> None:
         if event == _SECCOMP_STOP:
-            self._ptrace(self._enter(thread), thread, 0)
-        elif number == signal.SIGTRAP | 0x80:
+            self._ptrace(_SYSCALL if self._enter(thread) else _CONT, thread, 0)
+            return
+        if number == signal.SIGTRAP | 0x80:
             self._leave(thread)
-            self._ptrace(_CONT, thread, 0)
+            number = 0
         elif event or thread not in self._known:  # a thread or process began, or another program
             self._known.add(thread)
-            self._ptrace(_CONT, thread, 0)
-        else:
-            self._ptrace(_CONT, thread, number)
+            number = 0
+        self._ptrace(_CONT, thread, number)
 
-    def _enter(self, thread: int) -> int:
-        """A call is about to be executed; returns how the thread continues."""
-        registers = self._registers(thread)
+    def _enter(self, thread: int) -> bool:
+        """A call is about to be executed; returns whether to stop after it."""
+        registers, fault = self._registers(thread), self._fault
         call = self._call(thread, registers)
         if call is None:
-            return _CONT
+            return False
         self.calls.append(call)
-        fault = self._fault
         if fault is None:
-            return _CONT
+            return False
         if self._fails_next and call.name == "write":
             self._fails_next = False
-            self._refuse(thread, registers, fault.error)
-            return _CONT
-        if self.hit is not None or not fault.can_happen(call):
-            return _CONT
-        self._left -= 1
-        if self._left >= 0:
-            return _CONT
-        self.hit = call
+            self._refuse(thread, registers)
+        elif self.hit is None and fault.can_happen(call):
+            self._left -= 1
+            if self._left < 0:
+                self.hit = call
+                return self._harm(thread, registers, fault, call)
+        return False
+
+    def _harm(self, thread: int, registers: _Registers, fault: Fault, call: Call) -> bool:
+        """Let the fault happen in this call; returns whether to stop after it."""
         if fault.share < 1:
             registers.rdx = int(len(call.data) * fault.share)
             self._set_registers(thread, registers)
             self._fails_next = bool(fault.error)
-        if fault.is_late or (fault.share < 1 and fault.kills):
-            self._result[thread] = -fault.error
-            return _SYSCALL
-        if fault.kills:
+        if fault.is_late:
+            self._late.add(thread)
+        elif fault.kills:
             os.kill(self._leader, signal.SIGKILL)
-        elif fault.error and fault.share == 1:
-            self._refuse(thread, registers, fault.error)
-        return _CONT
+        elif fault.share == 1:
+            self._refuse(thread, registers)
+        return fault.is_late
 
-    def _refuse(self, thread: int, registers: _Registers, error: int) -> None:
-        """Do not execute the call; it returns an error."""
+    def _refuse(self, thread: int, registers: _Registers) -> None:
+        """Do not execute the call; it returns the error."""
         registers.orig_rax = 2**64 - 1
-        registers.rax = 2**64 - error
+        registers.rax = 2**64 - self._fault.error
         self._set_registers(thread, registers)
 
     def _leave(self, thread: int) -> None:
-        """A call has been executed."""
-        if thread not in self._result:
-            return
-        result = self._result.pop(thread)
-        if self._fault is not None and self._fault.kills:
-            os.kill(self._leader, signal.SIGKILL)
-            return
-        registers = self._registers(thread)
-        registers.rax = (2**64 + result) % 2**64
-        self._set_registers(thread, registers)
+        """A call has been executed: if it is the one, end the process, or let the call return the error."""
+        if thread in self._late:
+            self._late.remove(thread)
+            if self._fault.kills:
+                os.kill(self._leader, signal.SIGKILL)
+            else:
+                registers = self._registers(thread)
+                registers.rax = 2**64 - self._fault.error
+                self._set_registers(thread, registers)
 
     def _call(self, thread: int, registers: _Registers) -> Call | None:
         """The call, if it changes a file in the folder."""
-        name = _NAMES[registers.orig_rax]
-        if name in _WRITE or name in _SYNC or name in ("close", "ftruncate", "fchmod"):
-            path = self._path_of(thread, registers.rdi)
-            return None if path is None else self._call_of_file(thread, registers, name, path)
-        if name == "mmap":
-            path = self._path_of(thread, registers.r8)
-            is_written = registers.rdx & 2 and registers.r10 & 1  # PROT_WRITE, MAP_SHARED
+        name, of = _CALLS[registers.orig_rax]
+        first, second, third, fourth = registers.rdi, registers.rsi, registers.rdx, registers.r10
+        if of == "mapping":
+            path, is_written = self._path_of(thread, registers.r8), third & 2 and fourth & 1  # PROT_WRITE, MAP_SHARED
             assert path is None or not is_written or path.endswith("-shm"), f"{path} is mapped to be written to"
             return None
-        if name in _UNEXPECTED:
-            number = registers.rdx if name == "copy_file_range" else registers.rdi
-            assert self._path_of(thread, number) is None, f"what does {name} change?"
+        if of == "file":
+            path = self._path_of(thread, third if registers.orig_rax == _COPY_FILE_RANGE else first)
+            return None if path is None else self._call_of_file(thread, registers, name, path)
+        if of == "path":  # as if it named the current folder too
+            first, second, third, fourth = _CWD, first, _CWD if name == "rename" else second, second
+        path = self._path_in(thread, first, second)
+        if name == "rename":
+            to = self._path_in(thread, third, fourth)
+            return None if path is None and to is None else Call(name, path or "", to or "")
+        if path is None or (name == "open" and not third & (os.O_CREAT | os.O_TRUNC)):
             return None
-        return self._call_of_path(thread, registers, name)
+        assert name, f"what does call {registers.orig_rax} change in {path}?"
+        return Call(name, path, flags=third if name == "open" else 0)
 
     def _call_of_file(self, thread: int, registers: _Registers, name: str, path: str) -> Call | None:
         """A call with an open file."""
-        number = registers.rdi
-        if name in _WRITE:
-            offset = registers.r10 if name == "pwrite64" else self._position(thread, number)
-            return Call("write", path, offset=offset, data=self._memory(thread, registers.rsi, registers.rdx))
-        if name == "close" and not self._flags(thread, number) & (os.O_WRONLY | os.O_RDWR):
+        assert name, f"what does call {registers.orig_rax} change in {path}?"
+        position, flags = self._info(thread, registers.rdi)
+        if name == "write":
+            offset = registers.r10 if registers.orig_rax == _PWRITE else position
+            return Call(name, path, offset=offset, data=self._memory(thread, registers.rsi, registers.rdx))
+        if name == "close" and not flags & (os.O_WRONLY | os.O_RDWR):
             return None
-        return Call("fsync" if name in _SYNC else name, path, offset=registers.rsi if name == "ftruncate" else 0)
-
-    def _call_of_path(self, thread: int, registers: _Registers, name: str) -> Call | None:
-        """A call with a path, which begins in an open folder if the call's name ends with "at"."""
-        folder, *others = registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8
-        if not name.endswith(("at", "at2")):
-            folder, others = _AT_FDCWD, [folder, *others]
-        path = self._path_in(thread, folder, others[0])
-        if name in _RENAME:
-            to_folder, to = (_AT_FDCWD, others[1]) if name == "rename" else (others[1], others[2])
-            target = self._path_in(thread, to_folder, to)
-            return None if path is None and target is None else Call("rename", path or "", target or "")
-        if path is None:
-            return None
-        if name in _OPEN:
-            flags = os.O_CREAT | os.O_TRUNC if name == "creat" else others[1]
-            return Call("open", path, flags=flags) if flags & (os.O_CREAT | os.O_TRUNC) else None
-        return Call({"fchmodat": "chmod"}.get(name, name.removesuffix("at")), path)
+        return Call(name, path, offset=registers.rsi if name == "ftruncate" else 0)
 
     def _relative(self, path: str) -> str | None:
         """A path in the folder; None for one that is not in it."""
@@ -357,28 +361,22 @@ class _Tracer:
         return None
 
     def _path_in(self, thread: int, folder: int, address: int) -> str | None:
-        folder = struct.unpack("i", struct.pack("I", folder & 0xFFFFFFFF))[0] if folder != _AT_FDCWD else folder
-        base = os.readlink(f"/proc/{thread}/cwd" if folder == _AT_FDCWD else f"/proc/{thread}/fd/{folder}")
-        text = b""
-        while b"\0" not in text:
-            size = 4096 - (address + len(text)) % 4096  # a string may end where the memory does
-            text += self._memory(thread, address + len(text), size)
-        return self._relative(os.path.normpath(os.path.join(base, os.fsdecode(text.partition(b"\0")[0]))))
+        is_current = folder % 2**32 == _CWD % 2**32
+        base = os.readlink(f"/proc/{thread}/cwd" if is_current else f"/proc/{thread}/fd/{folder}")
+        path = os.fsdecode(self._memory(thread, address, 4096).partition(b"\0")[0])
+        return self._relative(os.path.normpath(os.path.join(base, path)))
 
     def _memory(self, thread: int, address: int, size: int) -> bytes:
+        """The memory from an address on; less where it ends before."""
         with open(f"/proc/{thread}/mem", "rb", 0) as memory:
             memory.seek(address)
             return memory.read(size) if size else b""
 
-    def _position(self, thread: int, descriptor: int) -> int:
-        """Where `write` writes."""
-        info = _info(thread, descriptor)
-        if int(info["flags"], 8) & os.O_APPEND:
-            return os.stat(f"/proc/{thread}/fd/{descriptor}").st_size
-        return int(info["pos"])
-
-    def _flags(self, thread: int, descriptor: int) -> int:
-        return int(_info(thread, descriptor)["flags"], 8)
+    def _info(self, thread: int, descriptor: int) -> tuple[int, int]:
+        """Where the next `write` to an open file writes, and its flags."""
+        rows = Path(f"/proc/{thread}/fdinfo/{descriptor}").read_text().splitlines()
+        position, flags = int(rows[0].split()[1]), int(rows[1].split()[1], 8)
+        return os.stat(f"/proc/{thread}/fd/{descriptor}").st_size if flags & os.O_APPEND else position, flags
 
     def _registers(self, thread: int) -> _Registers:
         registers = _Registers()
@@ -392,9 +390,3 @@ class _Tracer:
         if _LIBC.ptrace(ctypes.c_long(request), ctypes.c_long(thread), None, ctypes.c_void_p(data)):
             number = ctypes.get_errno()
             raise ProcessLookupError if number == errno.ESRCH else OSError(number, f"ptrace {request}")
-
-
-def _info(thread: int, descriptor: int) -> dict[str, str]:
-    with open(f"/proc/{thread}/fdinfo/{descriptor}") as file:
-        rows = [row.split(":", 1) for row in file.read().splitlines()[:2]]
-    return {name: value.strip() for name, value in rows}

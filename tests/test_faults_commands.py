@@ -7,13 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import commands
 import pytest
-from system_calls import FAULTS, IS_SUPPORTED, Call, Fault, Outcome, run_child
+from system_calls import IS_SUPPORTED, Fault, Outcome, chances, folder_in_memory, run_child
 from writing_commands import COMMANDS, SHAPE, WritingCommand, make_inputs
 
 from streamlstm import StreamPredictor
@@ -22,7 +21,7 @@ from streamlstm.cli.train import CURVE
 
 
 class Runs:
-    """Runs of a command in a folder, in memory where there is such."""
+    """Runs of a command in a folder."""
 
     def __init__(self, command: WritingCommand, base: Path) -> None:
         self.command, self.inputs, self.out, self.errors = command, base / "in", base / "out", base / "stderr"
@@ -83,12 +82,8 @@ class Runs:
 @pytest.fixture
 def base():
     commands.import_all()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as name:
-        yield Path(name).resolve()
-
-
-def kind_of(call: Call) -> tuple[str, str]:
-    return call.name, re.sub("[0-9a-f]{8,}", "", call.path)
+    with folder_in_memory() as folder:
+        yield folder
 
 
 @pytest.mark.slow
@@ -99,11 +94,9 @@ def test_a_command_that_cannot_write_says_so_in_a_line_and_the_next_run_ends_wel
     runs.begin()
     clean = runs.traced()
     assert clean.code == 0, runs.errors.read_text()
-    for kind in sorted({kind_of(call) for call in clean.calls}):
-        faults = [fault for fault in FAULTS if any(kind_of(c) == kind and fault.can_happen(c) for c in clean.calls)]
-        for fault in faults if os.environ.get("FAULTS") == "all" else draw.sample(faults, 1):
-            possible = [call for call in clean.calls if fault.can_happen(call)]
-            at = draw.choice([index for index, call in enumerate(possible) if kind_of(call) == kind])
+    for faults in chances(clean.calls):
+        for fault, numbers in faults if os.environ.get("FAULTS") == "all" else draw.sample(faults, 1):
+            at = draw.choice(numbers)
             runs.begin()
             outcome, errors = runs.traced(fault, at), runs.errors.read_text()
             what = f"{fault.name} at {at}: {outcome.hit and outcome.hit[:2]}, code {outcome.code}, {errors}"
