@@ -142,7 +142,7 @@ def damage_flip(file):
 
 
 DAMAGES = {"cut": damage_cut, "flipped": damage_flip, "missing": Path.unlink}
-QUICK = {("cut", "nbi"), ("flipped", "nbc"), ("missing", "sha256")}
+QUICK = {("flipped", "nbc")}
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.3, 1.1])
+@pytest.mark.parametrize("delay", [0.3, *(pytest.param(delay, marks=pytest.mark.slow) for delay in (0.0, 1.1))])
 def test_an_interrupt_while_compiling_releases_the_lock(tmp_path, delay):
     process = start(tmp_path, script=WAIT_AFTER_THE_INTERRUPT)
     assert cache.NOTICE in process.stderr.readline()

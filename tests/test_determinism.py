@@ -55,12 +55,9 @@ def test_the_identity_of_the_arithmetic_is_that_of_the_golden_bits():
     assert arithmetic(EXPECTED) == ARITHMETIC
 
 
-def slow_but_one(target):
-    return target if target == DEFAULT_TARGET else pytest.param(target, marks=pytest.mark.slow)
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the targets are x86-64 CPUs")
-@pytest.mark.parametrize("target", [slow_but_one(target) for target in TARGETS])
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_target_and_level_gives_the_golden_bits_and_reads_the_archive_of_another(tmp_path, target):
     cpu_info = Path("/proc/cpuinfo")
     flags = cpu_info.read_text().split() if cpu_info.exists() else []

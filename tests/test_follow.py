@@ -675,7 +675,7 @@ def test_another_compressed_file_of_the_same_name_has_a_rotation_of_its_own(tmp_
 # However many files there are, and whosever they are
 
 
-@pytest.mark.parametrize(("n", "seconds"), [(101, 0), (250, 1)])
+@pytest.mark.parametrize(("n", "seconds"), [(101, 0), (130, 1), pytest.param(250, 1, marks=pytest.mark.slow)])
 def test_any_number_of_rotated_files_with_equal_times_is_read_once_and_opened_seldom(log, monkeypatch, n, seconds):
     """With times in whole seconds, as some file systems have them, or all equal."""
     begin = int(time.time()) - 10_000

@@ -314,7 +314,7 @@ def test_ctrl_c_saves_what_was_read_and_exits_130(toolkit, tmp_path):
     assert np.array_equal(saved.predict(), twin.predict())
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_what_was_read(toolkit, tmp_path, number, expected):
     with Terminal(*FRESH, "--save", tmp_path / "m") as terminal:
         terminal.press("ab\rc")

@@ -264,7 +264,9 @@ def alarms_of(lines, budget):
     return keeper.n_raised, clock.now
 
 
-@pytest.mark.parametrize("name", IN_ONE_FILE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if n % 3 else ()) for n, name in enumerate(IN_ONE_FILE)]
+)
 def test_a_budget_is_kept_however_many_clocks_write_one_file(name):
     """Two hours at 5 per hour, and what the account holds."""
     shown = IN_ONE_FILE[name]

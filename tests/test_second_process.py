@@ -66,6 +66,7 @@ def test_the_helper_compiles_what_is_left_to_it_and_its_parent_loads_it(tmp_path
     assert lines == ["['apply_temperature', 'rank_and_top', 'surprisals']", expected, "[]"]
 
 
+@pytest.mark.slow
 def test_each_entry_is_compiled_once_by_one_of_the_two(tmp_path, expected):
     wait = """
 def in_turns(reader, entries):  # take one entry, then wait until the helper has taken the others
