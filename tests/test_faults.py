@@ -23,9 +23,15 @@ from streamlstm.system.files import naming, sync_folder, write_atomically
 
 pytestmark = pytest.mark.skipif(not IS_SUPPORTED, reason="system calls are traced on Linux on x86-64 only")
 LIKE_OTHERS = {"new pool", "crowded pool", "new keys", "other keys", "sessions", "new model"}
-QUICK = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in WRITERS]
-)
+SMALL = {"model", "metrics", "alarms", "alarms without a position"}
+"""These make so few calls that each fault happens in each kind of call."""
+
+
+def each_writer(but: set[str] = frozenset(), slow: set[str] = LIKE_OTHERS) -> pytest.MarkDecorator:
+    marks = {name: pytest.mark.slow if name in slow else () for name in WRITERS if name not in but}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=mark) for name, mark in marks.items()])
+
+
 TAG = re.compile(r"(?<=\.keys-)[0-9a-f]{8}")
 
 
@@ -142,7 +148,7 @@ def try_out_all(trial: Trial) -> None:
                 try_out(trial, fault, at)
 
 
-@QUICK
+@each_writer(but=SMALL)
 def test_a_call_that_fails_or_is_the_last_one_leaves_the_old_or_the_new_file(base, name):
     trial, draw = Trial(WRITERS[name], base), random.Random(name)
     for faults in chances(trial.clean.calls):
@@ -150,8 +156,7 @@ def test_a_call_that_fails_or_is_the_last_one_leaves_the_old_or_the_new_file(bas
         try_out(trial, fault, draw.choice(numbers))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", WRITERS if os.environ.get("FAULTS") == "all" else sorted(WRITERS.keys() - LIKE_OTHERS))
+@each_writer(but=set() if os.environ.get("FAULTS") == "all" else LIKE_OTHERS, slow=WRITERS.keys() - SMALL)
 def test_each_call_that_fails_or_is_the_last_one_leaves_the_old_or_the_new_file(base, name):
     try_out_all(Trial(WRITERS[name], base))
 
@@ -175,7 +180,7 @@ def let_the_power_fail(trial: Trial) -> None:
         assert trial.look(trial.failed) == trial.new or trial.writer.may_give_up
 
 
-@QUICK
+@each_writer()
 def test_a_power_failure_at_any_time_leaves_the_old_or_the_new_file(base, name):
     if WRITERS[name].is_synced:
         let_the_power_fail(Trial(WRITERS[name], base))

@@ -257,10 +257,17 @@ def alarms(described: bool) -> Callable[[Path], Any]:
 
 
 def alarms_in(folder: Path) -> Any:
-    """The records up to the position that was saved last."""
+    """Whether the new records are there, after those up to the position that was saved last."""
     content = (folder / "alarms").read_bytes()
     assert content.startswith(b'{"n": 1}\n')
     return "new" if content.endswith(b'{"n": 3}\n') else "old"
+
+
+def alarms_once_in(folder: Path) -> Any:
+    """The same; each record is there once, and nothing else."""
+    found = alarms_in(folder)
+    assert found == "old" or (folder / "alarms").read_bytes() == b'{"n": 1}\n{"n": 2}\n{"n": 3}\n'
+    return found
 
 
 # The cache of compiled kernels
@@ -344,7 +351,7 @@ WRITERS: dict[str, Writer] = {
         left=rf"m\.keys-[0-9a-f]{{8}}|{PART}",
         open=rf"m\.keys-[0-9a-f]{{8}}{_STORE}",
     ),
-    "alarms": Writer(old_alarms, alarms(True), alarms_in),
+    "alarms": Writer(old_alarms, alarms(True), alarms_once_in),
     "alarms without a position": Writer(old_alarms, alarms(False), alarms_in),
     "kernel cache": Writer(
         nothing,
