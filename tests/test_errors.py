@@ -82,7 +82,11 @@ def test_help_whose_reader_has_gone_ends_with_141_and_without_a_word(arguments):
     assert (result.returncode, result.stderr) == (141, b"")
 
 
-READERS = ["predict -", "score -", "score text -", "watch -", "watch text -", "surprising -", "surprising text -", "compress"]
+READERS = [
+    "predict -",
+    "compress",
+    *(f"{name} {files}-" for name in ("score", "watch", "surprising") for files in ("", "text ")),
+]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a shell closes stdin")
