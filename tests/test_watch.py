@@ -9,14 +9,13 @@ import re
 import select
 import signal
 import statistics
-import subprocess
 
 import numpy as np
 import pytest
 from commands import run, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import TINY, assert_refused, bytes_of, next_line, objects
+from test_cli import assert_refused, bytes_of, next_line, objects
 
 from streamlstm import Config, Snapshot, StreamPredictor, Vocabulary, Watcher
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
@@ -494,13 +493,6 @@ def test_binary_junk_and_mixed_encodings_are_printed_unaltered(log):
     assert b"\n".join(bytes_of(record, "text") for record in found) == stdin
 
 
-def test_a_line_of_a_megabyte_is_truncated_with_a_note():
-    result = run("watch", *TINY, "--freeze", "--all", "--format", "jsonl", stdin=b"x" * 1_000_000 + b"\nshort\n")
-    first, second = objects(result.stdout)
-    assert (len(first["text"]), second["text"]) == (MAX_LINE_BYTES, "short")
-    assert b"line 1 has more than 16,384 bytes" in result.stderr
-
-
 def test_live_input_is_printed_line_by_line():
     with start("watch", *FRESH, "--all", "--format", "jsonl") as process:
         for number, line in enumerate(CALM[:5], 1):
@@ -513,24 +505,6 @@ def test_live_input_is_printed_line_by_line():
         assert json.loads(process.stdout.read())["text"] == "no end"
         process.stderr.read()
     assert process.returncode == 0
-
-
-def test_tail_follows_a_log_that_is_rotated(tmp_path):
-    path = tmp_path / "app.log"
-    path.write_bytes(b"first\n")
-    tail = subprocess.Popen(["tail", "-F", "-n", "+1", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    watch = start("watch", *FRESH, "--all", "--format", "jsonl", stdin=tail.stdout)
-    try:
-        assert json.loads(next_line(watch))["text"] == "first"
-        path.rename(tmp_path / "app.log.1")
-        path.write_bytes(b"second\n")
-        assert json.loads(next_line(watch))["text"] == "second"
-    finally:
-        tail.kill()
-        tail.wait()
-        tail.stdout.close()
-        watch.communicate(timeout=60)
-    assert watch.returncode == 0
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
