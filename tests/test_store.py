@@ -151,7 +151,7 @@ def test_a_store_is_locked_whatever_the_name_by_which_it_is_opened(tmp_path):
         pool.save()
     names = other_names(path, tmp_path)
     command = [sys.executable, "-c", TRY, os.path.dirname(__file__), *map(str, names)]
-    for name in names[:4]:
+    for name in names[1:4:2]:  # a symbolic and a hard link
         with pool_of(name) as pool:
             for other in names:
                 with pytest.raises(BlockingIOError, match="another process uses this store"):
