@@ -383,7 +383,7 @@ while True:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_kill_9_while_saving_leaves_a_whole_file(tmp_path):
     path = tmp_path / "model.safetensors"
-    for attempt in range(8):
+    for attempt in range(0, 8, 2):
         child = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE)
         child.stdout.readline()
         while not path.exists():

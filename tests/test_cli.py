@@ -1088,7 +1088,9 @@ def test_a_folder_named_as_a_bundled_model_is_not_taken_for_it(tmp_path):
     assert_refused(run("info", "./small", cwd=tmp_path), "directory")
 
 
-@pytest.mark.parametrize("command", ["predict", "score", "watch", "compress"])
+@pytest.mark.parametrize(
+    "command", ["watch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("predict", "score", "compress"))]
+)
 def test_without_stderr_all_is_done_as_with_it(command):
     shell = ["sh", "-c", 'exec "$@" 2>&-', "sh", *CLI, command, *TINY]
     silent = subprocess.run(shell, input=TEXT, stdout=subprocess.PIPE, timeout=100)

@@ -109,7 +109,9 @@ def test_the_clock_counts_true_time_whatever_the_lines_show(name, seed):
     assert 0.95 * true - 2 * JITTER <= clock.now <= 1.05 * true + allowed
 
 
-@pytest.mark.parametrize("name", DISTURBED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if n % 2 else ()) for n, name in enumerate(DISTURBED)]
+)
 def test_a_budget_is_kept_whatever_the_lines_show(name):
     budget = Budget.parse("60/hour")
     keeper, clock, draw = BudgetKeeper(budget), LogClock(), random.Random(1)

@@ -89,11 +89,8 @@ def commands(name, other):
         yield ["predict", other, option, f"{name}"]
 
 
-DEFAULT = "newline"
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in HOSTILE if kind != DEFAULT]
-
-
-@pytest.mark.parametrize("kind", [DEFAULT, *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", HOSTILE)
 def test_no_name_of_a_file_reaches_a_terminal_as_it_is(tmp_path, kind):
     name = HOSTILE[kind].replace("/", "_") if kind != "markup" else HOSTILE[kind]
     folder = tmp_path / "files"

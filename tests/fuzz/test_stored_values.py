@@ -104,7 +104,14 @@ KINDS = {
 """Of each kind of file the target, the checksum, some seeds, and in what part of them values are replaced."""
 
 
-@pytest.mark.parametrize(("name", "seed"), [(name, seed) for name, each in KINDS.items() for seed in each[2]])
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        pytest.param(name, seed, marks=pytest.mark.slow if seed != each[2][-1] else ())
+        for name, each in KINDS.items()
+        for seed in each[2]
+    ],
+)
 def test_a_file_with_another_value_is_refused_or_used(name, seed):
     target, checksum, _, part = KINDS[name]
     arrays, values = parts_of(list(target.seeds())[seed], checksum)
