@@ -10,7 +10,7 @@ import typer
 
 from .command import command, leave, saving, say
 from .options import ModelOptions, check_files, is_saved
-from .watch_options import FollowOptions, ParsingOptions, ShownOptions, TargetOptions, WatcherOptions
+from .watch_options import FollowOptions, ParsingOptions, ReaderOptions, ShownOptions, TargetOptions, WatcherOptions
 from .watch_ray import RayWatchOptions, watch_on_ray
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def watch(
     parsing: ParsingOptions,
     watching: WatcherOptions,
     shown: ShownOptions,
+    reader: ReaderOptions,
     targets: TargetOptions,
     engine: RayWatchOptions,
     files: Annotated[
@@ -74,6 +75,11 @@ def watch(
       streamlstm watch --follow app.log --metrics /var/lib/node_exporter/watch.prom
       streamlstm watch build.log --model good-builds.safetensors --threshold 9 --fail
 
+    Tell it what is normal: FILE has a line for each kind, such as `normal ID` or `mute ID until 2026-12-24T06:00`:
+
+    \b
+      streamlstm watch --follow app.log --alarms 5/hour --save app.safetensors --resume --verdicts verdicts.txt
+
     Many logs on several cores or machines; FILE may be a folder, and DIR keeps everything needed to continue:
 
     \b
@@ -86,7 +92,7 @@ def watch(
     paths = files or ["-"]
     options = watching.given(model.learn)
     read = {"paths": paths, "parsing": parsing.parsing(watching.key_field), **reading.__dict__}
-    if engine.is_given({**options, **vars(targets), "context": shown.context}):
+    if engine.is_given({**options, **vars(targets), **vars(reader), "context": shown.context}):
         if shown.format != "jsonl" or targets.fail:
             raise ValueError("--engine ray writes JSON; give --format jsonl, and no --fail")
         how = {"all": shown.all, "save_every": targets.save_every, "resume": targets.resume}
@@ -94,7 +100,8 @@ def watch(
     targets.check(paths)
     if not reading.follow:
         check_files(paths)
-    has_raised = _run(_watcher(model, options, targets), read, shown, targets)
+    reader.check(paths, targets)
+    has_raised = _run(_watcher(model, options, targets), read, shown, reader, targets)
     if targets.fail and has_raised:
         leave(RAISED)
 
@@ -127,20 +134,24 @@ def _watcher(model: ModelOptions, options: dict[str, Any], targets: TargetOption
     return watcher
 
 
-def _run(watcher: "AnyWatcher", read: dict[str, Any], shown: ShownOptions, targets: TargetOptions) -> bool:
+def _run(
+    watcher: "AnyWatcher", read: dict[str, Any], shown: ShownOptions, reader: ReaderOptions, targets: TargetOptions
+) -> bool:
     """Watch until the end or a signal. Returns whether anything was raised."""
     from ..logs.source import Source
     from ..system.process import Interruptible
     from ..vocabulary import UnknownSymbolError
+    from ..watch.verdicts import VerdictFile
     from ..watch.watcher import Watcher
     from .watch_run import WatchRun, part_of
 
+    verdicts = None if reader.verdicts is None else VerdictFile(reader.verdicts)
     with Interruptible() as control, ExitStack() as stack:
         if isinstance(watcher, Watcher):
             stack.callback(watcher.close)
         source = Source(**read, control=control, described=part_of(watcher.position, "source"))
-        outputs = stack.enter_context(_outputs(watcher, len(read["paths"]) > 1, shown, targets, control))
-        run = WatchRun(watcher, source, outputs)
+        outputs = stack.enter_context(_outputs(watcher, len(read["paths"]) > 1, shown, reader, targets, control))
+        run = WatchRun(watcher, source, outputs, verdicts)
         stack.enter_context(_served(run, targets.metrics_port))
         if targets.resume and targets.save is not None and targets.saved is None:
             run.save(targets.save)  # else what is written before the first save would be written again after a crash
@@ -160,7 +171,12 @@ def _run(watcher: "AnyWatcher", read: dict[str, Any], shown: ShownOptions, targe
 
 @contextmanager
 def _outputs(
-    watcher: "AnyWatcher", titles: bool, shown: ShownOptions, targets: TargetOptions, control: "Interruptible"
+    watcher: "AnyWatcher",
+    titles: bool,
+    shown: ShownOptions,
+    reader: ReaderOptions,
+    targets: TargetOptions,
+    control: "Interruptible",
 ) -> "Iterator[Outputs]":
     """Everything that records go to."""
     from ..logs.output import AlertCommand, OutputFile
@@ -174,12 +190,12 @@ def _outputs(
             output = OutputFile(str(targets.output), control, part_of(watcher.position, "output"))
             stack.callback(output.close)
         colour = not os.environ.get("NO_COLOR")
-        out = output or sys.stdout.buffer
+        out, has_id = output or sys.stdout.buffer, reader.verdicts is not None
         printer: LinePrinter | SessionPrinter
         if isinstance(watcher, SessionWatcher):
-            printer = SessionPrinter(out, shown.format, all=shown.all, status=status)
+            printer = SessionPrinter(out, shown.format, all=shown.all, status=status, has_id=has_id)
         else:
-            printer = LinePrinter(out, titles=titles, colour=colour, status=status, **shown.__dict__)
+            printer = LinePrinter(out, titles=titles, colour=colour, status=status, has_id=has_id, **shown.__dict__)
         described = part_of(watcher.position, "printer")
         if described is not None:
             printer.restore(described)

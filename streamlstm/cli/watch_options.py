@@ -162,6 +162,29 @@ class ShownOptions:
 
 
 @dataclass(frozen=True)
+class ReaderOptions:
+    """What a reader of alarms has said of kinds of lines."""
+
+    verdicts: Annotated[
+        Optional[Path],
+        option(
+            "FILE",
+            "Your verdicts: lines such as `normal ID`, `watch ID`, `mute ID until TIME`; read again when it changes.",
+        ),
+    ] = None
+
+    def check(self, files: list[str], targets: "TargetOptions") -> None:
+        """Raise OSError if the file of verdicts is a folder, or one that is read or written as something else."""
+        if self.verdicts is not None:
+            if self.verdicts.is_dir():
+                raise IsADirectoryError(f"{self.verdicts} is a directory; name a file of verdicts")
+            written = (targets.save, targets.output, targets.metrics)
+            others = [str(path) for path in (*files, *written) if path is not None and str(path) != "-"]
+            if self.verdicts.resolve() in [Path(path).resolve() for path in others]:
+                raise OSError(f"{self.verdicts} is named twice; the verdicts are in a file of their own")
+
+
+@dataclass(frozen=True)
 class TargetOptions:
     """What else is written and run, and where the state is saved."""
 

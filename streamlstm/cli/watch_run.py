@@ -24,6 +24,7 @@ from ..vocabulary import UnknownSymbolError
 from ..watch.lines import is_noted
 from ..watch.log_clock import MAX_SECONDS
 from ..watch.sessions import EndedSession, SessionWatcher
+from ..watch.verdicts import Verdict, VerdictFile
 from ..watch.watcher import Counts, WatchedLine, Watcher
 from .command import note_all
 
@@ -129,6 +130,7 @@ class WatchRun:
     """Passes the events of a source to a watcher, and its results to the outputs.
 
     watcher, source, outputs  what it connects
+    verdicts                  the file of --verdicts, if there is one
 
     `values` are the metrics: a new dict every TICK_SECONDS.
     """
@@ -136,6 +138,7 @@ class WatchRun:
     watcher: AnyWatcher
     source: Source
     outputs: Outputs
+    verdicts: VerdictFile | None = None
     values: Values = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -158,6 +161,8 @@ class WatchRun:
         self._latest = {path: (seconds, self._started) for path, seconds in times.items()}  # of each source: its last
         # time, and when that came
         self._lag: Lag | None = None
+        if self.verdicts is not None:
+            self._take_verdicts(self.verdicts, self.verdicts.read())
         self._tick(self._started)
 
     def take(self, event: Event | None) -> None:
@@ -241,12 +246,20 @@ class WatchRun:
         self._lag = self.source.lag()
         self._write_notes(self.source.notes)
         self._write_notes([*self._notes.lag(self._lag), *self._notes.invalid()])
+        if self.verdicts is not None:
+            self._take_verdicts(self.verdicts, self.verdicts.changed())
         counts, seconds = self.watcher.counts, max(now - self._ticked, 1e-9)
         speed = (counts.characters - self.values.get("characters_total", counts.characters)) / seconds
         self.values = self._measured_values(counts, speed)
         self._ticked = now
         if self.outputs.metrics is not None and now - self._written >= METRICS_SECONDS:
             self.write_metrics()
+
+    def _take_verdicts(self, file: VerdictFile, verdicts: list[Verdict] | None) -> None:
+        """Let the verdicts of the file be those of the watcher; None if it has none to take."""
+        if verdicts is not None and verdicts != self.watcher.verdicts:
+            self.watcher.replace_verdicts(verdicts)
+        self._write_notes(file.notes)
 
     def write_metrics(self) -> None:
         """Write the file of --metrics, or log a warning if that fails."""
@@ -296,6 +309,7 @@ class WatchRun:
         if counts.flagged != counts.raised:
             parts += [f"{counts.raised:,} raised", f"{counts.repeated:,} of a kind raised before"]
             parts += [f"{counts.held:,} over the budget"] if counts.held else []
+        parts += [f"{counts.silenced:,} silenced by a verdict"] if counts.silenced else []
         parts += [f"{counts.familiar:,} familiar"] if counts.familiar else []
         rate = counts.lines / max(time.monotonic() - self._started, 1e-9)
         parts.append(f"{rate:,.0f} lines/s")
@@ -344,7 +358,7 @@ class WatchRun:
             event = self._event
             position["event"] = [event.number, event.path, event.rotation, event.offset, event.time]
             position["times"] = {path: seconds for path, (seconds, _) in self._latest.items()}
-        state = (position, self.watcher.counts)
+        state = (position, self.watcher.counts, self.watcher.verdicts)
         if state != self._saved_state:  # otherwise nothing has happened
             self.watcher.position = position
             self.watcher.save(path)

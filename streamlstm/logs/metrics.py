@@ -35,6 +35,7 @@ METRICS = (
     Metric("dropped_total", "counter", "Alarms for which the command of --exec was not run, since the start."),
     Metric("failed_total", "counter", "Commands of --exec that failed, since the start."),
     Metric("familiar_total", "counter", "Lines that were not read in full, because everything in them was known."),
+    Metric("silenced_total", "counter", "Unusual lines that were not raised because of a verdict."),
     Metric("sessions_total", "counter", "Sessions that ended, before restarts too. Flagged and raised are sessions."),
     Metric("open_sessions", "gauge", "Sessions that have not ended."),
     Metric("threshold", "gauge", "What the score of a line must exceed to be unusual."),

@@ -38,7 +38,7 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
     lag  how far reading is behind; None if it is not known
 
     >>> print(format_json(WatchedLine("door é\x9b", 2.5, 0.1, False, [], "", []), Event("door", number=7, offset=9)), end="")
-    {"version": 1, "line": 7, "text": "door é\u009b", "time": "", "score": 0.1, "bits_per_char": 2.5, "probability": null, "flagged": false, "raised": false, "seen_before": 0, "spans": [], "kind": "door é\u009b", "read": "full", "key": "", "session": null, "path": "-", "rotation": 0, "offset": 9, "lag_lines": null, "lag_seconds": null}
+    {"version": 1, "line": 7, "text": "door é\u009b", "time": "", "score": 0.1, "bits_per_char": 2.5, "probability": null, "flagged": false, "raised": false, "seen_before": 0, "spans": [], "kind": "door é\u009b", "read": "full", "key": "", "session": null, "path": "-", "rotation": 0, "offset": 9, "lag_lines": null, "lag_seconds": null, "id": "469b768df61d813c", "verdict": null}
     """  # noqa: E501
     record = {
         "version": SCHEMA,
@@ -47,7 +47,7 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
         "time": event.time,
         "score": line.z,
         "bits_per_char": line.bits_per_char,
-        **_verdict(line),
+        **_judged(line),
         "spans": line.spans,
         "kind": line.kind,
         "read": "familiar" if line.is_familiar else "full",
@@ -57,11 +57,16 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
         "rotation": event.rotation,
         "offset": event.offset,
         **_lag(lag),
+        **_answered(line),
     }
     return json_object(record) + "\n"
 
 
-def _verdict(found: WatchedLine | EndedSession) -> dict[str, Any]:
+def _answered(found: WatchedLine | EndedSession) -> dict[str, Any]:
+    return {"id": found.id, "verdict": found.verdict or None}
+
+
+def _judged(found: WatchedLine | EndedSession) -> dict[str, Any]:
     return {
         "probability": found.probability,
         "flagged": found.flagged,
@@ -74,15 +79,22 @@ def _lag(lag: Lag | None) -> dict[str, Any]:
     return {"lag_lines": lag and lag.n_lines, "lag_seconds": lag and round(lag.seconds, 3)}
 
 
+def _id_of(found: WatchedLine | EndedSession, has_id: bool) -> str:
+    return f"  [{found.id}]" if has_id and found.raised else ""
+
+
 def _seen_before(n: int) -> str:
     return f"  (seen {n:,} more {'time' if n == 1 else 'times'} before)" if n else ""
 
 
-def format_line(line: WatchedLine, event: Event, *, terminal: bool = False, colour: bool = False) -> str:
+def format_line(
+    line: WatchedLine, event: Event, *, terminal: bool = False, colour: bool = False, has_id: bool = False
+) -> str:
     r"""Aligned columns, with a newline: number, bits per character, z, `!` if it is raised, and the line as it came.
 
     terminal  whether to escape what is not printable, because it could control the terminal
     colour    whether to colour the spans; otherwise a second row marks them with `^`. Needs `terminal`.
+    has_id    whether to write the id of an alarm behind it
 
     A newline inside an event is shown as `\n`. A byte that is not valid UTF-8 appears as Python's `surrogateescape`
     decodes it: encode the result in the same way.
@@ -99,7 +111,7 @@ def format_line(line: WatchedLine, event: Event, *, terminal: bool = False, colo
     for first, last in spans:
         parts += [shown(text[end:first], terminal), before, shown(text[first:last], terminal), after]
         end = last
-    parts += [shown(text[end:], terminal), _seen_before(line.n_before), "\n"]
+    parts += [shown(text[end:], terminal), _seen_before(line.n_before), _id_of(line, has_id), "\n"]
     if spans and not before:
         parts.append(_marks(text, spans, " " * len(margin), terminal))
     return "".join(parts)
@@ -194,11 +206,18 @@ class Printer:
     """The names of the columns of the format text."""
 
     def __init__(
-        self, out: BinaryOutput, format: str = "text", *, all: bool = False, status: StatusLine | None = None
+        self,
+        out: BinaryOutput,
+        format: str = "text",
+        *,
+        all: bool = False,
+        status: StatusLine | None = None,
+        has_id: bool = False,
     ) -> None:
         if format not in FORMATS:
             raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format!r}")
         self._out, self._is_text, self._all, self._status = out, format == "text", all, status
+        self._has_id = has_id
         self._is_terminal = out.isatty()
 
     def write_header(self) -> None:
@@ -234,6 +253,7 @@ class LinePrinter(Printer):
     titles   whether to write the path before the first line of another file than that of the line before it
     colour   whether to colour the spans on a terminal
     status   a status line on the same terminal, which is cleared before anything is written
+    has_id   whether to write the id of an alarm behind it, in the format "text"
 
     Raises ValueError for an unknown format or a negative context.
 
@@ -261,8 +281,9 @@ class LinePrinter(Printer):
         titles: bool = False,
         colour: bool = False,
         status: StatusLine | None = None,
+        has_id: bool = False,
     ) -> None:
-        super().__init__(out, format, all=all, status=status)
+        super().__init__(out, format, all=all, status=status, has_id=has_id)
         if context < 0:
             raise ValueError(f"context must be at least 0, not {context}")
         self._context, self._titles, self._colour = context, titles, colour
@@ -301,7 +322,7 @@ class LinePrinter(Printer):
 
     def _formatted(self, line: WatchedLine, event: Event, lag: Lag | None) -> str:
         if self._is_text:
-            return format_line(line, event, terminal=self._is_terminal, colour=self._colour)
+            return format_line(line, event, terminal=self._is_terminal, colour=self._colour, has_id=self._has_id)
         return format_json(line, event, lag)
 
     def _put_row(self, path: str, number: int, text: str) -> None:
@@ -322,7 +343,7 @@ def format_session_json(session: EndedSession, event: Event, lag: Lag | None = N
 
     >>> session = EndedSession("a", 18.5, 12.25, 6.25, 0.0, ["new: # is full"], 4, z=8.1, flagged=True)
     >>> print(format_session_json(session, Event("b", number=7, offset=9)), end="")
-    {"version": 1, "session": "a", "score": 18.5, "content": 12.25, "number": 6.25, "order": 0.0, "z": 8.1, "probability": null, "flagged": true, "raised": false, "seen_before": 0, "reasons": ["new: # is full"], "n_lines": 4, "time": "", "path": "-", "line": 7, "rotation": 0, "offset": 9, "lag_lines": null, "lag_seconds": null}
+    {"version": 1, "session": "a", "score": 18.5, "content": 12.25, "number": 6.25, "order": 0.0, "z": 8.1, "probability": null, "flagged": true, "raised": false, "seen_before": 0, "reasons": ["new: # is full"], "n_lines": 4, "time": "", "path": "-", "line": 7, "rotation": 0, "offset": 9, "lag_lines": null, "lag_seconds": null, "id": "2d029d80b59378ce", "verdict": null}
     """  # noqa: E501
     record = {
         "version": SCHEMA,
@@ -332,7 +353,7 @@ def format_session_json(session: EndedSession, event: Event, lag: Lag | None = N
         "number": session.number,
         "order": session.order,
         "z": session.z,
-        **_verdict(session),
+        **_judged(session),
         "reasons": session.reasons,
         "n_lines": session.n_lines,
         "time": event.time,
@@ -341,14 +362,16 @@ def format_session_json(session: EndedSession, event: Event, lag: Lag | None = N
         "rotation": event.rotation,
         "offset": event.offset,
         **_lag(lag),
+        **_answered(session),
     }
     return json_object(record) + "\n"
 
 
-def format_session(session: EndedSession, *, terminal: bool = False) -> str:
+def format_session(session: EndedSession, *, terminal: bool = False, has_id: bool = False) -> str:
     r"""Aligned columns, with a newline: number of lines, bits, z, `!` if it is raised, the session, and the reasons.
 
     terminal  whether to escape what is not printable, because it could control the terminal
+    has_id    whether to write the id of an alarm behind it
 
     >>> session = EndedSession("a", 18.5, 12.25, 6.25, 0.0, ["new: # is full", "0 × # ends"], 4, 8.1, True, True)
     >>> print(format_session(session), end="")
@@ -357,7 +380,7 @@ def format_session(session: EndedSession, *, terminal: bool = False) -> str:
     text = session.session
     if session.reasons and (session.flagged or session.raised):
         text += f"  ({'; '.join(session.reasons)})"
-    text += _seen_before(session.n_before)
+    text += _seen_before(session.n_before) + _id_of(session, has_id)
     mark = "!" if session.raised else " "
     return f"{session.n_lines:>9} {session.score:>9.1f} {session.z:>8.1f}  {mark} {shown(text, terminal)}\n"
 
@@ -369,6 +392,7 @@ class SessionPrinter(Printer):
     format  "text" (see `format_session`) or "jsonl" (see `format_session_json`)
     all     whether to write all sessions, not only alarms
     status  a status line on the same terminal, which is cleared before anything is written
+    has_id  whether to write the id of an alarm behind it, in the format "text"
 
     Raises ValueError for an unknown format.
     """
@@ -380,7 +404,7 @@ class SessionPrinter(Printer):
         if not (session.raised or self._all):
             return
         if self._is_text:
-            self._put(format_session(session, terminal=self._is_terminal))
+            self._put(format_session(session, terminal=self._is_terminal, has_id=self._has_id))
         else:
             self._put(format_session_json(session, event, lag))
 

@@ -12,6 +12,8 @@ A budget of N alarms per period, which is a number of lines or a time, is spent 
   about doubles with each further token, and each alarm divides the growth by 1.25.
 - As long as the recent lines are too few for one alarm, the threshold is START_THRESHOLD while the bucket is a quarter
   full or more, and else the largest score so far.
+- A line that is silenced (`verdicts`) takes a token as if it were raised, so that a verdict adds no alarms. Such
+  tokens are spared: a line that would be held, because there is no other token, takes one of them.
 - A kind of line is raised once per period. Further lines of it are counted, and the next record of the kind tells
   their number. Where there are too few kinds for the budget, the bucket fills up. When it is more than three quarters
   full, kinds are raised again sooner: the fuller it is, the sooner. Not so with a floor: the budget is a limit then.
@@ -174,6 +176,7 @@ DESCRIBED = {
     "kinds": [(str, Real(0), Whole())],
     "scores": object,
     "overdue": (Real(0), Real(1, MAX_GROWTH)),
+    "spared?": Real(0),
 }
 """What `BudgetKeeper.describe` returns; see `ranges`."""
 
@@ -220,21 +223,37 @@ class Budget:
         return cls(float(match[1]), lines=int(match[2]))
 
 
-class Verdict(NamedTuple):
-    """What a budget says of a line.
+SILENT = ("normal", "mute")
+"""The decisions of a reader by which a kind is not raised; see `verdicts`."""
+
+
+class Judgement(NamedTuple):
+    """What a threshold or a budget says of a line.
 
     is_unusual  whether its score reaches the threshold
     is_raised   whether it is an alarm: it is unusual, its kind was not raised recently, and the budget allows it
     n_before    for an alarm, the number of lines of its kind that were not raised since the last alarm of its kind
+    decision    what a reader has said of such lines, which is taken into account; "" if nothing: see `verdicts`
     """
 
     is_unusual: bool
     is_raised: bool
     n_before: int
+    decision: str = ""
+
+    @property
+    def is_silenced(self) -> bool:
+        """Whether it would be unusual, had a reader not said that it is normal or muted."""
+        return self.is_unusual and self.decision in SILENT
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether it is unusual after what a reader has said."""
+        return self.decision == "watch" or (self.is_unusual and self.decision != "normal")
 
 
-USUAL, ALARM = Verdict(False, False, 0), Verdict(True, True, 0)
-"""The verdicts without a budget."""
+USUAL, ALARM = Judgement(False, False, 0), Judgement(True, True, 0)
+"""The judgements without a budget."""
 
 
 @dataclass
@@ -258,14 +277,15 @@ class BudgetKeeper:
     >>> for n in range(300):
     ...     keeper.receive()
     ...     usual = keeper.judge(1.0 + n % 7 / 10, kind=f"usual {n % 7}")
-    >>> keeper.judge(50.0, kind="strange"), keeper.judge(50.0, kind="strange")
-    (Verdict(is_unusual=True, is_raised=True, n_before=0), Verdict(is_unusual=True, is_raised=False, n_before=0))
+    >>> [keeper.judge(50.0, kind="strange")[:2] for _ in range(2)]
+    [(True, True), (True, False)]
     """
 
     def __init__(self, budget: Budget, floor: float = 0.0) -> None:
         self.budget, self._floor = budget, floor
         self._capacity = max(2 * budget.n_alarms, 4.0)
         self._tokens = self._capacity / 2
+        self._spared = 0.0  # tokens that lines which were silenced have taken; with the others at most the capacity
         self._received, self._raised_at = 0.0, 0.0  # tokens, in all, and until the last alarm
         self._growth = 1.0  # of the fraction, because alarms are overdue
         self._rate = budget.n_alarms / budget.lines if budget.lines else 0.0  # received per line
@@ -281,20 +301,26 @@ class BudgetKeeper:
         edge = self._edge()
         return float("inf") if edge >= N_BINS else max(lower_edge(edge), self._floor)
 
-    def judge(self, score: float, kind: str) -> Verdict:
-        """Decide about a line, after `receive`; `kind_of` tells the kind of a line."""
+    def judge(self, score: float, kind: str, *, is_silenced: bool = False) -> Judgement:
+        """Decide about a line, after `receive`; `kind_of` tells the kind of a line.
+
+        is_silenced  whether a line of this kind is not to be raised: it takes a token all the same, so that no less
+                     unusual line is raised in its place; but that token is there for a line that would be held
+        """
         known = self._kinds.get(kind)
         is_new = not self.is_repeated(kind)
         is_unusual = score > self._floor and bin_of(score) >= self._edge()
-        is_raised = is_unusual and is_new and self._tokens >= 1
+        is_raised = is_unusual and is_new and self._tokens + (0 if is_silenced else self._spared) >= 1
         self._scores.add(score if is_new else None)
         n_before = known.n_since if known else 0
         if is_raised:
-            self._tokens -= 1
+            self._spend(is_silenced)
             self._raised_at, self._growth = self._received, max(self._growth / SHRINKING, 1.0)
             self._remember(kind)
-            self.n_raised += 1
-            return Verdict(True, True, n_before)
+            self.n_raised += not is_silenced
+            return Judgement(True, not is_silenced, 0 if is_silenced else n_before)
+        if is_silenced:
+            return Judgement(is_unusual, False, 0)
         if is_unusual and known and not is_new:
             known.n_since += 1
             self.n_repeated += 1
@@ -302,7 +328,14 @@ class BudgetKeeper:
             self.n_held += 1
             if known:
                 known.n_since += 1
-        return Verdict(is_unusual, False, 0)
+        return Judgement(is_unusual, False, 0)
+
+    def _spend(self, is_silenced: bool) -> None:
+        """Take a token for an alarm, or for a line that is silenced; of those, some are spared for other lines."""
+        from_spared = max(1 - self._tokens, 0.0)
+        self._tokens = max(self._tokens - 1, 0.0)
+        self._spared += 1.0 if is_silenced else -from_spared
+        self._spared = min(max(self._spared, 0.0), self._capacity - self._tokens)
 
     def is_repeated(self, kind: str) -> bool:
         """Whether a kind of line was raised recently, so that a further line of it is not raised now."""
@@ -311,7 +344,7 @@ class BudgetKeeper:
 
     def may_raise(self, kind: str) -> bool:
         """Whether an unusual line of this kind would be raised now."""
-        return self._tokens >= 1 and not self.is_repeated(kind)
+        return self._tokens + self._spared >= 1 and not self.is_repeated(kind)
 
     def repeated(self, n: int) -> list[tuple[str, int]]:
         """The n kinds with most lines that were not raised since they were raised last, with the number of lines."""
@@ -344,6 +377,7 @@ class BudgetKeeper:
             self._n_rates = min(self._n_rates + 1, RATE_LINES)
             self._rate += (amount - self._rate) / self._n_rates
         self._tokens = min(self._tokens + amount, self._capacity)
+        self._spared = min(self._spared, self._capacity - self._tokens)
         self._received += amount
         if self._received - self._raised_at > 1:
             self._growth = min(self._growth * (1 + GROWING * amount), MAX_GROWTH)
@@ -364,7 +398,7 @@ class BudgetKeeper:
         bucket = [self._tokens, self._received, self._rate, self._n_rates, self._time]
         counts = [self.n_raised, self.n_repeated, self.n_held]
         described = {"account": bucket, "counts": counts, "kinds": kinds, "scores": self._scores.describe()}
-        return {**described, "overdue": [self._raised_at, self._growth]}
+        return {**described, "overdue": [self._raised_at, self._growth], "spared": self._spared}
 
     def restore(self, described: dict[str, Any]) -> None:
         """Continue from what `describe` returned. With another budget, only the scores and the kinds are taken over.
@@ -375,6 +409,7 @@ class BudgetKeeper:
         scores = RecentScores(self._scores.window, described["scores"])
         tokens, self._received, rate, n_rates, time = described["account"]
         self._tokens = min(tokens, self._capacity)
+        self._spared = min(described.get("spared", 0.0), self._capacity - self._tokens)
         self._raised_at, self._growth = described["overdue"]
         if self.budget.seconds is not None:
             self._rate, self._n_rates, self._time = rate, n_rates, time

@@ -28,12 +28,13 @@ from ..checkpoint import read_checkpoint, write_checkpoint
 from ..predictor import StreamPredictor
 from ..ranges import FINITE, Maybe, Real, Whole, check_count, check_number, check_values
 from ..system.files import check_target
-from .budget import USUAL, Budget, lower_edge
+from .budget import Budget, lower_edge
 from .event_scores import EventNumbers, EventOrder
 from .keyed_streams import MAX_KEY_LENGTH, KeyPattern, without_word
 from .lines import BURST_LINES, History
 from .log_clock import LogClock, Place, check_source, checked_seconds
 from .templates import MAX_TYPES, EventTypes, event_type_of
+from .verdicts import alarm_id
 from .watcher import MAX_LINE_BYTES, WARMUP, BaseWatcher
 
 MAX_ORDERED = 1000
@@ -236,6 +237,7 @@ DESCRIBED = {
     "clock?": dict,
     "has_regex?": bool,
     "position": object,
+    "verdicts?": object,
 }
 """What `SessionWatcher.save` saves; see `ranges`."""
 
@@ -256,6 +258,7 @@ class EndedSession:
     raised       whether it is an alarm: it is flagged and, with a budget, the budget allows it
     n_before     for an alarm, how many sessions with the same first reason were flagged but not raised before
     probability  for a flagged session, the fraction of recent ones with a score about as high or higher
+    verdict      what a reader has said of sessions of its kind: "normal", "watch", "mute", or "" for nothing
     """
 
     session: str
@@ -270,6 +273,17 @@ class EndedSession:
     raised: bool = False
     n_before: int = 0
     probability: float | None = None
+    verdict: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What sessions of a kind have in common: the first reason, "" if there is none."""
+        return self.reasons[0] if self.reasons else ""
+
+    @property
+    def id(self) -> str:
+        """The id by which a verdict names the alarms of this kind, the same in all runs and versions."""
+        return alarm_id(self.kind)
 
 
 class SessionWatcher(BaseWatcher):
@@ -438,20 +452,19 @@ class SessionWatcher(BaseWatcher):
         found = self._scored(name, session)
         is_warm = self._is_fitted or self._n_sessions >= self._warmup
         z = self._z(found.score)
-        verdict = USUAL
-        if is_warm:
-            if self._keeper is not None:
-                self._keeper.receive(self._clock.now)
-            verdict = self._judge(z, (found.reasons or [""])[0])
-        unusual, raised, n_before = verdict
+        if is_warm and self._keeper is not None:
+            self._keeper.receive(self._clock.now)
+        judged = self._judge(z, found.kind, is_warm=is_warm)
+        unusual = judged.is_unusual and judged.decision != "normal"
         if not unusual or self._learn_flagged or self._history.is_burst:
             self._learn(session)
         self._history.count(unusual)
         self._scores.add(found.score)
-        probability = self._scores.count_from(found.score) / self._scores.n_lines if unusual else None
+        probability = self._scores.count_from(found.score) / self._scores.n_lines if judged.is_flagged else None
         self._n_sessions += 1
-        self._count(verdict)
-        return replace(found, z=z, flagged=unusual, raised=raised, n_before=n_before, probability=probability)
+        self._count(judged)
+        marks = {"flagged": judged.is_flagged, "raised": judged.is_raised, "n_before": judged.n_before}
+        return replace(found, z=z, probability=probability, verdict=judged.decision, **marks)
 
     def _z(self, score: float) -> float:
         n = self._scores.n_lines
