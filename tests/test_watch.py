@@ -454,7 +454,7 @@ def test_jsonl_has_the_fields_and_all_prints_every_line(log):
     assert list(found[0]) == [
         "version", "line", "text", "time", "score", "bits_per_char", "probability", "flagged", "raised", "seen_before",
         "spans", "kind", "read", "key", "session", "path", "rotation", "offset", "lag_lines", "lag_seconds",
-        "id", "verdict",
+        "id", "verdict", "reason",
     ]  # fmt: skip
     assert [record["line"] for record in found] == list(range(1, 402))
     assert [record["text"] + "\n" for record in found] == log.read_text().splitlines(keepends=True)

@@ -7,7 +7,7 @@ import typer
 
 from .. import __version__
 from .command import app as app
-from . import predict, score, regions, watch, surprising, mcp, live, train
+from . import predict, score, regions, watch, surprising, kinds, mcp, live, train
 from . import generate
 from . import generate as complete
 from . import generate as fill

@@ -79,6 +79,7 @@ def watch(
 
     \b
       streamlstm watch --follow app.log --alarms 5/hour --save app.safetensors --resume --verdicts verdicts.txt
+      streamlstm watch --follow app.log --alarms 5/hour --new-kinds --kinds kinds.tsv
 
     Many logs on several cores or machines; FILE may be a folder, and DIR keeps everything needed to continue:
 
@@ -90,7 +91,7 @@ def watch(
     if model.vocab == "text":
         raise ValueError("--vocab text needs the whole text in advance; watch reads bytes, or as a saved model does")
     paths = files or ["-"]
-    options = watching.given(model.learn)
+    options = {**watching.given(model.learn), **reader.options(watching.has_sessions)}
     read = {"paths": paths, "parsing": parsing.parsing(watching.key_field), **reading.__dict__}
     if engine.is_given({**options, **vars(targets), **vars(reader), "context": shown.context}):
         if shown.format != "jsonl" or targets.fail:
@@ -151,7 +152,7 @@ def _run(
             stack.callback(watcher.close)
         source = Source(**read, control=control, described=part_of(watcher.position, "source"))
         outputs = stack.enter_context(_outputs(watcher, len(read["paths"]) > 1, shown, reader, targets, control))
-        run = WatchRun(watcher, source, outputs, verdicts)
+        run = WatchRun(watcher, source, outputs, verdicts, reader.kinds)
         stack.enter_context(_served(run, targets.metrics_port))
         if targets.resume and targets.save is not None and targets.saved is None:
             run.save(targets.save)  # else what is written before the first save would be written again after a crash
@@ -164,6 +165,7 @@ def _run(
                 save_if_due()
             run.finish(is_end=not control.interrupted or targets.save is None)
         run.write_metrics()
+        run.write_kinds()
     say(run.final_summary())
     control.raise_if_interrupted()
     return run.has_raised

@@ -173,8 +173,30 @@ class ReaderOptions:
         ),
     ] = None
 
+    kinds: Annotated[
+        Optional[Path],
+        option(
+            "FILE", "Keep an inventory of the kinds of lines; write it to FILE, as TSV or, if FILE ends so, .jsonl."
+        ),
+    ] = None
+    new_kinds: Annotated[
+        bool, typer.Option("--new-kinds", help="Raise the first line of each kind, whatever its z, within the budget.")
+    ] = False
+
+    def options(self, has_sessions: bool) -> dict[str, Any]:
+        """The arguments of a watcher of lines that were given. Raises ValueError if sessions are watched."""
+        given = {"kinds": self.kinds is not None, "new_kinds": self.new_kinds}
+        if has_sessions and (wrong := _given({"--kinds": self.kinds, "--new-kinds": self.new_kinds or None})):
+            raise ValueError(f"{wrong} is for lines; it cannot be used with --session-regex")
+        return {name: True for name, is_given in given.items() if is_given}
+
     def check(self, files: list[str], targets: "TargetOptions") -> None:
-        """Raise OSError if the file of verdicts is a folder, or one that is read or written as something else."""
+        """Raise OSError if a file cannot be what it is to be, or is read or written as something else."""
+        from ..system.files import check_target
+
+        if self.kinds is not None:
+            written = (targets.save, targets.output, targets.metrics, self.verdicts)
+            check_target(self.kinds, *(path for path in (*files, *written) if path is not None))
         if self.verdicts is not None:
             if self.verdicts.is_dir():
                 raise IsADirectoryError(f"{self.verdicts} is a directory; name a file of verdicts")

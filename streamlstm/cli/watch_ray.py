@@ -24,7 +24,7 @@ LOCAL_ONLY = {"output": "--output", "metrics": "--metrics", "metrics_port": "--m
 LOCAL_ONLY |= {"save": "--save", "key_regex": "--key-regex", "keyed": "--key-field", "max_keys": "--max-keys"}
 LOCAL_ONLY |= {"memory_budget": "--memory-budget"}
 LOCAL_ONLY |= {"session_regex": "--session-regex", "idle_seconds": "--idle-seconds", "context": "--context"}
-LOCAL_ONLY |= {"verdicts": "--verdicts"}
+LOCAL_ONLY |= {"verdicts": "--verdicts", "kinds": "--kinds", "new_kinds": "--new-kinds"}
 """The options of a watcher in one process."""
 
 

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from ..logs import assembler, follow, output
@@ -19,12 +20,14 @@ from ..logs.source import Lag, Source
 from ..ranges import Maybe, Named, Real, Text, Whole, check_values
 from ..render import lines
 from ..render.escape import counted, terminal_text
+from ..render.kinds import ORDERS, kinds_table
 from ..render.lines import LinePrinter, SessionPrinter, StatusLine, format_json, format_session_json
+from ..system.files import write_atomically
 from ..vocabulary import UnknownSymbolError
 from ..watch.lines import is_noted
 from ..watch.log_clock import MAX_SECONDS
 from ..watch.sessions import EndedSession, SessionWatcher
-from ..watch.verdicts import Verdict, VerdictFile
+from ..watch.verdicts import Verdict, VerdictFile, Verdicts
 from ..watch.watcher import Counts, WatchedLine, Watcher
 from .command import note_all
 
@@ -92,6 +95,9 @@ class InputNotes:
 TICK_SECONDS = 1.0
 """How often the lag is measured."""
 
+KINDS_SECONDS = 60.0
+"""How often the file of --kinds is written between two saves."""
+
 METRICS_SECONDS = 5.0
 """How often the file of --metrics is written."""
 
@@ -130,7 +136,7 @@ class WatchRun:
     """Passes the events of a source to a watcher, and its results to the outputs.
 
     watcher, source, outputs  what it connects
-    verdicts                  the file of --verdicts, if there is one
+    verdicts, kinds           the files of --verdicts and of --kinds, if there are such
 
     `values` are the metrics: a new dict every TICK_SECONDS.
     """
@@ -139,12 +145,14 @@ class WatchRun:
     source: Source
     outputs: Outputs
     verdicts: VerdictFile | None = None
+    kinds: Path | None = None
     values: Values = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._before = self.watcher.counts
         self._started = self._ticked = time.monotonic()
         self._written = 0.0
+        self._kinds_written = self._started
         self._notes = InputNotes(self.source)
         self._saved = 0.0
         self._saved_state: Any = None
@@ -180,7 +188,9 @@ class WatchRun:
                 for session in self.watcher.observe(event.text, seconds=seconds, source=event.path):
                     self._write_session(session)
             else:
-                line = self.watcher.observe(event.text + "\n", key=event.key, seconds=seconds, source=event.path)
+                line = self.watcher.observe(
+                    event.text + "\n", key=event.key, seconds=seconds, source=event.path, time=event.time
+                )
                 self._write_line(line, event)
         if now - self._ticked >= TICK_SECONDS:
             self._pass_time(now, self.source.read_paths)
@@ -252,6 +262,8 @@ class WatchRun:
         speed = (counts.characters - self.values.get("characters_total", counts.characters)) / seconds
         self.values = self._measured_values(counts, speed)
         self._ticked = now
+        if now - self._kinds_written >= KINDS_SECONDS:
+            self.write_kinds()
         if self.outputs.metrics is not None and now - self._written >= METRICS_SECONDS:
             self.write_metrics()
 
@@ -260,6 +272,21 @@ class WatchRun:
         if verdicts is not None and verdicts != self.watcher.verdicts:
             self.watcher.replace_verdicts(verdicts)
         self._write_notes(file.notes)
+
+    def write_kinds(self) -> None:
+        """Write the file of --kinds, whole, or log a warning if that fails."""
+        self._kinds_written = time.monotonic()
+        if self.kinds is None or not isinstance(self.watcher, Watcher) or self.watcher.kinds is None:
+            return
+        said = Verdicts()
+        said.replace(self.watcher.verdicts)
+        rows = sorted(self.watcher.kinds, key=ORDERS["newest"])
+        format = "jsonl" if self.kinds.suffix == ".jsonl" else "tsv"
+        table = kinds_table(rows, format, lambda kind: said.decision(kind, ""))
+        try:
+            write_atomically(self.kinds, table.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            logging.getLogger("streamlstm").warning("%s: %s", self.kinds, error.strerror or error)
 
     def write_metrics(self) -> None:
         """Write the file of --metrics, or log a warning if that fails."""
@@ -363,6 +390,7 @@ class WatchRun:
             self.watcher.position = position
             self.watcher.save(path)
             self._saved_state, self._saved = state, time.time()
+            self.write_kinds()
 
 
 def _event_of(described: Any) -> Event:

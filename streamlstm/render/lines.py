@@ -38,7 +38,7 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
     lag  how far reading is behind; None if it is not known
 
     >>> print(format_json(WatchedLine("door é\x9b", 2.5, 0.1, False, [], "", []), Event("door", number=7, offset=9)), end="")
-    {"version": 1, "line": 7, "text": "door é\u009b", "time": "", "score": 0.1, "bits_per_char": 2.5, "probability": null, "flagged": false, "raised": false, "seen_before": 0, "spans": [], "kind": "door é\u009b", "read": "full", "key": "", "session": null, "path": "-", "rotation": 0, "offset": 9, "lag_lines": null, "lag_seconds": null, "id": "469b768df61d813c", "verdict": null}
+    {"version": 1, "line": 7, "text": "door é\u009b", "time": "", "score": 0.1, "bits_per_char": 2.5, "probability": null, "flagged": false, "raised": false, "seen_before": 0, "spans": [], "kind": "door é\u009b", "read": "full", "key": "", "session": null, "path": "-", "rotation": 0, "offset": 9, "lag_lines": null, "lag_seconds": null, "id": "469b768df61d813c", "verdict": null, "reason": null}
     """  # noqa: E501
     record = {
         "version": SCHEMA,
@@ -58,6 +58,7 @@ def format_json(line: WatchedLine, event: Event, lag: Lag | None = None) -> str:
         "offset": event.offset,
         **_lag(lag),
         **_answered(line),
+        "reason": line.reason or None,
     }
     return json_object(record) + "\n"
 

@@ -234,25 +234,35 @@ class Judgement(NamedTuple):
     is_raised   whether it is an alarm: it is unusual, its kind was not raised recently, and the budget allows it
     n_before    for an alarm, the number of lines of its kind that were not raised since the last alarm of its kind
     decision    what a reader has said of such lines, which is taken into account; "" if nothing: see `verdicts`
+    is_new      whether it is raised because its kind is new, although its score alone is usual
     """
 
     is_unusual: bool
     is_raised: bool
     n_before: int
     decision: str = ""
+    is_new: bool = False
 
     @property
     def is_silenced(self) -> bool:
         """Whether it would be unusual, had a reader not said that it is normal or muted."""
-        return self.is_unusual and self.decision in SILENT
+        return (self.is_unusual or self.is_new) and self.decision in SILENT
 
     @property
     def is_flagged(self) -> bool:
         """Whether it is unusual after what a reader has said."""
-        return self.decision == "watch" or (self.is_unusual and self.decision != "normal")
+        return self.decision == "watch" or ((self.is_unusual or self.is_new) and self.decision != "normal")
+
+    @property
+    def reason(self) -> str:
+        """Why it is unusual: its score, its kind that is new, or what a reader has said; "" if it is not."""
+        if not self.is_flagged:
+            return ""
+        return "score" if self.is_unusual else "new kind" if self.is_new else "watched"
 
 
 USUAL, ALARM = Judgement(False, False, 0), Judgement(True, True, 0)
+NEW_KIND = Judgement(False, True, 0, is_new=True)
 """The judgements without a budget."""
 
 
@@ -301,27 +311,29 @@ class BudgetKeeper:
         edge = self._edge()
         return float("inf") if edge >= N_BINS else max(lower_edge(edge), self._floor)
 
-    def judge(self, score: float, kind: str, *, is_silenced: bool = False) -> Judgement:
+    def judge(self, score: float, kind: str, *, is_silenced: bool = False, is_new: bool = False) -> Judgement:
         """Decide about a line, after `receive`; `kind_of` tells the kind of a line.
 
         is_silenced  whether a line of this kind is not to be raised: it takes a token all the same, so that no less
                      unusual line is raised in its place; but that token is there for a line that would be held
+        is_new       whether the line is to be raised whatever its score, if there is a token, because its kind is new
         """
         known = self._kinds.get(kind)
-        is_new = not self.is_repeated(kind)
+        is_due = not self.is_repeated(kind)
         is_unusual = score > self._floor and bin_of(score) >= self._edge()
-        is_raised = is_unusual and is_new and self._tokens + (0 if is_silenced else self._spared) >= 1
-        self._scores.add(score if is_new else None)
+        is_raised = (is_unusual or is_new) and is_due and self._tokens + (0 if is_silenced else self._spared) >= 1
+        self._scores.add(score if is_due else None)
         n_before = known.n_since if known else 0
         if is_raised:
             self._spend(is_silenced)
             self._raised_at, self._growth = self._received, max(self._growth / SHRINKING, 1.0)
             self._remember(kind)
             self.n_raised += not is_silenced
-            return Judgement(True, not is_silenced, 0 if is_silenced else n_before)
+            is_raised, n_before = not is_silenced, 0 if is_silenced else n_before
+            return Judgement(is_unusual, is_raised, n_before, is_new=is_new and not is_unusual)
         if is_silenced:
             return Judgement(is_unusual, False, 0)
-        if is_unusual and known and not is_new:
+        if is_unusual and known and not is_due:
             known.n_since += 1
             self.n_repeated += 1
         elif is_unusual:

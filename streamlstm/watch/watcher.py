@@ -46,10 +46,11 @@ from ..streams.pool import MEMORY_BUDGET
 from ..system.files import check_target
 from ..text.units import byte_widths, code_points, readable
 from ..vocabulary import Tokens
-from .budget import ALARM, SILENT, USUAL, Budget, BudgetKeeper, Judgement, RecentScores
+from .budget import ALARM, NEW_KIND, SILENT, USUAL, Budget, BudgetKeeper, Judgement, RecentScores
 from .exact_bits import exp_of
 from .familiar import Familiar
 from .keyed_streams import MAX_KEY_LENGTH, KeyedStreams, KeyPattern
+from .kinds import Kinds
 from .lines import SPAN_MARGIN, Baseline, LineStream, is_noted, surprising_spans
 from .log_clock import LogClock, check_source, checked_seconds
 from .single_stream import SingleStream
@@ -90,6 +91,7 @@ DESCRIBED = {
     "budget": Maybe(dict),
     "clock?": dict,
     "verdicts?": object,
+    "kinds?": Maybe(dict),
 }
 """What `Watcher.save` saves, beside the streams; see `ranges`."""
 
@@ -203,15 +205,19 @@ class BaseWatcher:
         """Let these be all verdicts, for example those of a file; of several with one id, the last counts."""
         self._verdicts.replace(verdicts)
 
-    def _judge(self, z: float, kind: str, key: str = "", is_warm: bool = True) -> Judgement:
-        """What the threshold or the budget says of the next line or session, and then a reader's verdict."""
+    def _judge(self, z: float, kind: str, key: str = "", *, is_warm: bool = True, must: bool = False) -> Judgement:
+        """What the threshold or the budget says of the next line or session, and then a reader's verdict.
+
+        must  whether it is to be raised whatever its z, if the budget allows it, because its kind is new
+        """
         decision = self._verdicts.decision(kind, key)
         if not is_warm:
             judged = USUAL
         elif self._keeper is None:
-            judged = ALARM if z > self._threshold else USUAL
+            is_unusual = z > self._threshold
+            judged = ALARM if is_unusual else NEW_KIND if must else USUAL
         else:
-            judged = self._keeper.judge(z, kind, is_silenced=decision in SILENT)
+            judged = self._keeper.judge(z, kind, is_silenced=decision in SILENT, is_new=must)
         if not decision:
             return judged
         is_raised = decision == "watch" or (judged.is_raised and decision not in SILENT)
@@ -289,6 +295,8 @@ class WatchedLine:
     probability    for a flagged line, the fraction of recent lines with a z about as high or higher, itself included
     is_familiar    whether the line was not read in full, because everything in it was read before; it has no spans
     verdict        what a reader has said of lines of this kind and key: "normal", "watch", "mute", or "" for nothing
+    reason         why it is flagged: "score"; "new kind", the first line of its kind, which its z alone would not have
+                   flagged; "watched", by a verdict; "" if it is not flagged
     """
 
     text: str
@@ -303,6 +311,7 @@ class WatchedLine:
     probability: float | None = None
     is_familiar: bool = False
     verdict: str = ""
+    reason: str = ""
 
     @property
     def kind(self) -> str:
@@ -325,8 +334,9 @@ class _Line:
     stream    to which the line belongs
     baseline  the scores that it is compared with
     is_warm   whether the warm-up is over
-    kind      as that of `WatchedLine`; "" if neither a budget nor a verdict asks for it
+    kind      as that of `WatchedLine`; "" if nothing asks for it
     notes     messages for the user
+    is_first  whether it is the first of its kind, as far as that is asked
 
     The rest is what reading it has found:
 
@@ -349,6 +359,7 @@ class _Line:
     median: float = 0.0
     z: float = 0.0
     is_familiar: bool = False
+    is_first: bool = False
 
 
 class Watcher(BaseWatcher):
@@ -371,6 +382,8 @@ class Watcher(BaseWatcher):
                    budget. `threshold` is then the least z; if one is given, the budget is only a limit.
     thorough       read every line in full, and let the network learn from all of them; by default familiar lines are
                    not read in full, and after 2,000 lines only the memory learns
+    kinds          keep an inventory of the kinds of lines, as the attribute `kinds`
+    new_kinds      raise the first line of each kind after the warm-up, whatever its z, if the budget allows it
 
     `position` is JSON-serialisable, and saved and restored with the watcher: for the caller's position in its input.
 
@@ -398,8 +411,11 @@ class Watcher(BaseWatcher):
         learn_flagged: bool = False,
         alarms: str | Budget | None = None,
         thorough: bool = False,
+        kinds: bool = False,
+        new_kinds: bool = False,
     ) -> None:
         super().__init__(predictor, threshold, warmup, learn_flagged, alarms)
+        self._kinds, self._raises_new = Kinds() if kinds or new_kinds else None, new_kinds
         max_keys = check_count("max_keys", max_keys, 1, floats=True)
         memory_budget = check_count("memory_budget", memory_budget, 1, floats=True)
         self._pattern = None if key_regex is None else KeyPattern(key_regex)
@@ -418,6 +434,11 @@ class Watcher(BaseWatcher):
         counts = f"{self._counts.lines:,} lines, {self._counts.flagged:,} flagged"
         return f"<{type(self).__name__}: {counts}, {len(self._streams)} models of {self._predictor!r}>"
 
+    @property
+    def kinds(self) -> Kinds | None:
+        """The inventory of the kinds of lines; None without one. It is saved, and goes on after `load`."""
+        return self._kinds
+
     def observe(
         self,
         line: str | bytes | bytearray | memoryview,
@@ -425,6 +446,7 @@ class Watcher(BaseWatcher):
         key: str | None = None,
         seconds: float | None = None,
         source: str = "",
+        time: str = "",
     ) -> WatchedLine:
         """Score the next line, compare it with recent ones, and learn from it unless it is flagged.
 
@@ -433,25 +455,31 @@ class Watcher(BaseWatcher):
         seconds  the time of the line, for a budget per time, None if it is not known; only differences between lines
                  of a source matter
         source   where the line comes from, such as a file or a host: sources may have different clocks
+        time     its time stamp as it is shown, for the inventory of kinds
 
         Raises, with nothing changed: ValueError if the vocabulary lacks a symbol or `seconds` is not a time, and
         TypeError for a line or a source of another type.
         """
-        time = None if seconds is None else checked_seconds(seconds)
+        checked = None if seconds is None else checked_seconds(seconds)
         check_source(source)
         received = self._received(line, key)
         if self._needs_time:
-            self._clock.observe(time, source)
+            self._clock.observe(checked, source)
         if received.is_warm and self._keeper is not None:
             self._keeper.receive(self._clock.now)
         self._read(received)
-        judged = self._judge(received.z, received.kind, received.key, received.is_warm)
+        if self._kinds is not None:
+            received.is_first = self._kinds.add(
+                received.kind, received.text.removesuffix("\n"), received.score, key=received.key, time=time
+            )
+        must = received.is_first and self._raises_new
+        judged = self._judge(received.z, received.kind, received.key, is_warm=received.is_warm, must=must)
         self._learn(received, judged)
         flagged = judged.is_flagged
         spans, probability = self._explained(received) if flagged else ([], None)
         text, score, z = received.text.removesuffix("\n"), received.score, received.z
         found = flagged, spans, received.key, received.notes, judged.is_raised, judged.n_before, probability
-        return WatchedLine(text, score, z, *found, received.is_familiar, judged.decision)
+        return WatchedLine(text, score, z, *found, received.is_familiar, judged.decision, judged.reason)
 
     def _received(self, line: str | bytes | bytearray | memoryview, key: str | None) -> _Line:
         """The line with the stream that it belongs to. Raises ValueError if the vocabulary lacks a symbol."""
@@ -469,7 +497,7 @@ class Watcher(BaseWatcher):
         key = key[:MAX_KEY_LENGTH]
         stream = self._streams.get(key if self._streams.keyed else "", notes)
         baseline = stream.reference(self._warmup)
-        needs_kind = self._keeper is not None or len(self._verdicts) > 0
+        needs_kind = self._keeper is not None or self._kinds is not None or len(self._verdicts) > 0
         kind = kind_of(text.removesuffix("\n")) if needs_kind else ""
         return _Line(text, tokens, key, stream, baseline, baseline.n_scores >= self._warmup, kind, notes)
 
@@ -553,7 +581,8 @@ class Watcher(BaseWatcher):
         """
         check_target(path)
         self._check_other(path)
-        self._streams.save(path, {**self._state(), "truncated": self._n_truncated})
+        kinds = {} if self._kinds is None else {"kinds": self._kinds.describe()}
+        self._streams.save(path, {**self._state(), "truncated": self._n_truncated, **kinds})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, exclusive: bool = False, **options: Any) -> Watcher:
@@ -592,6 +621,10 @@ class Watcher(BaseWatcher):
             if is_match:
                 streams, saved = streams.restored(path, saved, arrays, exclusive=exclusive)
             check_values(saved, DESCRIBED, "the watcher")
+            kinds = self._kinds
+            if saved.get("kinds") is not None:
+                kinds = Kinds()
+                kinds.restore(saved["kinds"])
             self._restore_state(saved, _clock_of(saved) if is_match else None)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
             if streams is not self._streams:
@@ -599,7 +632,7 @@ class Watcher(BaseWatcher):
             raise ValueError(f"{path} is not a usable model: its watched lines are inconsistent: {error!r}") from None
         if streams is not self._streams:
             self._streams.close()
-        self._streams, self._n_truncated = streams, saved["truncated"]
+        self._streams, self._n_truncated, self._kinds = streams, saved["truncated"], kinds
 
     def close(self) -> None:
         """Close the store of the keys, if there is one, so that others can use it; what was not saved is lost."""
