@@ -115,7 +115,10 @@ def test_a_damaged_inventory_is_refused_and_nothing_changes(change):
 
 
 def lines_of(n):
-    return [f"job {i % 7} done in {i % 5} ms\n" if i % 40 or i < 200 else f"news {i // 200} {'x' * (i // 200)}\n" for i in range(n)]  # fmt: skip  # noqa: E501
+    return [
+        f"job {i % 7} done in {i % 5} ms\n" if i % 40 or i < 200 else f"news {i // 200} {chr(120) * (i // 200)}\n"
+        for i in range(n)
+    ]
 
 
 @pytest.mark.parametrize("options", [{}, {"key_regex": r"(job|news)"}, {"alarms": "5/1000"}])

@@ -22,7 +22,7 @@ from streamlstm.checkpoint import read_checkpoint, write_checkpoint
 from streamlstm.logs.formats import Event
 from streamlstm.render.lines import LinePrinter, StatusLine, format_json, format_line
 from streamlstm.watch import single_stream
-from streamlstm.watch.lines import BURST_LINES, MAX_RECENT, MIN_RECENT, Baseline, surprising_spans
+from streamlstm.watch.lines import BURST_LINES, MAX_RECENT, MIN_RECENT, Baseline, Start, surprising_spans
 from streamlstm.watch.single_stream import LineReader
 from streamlstm.watch.watcher import MAX_LINE_BYTES, WatchedLine
 
@@ -642,3 +642,49 @@ def test_on_a_terminal_no_line_is_printed_behind_the_status(format):
 def test_an_invalid_option_of_watch_is_refused(tmp_path, arguments, words):
     result = run("watch", *arguments, stdin=b"abc\n", cwd=tmp_path)
     assert_refused(result, *words)
+
+
+# The beginning
+
+
+def beginning(n, n_kinds):
+    """n lines, of which n_kinds kinds begin in the first half, and then only known ones come."""
+    words = ["".join(chr(97 + i // 26**k % 26) for k in range(3)) for i in range(n_kinds)]
+    return [f"{words[min(i * 2 * n_kinds // n, n_kinds - 1)] if i % 3 else words[0]} is done\n" for i in range(n)]
+
+
+def test_with_an_adaptive_warm_up_nothing_is_raised_until_new_kinds_are_rare(tmp_path):
+    lines = beginning(1600, 40)
+    watcher = Watcher(predictor_for_starts(), warmup="auto", alarms="10/1000")
+    found = []
+    for index, line in enumerate(lines):
+        found.append(watcher.observe(line))
+        if index == 500:  # a restart changes nothing
+            watcher.save(tmp_path / "m")
+            watcher = Watcher.load(tmp_path / "m", warmup="auto", alarms="10/1000")
+    plain = Watcher(predictor_for_starts(), alarms="10/1000")
+    assert sum(line.raised for line in map(plain.observe, lines)) >= 5
+    assert not any(line.flagged for line in found)
+    assert watcher.observe("!!! PANIC <<0xdead>> !!!\n").raised
+
+
+def test_an_adaptive_warm_up_is_short_where_nothing_is_new_and_ends_where_everything_is():
+    calm = Watcher(predictor_for_starts(), warmup="auto")
+    assert not any(calm.observe(f"job {n % 7} done\n").flagged for n in range(100))
+    assert calm.observe("!!! PANIC <<0xdead>> !!!\n").flagged
+    beginning_of = Start()
+    for _ in range(6_400):
+        assert not beginning_of.is_over
+        beginning_of.count(is_new=True)
+    assert beginning_of.is_over
+
+
+def predictor_for_starts():
+    return StreamPredictor(config=Config(hidden=4, layers=1, window=8, memory_bits=10))
+
+
+def test_a_warm_up_that_is_none_is_a_usage_error():
+    for value, code, words in (("1h", 2, b"whole number or auto"), ("auto", 1, b"--warmup auto is for lines")):
+        result = run("watch", "--warmup", value, *(["--session-regex", "a"] if code == 1 else []), stdin=b"")
+        assert (result.returncode, result.stdout) == (code, b"")
+        assert words in result.stderr

@@ -52,6 +52,14 @@ class FollowOptions:
             raise ValueError("--from-end is for files that are followed; add --follow")
 
 
+def _warmup_of(text: str) -> int | str:
+    """The value of --warmup. Raises BadParameter, a usage error, for any other text."""
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise typer.BadParameter(f"it must be a whole number or auto, not {text!r}") from None
+
+
 @dataclass(frozen=True)
 class WatcherOptions:
     """What is unusual: the options of `Watcher` and of `SessionWatcher`."""
@@ -90,7 +98,13 @@ class WatcherOptions:
         ),
     ] = None
     warmup: Annotated[
-        Optional[int], option("N", "Flag nothing in the first N lines, of each key, or the first N sessions. [100]")
+        Optional[str],
+        typer.Option(
+            metavar="N|auto",
+            parser=_warmup_of,
+            help="Flag nothing in the first N lines, of each key, or the first N sessions; auto: until new kinds of "
+            "lines have become rare. [100]",
+        ),
     ] = None
     learn_flagged: Annotated[bool, typer.Option("--learn-flagged", help="Also learn from flagged lines.")] = False
     thorough: Annotated[
@@ -129,6 +143,8 @@ class WatcherOptions:
         of_lines = {"--key-regex": self.key_regex, "--key-field": self.key_field or None, **of_keys}
         of_lines |= {"--thorough": self.thorough or None}
         if self.has_sessions:
+            if self.warmup == "auto":
+                raise ValueError("--warmup auto is for lines; give a number of sessions")
             if wrong := _given(of_lines):
                 raise ValueError(f"{wrong} is for lines; it cannot be used with --session-regex")
         elif self.idle_seconds is not None:

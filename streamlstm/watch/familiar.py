@@ -103,7 +103,7 @@ class FamiliarLines:
     >>> vocabulary = Vocabulary.bytes()
     >>> familiar = FamiliarLines(vocabulary)
     >>> for n in range(100, 120):
-    ...     familiar.learn(vocabulary.encode(f"job {n} done\\n"), score=0.5, flagged=False)
+    ...     is_new = familiar.learn(vocabulary.encode(f"job {n} done\\n"), score=0.5, flagged=False)
     >>> familiar.find(vocabulary.encode("job 789 done\\n")), familiar.find(vocabulary.encode("job 7 done\\n"))
     (Familiar(score=0.5, was_flagged=False, must_reread=False), None)
     """
@@ -141,8 +141,8 @@ class FamiliarLines:
                 return Familiar(float(tables.scores[row]), tables is self._flagged, must)
         return None
 
-    def learn(self, tokens: Tokens, score: float, flagged: bool) -> None:
-        """Take a line that was read in full, with its score."""
+    def learn(self, tokens: Tokens, score: float, flagged: bool) -> bool:
+        """Take a line that was read in full, with its score. Returns whether its template is new."""
         self._n_lines += 1
         tables, largest = (self._flagged, LARGEST_FLAGGED) if flagged else (self._usual, LARGEST)
         if len(tokens) > len(self._template):
@@ -150,7 +150,8 @@ class FamiliarLines:
         buffers = self._classes, self._found, self._template
         row = self._learn(tokens, *buffers, tables.kinds, tables.slots, self._n_lines)
         kind, digest = tables.kinds[row * KIND_SIZE : (row + 1) * KIND_SIZE], self._digest()
-        if kind[N_READ] == 1 or not tables.is_of(row, digest):  # the row is new, or that of another template
+        is_new = bool(kind[N_READ] == 1 or not tables.is_of(row, digest))  # or the row is that of another template
+        if is_new:
             kind[N_READ], kind[N_FAMILIAR] = 1, 0
             tables.set_digest(row, digest)
         n_read, scores = int(kind[N_READ]), tables.scores
@@ -158,6 +159,7 @@ class FamiliarLines:
         if tables.sizes != largest:
             tables = tables.grown(largest)
             self._usual, self._flagged = (self._usual, tables) if flagged else (tables, self._flagged)
+        return is_new
 
     def _make_room(self, n_tokens: int) -> None:
         """Make the buffer for templates as large as a line may need it."""

@@ -245,16 +245,64 @@ class History:
         return cls(BaselinesByAge(values["early"]), values["alarms"])
 
 
+FIRST_CHECK, LAST_CHECK = 100, 6_400
+"""After so many lines it is decided for the first time whether a start is over, and when it is over at the latest."""
+
+USUAL_NEW = 1_000
+"""A start is over if fewer than one line in so many begins a new kind."""
+
+
+@dataclass
+class Start:
+    """The beginning of a stream, in which too many kinds are new for any of them to be unusual.
+
+    It is over when, after 100, 200, 400, … lines, at most one in USUAL_NEW of the latter half began a new kind.
+
+    n_lines  the lines so far
+    n_new    lines that began a new kind, since n_lines was half of the next check
+    is_over  whether it is over
+
+    >>> start = Start()
+    >>> for n in range(900):
+    ...     start.count(is_new=n % 10 == 0 and n < 300)
+    >>> start.n_lines, start.is_over
+    (800, True)
+    """
+
+    n_lines: int = 0
+    n_new: int = 0
+    is_over: bool = False
+
+    def count(self, is_new: bool) -> None:
+        """Count a line, unless the start is over."""
+        if self.is_over:
+            return
+        self.n_lines += 1
+        self.n_new += is_new
+        n = self.n_lines
+        if n >= FIRST_CHECK and n % FIRST_CHECK == 0 and (n // FIRST_CHECK) & (n // FIRST_CHECK - 1) == 0:
+            self.is_over = self.n_new * USUAL_NEW <= n // 2 or n >= LAST_CHECK
+            self.n_new = 0
+        elif n == FIRST_CHECK // 2:
+            self.n_new = 0
+
+    def describe(self) -> list[int]:
+        """The state as JSON values."""
+        return [self.n_lines, self.n_new, int(self.is_over)]
+
+
 @dataclass
 class LineStream:
     """The lines of one stream: their scores, and which of them are familiar.
 
     familiar  None if all lines are to be read in full
+    start     whether kinds are still new, where that is asked
     """
 
     familiar: FamiliarLines | None = None
     baseline: Baseline = field(default_factory=Baseline)
     history: History = field(default_factory=History)
+    start: Start = field(default_factory=Start)
 
     def reference(self, warmup: int) -> Baseline:
         """The baseline that the next line is compared with."""
@@ -272,6 +320,8 @@ class LineStream:
     def describe(self, arrays: Arrays, prefix: str) -> dict[str, Any]:
         """The state as JSON values; that of familiar lines is added to `arrays`, with a prefix to their names."""
         described = {**self.history.describe(), "baseline": self.baseline.describe()}
+        if self.start.n_lines:
+            described["start"] = self.start.describe()
         return described if self.familiar is None else described | {"familiar": self.familiar.describe(arrays, prefix)}
 
     @classmethod
@@ -285,4 +335,6 @@ class LineStream:
         if familiar is not None and "familiar" in described:
             familiar.restore(described["familiar"], arrays, prefix)
         baseline = Baseline.from_description(described["baseline"])
-        return cls(familiar, baseline, History.from_description(described))
+        start = described.get("start", [0, 0, 0])
+        check_values(start, (Whole(0, LAST_CHECK), Whole(0, LAST_CHECK), Whole(0, 1)), "the start of a stream")
+        return cls(familiar, baseline, History.from_description(described), Start(start[0], start[1], bool(start[2])))

@@ -34,7 +34,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -367,7 +367,8 @@ class Watcher(BaseWatcher):
 
     predictor      used and modified by the watcher
     threshold      lines with a larger z are flagged
-    warmup         lines to read, per key, before any is flagged
+    warmup         lines to read, per key, before any is flagged; "auto": at least 100, and until new kinds of lines
+                   have become rare, at most 6,400. The budget is not spent before.
     key_regex      keep a separate model per match of this regular expression (per match of its first group, if it has
                    one); each begins as a fork of the predictor. Default: one model for all lines.
     keyed          keep a separate model per key that is passed to `observe`; implied by key_regex
@@ -402,7 +403,7 @@ class Watcher(BaseWatcher):
         predictor: StreamPredictor,
         *,
         threshold: float | None = None,
-        warmup: int = WARMUP,
+        warmup: int | Literal["auto"] = WARMUP,
         key_regex: str | None = None,
         keyed: bool = False,
         max_keys: int = MAX_KEYS,
@@ -414,7 +415,10 @@ class Watcher(BaseWatcher):
         kinds: bool = False,
         new_kinds: bool = False,
     ) -> None:
-        super().__init__(predictor, threshold, warmup, learn_flagged, alarms)
+        self._adapts = warmup == "auto"
+        super().__init__(predictor, threshold, WARMUP if warmup == "auto" else warmup, learn_flagged, alarms)
+        if self._adapts and thorough:
+            raise ValueError("warmup='auto' counts the kinds of familiar lines, of which there are none with thorough")
         self._kinds, self._raises_new = Kinds() if kinds or new_kinds else None, new_kinds
         max_keys = check_count("max_keys", max_keys, 1, floats=True)
         memory_budget = check_count("memory_budget", memory_budget, 1, floats=True)
@@ -465,7 +469,8 @@ class Watcher(BaseWatcher):
         received = self._received(line, key)
         if self._needs_time:
             self._clock.observe(checked, source)
-        if received.is_warm and self._keeper is not None:
+        is_judged = received.is_warm and not (self._adapts and not received.stream.start.is_over)
+        if is_judged and self._keeper is not None:
             self._keeper.receive(self._clock.now)
         self._read(received)
         if self._kinds is not None:
@@ -473,7 +478,7 @@ class Watcher(BaseWatcher):
                 received.kind, received.text.removesuffix("\n"), received.score, key=received.key, time=time
             )
         must = received.is_first and self._raises_new
-        judged = self._judge(received.z, received.kind, received.key, is_warm=received.is_warm, must=must)
+        judged = self._judge(received.z, received.kind, received.key, is_warm=is_judged, must=must)
         self._learn(received, judged)
         flagged = judged.is_flagged
         spans, probability = self._explained(received) if flagged else ([], None)
@@ -525,8 +530,11 @@ class Watcher(BaseWatcher):
             stream.add_score(line.score, length, self._warmup)
         elif not line.is_familiar:
             self._streams.undo()
+        is_new = False
         if stream.familiar is not None and not line.is_familiar:
-            stream.familiar.learn(line.tokens, line.score, flagged=not is_learned)
+            is_new = stream.familiar.learn(line.tokens, line.score, flagged=not is_learned)
+        if self._adapts:
+            stream.start.count(is_new)
         stream.history.count(is_unusual)
         self._count(judged, 1, length, line.is_familiar)
         if line.is_warm:
