@@ -595,3 +595,33 @@ def test_without_an_output_file_records_after_a_kill_can_be_told_apart_by_their_
             found += objects(stdout.read().rpartition(b"\n")[0])
     by_place = {(record["path"], record["rotation"], record["offset"]): record for record in found}
     assert list(by_place.values()) == expected
+
+
+# Outages
+
+
+@pytest.mark.parametrize("n", [1, 10, 101, 1000])
+@pytest.mark.parametrize("alarms", [[], ["--alarms", "10/10000"]], ids=["threshold", "budget"])
+def test_an_outage_is_found_by_default_however_many_lines_it_has(tmp_path, n, alarms):
+    draw, error = random.Random(n), "2026-11-26 11:00:00 ERROR cannot reach db-primary: Connection refused\n"
+    head = [f"2026-11-26 10:00:00 INFO worker {draw.randrange(9)} cannot find item {draw.randrange(99)}: retrying\n"
+            for _ in range(1500)]  # fmt: skip
+    lines = [*head[:1000], *(each for pair in zip([error] * n, head * 2, strict=False) for each in pair), *head]
+    (tmp_path / "app.log").write_text("".join(lines))
+    found = objects(run("watch", tmp_path / "app.log", *JSONL, *alarms, "--learn", "memory").stdout)
+    first = next(record for record in found if "db-primary" in record["text"])
+    assert first["line"] == 1001
+    assert first["reason"] in ("score", "new kind")
+
+
+def test_with_a_threshold_lines_are_judged_by_it_alone(tmp_path):
+    (tmp_path / "app.log").write_text("".join(lines_of(3000, every=50)))
+    found = objects(run("watch", tmp_path / "app.log", *FRESH, *JSONL, "--all", "--threshold", 7).stdout)
+    assert all(record["flagged"] == (record["score"] > 7) for record in found[100:])
+    assert {record["reason"] for record in found} == {None, "score"}
+    by_default = objects(run("watch", tmp_path / "app.log", *FRESH, *JSONL, "--all").stdout)
+    for record in by_default[100:]:
+        assert record["flagged"] == (record["score"] > 8) or (record["reason"], record["score"] > 4) == (
+            "new kind",
+            True,
+        )

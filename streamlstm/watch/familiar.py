@@ -34,6 +34,7 @@ from .line_tables import (
     N_TEMPLATE,
     N_VALUES,
     OTHER,
+    ROW,
     SIGN,
     SLOT_SIZE,
     SPACE,
@@ -98,6 +99,8 @@ class FamiliarLines:
 
     vocabulary  of the tokens
 
+    has_found_new  whether the template of the line that `find` was asked for last was not known
+
     Memory is bounded: what was not seen for longest is forgotten.
 
     >>> vocabulary = Vocabulary.bytes()
@@ -114,7 +117,7 @@ class FamiliarLines:
         self._make_room(256)
         self._look, self._learn = native(line_tables.look), native(line_tables.learn)
         self._usual, self._flagged = _Tables.empty(*LARGEST), _Tables.empty(*LARGEST_FLAGGED)
-        self._n_lines = 0
+        self._n_lines, self.has_found_new = 0, False
 
     def new(self) -> FamiliarLines:
         """Those of another stream, with tables that grow. It shares the buffers of this one: one thread uses both."""
@@ -133,9 +136,11 @@ class FamiliarLines:
         self._n_lines += 1
         if len(tokens) > len(self._template):
             self._make_room(len(tokens))
-        buffers = self._classes, self._found, self._template
+        buffers, self.has_found_new = (self._classes, self._found, self._template), True
         for tables in (self._usual, self._flagged):
             row = self._look(tokens, *buffers, tables.kinds, tables.slots, self._n_lines)
+            if self._found[ROW] >= 0 and self.has_found_new:
+                self.has_found_new = not tables.is_of(int(self._found[ROW]), self._digest())
             if row >= 0 and tables.is_of(row, self._digest()):
                 must = must_reread(self._n_lines, int(tables.kinds[row * KIND_SIZE + N_FAMILIAR]))
                 return Familiar(float(tables.scores[row]), tables is self._flagged, must)

@@ -18,7 +18,7 @@ kinds  int64  rows of KEY, STAMP, N_READ and N_FAMILIAR: how many lines of the k
               was familiar
 slots  int64  rows of KEY, STAMP, LENGTHS (a bit for each), N_VALUES, and the hashes of the values
 found  int64  what `scan` found: COUNT, KIND and, from NUMBERS on, for each number the key of its slot, its length, and
-              its hash; N_TEMPLATE, the length of the template
+              its hash; N_TEMPLATE, the length of the template; ROW, where `look` found the template, or -1
 template  int32 [as many as tokens, or more]  the template: tokens, and marks, which are negative
 
 KEY is a hash; an empty row has 0. STAMP is the number of the line that used the row last. A key may be in one of WAYS
@@ -47,9 +47,9 @@ MAX_NUMBERS = 512
 """A line with more numbers is never familiar."""
 
 COUNT, KIND, GAP, WORD, LAST_WORD, WORD_BEFORE, ROLE, PLACE, IS_REPEATED = range(9)
-N_TEMPLATE, GAP_AT, WORD_AT, LAST_AT, LAST_END, NUMBERS = range(9, 15)
+N_TEMPLATE, GAP_AT, WORD_AT, LAST_AT, LAST_END, ROW, NUMBERS = range(9, 16)
 """What `scan` keeps. The last ones are places in the template: where its end is, the gap before the word that is being
-read, this word, and the last word, which is the one before the gap."""
+read, this word, and the last word, which is the one before the gap. ROW is that of the template, for `look`."""
 
 FOUND_SIZE = NUMBERS + 3 * MAX_NUMBERS
 
@@ -259,7 +259,7 @@ def knows(slots, row, length, h):
 def look(tokens: I32, classes: I32, found: I64, template: I32, kinds: I64, slots: I64, stamp: int):
     """The row of a line's kind if the line is familiar, else -1. stamp: the number of the line."""
     scan(tokens, classes, found, template)
-    row = row_of(kinds, KIND_SIZE, key_of(found[KIND]))
+    row = found[ROW] = row_of(kinds, KIND_SIZE, key_of(found[KIND]))
     if row < 0 or kinds[row * KIND_SIZE + N_READ] < MIN_READ or found[COUNT] > MAX_NUMBERS:
         return -1
     for n in range(found[COUNT]):

@@ -31,6 +31,7 @@ per period: further lines of it are flagged, but not raised. A line that is abou
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -295,8 +296,8 @@ class WatchedLine:
     probability    for a flagged line, the fraction of recent lines with a z about as high or higher, itself included
     is_familiar    whether the line was not read in full, because everything in it was read before; it has no spans
     verdict        what a reader has said of lines of this kind and key: "normal", "watch", "mute", or "" for nothing
-    reason         why it is flagged: "score"; "new kind", the first line of its kind, which its z alone would not have
-                   flagged; "watched", by a verdict; "" if it is not flagged
+    reason         why it is flagged: "score"; "new kind", a line of a kind that was never seen, which its z alone would
+                   not have flagged; "watched", by a verdict; "" if it is not flagged
     """
 
     text: str
@@ -336,7 +337,7 @@ class _Line:
     is_warm   whether the warm-up is over
     kind      as that of `WatchedLine`; "" if nothing asks for it
     notes     messages for the user
-    is_first  whether it is the first of its kind, as far as that is asked
+    is_first  whether it is the first of its kind in the inventory, if there is one
 
     The rest is what reading it has found:
 
@@ -344,6 +345,7 @@ class _Line:
     score        bits per character
     median, z    the score compared with the baseline
     is_familiar  whether it was not read in full
+    is_new       whether its template was never seen, as far as that is known
     """
 
     text: str
@@ -360,6 +362,7 @@ class _Line:
     z: float = 0.0
     is_familiar: bool = False
     is_first: bool = False
+    is_new: bool = False
 
 
 class Watcher(BaseWatcher):
@@ -385,6 +388,8 @@ class Watcher(BaseWatcher):
                    not read in full, and after 2,000 lines only the memory learns
     kinds          keep an inventory of the kinds of lines, as the attribute `kinds`
     new_kinds      raise the first line of each kind after the warm-up, whatever its z, if the budget allows it
+    new_weight     by what the z of a line whose template was never seen is multiplied before it is judged: 2 flags it
+                   at half the threshold. Only without keys, and not with `thorough`.
 
     `position` is JSON-serialisable, and saved and restored with the watcher: for the caller's position in its input.
 
@@ -414,11 +419,13 @@ class Watcher(BaseWatcher):
         thorough: bool = False,
         kinds: bool = False,
         new_kinds: bool = False,
+        new_weight: float = 1.0,
     ) -> None:
         self._adapts = warmup == "auto"
         super().__init__(predictor, threshold, WARMUP if warmup == "auto" else warmup, learn_flagged, alarms)
         if self._adapts and thorough:
             raise ValueError("warmup='auto' counts the kinds of familiar lines, of which there are none with thorough")
+        self._new_weight = check_number("new_weight", new_weight, 1.0, 100.0)
         self._kinds, self._raises_new = Kinds() if kinds or new_kinds else None, new_kinds
         max_keys = check_count("max_keys", max_keys, 1, floats=True)
         memory_budget = check_count("memory_budget", memory_budget, 1, floats=True)
@@ -478,13 +485,16 @@ class Watcher(BaseWatcher):
                 received.kind, received.text.removesuffix("\n"), received.score, key=received.key, time=time
             )
         must = received.is_first and self._raises_new
-        judged = self._judge(received.z, received.kind, received.key, is_warm=is_judged, must=must)
+        weight = self._new_weight if received.is_new and received.z > 0 else 1.0
+        limit = self.threshold if weight > 1 else -math.inf  # what z alone would have to exceed
+        judged = self._judge(received.z * weight, received.kind, received.key, is_warm=is_judged, must=must)
         self._learn(received, judged)
         flagged = judged.is_flagged
         spans, probability = self._explained(received) if flagged else ([], None)
         text, score, z = received.text.removesuffix("\n"), received.score, received.z
+        reason = "new kind" if judged.reason == "score" and received.z <= limit else judged.reason
         found = flagged, spans, received.key, received.notes, judged.is_raised, judged.n_before, probability
-        return WatchedLine(text, score, z, *found, received.is_familiar, judged.decision, judged.reason)
+        return WatchedLine(text, score, z, *found, received.is_familiar, judged.decision, reason)
 
     def _received(self, line: str | bytes | bytearray | memoryview, key: str | None) -> _Line:
         """The line with the stream that it belongs to. Raises ValueError if the vocabulary lacks a symbol."""
@@ -520,6 +530,7 @@ class Watcher(BaseWatcher):
             line.score = float(line.bits.sum()) / max(len(line.text), 1)
             line.median, z = line.baseline.compare(line.score, len(line.text))
             line.z = z if known is None else _adjusted(z, familiar)
+            line.is_new = known is not None and known.has_found_new and not self._streams.keyed
 
     def _learn(self, line: _Line, judged: Judgement) -> None:
         """Learn from a line, or let the model be as if the line had never been there."""
