@@ -1,20 +1,23 @@
 """Are the kinds of lines those that people see? Grouping accuracy of templates, beside Drain3.
 
-    python demos/templates.py LOGS TEMPLATES
+    python demos/templates.py [LOGS TEMPLATES]
 
 LOGS holds Loghub's samples of 2,000 lines (NAME_2k.log), TEMPLATES the templates that people made of them
 (NAME_2k.log_templates.csv, in the same repository: https://github.com/logpai/loghub). A line belongs to the template
 that matches its message, the longest one if several do. The grouping accuracy is the fraction of lines whose group,
 all lines with the same template, has exactly the lines of a group by hand (Zhu et al. 2019, "Tools and benchmarks for
 automated log parsing"). What comes before the message, such as a time or a level, is removed, as in that benchmark.
-Drain3 (pip install drain3) runs with its default settings. Nothing is set for a log.
+Drain3 runs with its default settings, if it is installed (pip install drain3). Nothing is set for a log. Without LOGS a
+small made-up log is used.
 """
 
 import argparse
 import csv
+import random
 import re
-import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from streamlstm.watch.templates import event_type_of, kind_of
@@ -61,24 +64,43 @@ def drain3(messages: list[str]) -> list[int]:
     return [miner.add_log_message(each)["cluster_id"] for each in messages]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("logs", type=Path)
-    parser.add_argument("templates", type=Path)
-    args = parser.parse_args()
-    methods = {
-        "kind_of": lambda lines: list(map(kind_of, lines)),
-        "event_type_of": lambda x: list(map(event_type_of, x)),
-    }
-    methods["Drain3"] = drain3
-    print(f"{'log':<12} {'lines':>6} {'by hand':>8}" + "".join(f" {name:>20}" for name in methods))
+def made_up() -> tuple[list[str], list[str]]:
+    """The messages of a small log, and their templates."""
+    templates = [
+        "worker <*> started",
+        "read <*> rows from /data/<*>",
+        "user <*> logged in",
+        "cannot reach <*>: refused",
+    ]
+    values = ["7", "0x1f", "10.0.0.3:80", "part-00017", "4711"]
+    draw = random.Random(1)
+    labels = draw.choices(templates, k=200)
+    return [re.sub("<[*]>", lambda _: draw.choice(values), label) for label in labels], labels
+
+
+def real(logs: Path, templates: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each log with its messages and their templates; messages without one are left out."""
     for name, header in HEADERS.items():
-        lines = (args.logs / f"{name}_2k.log").read_text("utf-8", "surrogateescape").splitlines()
+        lines = (logs / f"{name}_2k.log").read_text("utf-8", "surrogateescape").splitlines()
         messages = [re.sub(f"^{header}", "", line) for line in lines]
-        labels = by_hand(messages, args.templates / f"{name}_2k.log_templates.csv")
-        kept = [index for index, label in enumerate(labels) if label]
-        messages, labels = [messages[index] for index in kept], [labels[index] for index in kept]
-        row = f"{name:<12} {len(kept):>6} {len(set(labels)):>8}"
+        labels = by_hand(messages, templates / f"{name}_2k.log_templates.csv")
+        pairs = [pair for pair in zip(messages, labels, strict=True) if pair[1]]
+        yield name, *map(list, zip(*pairs, strict=True))
+
+
+def main() -> None:
+    """Print a row for each log."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("logs", type=Path, nargs="?")
+    parser.add_argument("templates", type=Path, nargs="?")
+    args = parser.parse_args()
+    methods = {"kind_of": lambda lines: list(map(kind_of, lines))}
+    methods["event_type_of"] = lambda lines: list(map(event_type_of, lines))
+    if find_spec("drain3"):
+        methods["Drain3"] = drain3
+    print(f"{'log':<12} {'lines':>6} {'by hand':>8}" + "".join(f" {name:>20}" for name in methods))
+    for name, messages, labels in real(args.logs, args.templates) if args.templates else [("made up", *made_up())]:
+        row = f"{name:<12} {len(messages):>6} {len(set(labels)):>8}"
         for method in methods.values():
             found = method(messages)
             row += f" {grouping_accuracy(found, labels):>12.3f} ({len(set(found)):>5})"
@@ -86,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

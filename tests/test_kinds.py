@@ -99,7 +99,8 @@ def test_100_000_kinds_take_at_most_60_megabytes(n):
 
 @pytest.mark.parametrize(
     "change",
-    [{"n": [0, 0]}, {"keys": ["-1"]}, {"keys": ["f" * 999]}, {"kinds": ["a", "a"]}, {"counts": [[0, 1, 1]]}, {"texts": []},
+    [{"n": [0, 0]}, {"keys": ["-1"]}, {"keys": ["f" * 999]}, {"kinds": ["a", "a"]}, {"counts": [[0, 1, 1]]},
+     {"texts": []},
      {"bits": [[math.nan, 1]]}, {"bits": [[1e308, 1e308]]}],
 )  # fmt: skip
 def test_a_damaged_inventory_is_refused_and_nothing_changes(change):

@@ -77,10 +77,9 @@ def test_a_verdict_is_read_as_it_was_written(verdict):
 def test_any_line_is_a_verdict_or_nothing_or_refused(line):
     try:
         verdict = Verdict.parse(line)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert verdict is None or verdict.decision in ("normal", "watch", "mute")
+    except ValueError:
+        return
+    assert verdict is None or verdict.decision in ("normal", "watch", "mute")
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,19 @@ import json
 import lzma
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from commands import kills, run, start
 from test_cli import next_line, objects
 
-from streamlstm import StreamPredictor
+from streamlstm import StreamPredictor, Watcher
 from streamlstm.checkpoint import read_checkpoint
 
 FRESH = ["--hidden", "16", "--layers", "1", "--window", "8", "--memory-bits", "10"]
@@ -625,3 +627,31 @@ def test_with_a_threshold_lines_are_judged_by_it_alone(tmp_path):
             "new kind",
             True,
         )
+
+
+def test_the_service_of_the_guide_is_valid_and_continues_after_it_was_stopped(tmp_path):
+    guide = (Path(__file__).parent.parent / "docs" / "pages" / "how-to" / "watch.md").read_text("utf-8")
+    unit = re.search(r"```ini\n(.*?)```", guide, re.S)[1]
+    if shutil.which("systemd-analyze"):
+        program = shutil.which("true")
+        (tmp_path / "streamlstm-watch.service").write_text(unit.replace("/usr/local/bin/streamlstm", program))
+        found = subprocess.run(
+            ["systemd-analyze", "verify", tmp_path / "streamlstm-watch.service"], capture_output=True
+        )
+        assert b"streamlstm-watch.service" not in found.stderr, found.stderr.decode()
+    line = re.search(r"^ExecStart=\S+ (.*?[^\\])$", unit, re.M | re.S)[1].replace("\\\n", " ")
+    log, state = tmp_path / "app.log", tmp_path
+    log.write_text("".join(lines_of(600)))
+    command = [
+        each.replace("/var/log", str(tmp_path)).replace("${STATE_DIRECTORY}", str(state)) for each in line.split()
+    ]
+    stops = re.search(r"SuccessExitStatus=(\d+)", unit)[1]
+    for n in (600, 900):
+        with open(log, "w") as file:
+            file.writelines(lines_of(n))
+        process = start(*command, *FRESH)
+        wait_for((state / "app.safetensors").exists)
+        time.sleep(2)
+        stop(process, int(stops))
+    assert len({record["offset"] for record in records(state / "alarms.jsonl")}) == len(records(state / "alarms.jsonl"))
+    assert Watcher.load(state / "app.safetensors", alarms="5/hour", warmup="auto").counts.lines == 900

@@ -84,7 +84,7 @@ class WatcherOptions:
         Optional[float],
         option(
             "Z",
-            "Flag lines more than Z robust standard deviations above the median. [8, and 4 for a new kind; with --alarms 0]",
+            "Flag lines more than Z robust standard deviations above the median. [8, new kinds 4; with --alarms 0]",
         ),
     ] = None
     key_regex: Annotated[

@@ -383,7 +383,7 @@ class BudgetKeeper:
         """
         amount = self._rate
         if self.budget.seconds is not None:
-            passed = 0.0 if self._time is None else max(now - self._time, 0.0)
+            passed = 0.0 if self._time is None else min(max(now - self._time, 0.0), MOST)  # a file may say any time
             self._time = now
             amount = self.budget.n_alarms * passed / self.budget.seconds
             self._n_rates = min(self._n_rates + 1, RATE_LINES)
