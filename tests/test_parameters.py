@@ -95,7 +95,10 @@ CALLS = {
     "SessionWatcher.observe": (lambda **given: sessions().observe("x", **given), {"seconds": REAL}),
     "SessionWatcher.pass_time": (lambda **given: sessions().pass_time(**given), {"seconds": REAL}),
     "SessionWatcher.repeated": (lambda **given: sessions().repeated(**given), {"n": COUNT}),
-    "Watcher": (watched, {"threshold": REAL, "warmup": COUNT, "max_keys": COUNT, "memory_budget": COUNT}),
+    "Watcher": (
+        watched,
+        {"threshold": REAL, "warmup": COUNT, "max_keys": COUNT, "memory_budget": COUNT, "new_weight": REAL},
+    ),
     "Watcher.observe": (lambda **given: watched().observe("x", **given), {"seconds": REAL}),
     "Watcher.repeated": (lambda **given: watched().repeated(**given), {"n": COUNT}),
     "StreamPool": (

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -123,7 +123,8 @@ def _saved(path: str, said: "Verdicts") -> "Kinds":
     from ..watch.watcher import Watcher
 
     saved = read_checkpoint(path)[1].get("watch")
-    options = {"keyed": True, "learn": saved.get("learn")} if isinstance(saved, dict) and saved.get("keyed") else {}
+    is_keyed = isinstance(saved, dict) and saved.get("keyed")
+    options: dict[str, Any] = {"keyed": True, "learn": saved.get("learn")} if is_keyed and saved else {}
     with Watcher.load(path, **options) as watcher:
         said.replace(watcher.verdicts)
         if watcher.kinds is None:

@@ -224,13 +224,12 @@ class ReaderOptions:
         """Raise OSError if a file cannot be what it is to be, or is read or written as something else."""
         from ..system.files import check_target
 
+        written = (targets.save, targets.output, targets.metrics)
         if self.kinds is not None:
-            written = (targets.save, targets.output, targets.metrics, self.verdicts)
-            check_target(self.kinds, *(path for path in (*files, *written) if path is not None))
+            check_target(self.kinds, *(path for path in (*files, *written, self.verdicts) if path is not None))
         if self.verdicts is not None:
             if self.verdicts.is_dir():
                 raise IsADirectoryError(f"{self.verdicts} is a directory; name a file of verdicts")
-            written = (targets.save, targets.output, targets.metrics)
             others = [str(path) for path in (*files, *written) if path is not None and str(path) != "-"]
             if self.verdicts.resolve() in [Path(path).resolve() for path in others]:
                 raise OSError(f"{self.verdicts} is named twice; the verdicts are in a file of their own")

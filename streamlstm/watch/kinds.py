@@ -178,6 +178,8 @@ class Kinds:
         """Continue from what `describe` returned. Raises ValueError, with nothing changed, if it is not that."""
         check_values(described, DESCRIBED, "the kinds of lines")
         kinds, keys = described["kinds"], [int(each, 16) for each in described["keys"]]
+        if len(kinds) > self._capacity:
+            raise ValueError(f"the kinds of lines: there are {len(kinds):,}, where {self._capacity:,} is the most")
         new = Kinds(self._capacity)
         new.n_lines, new.n_forgotten = described["n"]
         columns = (described["counts"], described["bits"], described["texts"])
@@ -185,9 +187,10 @@ class Kinds:
             if kind in new._rows or not 0 <= key < 1 << KEY_BITS or max(counts) > new.n_lines or max(bits) > FINITE:
                 raise ValueError(f"the kinds of lines: {kind!r} has {counts} and {bits}, of {new.n_lines} lines")
             new._rows[kind] = len(new._rows)
-            for column, value in zip((new._n_lines, new._first, new._last, new._sums, new._largest),
-                                     (*counts, *bits), strict=True):  # fmt: skip
+            for column, value in zip((new._n_lines, new._first, new._last), counts, strict=True):
                 column.append(value)
+            for numbers, number in zip((new._sums, new._largest), bits, strict=True):
+                numbers.append(number)
             new._keys.append(key)
             first_time, last_time, example = (each.encode("utf-8", "surrogateescape") for each in texts)
             new._first_times.append(first_time)

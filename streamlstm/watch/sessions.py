@@ -463,8 +463,9 @@ class SessionWatcher(BaseWatcher):
         probability = self._scores.count_from(found.score) / self._scores.n_lines if judged.is_flagged else None
         self._n_sessions += 1
         self._count(judged)
-        marks = {"flagged": judged.is_flagged, "raised": judged.is_raised, "n_before": judged.n_before}
-        return replace(found, z=z, probability=probability, verdict=judged.decision, **marks)
+        flagged, raised, n_before = judged.is_flagged, judged.is_raised, judged.n_before
+        found = replace(found, z=z, flagged=flagged, raised=raised, n_before=n_before)
+        return replace(found, probability=probability, verdict=judged.decision)
 
     def _z(self, score: float) -> float:
         n = self._scores.n_lines

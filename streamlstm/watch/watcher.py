@@ -425,7 +425,7 @@ class Watcher(BaseWatcher):
         super().__init__(predictor, threshold, WARMUP if warmup == "auto" else warmup, learn_flagged, alarms)
         if self._adapts and thorough:
             raise ValueError("warmup='auto' counts the kinds of familiar lines, of which there are none with thorough")
-        self._new_weight = check_number("new_weight", new_weight, 1.0, 100.0)
+        self._new_weight = check_number("new_weight", new_weight, 0, 100, above=True)
         self._kinds, self._raises_new = Kinds() if kinds or new_kinds else None, new_kinds
         max_keys = check_count("max_keys", max_keys, 1, floats=True)
         memory_budget = check_count("memory_budget", memory_budget, 1, floats=True)
