@@ -913,9 +913,7 @@ def dying(function):
         return function(*arguments, **options)
     return wrapped
 files.append_text = dying(files.append_text)
-files.os = type(sys)("os")
-files.os.__dict__.update(os.__dict__)
-files.os.replace = dying(os.replace)
+files.replace_file = dying(files.replace_file)
 """
     text = trained.with_name("text")
     command = ["train", text, *TWO_GROUPS, "--epochs", 1, "--threads", 1, "--checkpoint-every", 0]

@@ -22,6 +22,7 @@ from streamlstm.logs.assembler import Parsing
 from streamlstm.logs.follow import BLOCK, rotated_files
 from streamlstm.logs.formats import Fields
 from streamlstm.logs.source import Source
+from streamlstm.system import portable
 from streamlstm.system.process import Interruptible
 
 
@@ -462,7 +463,7 @@ def test_an_open_file_that_fails_is_opened_again(log, monkeypatch, number):
     def read_at(file, size, offset):
         if file == broken:
             raise OSError(number, os.strerror(number))
-        return os.pread(file, size, offset)
+        return portable.read_at(file, size, offset)
 
     keep = os.open(log, os.O_RDONLY)
     monkeypatch.setattr(follow_module, "read_at", read_at)
@@ -476,12 +477,12 @@ def test_a_copy_that_cannot_be_read_is_waited_for_and_no_line_is_cut(log, monkey
     now, denied = 100.0, True
     monkeypatch.setattr(follow_module, "clock", lambda: now)
 
-    def open_file(path, flags):
+    def open_shared(path):
         if denied and str(path).endswith(".1"):
             raise PermissionError(errno.EACCES, "Permission denied", path)
-        return os.open(path, flags)
+        return os.open(path, os.O_RDONLY)
 
-    monkeypatch.setattr(follow_module, "open_file", open_file)
+    monkeypatch.setattr(follow_module, "open_shared", open_shared)
     append(log, "one\nbegun ")
     reader = Reader(log)
     assert reader.take() == ["one"]
@@ -652,7 +653,7 @@ def test_any_number_of_rotated_files_with_equal_times_is_read_once_and_opened_se
     found += reader.take()
     assert sorted(found) == sorted(f"line {number}" for number in range(n + 1))
     opened = []
-    monkeypatch.setattr(follow_module, "open_file", lambda *each: opened.append(each) or os.open(*each))
+    monkeypatch.setattr(follow_module, "open_shared", lambda each: opened.append(each) or portable.open_shared(each))
     for _ in range(3):
         reader.restart()
         assert reader.take() == []
@@ -667,7 +668,7 @@ def test_any_number_of_rotated_files_with_equal_times_is_read_once_and_opened_se
     reader.take()
     opened.clear()
     reader.take()
-    assert {path for path, _ in opened} <= {str(log)}
+    assert {str(path) for path in opened} <= {str(log)}
 
 
 def test_what_is_known_is_that_of_the_files_there_are_and_of_100_that_are_gone(log):
@@ -775,12 +776,12 @@ def test_a_folder_that_cannot_be_listed_for_a_while_hides_no_file(log, monkeypat
 
 
 def test_a_rotated_file_that_was_never_readable_delays_nothing(log, monkeypatch):
-    def open_file(path, flags):
+    def open_shared(path):
         if str(path).endswith("-1"):
             raise PermissionError(errno.EACCES, "Permission denied", path)
-        return os.open(path, flags)
+        return os.open(path, os.O_RDONLY)
 
-    monkeypatch.setattr(follow_module, "open_file", open_file)
+    monkeypatch.setattr(follow_module, "open_shared", open_shared)
     append(f"{log}-1", "before\n")
     append(log, "one\n")
     reader = Reader(log)
@@ -821,8 +822,8 @@ class Storm:
         self.truth, self.n_pieces, self.now, self.is_failing = [], 0, 1000.0, False
         self.is_busy, self.may_lose = True, self.deletes
         self.old = []  # writers that keep a file that was renamed: file, generation, until when
-        for name in ("read_at", "status_of", "open_file", "list_folder"):
-            monkeypatch.setattr(follow_module, name, self.hooked(getattr(os, ORIGINALS[name])))
+        for name in ("read_at", "status_of", "open_shared", "list_folder"):
+            monkeypatch.setattr(follow_module, name, self.hooked(ORIGINALS[name]))
         for name, value in (("ROTATE_SECONDS", 2.0), ("LOOK_SECONDS", 1.0), ("SETTLED_SECONDS", 0.0)):
             monkeypatch.setattr(follow_module, name, value)
         monkeypatch.setattr(follow_module, "clock", lambda: self.now)
@@ -1001,7 +1002,12 @@ class Storm:
             assert own == [piece for piece in self.truth[generation] if piece in set(own)], "order"
 
 
-ORIGINALS = {"read_at": "pread", "status_of": "stat", "open_file": "open", "list_folder": "listdir"}
+ORIGINALS = {
+    "read_at": portable.read_at,
+    "status_of": os.stat,
+    "open_shared": portable.open_shared,
+    "list_folder": os.listdir,
+}
 
 
 @pytest.mark.parametrize("first", range(0, int(os.environ.get("SCHEDULES", 20)), 20))

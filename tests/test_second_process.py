@@ -33,7 +33,7 @@ def compiled_here():
 """
 
 # The parent leaves all entries to the helper.
-LET_IT_COMPILE = "second_process._compile_from = lambda reader, entries: {}\n"
+LET_IT_COMPILE = "second_process._compile_from = lambda work, entries: {}\n"
 
 
 def start(folder, script, before=SMALL, **environment):
@@ -69,9 +69,9 @@ def test_the_helper_compiles_what_is_left_to_it_and_its_parent_loads_it(tmp_path
 @pytest.mark.slow
 def test_each_entry_is_compiled_once_by_one_of_the_two(tmp_path, expected):
     wait = """
-def in_turns(reader, entries):  # take one entry, then wait until the helper has taken the others
+def in_turns(work, entries):  # take one entry, then wait until the helper has taken the others
     seconds = {}
-    number = os.read(reader, 1)[0]
+    number = work.take()
     entries[number].compile(entries[number].arguments)
     return {entries[number].py_func.__name__: 1.0}
 second_process._compile_from = in_turns
@@ -145,17 +145,15 @@ def test_without_a_helper_all_that_is_needed_is_compiled_here(tmp_path, expected
     assert lines[1].startswith("['apply_temperature'")
 
 
-# The helper compiles an entry that takes long; its parent prints its number when it has begun.
+# The helper compiles a small entry, and then one that takes long; its parent prints its number when it has begun.
 LONG = """
-import array, fcntl, signal, termios
 from streamlstm.memory import mixture
-compiler.LARGE, compiler.SMALL = ("remember", "apply_temperature"), ()
+compiler.LARGE, compiler.SMALL = ("apply_temperature", "remember"), ()
 start, helpers = second_process._start, []
-def wait_until_it_compiles(reader, entries):
-    n_bytes = array.array("i", [4])
-    while n_bytes[0] == 4:
-        fcntl.ioctl(reader, termios.FIONREAD, n_bytes)
+def wait_until_it_compiles(work, entries):
+    while work._left:
         time.sleep(0.05)
+    time.sleep(0.2)
     print(helpers[0].pid, flush=True)
     return {}
 second_process._compile_from = wait_until_it_compiles
@@ -203,5 +201,5 @@ def test_an_interrupt_ends_the_helper_too(tmp_path):
     process = start(tmp_path, LONG)
     pid = int(process.stdout.readline())
     process.send_signal(signal.SIGINT)
-    assert finish(process) == ["-9 0"]
+    assert finish(process) == ["-9 1"]
     assert not is_running(pid)

@@ -10,17 +10,19 @@ def main() -> None:
 
     stdout is buffered, and UTF-8 whatever the locale says.
     """
+    from ..system.portable import standard_output, use_utf8
     from ..system.process import exit_at_once, handle_stop_signals
 
     handle_stop_signals(exit_at_once)  # until the command has begun
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    use_utf8(sys.stderr)
     from .app import app
     from .command import BROKEN_PIPE, USAGE_ERROR, code_and_message, leave, say
 
     if sys.stdout is None:
         leave(1, "stdout is closed")
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stdout = standard_output()
     try:  # a command reports its own errors; what is left are help that cannot be written, and errors of usage
         raise SystemExit(app(prog_name="streamlstm", standalone_mode=False) or 0)
     except SystemExit as end:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, get_type_hints
 import typer
 
 from ..render.escape import rejoined, terminal_lines
+from ..system.portable import open_binary
 from ..system.process import Interrupted, Interruptible
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def leave(code: int, message: object = "", flush: bool = True) -> NoReturn:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(open_binary(os.devnull, os.O_WRONLY), 1)
     if message:
         note(message)
     raise SystemExit(code)

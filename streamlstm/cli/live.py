@@ -73,7 +73,7 @@ def _run(text: "LiveText", top: int, control: "Interruptible", save_if_due: Call
     """Show the screen until Ctrl-D, Ctrl-C, a signal, or the end of the terminal."""
     import asyncio
 
-    from ..system.process import STOP_SIGNALS
+    from ..system.portable import STOP_SIGNALS
 
     application = _application(text, top, control)
 

@@ -26,7 +26,7 @@ def mcp(
     """
     check_extra("mcp", "mcp")
     from ..integrations.mcp import serve
-    from ..system.process import STOP_SIGNALS
+    from ..system.portable import STOP_SIGNALS
 
     for number in STOP_SIGNALS:  # nothing has to be saved, and the thread that waits for stdin cannot be interrupted
         if signal.getsignal(number) is not signal.SIG_IGN:

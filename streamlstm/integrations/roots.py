@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from ..system.portable import open_below
+
 MAX_LINKS = 40
 """How many symbolic links a path may lead through, as in Linux."""
-
-SEARCH = getattr(os, "O_PATH", os.O_RDONLY)
-"""Opens a folder to look up names in it; on Linux this needs no permission to list them."""
 
 
 class AllowedFolders:
@@ -59,7 +58,7 @@ class AllowedFolders:
         if not inside:
             raise outside
         try:
-            descriptor = _open(next((file for file in inside if file.is_file()), inside[0]))
+            descriptor = open_below(next((file for file in inside if file.is_file()), inside[0]))
         except OSError as error:
             raise type(error)(f"{path} cannot be read: {error.strerror}") from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -101,16 +100,3 @@ def _is_path(path: str) -> bool:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
         return False
-
-
-def _open(file: Path) -> int:
-    """A descriptor of a file with an absolute path, none of whose parts is a symbolic link; a FIFO does not block."""
-    folder = os.open(file.anchor, SEARCH | os.O_DIRECTORY)
-    try:
-        for part in file.parts[1:-1]:
-            below = os.open(part, SEARCH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-            os.close(folder)
-            folder = below
-        return os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    finally:
-        os.close(folder)

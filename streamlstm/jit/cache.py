@@ -32,6 +32,7 @@ from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.runtime import rtsys
 
+from ..system.portable import cache_homes, replace_file
 from . import precompiled
 from .precompiled import PACKAGE, kernel_sources
 
@@ -82,14 +83,12 @@ def _candidates() -> Iterator[tuple[Path, ...]]:
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         yield (Path(chosen) / "streamlstm",)
         return
-    if cache_home := os.environ.get("XDG_CACHE_HOME"):
-        yield (Path(cache_home) / "streamlstm",)
-    with suppress(RuntimeError):
-        yield (Path.home() / ".cache" / "streamlstm",)
-    with suppress(OSError):
-        user = os.getuid() if hasattr(os, "getuid") else "user"
-        own = Path(tempfile.gettempdir()) / f"streamlstm-{user}"
-        yield own, own / "streamlstm"
+    for home in cache_homes():
+        yield (home / "streamlstm",)
+    if hasattr(os, "getuid"):  # else it is not known who owns a folder
+        with suppress(OSError):
+            own = Path(tempfile.gettempdir()) / f"streamlstm-{os.getuid()}"
+            yield own, own / "streamlstm"
 
 
 def _require_private(folder: Path) -> None:
@@ -240,7 +239,7 @@ class KernelCache(FunctionCache):
                 super().save_overload(sig, data)
                 temporary = self._checksum_file().with_suffix(f".{os.getpid()}")
                 temporary.write_text(self._checksum())
-                os.replace(temporary, self._checksum_file())
+                replace_file(temporary, self._checksum_file())
             except Exception:  # the disk is full, or a file was damaged since `load_overload`
                 self._discard()
 

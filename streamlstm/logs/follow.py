@@ -54,6 +54,7 @@ from pathlib import Path
 from typing import Any
 
 from ..ranges import Maybe, Whole, check_values
+from ..system.portable import open_shared, read_at
 
 BLOCK = 65_536
 """The most bytes that are read at once."""
@@ -91,7 +92,7 @@ DESCRIBED = {
 }
 """What `FilePlace.describe` returns; see `ranges`."""
 
-read_at, status_of, open_file, list_folder, clock = os.pread, os.stat, os.open, os.listdir, time.monotonic
+status_of, list_folder, clock = os.stat, os.listdir, time.monotonic
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class _Part:
     @classmethod
     def opened(cls, path: str) -> _Part:
         """A regular file, of which nothing was read. Raises OSError if it cannot be opened or is not one."""
-        number = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for a writer
+        number = open_shared(path)
         part = cls(path, number, FilePlace(0, 0, b""))
         try:
             status = part.status()

@@ -6,11 +6,9 @@ each alarm, at a bounded rate.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -21,6 +19,7 @@ from typing import Any
 
 from ..ranges import Maybe, Whole, check_values
 from ..system.files import ends_within_line, naming, sync_folder
+from ..system.portable import end_group, open_binary, start_group, sync
 from ..system.process import Interruptible
 
 DESCRIBED = {"path": str, "size": Whole()}
@@ -50,7 +49,7 @@ class OutputFile:
         self._pending = bytearray()
         check_values(described, Maybe(DESCRIBED), "what was written last")
         with naming(path):
-            self._number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            self._number = open_binary(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             size = os.fstat(self._number).st_size
             if not size:
                 sync_folder(Path(path).resolve().parent)
@@ -103,7 +102,7 @@ class OutputFile:
         """The position up to which the file is on disk, as JSON values."""
         self.flush()
         with naming(self.path):
-            os.fsync(self._number)
+            sync(self._number)
         return {"path": os.path.abspath(self.path), "size": os.fstat(self._number).st_size}
 
     def close(self) -> None:
@@ -134,7 +133,7 @@ class AlertCommand:
     It runs beside the program, which never waits for it. The record is not a part of the command line, so that nothing
     in a log is executed. Output of the command goes to stderr.
 
-    command  for `sh -c`
+    command  for `sh -c`, and on Windows for `cmd`
     waiting  records for which it is still to be run
 
     At the end, `close` runs it without a pause for those that wait, for at most END_SECONDS. Then the running one is
@@ -208,9 +207,7 @@ class AlertCommand:
     def _run(self, record: bytes) -> None:
         self.n_run += 1
         try:
-            self._process = subprocess.Popen(
-                self._command, shell=True, stdin=subprocess.PIPE, stdout=2, start_new_session=True
-            )
+            self._process = start_group(self._command)
             self._process.communicate(record, TIMEOUT_SECONDS)
             problem = f"exit code {self._process.returncode}" if self._process.returncode else ""
         except subprocess.TimeoutExpired:
@@ -227,6 +224,4 @@ class AlertCommand:
     def _kill(self) -> None:
         process = self._process
         if process is not None and process.poll() is None:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end_group(process)

@@ -26,7 +26,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..system.files import fcntl, naming
+from ..system.files import naming
+from ..system.portable import fcntl, open_binary, remove_file
 
 Key = str | bytes
 
@@ -183,7 +184,12 @@ class StreamStore:
                 _check(self._base, self._name, self._model)  # before the next line, which changes the file
             execute("COMMIT")
             execute("PRAGMA journal_mode = WAL")
-            execute("PRAGMA synchronous = FULL")
+            for pragma in (
+                "synchronous = FULL",
+                "fullfsync = ON",
+                "checkpoint_fullfsync = ON",
+            ):  # the last two: for macOS
+                execute(f"PRAGMA {pragma}")
             self._create_tables()
             _check(self._base, self._name, self._model)
             self._begin()
@@ -409,11 +415,11 @@ class StreamStore:
     def _unlink_journals(self) -> None:
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
-                os.unlink(f"{self._file}{suffix}")
+                remove_file(f"{self._file}{suffix}")
 
     def _unlink_file(self) -> None:
         with suppress(OSError if self._path is None else FileNotFoundError):
-            os.unlink(self._file)
+            remove_file(self._file)
 
     def _begin(self) -> None:
         """Begin a transaction unless there is one, so that no other process can begin one.
@@ -557,8 +563,8 @@ class _Lock:
             if self.file in _IN_USE:  # it must not even be opened
                 raise BlockingIOError(errno.EWOULDBLOCK, USED, path)
             with _naming_folder(path):
-                file, how = os.path.realpath(path), (os.O_EXCL if is_new else 0) | getattr(os, "O_BINARY", 0)
-                self._number = os.open(file, os.O_RDWR | os.O_CREAT | how, 0o644)
+                file, how = os.path.realpath(path), os.O_EXCL if is_new else 0
+                self._number = open_binary(file, os.O_RDWR | os.O_CREAT | how, 0o644)
             status = os.fstat(self._number)
             self.file = status.st_dev, status.st_ino
             if self.file in _IN_USE or not _set_lock(self._number, "F_WRLCK"):

@@ -9,14 +9,10 @@ import secrets
 import stat
 import time
 from collections.abc import Iterator
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
-fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
-"""Locks of files; None on Windows."""
-
+from .portable import fcntl, open_binary, read_at, replace_file, sync
 
 LEFTOVER_SECONDS = 60.0
 """A temporary file that was written to within this time stays: a process may be about to lock it."""
@@ -66,12 +62,12 @@ def opened_atomically(path: str | os.PathLike[str], is_synced: bool = True) -> I
             with naming(path):
                 file.flush()
                 if is_synced:
-                    os.fsync(file.fileno())
+                    sync(file.fileno())
                 file.close()
         with naming(path):
             if mode is not None:
                 os.chmod(temporary, mode)
-            os.replace(temporary, target)
+            replace_file(temporary, target)
             if is_synced:
                 sync_folder(target.parent)
     except BaseException:
@@ -89,7 +85,7 @@ def append_text(path: str | os.PathLike[str], text: str) -> None:
 def ends_within_line(path: str | os.PathLike[str]) -> bool:
     """Whether the last line of a file has no end: who wrote it was killed, or the disk was full."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
-        return file.seek(0, os.SEEK_END) > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+        return file.seek(0, os.SEEK_END) > 0 and read_at(file.fileno(), 1, file.tell() - 1) != b"\n"
     return False
 
 
@@ -131,7 +127,7 @@ class _NamedFile(io.FileIO):
     """A new file whose errors name the file that it replaces, as `open` does: "No space left on device" names none."""
 
     def __init__(self, temporary: Path, path: str | os.PathLike[str], mode: int) -> None:
-        super().__init__(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))
+        super().__init__(temporary, "xb", opener=lambda name, flags: open_binary(name, flags, mode))
         self._path = path
 
     def write(self, data: Any) -> int | None:  # type: ignore[override]
@@ -156,11 +152,11 @@ def sync_folder(folder: Path) -> None:
     Raises OSError if the disk could not be written.
     """
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = open_binary(folder, os.O_RDONLY)
     except OSError:
         return
     try:
-        os.fsync(handle)
+        sync(handle)
     except OSError as error:
         if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
             raise

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
+
+from .portable import open_pipe
 
 if TYPE_CHECKING:
     from ..vocabulary import Tokens, Vocabulary
@@ -25,13 +28,17 @@ def open_input(path: str) -> BinaryIO:
     if path == "-":
         if sys.stdin is None:
             raise OSError("stdin is closed; name a file")
-        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+        return _opened(io.FileIO(os.dup(sys.stdin.fileno())))
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a directory; name a file, or - for stdin")
-    return open(path, "rb")
+    return _opened(io.FileIO(path))
 
 
-def is_live(source: BinaryIO) -> bool:
+def _opened(file: io.FileIO) -> BinaryIO:
+    return open_pipe(file) if is_live(file) else io.BufferedReader(file)
+
+
+def is_live(source: BinaryIO | io.FileIO) -> bool:
     """Whether the source may still be written to while it is read: true of everything but a regular file."""
     try:
         return not stat.S_ISREG(os.fstat(source.fileno()).st_mode)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import _thread
 import inspect
 import os
-import select
 import signal
 import sys
 import threading
@@ -18,8 +17,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, BinaryIO
 
-STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""The signals that ask a program to stop. Windows has no SIGHUP."""
+from .portable import STOP_SIGNALS, wait_for
 
 REPEAT_SECONDS = 0.1
 """A signal that follows another within this time is the same request: `timeout` and shells send signals twice."""
@@ -168,7 +166,7 @@ class Interruptible:
             if source is None:
                 time.sleep(seconds)
                 return False
-            return bool(select.select([source], [], [], seconds)[0])
+            return wait_for(source, seconds)
         except Interrupted as error:
             if error.at_once:
                 raise

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from ..checkpoint import LONGEST_HEADER, read_header, write_checkpoint
 from ..predictor import StreamPredictor
 from ..streams.store import StreamStore
+from ..system.portable import is_in_use
 
 STORE, OWNER = "store", "owner"
 """The names of values: in the file, its store and its owner; in the store, its owner."""
@@ -73,7 +74,11 @@ class Claim(NamedTuple):
         is_there = self.store.is_file() and not self.store.is_symlink()
         if is_there and not self._is_named(None, None, in_doubt=True):
             with contextlib.suppress(BlockingIOError, ValueError):
-                StreamStore(self.store, None).delete_file()
+                try:
+                    StreamStore(self.store, None).delete_file()
+                except PermissionError as error:
+                    if not is_in_use(error):  # on Windows, who reads it as a copy keeps it
+                        raise
 
     def _is_named(self, but: Path | None, size: int | None, *, in_doubt: bool) -> bool:
         """Whether a file in the folder names the store.

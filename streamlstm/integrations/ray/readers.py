@@ -15,6 +15,7 @@ from ...logs.formats import Event
 from ...predictor import Learn, StreamPredictor
 from ...render.lines import format_json
 from ...streams.pool import MAX_PAGES, StreamPool
+from ...system.portable import memory_bytes
 from ...watch.watcher import Watcher
 
 MAX_KEYS = 10_000
@@ -203,10 +204,11 @@ class _WatchReader:
                 return file.read()
 
     def restore(self, key: str, content: bytes) -> None:
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(content)
-            file.flush()
-            self._keep(key, Watcher.load(file.name, **self._how.options))
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "watcher")
+            with open(path, "wb") as file:
+                file.write(content)
+            self._keep(key, Watcher.load(path, **self._how.options))
 
     def forget(self, key: str) -> None:
         del self._watchers[key]
@@ -214,7 +216,7 @@ class _WatchReader:
 
 def memory_of_shard() -> int:
     """Half of the memory of this machine in bytes, divided by its CPUs, of which a shard has one."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (2 * (os.cpu_count() or 1))
+    return memory_bytes() // (2 * (os.cpu_count() or 1))
 
 
 def _event_of(key: str, offset: int, line: bytes) -> Event:

@@ -85,10 +85,11 @@ class Storage:
             with opened_atomically(path) as file:
                 yield file
             return
-        with tempfile.NamedTemporaryFile() as file:
-            yield cast(BinaryIO, file)
-            file.flush()
-            self._files.put_file(file.name, path)
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = os.path.join(folder, "file")
+            with open(temporary, "wb") as file:
+                yield file
+            self._files.put_file(temporary, path)
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
