@@ -1,10 +1,13 @@
 """The most surprising lines of a log: one of each kind, with counts, in Python and on the command line."""
 
 import gzip
+import heapq
 import os
 
 import pytest
 from commands import run
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
 from test_cli import objects
 from test_watch_run import FRESH, JSONL
 
@@ -43,11 +46,95 @@ def test_each_kind_is_listed_once_with_its_count():
     assert zs[1] > 5 > zs[2]
 
 
-def test_a_new_kind_that_becomes_usual_is_not_surprising():
-    lines = [*lines_of(300), *(f"backup of volume {k} verified" for k in range(150)), "kernel panic"]
-    first, *others = surprising(predictor(), lines)
+def test_a_kind_that_occurs_throughout_the_log_is_not_surprising():
+    lines = lines_of(1500)
+    for k in range(120, 1500, 10):
+        lines[k] = f"backup of volume {k} verified"
+    first, *others = surprising(predictor(), [*lines, "kernel panic"])
     assert first.line.text == "kernel panic"
-    assert all(each.line.z < 3 for each in others)
+    assert sorted(each.n_lines for each in others) == [138, 1362]
+    assert all(each.line.z < 5 for each in others)
+
+
+USUAL = [f"{what} {k % 7} done in {k % 97} ms" for k, what in enumerate(["job", "mail", "job", "job"] * 100)]
+
+
+@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    n=st.lists(st.integers(1, 10_000) | st.sampled_from([1, 100, 101, 128, 129]), min_size=2, max_size=2),
+    start=st.integers(101, 400),
+    part=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+)
+@example(n=[1, 10_000], start=101, part=0.0)
+@example(n=[100, 101], start=101, part=0.0)
+@example(n=[100, 101], start=500, part=0.0)
+@example(n=[1, 10_000], start=500, part=1.0)
+def test_a_new_kind_that_occurs_more_often_does_not_rank_lower(n, start, part):
+    def rank(n):
+        end = start + part * (len(USUAL) - start)
+        at = sorted(start + (int(end) - start) * k // n for k in range(n))
+        log = list(
+            heapq.merge(enumerate(USUAL), ((k, "cannot reach db: refused") for k in at), key=lambda each: each[0])
+        )
+        found = surprising(predictor(), (line for _, line in log))
+        own = next(each for each in found if each.line.text.startswith("cannot"))
+        assert own.n_lines == n
+        places = [number for number, (_, line) in enumerate(log, 1) if line.startswith("cannot")]
+        assert (own.first, own.last) == (places[0], places[-1])
+        return found.index(own)
+
+    fewer, more = sorted(n)
+    assert rank(more) <= rank(fewer) == 0
+
+
+def test_a_burst_in_the_first_tenth_of_the_log_does_not_rank_lower_either():
+    for n in (1, 100, 101, 400):
+        log = [*USUAL[:110], *["cannot reach db: refused"] * n, *USUAL[110:], *USUAL * 2]
+        assert surprising(predictor(), log, top=1)[0].n_lines == n
+
+
+def test_the_command_shows_an_outage_and_when_it_began_and_ended(tmp_path):
+    """Four hundred lines of an error that was never there before are the most surprising kind."""
+    lines = lines_of(900)
+    lines[700:700] = [f"2026-11-26 10:30:{k % 60:02} cannot reach db: refused" for k in range(400)]
+    path = tmp_path / "app.log"
+    path.write_text("\n".join(lines) + "\n")
+    _, first, _, times, *_ = run("surprising", path, *FRESH).stdout.decode().splitlines()
+    assert first.split()[0] == "400"
+    assert times.strip() == "first 2026-11-26 10:30:00, last 2026-11-26 10:30:39"
+    found = objects(run("surprising", path, "--top", "1", *FRESH, *JSONL).stdout)[0]
+    assert [found[f"{name}_{what}"] for name in ("first", "last") for what in ("time", "line", "path")] == [
+        "2026-11-26 10:30:00",
+        701,
+        str(path),
+        "2026-11-26 10:30:39",
+        1100,
+        str(path),
+    ]
+
+
+def test_a_part_of_a_log_is_printed_with_context_in_the_order_of_time(tmp_path):
+    lines = log_of(900)
+    lines[200] = "2026-11-26 10:03:20 too early: never printed"
+    lines[800] = "2026-11-26 10:13:20 out of memory"
+    path = tmp_path / "app.log"
+    path.write_text("\n".join(lines[:801]) + "\n  Traceback: a line without a time\n" + "\n".join(lines[801:]))
+    options = "--since", "10:07", "--until", "2026-11-26T11:00:00", "--sort", "time", "--context", "2"
+    found = objects(run("surprising", path, *options, *FRESH, *JSONL).stdout)
+    times = [each["time"] for each in found if each["time"]]
+    assert times == sorted(times)
+    assert "out of memory" in [each["text"] for each in found]
+    assert "  Traceback: a line without a time" in [each["text"] for each in found]
+    assert not [each for each in found if "early" in each["text"] or "panic" in each["text"]]
+    memory = next(each for each in found if each["text"] == "out of memory")
+    assert (memory["before"], memory["after"]) == (lines[798:800], ["  Traceback: a line without a time", lines[801]])
+    text = run("surprising", path, *options, *FRESH).stdout.decode().splitlines()
+    at = next(k for k, row in enumerate(text) if "out of memory" in row and row.split()[0] == "1")
+    assert [row.split()[:3] for row in text[at - 2 : at]] == [
+        [str(number), *lines[number - 1].split()[:2]] for number in (799, 800)
+    ]
+    assert "--" in text
+    assert "before" not in objects(run("surprising", path, *FRESH, *JSONL).stdout)[0]
 
 
 def test_frequent_kinds_are_read_ever_more_rarely():
@@ -128,6 +215,10 @@ def test_wrong_options_are_refused(tmp_path):
         (["none.log"], b"none.log: No such file"),
         (["-", "--top", "-1"], b"--top must be at least 0, not -1"),
         (["-", "--format", "xml"], b"--format must be"),
+        (["-", "--sort", "size"], b"--sort must be"),
+        (["-", "--context", "-1"], b"--context must be at least 0, not -1"),
+        (["-", "--since", "yesterday"], b"--since must be a date and time such as 2026-11-26 22:40, or a time of day"),
+        (["-", "--until", "25:00"], b"--until must be a date and time"),
         (["-", "--input-format", "xml"], b"format of a log must be auto"),
     ):
         result = run("surprising", *options, cwd=tmp_path)

@@ -102,26 +102,33 @@ def seconds_of(stamp: str) -> float | None:
     >>> seconds_of("1970-01-02T00:00:01.5+01:00"), seconds_of("soon")
     (82801.5, None)
     """
+    time = shown_time(stamp)
+    return None if time is None else time.seconds - (time.offset or 0) + time.fraction
+
+
+def shown_time(stamp: str) -> ShownTime | None:
+    """The time that a stamp shows: without a year in 1972, without a date on 1 January 1970. None if it names no time.
+
+    >>> shown_time("Jun 14 15:16:01")
+    ShownTime(seconds=77382961.0, fraction=0.0, offset=None)
+    """
     match = _STAMP.match(stamp + " ") or re.match(r"(?P<Imd>\d{4} \d\d:)", stamp)
-    if match is None:
-        return _epoch(stamp)
-    kind = match.lastgroup or ""
+    kind = match.lastgroup if match is not None else "epoch"
     if kind in ("epoch", "uptime"):
         return _epoch(stamp)
     try:
-        time = _parsed(kind, stamp)
+        return _parsed(kind or "", stamp)
     except (ValueError, IndexError, OverflowError):
         return None
-    return time.seconds - (time.offset or 0) + time.fraction
 
 
-def _epoch(stamp: str) -> float | None:
+def _epoch(stamp: str) -> ShownTime | None:
     """Seconds, milliseconds, microseconds or nanoseconds since 1970, by the number of digits."""
     match = re.fullmatch(r"\s*(\d{1,20})(\.\d{1,9})?", stamp)
     if match is None:
         return None
     scale = 10 ** (3 * max((len(match[1]) - 8) // 3, 0)) if len(match[1]) > 11 else 1
-    return (int(match[1]) + float(match[2] or 0)) / scale
+    return ShownTime((int(match[1]) + float(match[2] or 0)) / scale, 0.0, 0.0)
 
 
 def iso_shown(text: str, is_prefix: bool = False) -> ShownTime | None:
@@ -167,7 +174,7 @@ def _parsed(kind: str, stamp: str) -> ShownTime:
         numbers = ["1972", *numbers]
     if kind == "HMS":
         numbers = ["1970", "1", "1", *numbers]
-    return _shown(numbers, zone[0] if zone else "")
+    return _shown(numbers, zone[0] if zone else "Z" if stamp.endswith(("Z", " UTC", " GMT")) else "")
 
 
 def _shown(numbers: list[str], zone: str) -> ShownTime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from types import TracebackType
-from typing import Any, Protocol, TextIO
+from typing import Any, NamedTuple, Protocol, TextIO
 
 from ..logs.formats import Event
 from ..logs.source import Lag
@@ -413,9 +413,24 @@ class SessionPrinter(Printer):
 KINDS_HEADER = "    count" + HEADER
 
 
+class Occurrence(NamedTuple):
+    """Where a line is, with the lines around it that are shown.
+
+    event    the line
+    seconds  its time, or that of the last line before it that has one; None if there is none
+    before   the events before it
+    after    the events after it, which are added when they are read
+    """
+
+    event: Event
+    seconds: float | None = None
+    before: tuple[Event, ...] = ()
+    after: list[Event] | None = None
+
+
 def format_kind_json(found: SurprisingLine) -> str:
-    """A JSON object on one line, with its newline; see `json_object`. The place of the line is an `Event`."""
-    line, event, n_lines = found
+    """A JSON object on one line, with its newline; see `json_object`. The places are `Occurrence`s."""
+    line, (event, _, before, after), n_lines = found
     record = {
         "version": SCHEMA,
         "count": n_lines,
@@ -429,17 +444,36 @@ def format_kind_json(found: SurprisingLine) -> str:
         "line": event.number,
         "offset": event.offset,
     }
+    for name, place in (("first", found.first.event), ("last", found.last.event)):
+        record |= {f"{name}_time": place.time, f"{name}_path": place.path, f"{name}_line": place.number}
+    if after is not None:
+        record |= {"before": [each.line for each in before], "after": [each.line for each in after]}
     return json_object(record) + "\n"
 
 
 def format_kind(found: SurprisingLine, *, terminal: bool = False, colour: bool = False, has_path: bool = False) -> str:
     """Aligned columns, with a newline: the number of lines of the kind, and then those of `format_line`.
 
+    A further row has the times of the first and the last line of the kind, or without times their numbers.
+
     terminal  whether to escape what is not printable, because it could control the terminal
     colour    whether to colour the spans; otherwise a second row marks them. Needs `terminal`.
     has_path  whether to write the path behind the line
     """
-    line, event, n_lines = found
+    line, (event, _, before, after), n_lines = found
     row, *marks = format_line(line, event, terminal=terminal, colour=colour).splitlines(keepends=True)
     path = f"  ({shown(event.path, terminal)})" if has_path else ""
-    return f"{n_lines:>9}{row.removesuffix(chr(10))}{path}\n" + "".join(f"{'':>9}{each}" for each in marks)
+    rows = [f"{n_lines:>9}{row.removesuffix(chr(10))}{path}\n", *(f"{'':>9}{each}" for each in marks)]
+    if n_lines > 1:
+        first, last = (_when(place.event, terminal) for place in (found.first, found.last))
+        rows.append(f"{'':>46}first {first}, last {last}\n")
+    rows[:0] = [_context_row(each, terminal) for each in before]
+    return "".join([*rows, *(_context_row(each, terminal) for each in after or ())])
+
+
+def _context_row(event: Event, terminal: bool) -> str:
+    return f"{'':>9}{event.number:>9}{'':>28}{shown(event.line, terminal)}\n"
+
+
+def _when(event: Event, terminal: bool) -> str:
+    return shown(event.time, terminal) if event.time else f"in line {event.number}"

@@ -1,7 +1,10 @@
 """The most surprising lines of a log, one of each kind, with how often the kind occurred.
 
-A line is judged by its z, as in `watch`. A new kind of line is always surprising, and a kind that comes often is not
-any more once the model has learned it: the first USUAL_LINES lines of a kind that has more do not count.
+A line is judged by its z, as in `watch`. A new kind of line is always surprising, and a kind that occurs throughout the
+log is not any more once the model has learned it: of a *usual* kind the first USUAL_LINES lines do not count. A kind is
+usual if it has more lines than that, is seen in the first tenth of the log, and its lines do not all lie within a tenth
+of the log. An outage is none: its error is new, or comes in a burst. What a tenth is, is counted in lines of other
+kinds, so that a kind that occurs more often is not more usual.
 
 The model reads the first READ_LINES lines of each kind, and of further ones only the 256th, 512th, 1024th and so on,
 so that a long log with few kinds takes little longer than a short one. `thorough` reads all.
@@ -30,34 +33,58 @@ WARMUP_FRACTION = 4
 Place = TypeVar("Place")
 
 
-class SurprisingLine(NamedTuple):
-    """The most surprising line of a kind.
-
-    line     what the watcher says about it
-    place    where it is: what the caller passed with it
-    n_lines  the number of lines of its kind
-    """
-
+class _Found(NamedTuple):
     line: WatchedLine
     place: Any  # a generic NamedTuple needs Python 3.11
     n_lines: int
 
 
+class SurprisingLine(_Found):
+    """The most surprising line of a kind: a tuple of `line`, `place` and `n_lines`.
+
+    line     what the watcher says about it
+    place    where it is: what the caller passed with it
+    n_lines  the number of lines of its kind
+    first    the place of the first line of its kind
+    last     the place of the last line of its kind
+    """
+
+    first: Any = None
+    last: Any = None
+
+
 @dataclass
 class _Kind(Generic[Place]):
-    """The lines of a kind: their number, and the most surprising one among the first and among the others."""
+    """The lines of a kind: how many, where, and the most surprising one among the first and among the others.
 
+    before_first  how many lines of other kinds were before its first line
+    before_last   how many lines of other kinds were before its last line
+    """
+
+    first: Place
+    last: Place
+    before_first: int
+    before_last: int
     count: int = 0
     early: tuple[WatchedLine, Place] | None = None
     late: tuple[WatchedLine, Place] | None = None
 
-    @property
-    def best(self) -> tuple[WatchedLine, Place] | None:
-        return self.late if self.count > USUAL_LINES else self.early
+    def best(self, n_lines: int) -> tuple[WatchedLine, Place] | None:
+        """The most surprising line that counts, in a log of `n_lines` lines."""
+        if self.is_usual(n_lines):
+            return self.late
+        return max((found for found in (self.early, self.late) if found), key=lambda found: found[0].z, default=None)
 
-    @property
-    def z(self) -> float:
-        return self.best[0].z if self.best is not None else float("-inf")
+    def is_usual(self, n_lines: int) -> bool:
+        """Whether the kind occurs often, and throughout a log of `n_lines` lines."""
+        tenth = (n_lines - self.count) / 10
+        is_new, is_burst = self.before_first >= tenth, self.before_last - self.before_first < tenth
+        return self.count > USUAL_LINES and not is_new and not is_burst
+
+    def z(self, n_lines: int) -> float:
+        """That of its best line; minus infinity if none counts."""
+        best = self.best(n_lines)
+        return best[0].z if best is not None else float("-inf")
 
     def take(self, line: WatchedLine, place: Place) -> None:
         """Keep a line if it is the most surprising one so far."""
@@ -100,25 +127,33 @@ class SurprisingKinds(Generic[Place]):
         Raises ValueError, with nothing changed, if the vocabulary lacks a symbol.
         """
         kind = kind_of(line)
-        state = self._kinds.get(kind) or _Kind()
+        state = self._kinds.get(kind) or _Kind(place, place, self.n_lines, self.n_lines)
         n = state.count + 1
+        watched = None
         if self._thorough or n <= READ_LINES or n & (n - 1) == 0:
             watched = self._watcher.observe(line + "\n")
             self.n_read += 1
-            state.count = n
-            if is_reported and self.n_lines >= self._warmup:
-                state.take(watched, place)
-        state.count = n
+        state.last, state.before_last, state.count = place, self.n_lines - state.count, n
+        if watched is not None and is_reported and self.n_lines >= self._warmup:
+            state.take(watched, place)
         self._kinds[kind] = state
         self.n_lines += 1
         if len(self._kinds) > MAX_KINDS:
-            self._kinds = dict(heapq.nlargest(MAX_KINDS // 2, self._kinds.items(), key=lambda pair: pair[1].z))
+            self._kinds = dict(heapq.nlargest(MAX_KINDS // 2, self._kinds.items(), key=lambda each: self._z(each[1])))
+
+    def _z(self, kind: _Kind[Place]) -> float:
+        return kind.z(self.n_lines)
 
     def top(self, n: int) -> list[SurprisingLine]:
         """The lines of the n most surprising kinds, the most surprising first. Raises ValueError for a negative n."""
         n = check_count("n", n, 0)
-        best = heapq.nlargest(n, (kind for kind in self._kinds.values() if kind.best), key=lambda kind: kind.z)
-        return [SurprisingLine(*kind.best, kind.count) for kind in best if kind.best]
+        found = []
+        for kind in heapq.nlargest(n, self._kinds.values(), key=self._z):
+            if best := kind.best(self.n_lines):
+                each = SurprisingLine(*best, kind.count)
+                each.first, each.last = kind.first, kind.last
+                found.append(each)
+        return found
 
 
 def surprising(
