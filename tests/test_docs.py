@@ -27,6 +27,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "pages"
 SLOW = {"how-to/compress.md", "how-to/generate.md", "how-to/score.md", "how-to/train.md", "how-to/ray.md"}
 NEEDED = {"how-to/pytorch.md": "torch", "how-to/river.md": "river", "how-to/scikit-learn.md": "sklearn"}
+NEEDED |= {"how-to/tables.md": "pandas"}
 NEEDED |= {"how-to/lm-eval.md": "lm_eval", "how-to/quix.md": "quixstreams", "how-to/ray.md": "ray"}
 """The library that a page needs, for which there is an extra."""
 BLOCK = re.compile(r'^```(sh|python|text title="Output")\n(.*?)^```', re.DOTALL | re.MULTILINE)
@@ -87,6 +88,21 @@ def test_the_blocks_of_a_page_print_what_it_shows(name, tmp_path, monkeypatch):
     with ray_cluster() if NEEDED.get(name) == "ray" else nullcontext():
         for code, expected, printed in outputs(name, tmp_path):
             assert expected in (None, printed), code
+
+
+def test_r_reads_the_tables_as_the_page_shows(tmp_path, monkeypatch):
+    """Where R is installed."""
+    if shutil.which("Rscript") is None:
+        pytest.skip("R is not installed")
+    monkeypatch.chdir(tmp_path)
+    page = (PAGES / "how-to" / "tables.md").read_text()
+    code, expected = (
+        re.search(rf"^```{kind}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1]
+        for kind in ("r", 'text title="Output of R"')
+    )
+    run_shell(blocks_of("how-to/tables.md")[0][1], tmp_path)
+    (tmp_path / "recipe.R").write_text(code)
+    assert run_shell("Rscript recipe.R", tmp_path) == expected
 
 
 def test_every_task_page_has_blocks_that_run():

@@ -7,18 +7,21 @@ import re
 
 import numpy as np
 import pytest
+from commands import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import random_predictor
 
-from streamlstm import Config, StreamPredictor, Vocabulary, score_by, top_characters
+from streamlstm import Config, StreamPredictor, Vocabulary, score, score_by, top_characters
 from streamlstm.integrations.regions import (
     MEASURES,
     Region,
     entropy,
     read_regions,
+    read_sentences,
     region_table,
     renyi_entropy,
+    sentence_table,
     write_regions,
 )
 from streamlstm.text.characters import character_chances
@@ -174,6 +177,9 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\
 QUOTES = st.text(st.sampled_from("\"',; a\\'«“é\u2028\x1c\x85\ufeff"), min_size=1).filter(str.strip)
 
 
+CSV_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0") | st.sampled_from('",;\t '))
+
+
 @settings(max_examples=300)
 @given(
     st.lists(st.tuples(TEXTS | QUOTES, TEXTS | QUOTES, QUOTES | st.just("")), min_size=1),
@@ -225,7 +231,9 @@ def test_wrong_input_is_refused(tmp_path):
         (b"word\tid\nThe\t1\n", "has no column 'text'"),
         (b"id\ttext\n1\tThe\n2\n", "has no id or no text in row 3"),
         (b"id\ttext\n1\tcaf\xe9\n", "is not a table in UTF-8 with tabs between its columns: .* byte 0xe9"),
-        (b'"id"\t"text"\n"1"\t"The"\n', "has no column 'id'; .*; write it without quotation marks around the values"),
+        (b'"id","text"\n"1,"The"\n', "is not a table in CSV: .* in line 2"),
+        (b"id,id,text\n1,2,The\n", "has two columns 'id'"),
+        (b"item,sentence\n1,The cat\n", "has no column 'id'; .*; to measure the words of sentences, use --split words"),
         (b'id\ttext\n1\t"a\tb"\n', "has more values than columns in row 2; a text cannot contain a tab"),
     ],
 )
@@ -234,3 +242,71 @@ def test_a_file_that_is_not_a_table_of_regions_is_named(tmp_path, content, messa
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))} {message}"):
         read_regions(path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(CSV_TEXTS, CSV_TEXTS, CSV_TEXTS), min_size=1, max_size=5),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+def test_what_any_writer_of_csv_quotes_is_read_as_it_was(tmp_path_factory, rows, separator, quoting):
+    path = tmp_path_factory.mktemp("regions") / "regions.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        if separator == "\t":  # without quotation marks in its first row it is read as it stands
+            quoting = csv.QUOTE_ALL
+        names = ["id", "text", "passage"]
+        csv.writer(file, delimiter=separator, quoting=quoting).writerows([names, *rows])
+    assert [list(row.values()) for row in read_sentences(path)] == [list(row) for row in rows]
+    assert [region[:2] for region in read_regions(path)] == [row[:2] for row in rows]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.tuples(CSV_TEXTS, TEXTS | QUOTES), min_size=1, max_size=3))
+def test_the_words_of_sentences_have_numbers_and_the_columns_of_their_sentences(rows):
+    predictor = frozen()
+    items = [{"item": item, "sentence": sentence, "text": "other"} for item, sentence in rows]
+    table = sentence_table(predictor.fork(), items, text="sentence")
+    out = io.StringIO()
+    write_regions(table, out, "csv")
+    written = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
+    expected = [(item, sentence, n, word) for item, sentence in rows for n, word in enumerate(sentence.split(), 1)]
+    assert [(r["item"], r["sentence"], int(r["word"]), r["text"]) for r in written] == expected
+    bits = iter(np.array([float(r["bits_trailing"]) for r in written]))
+    for _, sentence in rows:
+        total = sum(next(bits) for _ in sentence.split())
+        assert total == pytest.approx(score(predictor.fork(), sentence).bits, rel=1e-6)
+
+
+def test_sentences_are_measured_by_the_command_from_stdin_and_missing_values_are_empty():
+    items = b'item,condition,sentence\n1,a,"She said ""no"", twice."\n2,b,NA is a word\n'
+    options = "--text", "sentence", "--split", "words", "--format", "csv", "--freeze", "--hidden", "4", "--layers", "1"
+    result = run("regions", "-", *options, stdin=items)
+    rows = list(csv.DictReader(io.StringIO(result.stdout.decode(), newline="")))
+    assert [row["text"] for row in rows] == ["She", "said", '"no",', "twice.", "NA", "is", "a", "word"]
+    assert [(row["condition"], row["word"]) for row in rows] == [("a", "1"), ("a", "2"), ("a", "3"), ("a", "4")] + [
+        ("b", str(n)) for n in (1, 2, 3, 4)
+    ]
+    assert rows[0]["bits_trailing_lag1"] == rows[4]["bits_trailing_lag1"] == ""
+    assert rows[1]["bits_trailing_lag1"] == rows[0]["bits_trailing"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (
+            b"item,sentence\n1,a,b\n",
+            (),
+            "- has 3 values in row 2, and 2 columns",
+        ),
+        (b"item,sentence\n1,the cat\n", ("--text", "words"), "sentence 1 has no column 'words'; it has item, sentence"),
+        (b"item,sentence\n1, \n", ("--text", "sentence"), "sentence 1 has no words in its column 'sentence'"),
+        (b"word,text\n1,cat\n", (), "the column 'word' of the sentences has the name of one of the result; rename it"),
+        (b"a,text\n1,cat\n", ("--separator", ""), "--separator is for regions"),
+        (b"a,text\n1,cat\n", ("--format", "json"), "--format must be one of tsv, csv"),
+    ],
+)
+def test_sentences_that_cannot_be_measured_are_refused(content, options, message):
+    result = run("regions", "-", "--split", "words", *options, "--hidden", "4", "--layers", "1", stdin=content)
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert re.search(message, result.stderr.decode())

@@ -1,5 +1,7 @@
 """Surprisal by symbol, character, word, line and file: in Python and on the command line."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -17,8 +19,9 @@ from test_cli import TINY, assert_refused, bytes_of, next_line, objects
 
 from streamlstm import Config, StreamPredictor, Vocabulary, score_by, score_many
 from streamlstm.memory.memory import EXPERTS
+from streamlstm.render.records import format_scores
 from streamlstm.text.score import BOUNDARIES, LEVELS, RESETS, compare, expert_report, score
-from streamlstm.text.units import MAX_TEXT
+from streamlstm.text.units import MAX_TEXT, Scores
 
 TEXT = "  One two,  thréé\n\n  four 日本 x\\\r\n \nend\n \n".encode() + b"\xff\xfe broken \xe3\x81"
 PARTS = st.lists(
@@ -508,3 +511,57 @@ def test_any_kind_of_bytes_is_one_part_of_a_text(kind):
 def test_a_predictor_is_not_compared_with_itself():
     with pytest.raises(ValueError, match=r"pass b=a\.fork\(\)"):
         compare(READER, READER, TEXT)
+
+
+# Independent lines, and CSV
+
+
+def test_independent_lines_have_the_same_bits_in_any_order(tmp_path):
+    lines = ["one two", "three four x", "one two three", '"four", he said', "end"]
+    tiny = ("--hidden", "4", "--layers", "1", "--memory-bits", "10")
+
+    def bits(lines, *options):
+        text = "".join(line + "\n" for line in lines).encode()
+        result = run("score", "-", "--by", "word", "--format", "csv", *tiny, *options, stdin=text)
+        assert result.returncode == 0
+        found = {}
+        for row in csv.DictReader(io.StringIO(result.stdout.decode(), newline="")):
+            found.setdefault(lines[int(row["line"]) - 1], []).append((row["text"], row["bits"]))
+        return found, result.stderr.decode()
+
+    for unit in ("line", "blank-line"):
+        spaced = lines if unit == "line" else [each for line in lines for each in (line, "")]
+        forward, noted = bits(spaced, "--independent", unit)
+        assert [word for words in forward.values() for word, _ in words] == " ".join(lines).split()
+        assert bits(spaced[::-1], "--independent", unit)[0] == forward or unit == "blank-line"
+        assert "learns" not in noted
+    frozen, noted = bits(lines, "--freeze", "--context-reset", "line")
+    assert (frozen, "learns" in noted) == (bits(lines, "--independent", "line")[0], False)
+    learning, noted = bits(lines, "--context-reset", "line")
+    assert learning != bits(lines[::-1], "--context-reset", "line")[0]
+    assert noted.count("the model learns from each line for the next; use --independent line to prevent it") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--independent", "word"), "--independent must be one of line, blank-line, not 'word'"),
+        (("--independent", "line", "--context-reset", "never"), "give --independent or --context-reset, not both"),
+        (("--independent", "line", "--learn", "memory"), "give --learn or --freeze, not both"),
+    ],
+)
+def test_independent_lines_exclude_what_contradicts_them(options, message):
+    assert_refused(run("score", "-", *options, stdin=b"a"), message)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.text(max_size=9) | st.text(st.sampled_from(",;\"\\\n\t '")), min_size=1))
+def test_csv_is_read_by_a_reader_of_csv_and_has_the_values_of_tsv(texts):
+    n = len(texts)
+    scores = Scores(*(np.zeros(n) for _ in range(2)), *(np.zeros(n, dtype=np.int64) for _ in range(3)), texts)
+    as_csv = format_scores([scores], format="csv", file='a "b", c')
+    as_tsv = format_scores([scores], format="tsv", file='a "b", c')
+    assert list(csv.reader(io.StringIO(as_csv, newline=""), strict=True)) == [
+        row.split("\t") for row in as_tsv.splitlines()
+    ]
+    assert as_csv.count("\n") == n + 1

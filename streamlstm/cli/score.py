@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple, Optional
 import typer
 
 from ..render.escape import counted
-from .command import command, say
+from .command import command, note, say
 from .options import ModelOptions, check_engine, check_experts, check_extra, check_files, option
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..system.process import Interruptible
     from ..text.score import FileReaders
 
-FORMATS = ("text", "tsv", "jsonl", "ansi", "html")
+FORMATS = ("text", "tsv", "csv", "jsonl", "ansi", "html")
 HEAT_MAPS = ("ansi", "html")
 """These formats show characters, whatever the level."""
 
@@ -34,13 +34,17 @@ class MeasureOptions:
         Optional[str], option("LEVEL", "symbol, character, word, line or file. [file; with --compare: line]")
     ] = None
     unit: Annotated[str, option("UNIT", "bits, nats or log10.")] = "bits"
-    format: Annotated[str, option("FORMAT", "text, tsv, jsonl; heat maps: ansi, html.")] = "text"
+    format: Annotated[str, option("FORMAT", "text, tsv, csv, jsonl; heat maps: ansi, html.")] = "text"
     word_boundary: Annotated[
         str, option("SIDE", "Count white space with the word before (trailing) or after it (leading).")
     ] = "trailing"
     context_reset: Annotated[str, option("WHERE", "Reset the context at each line, blank-line or file, or never.")] = (
         "file"
     )
+    independent: Annotated[
+        Optional[str],
+        option("line|blank-line", "Score each line or paragraph from the same state; implies --freeze."),
+    ] = None
     compare: Annotated[
         Optional[tuple[str, str]],
         option("MODEL_A MODEL_B", "Log-likelihood ratio of two models; positive: A predicts better."),
@@ -61,8 +65,15 @@ class MeasureOptions:
         """Whether the output is a heat map."""
         return self.format in HEAT_MAPS
 
+    @property
+    def reset(self) -> str:
+        """Where the context is reset."""
+        return self.independent or self.context_reset
+
     def models(self, model: ModelOptions) -> list[ModelOptions]:
         """The model, or the two that are compared."""
+        if self.independent:
+            model = replace(model, freeze=True)
         return [replace(model, model=name) for name in self.compare] if self.compare else [model]
 
     def check(self) -> None:
@@ -73,6 +84,10 @@ class MeasureOptions:
         check_choice("--format", self.format, FORMATS)
         check_choice("--word-boundary", self.word_boundary, BOUNDARIES)
         check_choice("--context-reset", self.context_reset, RESETS)
+        if self.independent is not None:
+            check_choice("--independent", self.independent, ("line", "blank-line"))
+            if self.context_reset not in ("file", self.independent):
+                raise ValueError("give --independent or --context-reset, not both")
 
     def check_files(self, model: ModelOptions, files: list[str]) -> None:
         """Raise ValueError for options that exclude each other, for these files."""
@@ -82,7 +97,7 @@ class MeasureOptions:
             raise ValueError(f"--format {self.format} shows one file by character; use it without --by and --compare")
         if self.explain and (self.compare or self.level != "file" or self.format not in ("text", "tsv")):
             raise ValueError("--explain reports on whole files, as text or tsv; use it without --by and --compare")
-        if model.vocab == "text" and len(files) > 1 and self.context_reset == "never":
+        if model.vocab == "text" and len(files) > 1 and self.reset == "never":
             raise ValueError("--vocab text takes its characters from one file; use --vocab bytes")
 
     def check_for_ray(self) -> None:
@@ -169,11 +184,13 @@ def score(
     """Measure the surprisal of a text by file, line or word.
 
     The totals are the same at every level. Lines and columns (in characters) count from 1, byte offsets from 0. Each
-    file is read by the model as it was at the start; with --context-reset never, all files are one stream.
+    file is read by the model as it was at the start; with --context-reset never, all files are one stream. With
+    --independent line, each line is read by the model as it was at the start, so that their order does not matter.
 
     \b
       streamlstm score chapter1.txt chapter2.txt
       streamlstm score story.txt --by word --format tsv > words.tsv
+      streamlstm score sentences.txt --by word --independent line --format csv > words.csv
       streamlstm score --model book.safetensors --freeze --by line --unit nats sequel.txt
       streamlstm score --explain app.log
       streamlstm score --compare english.safetensors french.safetensors --freeze letters.txt
@@ -193,16 +210,20 @@ def score(
     measure.check()
     if ray.given:
         measure.check_for_ray()
-        return score_on_ray(model, files or [], ray, level, measure.context_reset)
+        return score_on_ray(measure.models(model)[0], files or [], ray, level, measure.reset)
     files = files or ["-"]
     measure.check_files(model, files)
     check_files(files)
     models = measure.models(model)
 
     def predictors(text: str) -> "list[StreamPredictor]":
-        return [each.predictor(text) for each in models]
+        found = [each.predictor(text) for each in models]
+        if measure.reset in ("line", "blank-line") and any(each.learning for each in found):
+            unit = "line" if measure.reset == "line" else "paragraph"
+            note(f"the model learns from each {unit} for the next; use --independent {measure.reset} to prevent it")
+        return found
 
-    readers = FileReaders(predictors, per_text=model.vocab == "text", continuous=measure.context_reset == "never")
+    readers = FileReaders(predictors, per_text=model.vocab == "text", continuous=measure.reset == "never")
     with Interruptible() as control:
         inputs = _opened(files, readers, control)
         if measure.explain:
@@ -248,7 +269,7 @@ def _score(inputs: Iterator[OpenedFile], files: list[str], measure: MeasureOptio
 
     level, out = measure.level, sys.stdout
     table = ScoreTable(level, measure.format, measure.unit, measure.compare is not None, titled=len(files) > 1)
-    how = {"by": level, "word_boundary": measure.word_boundary, "context_reset": measure.context_reset}
+    how = {"by": level, "word_boundary": measure.word_boundary, "context_reset": measure.reset}
     out.write(table.header)
     out.flush()
     with FilesBar(files, visible=level == "file" or not out.isatty()) as bar:

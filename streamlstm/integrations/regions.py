@@ -17,11 +17,13 @@ begins with the white space before its first letter. The totals of the two are e
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple, TextIO
 
@@ -33,8 +35,10 @@ from ..kernels.arrays import F64
 from ..kernels.distribution import apply_temperature
 from ..predictor import StreamPredictor
 from ..ranges import check_count, check_number
-from ..render.escape import terminal_text
+from ..render.escape import csv_quoted, terminal_text
+from ..system.input import open_input
 from ..text.characters import character_chances
+from ..text.score import check_choice
 from ..text.units import byte_widths, code_points, readable
 
 RULES = ("trailing", "leading")
@@ -99,58 +103,163 @@ def region_table(
     return table | {name: numbers[:, column] for column, name in enumerate(names)}
 
 
-def read_regions(path: str | os.PathLike[str]) -> list[Region]:
+def sentence_table(
+    predictor: StreamPredictor,
+    sentences: Iterable[Mapping[str, str]],
+    text: str = "text",
+    *,
+    first: int = 3,
+    order: float = 0.5,
+) -> Table:
+    """Measure each word of sentences, such as the items of an experiment: a row for each word.
+
+    sentences  rows of a table: values by the names of their columns, the same for all
+    text       the column that has the sentence
+    first, order  as in `region_table`
+
+    The columns are those of the sentences; `word`, the number of the word in its sentence, from 1; `text`, the word;
+    and those of `region_table`. Each sentence begins as a passage does. Raises ValueError for a sentence without words
+    or without the column `text`, and as `region_table` does.
+
+    >>> from streamlstm import StreamPredictor
+    >>> items = [{"item": "1", "sentence": "The cat sleeps."}, {"item": "2", "sentence": "A dog barks."}]
+    >>> table = sentence_table(StreamPredictor(), items, text="sentence")
+    >>> list(table)[:4], table["item"], table["word"].tolist(), table["text"][3:]
+    (['item', 'sentence', 'word', 'text'], ['1', '1', '1', '2', '2', '2'], [1.0, 2.0, 3.0, 1.0, 2.0, 3.0], ['A', 'dog', 'barks.'])
+    """  # noqa: E501
+    regions: list[Region] = []
+    kept: dict[str, list[str]] = {}
+    numbers: list[int] = []
+    for index, row in enumerate(sentences, 1):
+        if text not in row:
+            raise ValueError(f"sentence {index} has no column {text!r}; it has {', '.join(row)}")
+        words = _WORD.findall(str(row[text]))
+        if not words:
+            raise ValueError(f"sentence {index} has no words in its column {text!r}")
+        regions += [Region(f"{index}.{number}", word, str(index)) for number, word in enumerate(words, 1)]
+        numbers += range(1, len(words) + 1)
+        for name in row:
+            kept.setdefault(name, []).extend([str(row[name])] * len(words))
+    measured = region_table(predictor, regions, first=first, order=order)
+    for name in ("id", "passage"):
+        del measured[name]
+    measured["text"] = [region.text.strip() for region in regions]
+    wrong = next((name for name in kept if name != "text" and name in ("word", *measured)), None)
+    if wrong is not None:
+        raise ValueError(f"the column {wrong!r} of the sentences has the name of one of the result; rename it")
+    kept.pop("text", None)
+    return {**kept, "word": np.array(numbers, dtype=np.float64), **measured}
+
+
+_WORD = re.compile(r"\s*\S+(?:\s+\Z)?")
+"""A word with the white space before it."""
+
+
+def read_regions(path: str | os.PathLike[str], text: str = "text") -> list[Region]:
     """The regions in a UTF-8 table with tabs between its columns: id, text and perhaps passage, named in its first row.
 
-    Nothing is quoted: a quotation mark is a part of the text. Empty rows are skipped. If texts look as CSV quotes them,
-    a warning is logged. Raises OSError if the file cannot be read, ValueError if it is not such a table.
+    path  of the file; "-" is stdin
+    text  the name of the column text
+
+    Nothing is quoted: a quotation mark is a part of the text. But a table without a tab in its first row, and with
+    commas or semicolons, is read as CSV, and so is one with tabs and with quotation marks around its names. Empty rows
+    are skipped. If texts that are not read as CSV look as CSV quotes them, a warning is logged. Raises OSError if the
+    file cannot be read, ValueError if it is not such a table.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            header, *lines = file.read().split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a table in UTF-8 with tabs between its columns: {error}") from None
-    names = header.split("\t")
-    for name in ("id", "text"):
-        if name not in names:
-            quoted = "; write it without quotation marks around the values" if f'"{name}"' in names else ""
+    table = _read_rows(path)
+    for name in ("id", text):
+        if name not in table.names:
             raise ValueError(
-                f"{path} has no column {name!r}; its first row must have id, text and perhaps passage{quoted}"
+                f"{path} has no column {name!r}; its first row must have id, {text} and perhaps passage; "
+                "to measure the words of sentences, use --split words"
             )
-    rows = [(number, line.split("\t")) for number, line in enumerate(lines, 2) if line]
-    regions = [_region(path, number, names, cells) for number, cells in rows]
-    looks_quoted = (number for (number, _), each in zip(rows, regions, strict=True) if _QUOTED.fullmatch(each.text))
+    regions = [_region(path, number, table.names, cells, text) for number, cells in table.rows]
+    texts = zip(table.rows, regions, strict=True)
+    looks_quoted = (number for (number, _), each in texts if _QUOTED.fullmatch(each.text) and not table.is_quoted)
     if (number := next(looks_quoted, None)) is not None:
         message = "%s: the text of row %s looks as CSV quotes it; quotation marks are read as a part of the text"
         logging.getLogger("streamlstm").warning(message, path, number)
     return regions
 
 
+def read_sentences(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """The rows of a table as `sentence_table` takes them; the file is read as `read_regions` reads it.
+
+    Raises OSError if the file cannot be read, ValueError if a row does not have as many values as there are columns.
+    """
+    table = _read_rows(path)
+    for number, cells in table.rows:
+        if len(cells) != len(table.names):
+            raise ValueError(f"{path} has {len(cells)} values in row {number}, and {len(table.names)} columns")
+    return [dict(zip(table.names, cells, strict=True)) for _, cells in table.rows]
+
+
+class _Rows(NamedTuple):
+    """A table as it was read: the names of its columns, its rows with their numbers, and whether texts were quoted."""
+
+    names: list[str]
+    rows: list[tuple[int, list[str]]]
+    is_quoted: bool
+
+
+def _read_rows(path: str | os.PathLike[str]) -> _Rows:
+    try:
+        with open_input(os.fspath(path)) as file:
+            content = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a table in UTF-8 with tabs between its columns: {error}") from None
+    content = content.replace("\r\n", "\n").replace("\r", "\n")
+    header, *lines = content.split("\n")
+    names = header.split("\t")
+    separator = next((each for each in "\t,;" if each in header), "\t")
+    if separator == "\t" and ('"' not in header or {"id", "text"} <= set(names)):  # 1.0 reads the latter as it stands
+        cells = [(number, line.split("\t")) for number, line in enumerate(lines, 2) if line]
+        return _Rows(names, cells, is_quoted=False)
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True)
+    try:
+        rows = [(reader.line_num, cells) for cells in reader if cells]
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a table in CSV: {error} in line {reader.line_num}") from None
+    names = rows[0][1]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path} has two columns {twice!r}")
+    return _Rows(names, rows[1:], is_quoted=True)
+
+
 _QUOTED = re.compile('"(?:[^"]*"")+[^"]*"')
 """A text that is quoted as in CSV, with quotation marks in it."""
 
 
-def _region(path: str | os.PathLike[str], number: int, names: list[str], cells: list[str]) -> Region:
+def _region(path: str | os.PathLike[str], number: int, names: list[str], cells: list[str], text: str) -> Region:
     """The region of a row."""
     row = dict(zip(names, cells, strict=False))
-    if "id" not in row or "text" not in row:
+    if "id" not in row or text not in row:
         raise ValueError(f"{path} has no id or no text in row {number}; put tabs between its columns")
     if any(cells[len(names) :]):
         raise ValueError(f"{path} has more values than columns in row {number}; a text cannot contain a tab")
-    return Region(row["id"], row["text"], row.get("passage", ""))
+    return Region(row["id"], row[text], row.get("passage", ""))
 
 
-def write_regions(table: Table, file: TextIO) -> None:
-    """Write a table with tabs between its columns. What is not there is NA, as R and pandas write it.
+def write_regions(table: Table, file: TextIO, format: str = "tsv") -> None:
+    """Write a table with tabs between its columns, or in CSV.
 
-    A text with a tab, a quotation mark or the end of a line in it is quoted as in CSV. On a terminal, characters that
-    are not printable are escaped.
+    format  tsv: what is not there is NA, as R and pandas write it. csv: what is not there is empty
+
+    A text with a separator, a quotation mark or the end of a line in it is quoted as in CSV. On a terminal, characters
+    that are not printable are escaped. Raises ValueError for any other format.
     """
-    is_terminal = file.isatty()
-    file.write("\t".join(table) + "\n")
+    check_choice("format", format, FORMATS)
+    is_terminal, separator, missing = file.isatty(), *FORMATS[format]
+    quote = csv_quoted if format == "csv" else _cell
+    file.write(separator.join(map(quote, table)) + "\n")
     for row in zip(*table.values(), strict=True):
-        cells = (_cell(value) if isinstance(value, str) else _number(float(value)) for value in row)
-        file.write("\t".join(terminal_text(cell) if is_terminal else cell for cell in cells) + "\n")
+        cells = (quote(value) if isinstance(value, str) else _number(float(value), missing) for value in row)
+        file.write(separator.join(terminal_text(cell) if is_terminal else cell for cell in cells) + "\n")
+
+
+FORMATS = {"tsv": ("\t", "NA"), "csv": (",", "")}
+"""The formats of tables: what separates columns, and what stands for a value that is not there."""
 
 
 def _cell(text: str) -> str:
@@ -253,8 +362,8 @@ def _lagged(values: F64, lag: int) -> F64:
     return np.concatenate([missing, values[:-lag]])
 
 
-def _number(value: float) -> str:
-    return "NA" if math.isnan(value) else repr(value).removesuffix(".0")
+def _number(value: float, missing: str) -> str:
+    return missing if math.isnan(value) else repr(value).removesuffix(".0")
 
 
 def _log2(x: npt.ArrayLike) -> F64:

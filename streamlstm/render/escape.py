@@ -59,6 +59,15 @@ def escaped_text(text: str) -> str:
     return "".join(escaped(c.encode("utf-8", "surrogateescape") if "\udc80" <= c <= "\udcff" else c) for c in text)
 
 
+def csv_quoted(text: str) -> str:
+    """A text for one cell of a table in CSV (RFC 4180): with a comma or a quotation mark in it, it is quoted.
+
+    >>> print(csv_quoted('"I'), csv_quoted("I"))
+    \"""I" I
+    """
+    return '"' + text.replace('"', '""') + '"' if re.search('[,;"\r\n\t]', text) else text
+
+
 def json_string(text: str) -> str:
     r"""A text as a JSON string; characters that are not printable, which a terminal might obey, are escaped.
 

@@ -1,4 +1,4 @@
-"""Tables of scores: a record per unit or per file, for people (text) or for programs (tsv, jsonl)."""
+"""Tables of scores: a record per unit or per file, for people (text) or for programs (tsv, csv, jsonl)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from ..text.score import UNITS, check_choice, check_level
 from ..text.units import Scores
-from .escape import base64_name, base64_of, escaped_text, is_replaced, json_string
+from .escape import base64_name, base64_of, csv_quoted, escaped_text, is_replaced, json_string
 
-FORMATS = ("text", "tsv", "jsonl")
+FORMATS = ("text", "tsv", "csv", "jsonl")
 CACHED_LENGTH = 32
 """The formatted texts of units up to this length are cached: characters and words repeat."""
 
@@ -26,7 +26,7 @@ def format_scores(
     r"""The table of what `score_by` or `compare` yields, as the command `score` writes it.
 
     by      the level that was scored: symbol, character, word, line or file
-    format  text, tsv or jsonl
+    format  text, tsv, csv or jsonl
     unit    bits, nats or log10
     file    the name of the text
 
@@ -46,7 +46,7 @@ class ScoreTable:
     """Formats scores as they arrive.
 
     by        the level that is scored
-    format    text, tsv or jsonl
+    format    text, tsv, csv or jsonl
     unit      of surprisal: bits, nats or log10
     compared  whether two models are compared
     titled    whether the name of each file is a line of its own, where the records do not contain it
@@ -70,7 +70,7 @@ class ScoreTable:
             ints, texts = ["line", "column", "offset"], ["text"] if format == "text" else ["text", "file"]
         self._kinds = "d" * len(ints) + "f" * len(floats) + "s" * len(texts)
         self.header, self._template = self._layout([*ints, *floats, *texts])
-        self._cell, self._cached = (_json_cell, _cached_json_cell) if format == "jsonl" else (_cell, _cached_cell)
+        self._cell, self._cached = _CELLS.get(format, (_cell, _cached_cell))
 
     def _layout(self, names: list[str]) -> tuple[str, str]:
         """The header, and the template of a record."""
@@ -86,7 +86,8 @@ class ScoreTable:
             return header + "\n", "".join(widths[kind] + ends[kind] for kind in kinds) + "\n"
         short = [f"%.{4 if name.endswith('_per_symbol') else 2}f" for name in names]
         fields = [s if self._format == "text" and k == "f" else exact[k] for s, k in zip(short, kinds, strict=True)]
-        return "\t".join(names) + "\n", "\t".join(fields) + "\n"
+        separator = "," if self._format == "csv" else "\t"
+        return separator.join(names) + "\n", separator.join(fields) + "\n"
 
     def title(self, file: str) -> str:
         """The line before the records of a file, or nothing."""
@@ -128,6 +129,10 @@ def _cell(text: str, name: str) -> str:
     return escaped_text(text)
 
 
+def _csv_cell(text: str, name: str) -> str:
+    return csv_quoted(escaped_text(text))
+
+
 def _json_cell(text: str, name: str) -> str:
     """The value of the field of this name and, if it is not exact, a field with the exact bytes; see `json_object`."""
     value = json_string(text)
@@ -136,3 +141,5 @@ def _json_cell(text: str, name: str) -> str:
 
 _cached_cell: Callable[[str, str], str] = lru_cache(4096)(_cell)
 _cached_json_cell: Callable[[str, str], str] = lru_cache(4096)(_json_cell)
+_cached_csv_cell: Callable[[str, str], str] = lru_cache(4096)(_csv_cell)
+_CELLS = {"jsonl": (_json_cell, _cached_json_cell), "csv": (_csv_cell, _cached_csv_cell)}
