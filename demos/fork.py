@@ -38,7 +38,7 @@ def completions(predictor: StreamPredictor, width: int = 3, length: int = 12) ->
 text = pathlib.Path(sys.argv[1]).read_bytes()[:800_000] if len(sys.argv) > 1 else own_text()
 predictor = StreamPredictor.pretrained()
 predictor.observe_many(text)
-predictor.learning = False
+predictor.learn = "nothing"
 print(f"The bundled model has read {len(text):,} bytes. The user types, and it completes:\n")
 
 before = predictor.predict()

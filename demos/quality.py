@@ -34,7 +34,7 @@ def ours(model: str) -> dict[str, Callable[[], StreamPredictor]]:
 
     def frozen() -> StreamPredictor:
         predictor = StreamPredictor.pretrained(model, memory=False)
-        predictor.learning = False
+        predictor.learn = "nothing"
         return predictor
 
     return {

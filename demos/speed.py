@@ -264,7 +264,7 @@ def random_weights(shape: Shape) -> dict[str, F32]:
 
 def frozen(shape: Shape, weights: dict[str, F32]) -> StreamPredictor:
     predictor = StreamPredictor.from_weights(weights, BYTES, shape.config())
-    predictor.learning = False
+    predictor.learn = "nothing"
     return predictor
 
 
@@ -660,7 +660,7 @@ def memory(shape: Shape) -> dict[str, float]:
         for symbol in TEXT[1:50]:
             predictor.observe(symbol)
         kept, peak = held()
-    predictor.learning = False
+    predictor.learn = "nothing"
     with traced() as held:
         fork = predictor.fork()
         size, _ = held()

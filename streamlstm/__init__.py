@@ -18,6 +18,7 @@ _MODULES = {
     "SessionWatcher": "watch.sessions",
     "Snapshot": "predictor.snapshot",
     "StreamPredictor": "predictor",
+    "TextEntry": "streams.entry",
     "Trace": "predictor",
     "Trainer": "training.trainer",
     "TrainingPlan": "training.trainer",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from .search.beam import fill as fill
     from .search.generate import generate as generate
     from .selftest import verify as verify
+    from .streams.entry import TextEntry as TextEntry
     from .streams.pool import StreamPool as StreamPool
     from .text.characters import top_characters as top_characters
     from .text.characters import trace_characters as trace_characters
@@ -105,6 +107,7 @@ __all__ = [
     "Snapshot",
     "StreamPool",
     "StreamPredictor",
+    "TextEntry",
     "Trace",
     "Trainer",
     "TrainingPlan",

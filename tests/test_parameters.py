@@ -26,7 +26,7 @@ from streamlstm import (
     Vocabulary,
     Watcher,
 )
-from streamlstm.integrations.regions import region_table
+from streamlstm.integrations.regions import region_table, sentence_table
 from streamlstm.watch.surprising import SurprisingKinds
 
 SHAPE = Config(hidden=4, layers=1, window=8, memory_bits=10)
@@ -111,6 +111,12 @@ CALLS = {
     "StreamPredictor.steps": (lambda **given: list(MODEL.fork().steps(b"abc", **given)), {"n": COUNT}),
     "StreamPredictor.top": (MODEL.top, {"k": COUNT}),
     "StreamPredictor.trace": (lambda **given: MODEL.fork().trace(b"abc", **given), {"top": COUNT}),
+    "TextEntry.backspace": (lambda **given: streamlstm.TextEntry(MODEL).backspace(**given), {"n": COUNT}),
+    "TextEntry.complete": (
+        lambda **given: streamlstm.TextEntry(MODEL).complete(**{"length": 1, **given}),
+        {"k": COUNT, "length": COUNT},
+    ),
+    "TextEntry.top": (lambda **given: streamlstm.TextEntry(MODEL).top(**given), {"k": COUNT}),
     "Trainer": (trained, {"threads": COUNT}),
     "TrainingPlan": (
         TrainingPlan,
@@ -132,6 +138,10 @@ CALLS = {
     ),
     "integrations.regions.region_table": (
         lambda **given: region_table(MODEL.fork(), [("1", "ab")], **given),
+        {"first": COUNT, "order": REAL},
+    ),
+    "integrations.regions.sentence_table": (
+        lambda **given: sentence_table(MODEL.fork(), [{"text": "ab"}], **given),
         {"first": COUNT, "order": REAL},
     ),
     "picture": (lambda **given: streamlstm.picture(MODEL.fork(), "abc", **given), {"top": COUNT}),

@@ -3,6 +3,7 @@
 import copy
 import multiprocessing
 import pickle
+import re
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import random_predictor, random_tokens, theta_of, twin_of
 
+import streamlstm
 from streamlstm import SGD, Adam, Config, RMSprop, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import write_checkpoint
 from streamlstm.predictor import KnownTokens
+from streamlstm.predictor.predictor import _INSTEAD
 
 SMALL = Config(hidden=12, layers=2, window=5, memory_bits=10)
 LETTERS = Vocabulary.from_text("abcdefghij")
@@ -626,3 +629,38 @@ def test_assisted_of_1_0_changes_nothing():
         bits = predictor.observe_many(b"the same bits")
     assert bits.tobytes() == alone.observe_many(b"the same bits").tobytes()
     assert same(predictor, alone)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("frozen", 'set learn = "nothing"'), ("freeze", 'set learn = "nothing"'), ("lern", "did you mean learn?")],
+)
+def test_an_unknown_attribute_is_refused_and_what_was_meant_is_named(name, instead):
+    for predictor in (StreamPredictor(config=SMALL), StreamPredictor(config=SMALL).fork()):
+        with pytest.raises(
+            AttributeError, match=rf"^a StreamPredictor has no attribute '{name}'; {re.escape(instead)}$"
+        ):
+            setattr(predictor, name, True)
+        with pytest.raises(AttributeError, match=re.escape(instead)):
+            getattr(predictor, name)
+        assert name not in vars(predictor)
+
+
+def test_every_instead_is_there():
+    """What is named in the place of a wrong attribute is an attribute, or a public name of the package."""
+    word = r"\b(?:use|set) (?:an? |the function )?(\w+)"
+    named = {found for text in _INSTEAD.values() for found in re.findall(word, text)}
+    assert {"learn", "Snapshot", "fork", "observe", "score"} <= named
+    assert [each for each in named if not hasattr(StreamPredictor, each) and not hasattr(streamlstm, each)] == []
+    assert [name for name in _INSTEAD if hasattr(StreamPredictor, name)] == []
+
+
+def test_attributes_of_ones_own_belong_to_a_subclass():
+    class Mine(StreamPredictor):
+        pass
+
+    mine = Mine(config=SMALL)
+    mine.user = "ann"
+    assert mine.fork().user == "ann"
+    mine.about = {"who": "ann"}
+    assert mine.fork().about == {"who": "ann"}

@@ -84,7 +84,7 @@ def region_table(
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
-    >>> predictor.learning = False
+    >>> predictor.learn = "nothing"
     >>> table = region_table(predictor, [("1.1", "The"), ("1.2", "cat")], first=2)
     >>> table["bits_leading"].tolist(), table["bits_trailing"].tolist(), table["first_bits_trailing"].tolist()
     ([24.0, 32.0], [32.0, 24.0], [16.0, 16.0])

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -15,19 +16,39 @@ from ..kernels.arrays import F32
 from ..memory.memory import Memory
 from ..model import Config, InitConfig, Layout, fresh_theta
 from ..modelfile import Learn, Parsed, bundled_model, parsed
-from ..optim import Optimizer, RMSprop
+from ..optim import Optimizer, RMSprop, optimizer_from
 from ..ranges import check_count, is_whole_number
 from ..vocabulary import Symbol, Symbols, Vocabulary
 from . import initial_mixture, saved
 from .sources import KnownTokens, TokenSource
-from .stream import TokenStream
-from .stream_reader import StreamReader
+from .stream import ParkedStream, TokenStream
+from .stream_reader import NO_TOKENS, StreamReader
 from .trace import Step, Trace, TraceRecorder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _MODES = {"all": "learning", "memory": "memory learning", "nothing": "frozen"}
+_INSTEAD = {
+    "frozen": 'set learn = "nothing"',
+    "freeze": 'set learn = "nothing"',
+    "training": 'set learn = "all" or "nothing"',
+    "train": 'set learn = "all"; it learns in observe',
+    "eval": 'set learn = "nothing"',
+    "undo": "use a Snapshot, or a TextEntry",
+    "backspace": "use a TextEntry",
+    "rollback": "use a Snapshot",
+    "snapshot": "use Snapshot(predictor)",
+    "copy": "use fork()",
+    "step": "use observe(symbol)",
+    "parameters": "use weights()",
+    "state_dict": "use weights()",
+    "score": "use the function score(predictor, text)",
+    "complete": "use the function complete(predictor)",
+    "generate": "use the function generate(predictor, n)",
+}
+"""What those who guess such a name may be looking for."""
+
 _EXACT = frozenset((str, bytes, int))  # types whose symbols are looked up as they are; not bool: True equals 1
 
 
@@ -36,7 +57,8 @@ class StreamPredictor:
 
     vocabulary  the symbols; default: bytes
     config      the network's shape; default: 3 layers of 64
-    optimizer   how it learns; default: RMSprop, tuned for online learning from fresh weights
+    optimizer   how it learns, or "sgd", "rmsprop" or "adam"; default: RMSprop, tuned for online learning from fresh
+                weights
     seed        of the initial weights, the same on every machine
     init        how the initial weights are drawn
 
@@ -55,10 +77,12 @@ class StreamPredictor:
         self,
         vocabulary: Vocabulary | None = None,
         config: Config | None = None,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | str | None = None,
         seed: int = 0,
         init: InitConfig | None = None,
     ) -> None:
+        if isinstance(optimizer, str):
+            optimizer = optimizer_from({"name": optimizer})
         for name, given, kind in (
             ("vocabulary", vocabulary, Vocabulary),
             ("config", config, Config),
@@ -78,7 +102,7 @@ class StreamPredictor:
         weights: dict[str, F32],
         vocabulary: Vocabulary,
         config: Config,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | str | None = None,
         about: dict[str, Any] | None = None,
     ) -> StreamPredictor:
         """A predictor with given weights, under the names and in the shapes that `weights()` returns.
@@ -87,6 +111,8 @@ class StreamPredictor:
         Raises ValueError that names the weight which is missing, does not fit the config, or is not finite.
         """
         layout = Layout(config, len(vocabulary))
+        if isinstance(optimizer, str):
+            optimizer = optimizer_from({"name": optimizer})
         predictor = object.__new__(cls)
         predictor._build(vocabulary, layout, layout.flat(weights), optimizer or RMSprop(), trained=True)
         predictor.about = dict(about or {})
@@ -123,6 +149,17 @@ class StreamPredictor:
         options = f"{len(self._vocabulary)} symbols, {config.layers}×{config.hidden}"
         options += f"{', memory' if config.memory else ''}, {_MODES[self.learn]}"
         return f"<{type(self).__name__}: {options}, {self.n_symbols:,} symbols seen>"
+
+    if not TYPE_CHECKING:  # a checker of types knows the names
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            cls = type(self)
+            if cls is StreamPredictor and name != "about" and name[0] != "_" and not hasattr(cls, name):
+                raise AttributeError(_no_attribute(name))
+            object.__setattr__(self, name, value)
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(_no_attribute(name))
 
     # What it is
 
@@ -300,6 +337,8 @@ class StreamPredictor:
 
     def restore(self, snapshot: StreamPredictor) -> None:
         """Return to the state that this predictor had when `snapshot` was forked from it. Used by `Snapshot`."""
+        if not isinstance(snapshot, StreamPredictor):
+            raise TypeError(f"restore takes a fork of the predictor, not {snapshot!r}; of a Snapshot, call restore()")
         self._stream.restore(snapshot._stream)
 
     def reset(self) -> None:
@@ -309,6 +348,15 @@ class StreamPredictor:
     def stream_reader(self, max_pages: int) -> StreamReader:
         """A reader for many streams that begin where this predictor stands, which must not change meanwhile."""
         return StreamReader(self._stream, max_pages)
+
+    def of_stream(self, parked: ParkedStream, max_pages: int) -> StreamPredictor:
+        """A frozen predictor that continues a copy of a stream of a `stream_reader` with as many pages."""
+        twin = self.fork()
+        twin._stream = self._stream.resumable(max_pages)
+        twin._stream.resume_and_read(parked.copy(), NO_TOKENS)
+        twin._observe_token = twin._stream.observe_token
+        twin.learn = "nothing"
+        return twin
 
     def learn_mixture(self, texts: Iterable[Symbols]) -> int:
         """Learn the weights with which the mixture begins, from texts that are each read as a new stream.
@@ -371,6 +419,13 @@ class StreamPredictor:
         window = saved.checked_window(stream.layout, arrays, its.n_symbols, longest)
         stream.start_from(*window, its.n_symbols, its.learn)
         return predictor
+
+
+def _no_attribute(name: str) -> str:
+    """What is wrong about an unknown attribute, and what to do instead if that is clear."""
+    close = get_close_matches(name, [each for each in dir(StreamPredictor) if each[0] != "_"], 1)
+    instead = _INSTEAD.get(name) or (f"did you mean {close[0]}?" if close else "")
+    return f"a StreamPredictor has no attribute {name!r}{instead and '; ' + instead}"
 
 
 def _unpickled(cls: type[StreamPredictor], checkpoint: bytes) -> StreamPredictor:

@@ -222,6 +222,8 @@ def complete(
     >>> complete(predictor, k=1, prompt="the wea")[0].text
     'ther'
     """
+    if isinstance(k, str | bytes):
+        raise TypeError(f"k must be a whole number, not {k!r}; a text to continue is the prompt: prompt={k!r}")
     width, k = beam_width(width, k, COMPLETE_WIDTH)
     if length is not None:
         length = check_count("length", length, 0)

@@ -126,6 +126,8 @@ class StreamPool:
         max_keys = None if max_keys is None else check_count("max_keys", max_keys, 1)
         threads = check_count("threads", threads, 0, MOST_THREADS)
         ttl = None if ttl is None else check_number("ttl", ttl, 0, math.inf, above=True)
+        if not isinstance(predictor, StreamPredictor):
+            raise TypeError(f"predictor must be a StreamPredictor, the model of all streams, not {predictor!r}")
         model = predictor.fork()
         model.learn = learn
         self._model, self._max_pages, self._threads = model, max_pages, threads or n_cores()
@@ -206,6 +208,16 @@ class StreamPool:
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [(self._model.vocabulary.symbol(int(token)), float(probabilities[token])) for token in order]
 
+    def reader(self, key: Key) -> StreamPredictor:
+        """A frozen predictor that stands where a stream stands, for functions such as `complete` and `top_characters`.
+
+        It is independent of the pool: what it reads changes no stream, and it does not follow the stream. For a key
+        that is not known it stands where streams begin, and no stream begins.
+        """
+        self._park()
+        hot = self._streams.load(_checked(key), to_ask=True)
+        return self._model.of_stream(self._first if hot is None else hot.parked, self._max_pages)
+
     def fork(self, key: Key, new_key: Key) -> None:
         """Begin a stream as a copy of another one.
 
@@ -252,6 +264,9 @@ class StreamPool:
         if exists:
             self._remove(key)
         self._cache.add(key, parked)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self._cache):,} streams over {self._model!r}>"
 
     def __contains__(self, key: object) -> bool:
         return _checked(key) in self._streams

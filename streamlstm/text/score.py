@@ -147,7 +147,7 @@ def score_by(
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
-    >>> predictor.learning = False
+    >>> predictor.learn = "nothing"
     >>> for scores in score_by(predictor, "One two,\\nthree"):
     ...     for text, bits, line, column in zip(scores.texts, scores.bits, scores.lines, scores.columns):
     ...         print(text, bits, line, column)
