@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import re
 
@@ -289,6 +290,9 @@ def test_sentences_are_measured_by_the_command_from_stdin_and_missing_values_are
     ]
     assert rows[0]["bits_trailing_lag1"] == rows[4]["bits_trailing_lag1"] == ""
     assert rows[1]["bits_trailing_lag1"] == rows[0]["bits_trailing"]
+    as_json = run("regions", "-", *options, "--format", "jsonl", stdin=items).stdout.splitlines()
+    values = [[str(value) if value is not None else "" for value in json.loads(line).values()] for line in as_json]
+    assert values == [list(row.values()) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +307,7 @@ def test_sentences_are_measured_by_the_command_from_stdin_and_missing_values_are
         (b"item,sentence\n1, \n", ("--text", "sentence"), "sentence 1 has no words in its column 'sentence'"),
         (b"word,text\n1,cat\n", (), "the column 'word' of the sentences has the name of one of the result; rename it"),
         (b"a,text\n1,cat\n", ("--separator", ""), "--separator is for regions"),
-        (b"a,text\n1,cat\n", ("--format", "json"), "--format must be one of tsv, csv"),
+        (b"a,text\n1,cat\n", ("--format", "json"), "--format must be one of tsv, csv, jsonl"),
     ],
 )
 def test_sentences_that_cannot_be_measured_are_refused(content, options, message):

@@ -23,7 +23,7 @@ def regions(
     split: Annotated[
         Optional[str], option("words", "Each row is a sentence: measure its words, and keep all columns.")
     ] = None,
-    format: Annotated[str, option("FORMAT", "tsv or csv.")] = "tsv",
+    format: Annotated[str, option("FORMAT", "tsv, csv or jsonl.")] = "tsv",
 ) -> None:
     """Measure the regions of a reading experiment, or the words of its sentences.
 

@@ -35,7 +35,7 @@ from ..kernels.arrays import F64
 from ..kernels.distribution import apply_temperature
 from ..predictor import StreamPredictor
 from ..ranges import check_count, check_number
-from ..render.escape import csv_quoted, terminal_text
+from ..render.escape import csv_quoted, json_object, terminal_text
 from ..system.input import open_input
 from ..text.characters import character_chances
 from ..text.score import check_choice
@@ -242,24 +242,34 @@ def _region(path: str | os.PathLike[str], number: int, names: list[str], cells: 
 
 
 def write_regions(table: Table, file: TextIO, format: str = "tsv") -> None:
-    """Write a table with tabs between its columns, or in CSV.
+    """Write a table with tabs between its columns, in CSV, or as JSON objects.
 
-    format  tsv: what is not there is NA, as R and pandas write it. csv: what is not there is empty
+    format  tsv: what is not there is NA, as R and pandas write it. csv: what is not there is empty. jsonl: an object
+            for each row, on a line of its own; what is not there is null
 
-    A text with a separator, a quotation mark or the end of a line in it is quoted as in CSV. On a terminal, characters
-    that are not printable are escaped. Raises ValueError for any other format.
+    In tsv and csv a text with a separator, a quotation mark or the end of a line in it is quoted as in CSV. On a
+    terminal, characters that are not printable are escaped. Raises ValueError for any other format.
     """
     check_choice("format", format, FORMATS)
-    is_terminal, separator, missing = file.isatty(), *FORMATS[format]
-    quote = csv_quoted if format == "csv" else _cell
-    file.write(separator.join(map(quote, table)) + "\n")
-    for row in zip(*table.values(), strict=True):
-        cells = (quote(value) if isinstance(value, str) else _number(float(value), missing) for value in row)
+    rows = zip(*table.values(), strict=True)
+    if format == "jsonl":
+        for row in rows:
+            values = (value if isinstance(value, str) else _json_number(float(value)) for value in row)
+            file.write(json_object(dict(zip(table, values, strict=True))) + "\n")
+        return
+    is_terminal = file.isatty()
+    separator, missing, quoted = (",", "", csv_quoted) if format == "csv" else ("\t", "NA", _cell)
+    file.write(separator.join(map(quoted, table)) + "\n")
+    for row in rows:
+        cells = (quoted(value) if isinstance(value, str) else _number(float(value), missing) for value in row)
         file.write(separator.join(terminal_text(cell) if is_terminal else cell for cell in cells) + "\n")
 
 
-FORMATS = {"tsv": ("\t", "NA"), "csv": (",", "")}
-"""The formats of tables: what separates columns, and what stands for a value that is not there."""
+FORMATS = ("tsv", "csv", "jsonl")
+
+
+def _json_number(value: float) -> float | None:
+    return None if math.isnan(value) else int(value) if value.is_integer() else value
 
 
 def _cell(text: str) -> str:
