@@ -22,6 +22,7 @@ from streamlstm.optim import FIRST_SUMS
 from streamlstm.predictor.tape import Tape, start_state
 from streamlstm.predictor.weights import Learner
 from streamlstm.reference import arithmetic
+from streamlstm.reference.network import Reference
 
 SHAPES = [
     Config(hidden=7, layers=1, window=1),
@@ -209,6 +210,20 @@ def test_the_gradient_of_the_twin_agrees_with_finite_differences(config):
                 sides.append(loss(moved))
             numeric = (sides[0] - sides[1]) / 2e-5
             assert abs(numeric - exact.reshape(-1)[index]) < 1e-6, (name, index)
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=ids)
+def test_the_network_of_a_predictor_stands_where_it_stands_and_goes_on_with_the_same_bits(config):
+    predictor = random_predictor(config)
+    predictor.learn = "nothing"
+    tokens = random_tokens(23, 10)
+    predictor.observe_many(tokens[:11])
+    twin = Reference.of(predictor, dtype=np.float32)
+    for token in tokens[11:]:
+        assert np.array_equal(twin.p[:10], predictor.predict())
+        predictor.observe_token(int(token))
+        twin.step(int(token))
+    assert np.array_equal(twin.h[:, : config.hidden], predictor.state[0])
 
 
 def check_bits(predictor, optimizer, n_symbols=10):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arithmetic import Array, add_product, dot, exp, flush, in_order, reciprocal_root, sigmoid, tanh, tree
+from .model import Model, theta_of
 
 HYPER = [
     *["lr", "lr_candidate", "lr_output", "l2", "beta1", "beta2"],
@@ -46,6 +47,21 @@ class Reference:
         self.tape: list[tuple[Any, ...]] = []
         self.read: list[int] = []
         self.p = self.distribution()
+
+    @classmethod
+    def of(cls, predictor: Any, *, dtype: type = np.float64) -> "Reference":
+        """The network of a `StreamPredictor`, without its memory, in the state in which the predictor is now.
+
+        The hidden units are rounded up to a multiple of 32; those that the predictor does not have stay 0.
+        """
+        config, characters = predictor.config, predictor.vocabulary.characters
+        shape = {"hidden": config.hidden, "layers": config.layers, "connections": config.connections}
+        model = Model(predictor.weights(), {"config": shape, "vocabulary": {"characters": characters}})
+        skip, rows = config.connections == "skip", -(-config.hidden // 32) * 32
+        network = cls(theta_of(model), model.n_symbols, rows, config.layers, skip, dtype=dtype)
+        network.h[:, : config.hidden], network.c[:, : config.hidden] = predictor.state
+        network.p = network.distribution()
+        return network
 
     def parts_of(self, flat: Array) -> Weights:
         """Copies of the parts of an array that is laid out as theta."""
