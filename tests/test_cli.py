@@ -24,8 +24,12 @@ from typer.testing import CliRunner
 
 from streamlstm import Config, StreamPredictor, Vocabulary
 from streamlstm.checkpoint import read_checkpoint, write_checkpoint
+from streamlstm.cli import guesses
 from streamlstm.cli.app import app
 from streamlstm.cli.command import saving
+from streamlstm.cli.help import COMMANDS as COMMAND_GROUPS
+from streamlstm.cli.help import FRESH
+from streamlstm.cli.help import OPTIONS as OPTION_GROUPS
 from streamlstm.system.process import Interrupted
 
 TINY = ["--hidden", "16", "--layers", "1"]
@@ -39,14 +43,14 @@ COMMANDS = [
     "surprising",
     "mcp",
     "live",
-    "train",
-    "generate",
     "complete",
     "fill",
+    "generate",
+    "train",
+    "info",
     "compress",
     "decompress",
     "verify",
-    "info",
     "warmup",
 ]
 STOP = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -1049,6 +1053,65 @@ def test_the_help_lists_each_command():
     listed = run("--help").stdout.decode().partition("Commands:")[2]
     assert re.findall(r"^  (\w+)  ", listed, re.MULTILINE) == COMMANDS
     assert "..." not in listed  # each in a line of its own, to its end
+
+
+def test_options_are_in_groups_and_those_of_a_fresh_network_come_last():
+    for name, groups in {
+        "score": ["Arguments", "Options", "Model", "With --engine ray", FRESH],
+        "surprising": ["Arguments", "Options", "Input", "Model", FRESH],
+        "predict": ["Arguments", "Options", "Model", FRESH],
+    }.items():
+        sections = re.split(r"^(\w.*):$", run(name, "--help").stdout.decode(), flags=re.MULTILINE)
+        assert sections[1::2] == groups
+        assert re.findall(r"^  (--[\w-]+)", sections[-1], re.MULTILINE) == [
+            *["--hidden", "--layers", "--window", "--memory-bits", "--connections"],
+            *["--optimizer", "--lr", "--seed", "--vocab"],
+        ]
+        assert "--model" in sections[2 * groups.index("Model") + 2]
+    watch = re.split(r"^(\w.*):$", run("watch", "--help").stdout.decode(), flags=re.MULTILINE)
+    assert watch[1::2][-1] == FRESH
+    assert len(watch) > 12
+
+
+def test_every_record_of_options_has_a_group():
+    """And each group is that of a record."""
+    sources = [path.read_text("utf-8") for path in Path(guesses.__file__).parent.glob("*.py")]
+    declared = {name for source in sources for name in re.findall(r"^class (\w+Options)\b", source, re.MULTILINE)}
+    assert declared == set(OPTION_GROUPS)
+    listed = [name for group in COMMAND_GROUPS.values() for name in group]
+    assert len(listed) == len(set(listed))
+    assert set(COMMANDS) <= set(listed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["score", "--json", "-"], "No such option: --json; use --format jsonl"),
+        (["score", "--reset", "-"], "No such option: --reset; use --independent line"),
+        (["watch", "-f", "app.log"], "No such option: -f; use --follow"),
+        (["surprising", "-n", "5", "-"], "No such option: -n; use --top N"),
+        (["score", "-o", "x", "-"], "No such option: -o; results go to stdout: add > FILE"),
+        (["score", "--lang", "de", "-"], "No such option: --lang; there is none: the bundled models know 15 European"),
+        (["info", "--model", "small"], "No such option: --model; name the model itself"),
+        (["score", "--hiden", "3"], "No such option: --hiden (Possible options: --hidden)"),
+        (["score", "--normal"], "No such option: --normal\n"),
+        (["surprisal", "x"], "No such command 'surprisal'. Did you mean 'score'?"),
+        (["surprisin", "x"], "No such command 'surprisin'. Did you mean 'surprising'?"),
+    ],
+)
+def test_the_usual_wrong_guesses_are_answered(arguments, answer):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert answer in result.stderr.decode()
+
+
+def test_every_answer_names_an_option_or_a_command_that_is_there():
+    commands = typer.main.get_command(app).commands
+    options = {spelling for command in commands.values() for each in command.params for spelling in each.opts}
+    answers = [answer.split()[0].strip(",") for several in guesses.ANSWERS.values() for answer in several]
+    assert [answer for answer in answers if answer not in options] == []
+    assert [name for name in guesses.COMMANDS.values() if name not in commands] == []
+    assert [name for name in guesses.COMMANDS if name in commands] == []
 
 
 # What must not be lost

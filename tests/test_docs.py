@@ -116,6 +116,15 @@ def test_every_public_name_is_in_the_api_reference():
     assert documented == set(streamlstm.__all__) - {"__version__"}
 
 
+def test_what_is_to_be_cited_is_this_version():
+    citation, page = (ROOT / "CITATION.cff").read_text(), (PAGES / "citing.md").read_text()
+    assert re.search(r"^version: (.+)$", citation, re.MULTILINE)[1] == streamlstm.__version__
+    assert re.search(r"^  version = \{(.+)\},$", page, re.MULTILINE)[1] == streamlstm.__version__
+    heading = rf"^## \[{re.escape(streamlstm.__version__)}\] - (.+)$"
+    released = re.search(heading, (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert f"date-released: {released}\n" in citation
+
+
 def test_every_page_is_in_the_navigation():
     listed = re.findall(r"([\w/-]+\.md)$", (ROOT / "docs" / "mkdocs.yml").read_text(), re.MULTILINE)
     assert sorted(listed) == NAMES

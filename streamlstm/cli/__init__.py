@@ -19,6 +19,7 @@ def main() -> None:
     use_utf8(sys.stderr)
     from .app import app
     from .command import BROKEN_PIPE, USAGE_ERROR, code_and_message, leave, say
+    from .guesses import answer_option
 
     if sys.stdout is None:
         leave(1, "stdout is closed")
@@ -34,6 +35,7 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "show"):
             raise
+        answer_option(error)
         usage = io.StringIO()
         error.show(usage)
         say(usage.getvalue())

@@ -20,6 +20,7 @@ import typer
 from ..render.escape import rejoined, terminal_lines
 from ..system.portable import open_binary
 from ..system.process import Interrupted, Interruptible
+from .help import Command, Group, group_of
 
 if TYPE_CHECKING:
     from ..render.lines import StatusLine
@@ -34,6 +35,7 @@ SAVE_SECONDS = 600.0
 """The time between two saves of --save while a stream lasts."""
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -152,7 +154,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     guarded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     guarded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del guarded.__wrapped__
-    return app.command()(guarded)
+    return app.command(cls=Command)(guarded)
 
 
 _reserve = [bytearray(2**22)]
@@ -262,6 +264,8 @@ def _expand(parameters: Any, hints: dict[str, Any]) -> Any:
             types = get_type_hints(hint, include_extras=True)
             for field in fields(hint):
                 default = inspect.Parameter.empty if field.default is MISSING else field.default
+                declared = types[field.name].__metadata__[0]
+                declared.rich_help_panel = declared.rich_help_panel or group_of(hint.__name__)
                 yield _keyword(field.name, default, types[field.name])
         else:
             yield _keyword(parameter.name, parameter.default, hint)

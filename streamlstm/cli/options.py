@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Optional, cast
 
 import typer
 
+from .help import FRESH
+
 if TYPE_CHECKING:
     from ..optim import Optimizer
     from ..predictor import Learn, StreamPredictor
@@ -26,13 +28,13 @@ SHAPE = ("hidden", "layers", "window", "connections", "memory_bits")
 """The options of a fresh network that are fields of its `Config`."""
 
 
-def option(metavar: str, text: str) -> Any:
-    """An option with a value, and its help."""
-    return typer.Option(metavar=metavar, help=text)
+def option(metavar: str, text: str, group: str | None = None) -> Any:
+    """An option with a value, its help, and its group in the help of a command; default: that of its record."""
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=group)
 
 
 def _fresh_option(metavar: str, text: str) -> Any:
-    return option(metavar, f"Fresh network: {text}")
+    return option(metavar, text, FRESH)
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ class ModelOptions:
         ),
     ] = None
     freeze: Annotated[bool, typer.Option("--freeze", help="Do not learn from the input.")] = False
-    hidden: Annotated[Optional[int], _fresh_option("N", "hidden units per layer. [64]")] = None
-    layers: Annotated[Optional[int], _fresh_option("N", "layers. [3]")] = None
-    window: Annotated[Optional[int], _fresh_option("N", "symbols between two updates of the weights. [16]")] = None
+    hidden: Annotated[Optional[int], _fresh_option("N", "Hidden units per layer. [64]")] = None
+    layers: Annotated[Optional[int], _fresh_option("N", "Layers. [3]")] = None
+    window: Annotated[Optional[int], _fresh_option("N", "Symbols between two updates of the weights. [16]")] = None
     memory: Annotated[
         Optional[bool],
         typer.Option(
@@ -67,8 +69,8 @@ class ModelOptions:
     memory_bits: Annotated[Optional[int], _fresh_option("N", "2^N pages of 64 bytes in the memory. [20]")] = None
     connections: Annotated[Optional[str], _fresh_option("KIND", "skip or stacked. [skip]")] = None
     optimizer: Annotated[Optional[str], _fresh_option("NAME", "sgd, rmsprop or adam. [rmsprop]")] = None
-    lr: Annotated[Optional[float], _fresh_option("RATE", "learning rate. [the optimizer's]")] = None
-    seed: Annotated[Optional[int], _fresh_option("N", "seed of the initial weights. [0]")] = None
+    lr: Annotated[Optional[float], _fresh_option("RATE", "Learning rate. [the optimizer's]")] = None
+    seed: Annotated[Optional[int], _fresh_option("N", "Seed of the initial weights. [0]")] = None
     vocab: Annotated[Optional[str], _fresh_option("KIND", "bytes, or text (the characters of the input). [bytes]")] = (
         None
     )

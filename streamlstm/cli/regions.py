@@ -25,7 +25,7 @@ def regions(
     ] = None,
     format: Annotated[str, option("FORMAT", "tsv, csv or jsonl.")] = "tsv",
 ) -> None:
-    """Measure the regions of a reading experiment, or the words of its sentences.
+    """Measure the regions of a reading experiment, or its words.
 
     FILE is a table separated by tabs, or in CSV, with the names of the columns in its first row. Prints the table with
     the surprisal and entropy of each region in bits, by both rules for white space, and those of the two regions before
