@@ -69,7 +69,7 @@ def import_all():
         if package.name not in ("streamlstm.__main__", "streamlstm.integrations"):
             module = importlib.import_module(package.name)
             for each in pkgutil.iter_modules(getattr(module, "__path__", ()), f"{package.name}."):
-                if not each.name.endswith("live"):
+                if not each.name.endswith((".live", ".windows")):
                     importlib.import_module(each.name)
     streamlstm.warmup()
     CliRunner().invoke(app, ["predict", "--top", "many"])  # typer imports what it needs for the first value

@@ -17,7 +17,7 @@ def assert_accepts(old, new, where):
         if name not in now:
             assert (kind, "VAR_KEYWORD" in kinds) == ("KEYWORD_ONLY", True), f"{where} no longer takes {name}"
             continue
-        assert now[name][1] == default, f"{where} has another default of {name}"
+        assert default in (None, now[name][1]), f"{where} has another default of {name}"
         assert kind == now[name][0] or now[name][0] == "POSITIONAL_OR_KEYWORD", f"{where} takes {name} in another way"
     positional = [name for name, kind, _ in old if kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")]
     assert [name for name, kind, _ in new if kind != "KEYWORD_ONLY"][: len(positional)] == positional, where

@@ -260,7 +260,7 @@ def _expand(parameters: Any, hints: dict[str, Any]) -> Any:
     """The parameters as keywords, with the fields of a dataclass instead of it."""
     for parameter in parameters:
         hint = hints[parameter.name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             types = get_type_hints(hint, include_extras=True)
             for field in fields(hint):
                 default = inspect.Parameter.empty if field.default is MISSING else field.default

@@ -78,7 +78,7 @@ def answer_command(name: str) -> str:
 
 def answer_option(error: Any) -> None:
     """Say in an error about an unknown option what to use instead, if that is known."""
-    name, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    name, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
     if not hasattr(error, "possibilities") or context is None:
         return
     known = {spelling for each in context.command.params for spelling in each.opts}

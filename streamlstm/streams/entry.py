@@ -36,6 +36,9 @@ class TextEntry:
     ('the weather', 'the weather', '')
     """
 
+    _text: str
+    _forks: dict[int, StreamPredictor]
+
     def __init__(self, source: StreamPredictor | StreamPool, key: Key | None = None) -> None:
         if isinstance(source, StreamPool):
             if key is None:
