@@ -226,8 +226,9 @@ STORE = "case.safetensors.keys-00000000"
 
 def watcher_seeds(**more):
     clear()
-    for options in ({}, {"alarms": "2/hour"}, {"thorough": True}, {"alarms": "1/10"}):
+    for options in ({}, {"alarms": "2/hour", "kinds": True}, {"thorough": True}, {"alarms": "1/10"}):
         with Watcher(of_bytes().fork(), warmup=4, **options, **more) as watcher:
+            watcher.verdict("0123456789abcdef", "mute", until="2026-12-24", comment="a verdict")
             assembler = Assembler(Parsing("cri", multiline=r"^\S"), "-")
             for n, line in enumerate(LINES):
                 watcher.observe(line, seconds=n)
