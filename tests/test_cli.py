@@ -41,6 +41,7 @@ COMMANDS = [
     "regions",
     "watch",
     "surprising",
+    "kinds",
     "mcp",
     "live",
     "complete",

@@ -199,6 +199,7 @@ def materialise(state: dict[str, bytes], folder: Path) -> None:
 OF_OS = {"open", "write", "replace", "rename", "link", "symlink", "unlink", "remove", "rmdir", "mkdir", "makedirs"}
 OF_OS |= {"truncate", "ftruncate", "chmod", "mkfifo", "sendfile", "copy_file_range"}
 FUNCTIONS = {"opened_atomically", "write_atomically", "append_text", "write_checkpoint", "FileIO", "FileLock"}
+FUNCTIONS |= {"replace_file", "remove_file"}
 FUNCTIONS |= {"ParquetWriter", "write_table", "save_file", "savez", "memmap"}
 METHODS = {"write_text", "write_bytes", "unlink", "touch", "symlink_to", "hardlink_to", "mkdir", "rmdir", "rename"}
 METHODS |= {"pipe_file", "put_file", "rm_file"}
@@ -209,7 +210,7 @@ def can_write(call: ast.Call) -> bool:
     function, arguments = call.func, [*call.args, *(keyword.value for keyword in call.keywords)]
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     owner = getattr(function.value, "id", "") if isinstance(function, ast.Attribute) else None
-    if owner == "os" and name == "open":
+    if (owner == "os" and name == "open") or name == "open_binary":
         return "O_WRONLY" in ast.unparse(call) or "O_CREAT" in ast.unparse(call) or ast.unparse(call).count("flags") > 0
     if name == "open":
         modes = [each.value for each in arguments if isinstance(each, ast.Constant) and isinstance(each.value, str)]

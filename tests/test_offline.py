@@ -47,6 +47,7 @@ COMMANDS = {
         "^.",
     ],
     "surprising": ["text", *TINY],
+    "kinds": ["text", *TINY],
     "train": ["text", "-o", "trained", "--hidden", "8", "--layers", "1", "--epochs", "0.1", "--batch", "2"],
     "generate": ["--prompt", "two", "-n", "5", "--model", "model"],
     "complete": ["--prompt", "two", "--model", "model"],

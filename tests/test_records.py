@@ -96,7 +96,7 @@ def commands(folder):
     for format in ("text", "jsonl"):
         found[f"watch {format}"] = ["watch", log, NAME, *TINY, "--all", "--format", format]
         found[f"watch sessions {format}"] = ["watch", log, *TINY, "--session-regex", r"\d", "--all", "--format", format]
-        found[f"surprising {format}"] = ["surprising", log, NAME, *TINY, "--format", format]
+        found[f"surprising {format}"] = ["surprising", log, NAME, *TINY, "--format", format, "--context", "1"]
     found["watch a key"] = ["watch", "keyed.log", *TINY, "--key-field", "hôte", "--all", "--format", "jsonl"]
     found["watch a kind"] = ["watch", log, *TINY, "--key-regex", "tâche|é", "--all", "--format", "jsonl"]
     found["generate"] = ["generate", "--model", model, "--prompt", "naïve ", "-n", "20"]

@@ -45,6 +45,8 @@ def actions(pool, key):
         "__iter__": lambda: list(pool),
         "stats": lambda: pool.stats().n_streams,
         "save": lambda: pool.save(),
+        "reader": lambda: pool.reader(key).predict().tolist(),
+        "__repr__": lambda: repr(pool),
     }
 
 
@@ -54,7 +56,7 @@ with pool_of() as other:
 OTHERS = {"close", "__init__", "__enter__", "__exit__"}
 NAMES = [
     "observe", "observe_many", "predict", "top", "fork", "forget", "n_symbols", "snapshot", "restore", "__contains__",
-    "__len__", "__iter__", "stats", "save",
+    "__len__", "__iter__", "stats", "save", "reader", "__repr__",
 ]  # fmt: skip
 
 

@@ -364,6 +364,12 @@ WRITERS: dict[str, Writer] = {
 }
 
 SITES: dict[str, tuple[str, ...]] = {
+    "system.portable.open_binary": ("alarms", "pool"),
+    "system.portable.replace_file": ("model", "new model"),
+    "system.portable.remove_file": ("crowded pool",),
+    "system.input.open_input": ("test_input.py",),  # reads
+    "watch.verdicts.write_verdicts": ("test_verdicts.py",),  # by write_atomically
+    "cli.watch_run.WatchRun.write_kinds": ("test_kinds.py",),  # by write_atomically
     "system.files.opened_atomically": ("model", "new model"),
     "system.files._NamedFile.__init__": ("model", "new model"),
     "system.files.write_atomically": ("metrics",),
@@ -403,7 +409,6 @@ SITES: dict[str, tuple[str, ...]] = {
     "jit.cache.cache_folder": ("test_cache.py",),
     "jit.cache._candidates": ("test_cache.py",),
     "jit.cache.CacheLock._acquire": ("test_cache.py",),
-    "jit.second_process.compile_with_helper": ("test_second_process.py",),  # a pipe
     "jit.cache._remove": ("test_cache.py",),
     "integrations.ray.storage.Storage.write": ("test_integrations_ray_score.py",),
     "integrations.ray.storage.Storage.opened": ("test_integrations_ray_score.py",),

@@ -21,6 +21,7 @@ OPTIONS = {
     "ParsingOptions": "Input",
     "FollowOptions": "Input",
     "WatcherOptions": "What is unusual",
+    "ReaderOptions": "What is unusual",
     "ShownOptions": "Output",
     "TargetOptions": "Output and state",
     "OutputOptions": "Output",
