@@ -224,6 +224,8 @@ class KernelCache(FunctionCache):
                     raise ValueError("the checksum does not match")
                 rtsys.initialize(target_context)  # all that machine code needs; numba would also load what compiling
                 found = self._load_overload(sig, target_context)  # needs, which takes longer than the rest of a start
+            except MemoryError:  # the files are right, and to compile would take more
+                raise
             except Exception:  # whatever is wrong with a cache file, compiling repairs it
                 self._discard()
         if found is None:

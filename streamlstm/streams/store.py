@@ -465,6 +465,8 @@ def _clear_errors(path: str) -> Iterator[None]:
             if not os.path.isdir(path) and all(map(_may_write, needed)):
                 raise OSError(errno.EMFILE, NO_DESCRIPTOR, path) from None
             raise OSError(errno.ENOENT, CANNOT_OPEN, path) from None
+        if name == "SQLITE_IOERR_SHMMAP":  # the index of the journal could not be mapped into memory
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), path) from None
         if name.startswith("SQLITE_IOERR") and _is_size_limited():
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path) from None
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
