@@ -25,6 +25,7 @@ from streamlstm.integrations.regions import (
     sentence_table,
     write_regions,
 )
+from streamlstm.memory.memory import EXPERTS
 from streamlstm.text.characters import character_chances
 
 WORDS = ["The", "naïve", "cat", "sat", "on", "it."]
@@ -46,6 +47,39 @@ def test_words_as_regions_have_the_bits_that_score_by_gives_them(rule):
     table = region_table(predictor.fork(), numbered(WORDS))
     expected = [s.bits for s in score_by(predictor, " ".join(WORDS), "word", word_boundary=rule)]
     assert np.allclose(table[f"bits_{rule}"], np.concatenate(expected), rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["trailing", "leading"])
+def test_words_as_regions_have_the_experts_that_score_by_gives_them(rule):
+    predictor = StreamPredictor(None, Config(hidden=16, layers=1, memory_bits=10))
+    predictor.observe_many("The cat sat. " * 9)
+    predictor.learn = "nothing"
+    table = region_table(predictor.fork(), numbered(WORDS), explain=True)
+    predictor.reset()
+    tables = list(score_by(predictor, " ".join(WORDS), "word", word_boundary=rule, explain=True))
+    expected = np.concatenate([each.alone for each in tables])
+    for k, name in enumerate(EXPERTS):
+        column = f"bits_{name.replace(' ', '_')}_{rule}"
+        assert np.allclose(table[column], expected[:, k], rtol=1e-12)
+        assert np.array_equal(table[f"{column}_lag1"][1:], table[column][:-1])
+    plain = region_table(StreamPredictor(None, Config(hidden=16, layers=1)), numbered(WORDS))
+    assert set(table) - set(plain) == {name for name in table if re.fullmatch("bits_(?!trailing|leading).*", name)}
+    with pytest.raises(ValueError, match="memory"):
+        region_table(StreamPredictor(None, Config(hidden=16, layers=1, memory=False)), [], explain=True)
+
+
+def test_the_command_adds_the_experts_to_words_of_sentences(tmp_path):
+    (tmp_path / "items.csv").write_text("item,sentence\n1,the cat\n")
+    options = ["--text", "sentence", "--split", "words", "--hidden", "8", "--layers", "1", "--explain"]
+    rows = list(
+        csv.DictReader(io.StringIO(run("regions", tmp_path / "items.csv", *options).stdout.decode()), delimiter="\t")
+    )
+    assert [row["text"] for row in rows] == ["the", "cat"]
+    assert all(float(row["bits_order_6_trailing"]) > 0 for row in rows)
+    assert rows[0]["bits_network_leading_lag1"] == "NA"
+    refused = run("regions", tmp_path / "items.csv", *options, "--no-memory")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"--explain" in refused.stderr
 
 
 def test_white_space_of_the_regions_counts_and_totals_agree():

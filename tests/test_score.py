@@ -19,8 +19,10 @@ from test_cli import TINY, assert_refused, bytes_of, next_line, objects
 
 from streamlstm import Config, StreamPredictor, Vocabulary, score_by, score_many
 from streamlstm.memory.memory import EXPERTS
+from streamlstm.reference.model import read_model
+from streamlstm.reference.stream import ReferenceStream
 from streamlstm.render.records import format_scores
-from streamlstm.text.score import BOUNDARIES, LEVELS, RESETS, compare, expert_report, score
+from streamlstm.text.score import BOUNDARIES, LEVELS, RESETS, UNITS, compare, expert_report, score
 from streamlstm.text.units import MAX_TEXT, Scores
 
 TEXT = "  One two,  thréé\n\n  four 日本 x\\\r\n \nend\n \n".encode() + b"\xff\xfe broken \xe3\x81"
@@ -445,8 +447,16 @@ def test_a_heat_map_of_a_file_contains_its_words(tmp_path, format):
     assert ("naïve words" in shown) if format == "ansi" else shown.rstrip().endswith("</html>")
 
 
-@pytest.mark.parametrize("options", [["--format", "html", "--by", "word"], ["--explain", "--by", "line"]])
-def test_a_heat_map_by_word_and_an_explanation_by_line_are_refused(tmp_path, options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--format", "html", "--by", "word"],
+        ["--explain", "--format", "html"],
+        ["--explain", "--format", "jsonl"],
+        ["--explain", "--by", "word", "--compare", "small", "none"],
+    ],
+)
+def test_a_heat_map_by_word_and_an_explanation_of_two_models_or_in_colours_are_refused(tmp_path, options):
     (tmp_path / "text").write_text("words\n")
     result = run("score", tmp_path / "text", *TINY, *options)
     assert result.returncode == 1
@@ -461,6 +471,67 @@ def test_explain_reports_on_each_expert_and_on_all_together(tmp_path):
     assert list(table) == [*EXPERTS, "all together"]
     assert table["network"][0] == 1
     assert table["all together"][1] < table["network"][1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(PARTS, st.sampled_from(LEVELS), st.sampled_from(BOUNDARIES), st.sampled_from(RESETS), st.booleans())
+def test_an_explanation_changes_nothing_and_its_totals_are_the_same_at_every_level(parts, by, boundary, resets, learn):
+    start = reader(learning=learn) if learn else READER
+    options = {"word_boundary": boundary, "context_reset": resets}
+    plain = list(score_by(start.fork(), parts, by, **options))
+    explained = list(score_by(start.fork(), parts, by, **options, explain=True))
+    for a, b in zip(plain, explained, strict=True):
+        assert a.alone is None
+        assert b.alone.shape == (len(b.bits), len(EXPERTS))
+        assert np.array_equal(a.bits, b.bits)
+        assert a.texts == b.texts
+    symbols = list(score_by(start.fork(), [b"".join(parts)], "symbol", context_reset=resets, explain=True))
+    total = np.concatenate([each.alone for each in symbols]).sum(axis=0)
+    assert np.allclose(np.concatenate([each.alone for each in explained]).sum(axis=0), total, rtol=1e-9, atol=1e-9)
+    assert not np.isnan(total).any()
+
+
+def test_what_an_expert_gives_alone_is_what_the_specification_says_of_its_context(tmp_path):
+    # An expert that is silent in a trace has the distribution of its context too: that it backs off to.
+    predictor, text = StreamPredictor(None, Config(16, 1, memory_bits=10)), "one two, [three]\n\tfour 2.5 one\n" * 3
+    predictor.save(tmp_path / "model.safetensors")
+    reference = ReferenceStream(read_model((tmp_path / "model.safetensors").read_bytes()))
+    alone = np.concatenate([each.alone for each in score_by(predictor, text, "symbol", explain=True)])
+    n_compared = 0
+    for row, token in zip(alone, text.encode(), strict=True):
+        contexts = np.array([P[token] for P in reference.memory.P[1:]], dtype=np.float64)
+        orders = [len(known) > 0 for known in reference.memory.known[1:7]]
+        if orders[0] or not any(orders):  # else order 0, which is not reported, would be needed
+            assert np.allclose(row[:-1], -np.log2(contexts), rtol=1e-4, atol=1e-4)
+            n_compared += 1
+        assert np.allclose(row[5:-1], -np.log2(contexts[5:]), rtol=1e-4, atol=1e-4)
+        reference.observe(token)
+    assert n_compared > 0.9 * len(text)
+
+
+def test_an_explanation_needs_a_memory():
+    with pytest.raises(ValueError, match="memory"):
+        score_by(StreamPredictor(None, Config(hidden=16, layers=1, memory=False)), "a", "word", explain=True)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_experts_of_a_word_are_columns(unit):
+    explained = list(score_by(READER.fork(), "one two", "word", explain=True))
+    words = table(format_scores(explained, "word", "tsv", unit).encode())
+    assert list(words[0])[4:-2] == [f"{unit}_{name.replace(' ', '_')}" for name in EXPERTS]
+    alone = np.concatenate([each.alone for each in explained])
+    assert [float(word[f"{unit}_network"]) for word in words] == [UNITS[unit] * bits for bits in alone[:, -1].tolist()]
+    result = run("score", *TINY, "--by", "word", "--explain", "--unit", unit, stdin=b"one two")
+    assert result.stdout.decode().splitlines()[0].split() == [
+        "line",
+        "column",
+        "offset",
+        unit,
+        "network",
+        "order",
+        "6",
+        "text",
+    ]
 
 
 def test_jsonl_sends_no_control_character_to_a_terminal(tmp_path):

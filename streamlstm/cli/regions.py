@@ -1,12 +1,12 @@
 """The command `regions`."""
 
 import sys
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from .command import command
-from .options import ModelOptions, option
+from .options import ModelOptions, check_experts, option
 
 
 @command
@@ -24,6 +24,7 @@ def regions(
         Optional[str], option("words", "Each row is a sentence: measure its words, and keep all columns.")
     ] = None,
     format: Annotated[str, option("FORMAT", "tsv, csv or jsonl.")] = "tsv",
+    explain: Annotated[bool, typer.Option("--explain", help="Add the surprisal under each expert alone.")] = False,
 ) -> None:
     """Measure the regions of a reading experiment, or its words.
 
@@ -54,9 +55,12 @@ def regions(
         raise ValueError("--separator is for regions; it cannot be used with --split")
     if model.vocab == "text":
         raise ValueError("--vocab text takes its characters from the input; use a model of bytes, or a saved model")
+    predictor = model.predictor()
+    if explain:
+        check_experts(predictor)
+    how: dict[str, Any] = {"first": first, "order": order, "explain": explain}
     if split:
-        table = sentence_table(model.predictor(), read_sentences(file), text, first=first, order=order)
+        table = sentence_table(predictor, read_sentences(file), text, **how)
     else:
-        rows = read_regions(file, text)
-        table = region_table(model.predictor(), rows, first=first, order=order, separator=separator)
+        table = region_table(predictor, read_regions(file, text), separator=separator, **how)
     write_regions(table, sys.stdout, format)

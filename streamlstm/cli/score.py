@@ -50,7 +50,7 @@ class MeasureOptions:
         option("MODEL_A MODEL_B", "Log-likelihood ratio of two models; positive: A predicts better."),
     ] = None
     explain: Annotated[
-        bool, typer.Option("--explain", help="Report the surprisal and the weight of each expert, for each file.")
+        bool, typer.Option("--explain", help="Report the surprisal of each expert, for each file or unit.")
     ] = False
 
     @property
@@ -95,8 +95,10 @@ class MeasureOptions:
             raise ValueError("--compare names its models; use it without --model")
         if self.is_heat_map and (self.compare or (self.by and self.level != "character") or len(files) > 1):
             raise ValueError(f"--format {self.format} shows one file by character; use it without --by and --compare")
-        if self.explain and (self.compare or self.level != "file" or self.format not in ("text", "tsv")):
-            raise ValueError("--explain reports on whole files, as text or tsv; use it without --by and --compare")
+        if self.explain and (self.compare or self.is_heat_map):
+            raise ValueError("--explain is for one model, and not for heat maps; use it without --compare")
+        if self.explain and self.level == "file" and self.format not in ("text", "tsv"):
+            raise ValueError(f"--explain reports on whole files as text or tsv; for {self.format}, use --by word")
         if model.vocab == "text" and len(files) > 1 and self.reset == "never":
             raise ValueError("--vocab text takes its characters from one file; use --vocab bytes")
 
@@ -193,6 +195,7 @@ def score(
       streamlstm score sentences.txt --by word --independent line --format csv > words.csv
       streamlstm score --model book.safetensors --freeze --by line --unit nats sequel.txt
       streamlstm score --explain app.log
+      streamlstm score --explain story.txt --by word --format tsv > experts.tsv
       streamlstm score --compare english.safetensors french.safetensors --freeze letters.txt
 
     With --engine ray, several workers score the files. FILE may be a pattern or a URL. A file whose name ends in .jsonl
@@ -218,6 +221,8 @@ def score(
 
     def predictors(text: str) -> "list[StreamPredictor]":
         found = [each.predictor(text) for each in models]
+        if measure.explain:
+            check_experts(found[0])
         if measure.reset in ("line", "blank-line") and any(each.learning for each in found):
             unit = "line" if measure.reset == "line" else "paragraph"
             note(f"the model learns from each {unit} for the next; use --independent {measure.reset} to prevent it")
@@ -226,7 +231,7 @@ def score(
     readers = FileReaders(predictors, per_text=model.vocab == "text", continuous=measure.reset == "never")
     with Interruptible() as control:
         inputs = _opened(files, readers, control)
-        if measure.explain:
+        if measure.explain and level == "file":
             _explain(inputs)
         elif measure.is_heat_map:
             _draw(inputs, measure.format)
@@ -268,7 +273,8 @@ def _score(inputs: Iterator[OpenedFile], files: list[str], measure: MeasureOptio
     from ..text.score import compare, score_by
 
     level, out = measure.level, sys.stdout
-    table = ScoreTable(level, measure.format, measure.unit, measure.compare is not None, titled=len(files) > 1)
+    compared, explain = measure.compare is not None, measure.explain
+    table = ScoreTable(level, measure.format, measure.unit, compared, titled=len(files) > 1, explained=explain)
     how = {"by": level, "word_boundary": measure.word_boundary, "context_reset": measure.reset}
     out.write(table.header)
     out.flush()
@@ -276,7 +282,7 @@ def _score(inputs: Iterator[OpenedFile], files: list[str], measure: MeasureOptio
         for file, source, (a, *others), parts in inputs:
             out.write(table.title(file))
             live = is_live(source)
-            pairs = compare(a, others[0], parts, **how) if others else zip(score_by(a, parts, **how))
+            pairs = compare(a, others[0], parts, **how) if others else zip(score_by(a, parts, **how, explain=explain))
             for scores in pairs:
                 out.write(table.rows(file, *scores))
                 bar.show(file, source)
@@ -295,7 +301,6 @@ def _explain(inputs: Iterator[OpenedFile]) -> None:
 
     header = "active\tbits_per_symbol\tweight\texpert\tfile\n"
     for file, _, (predictor,), parts in inputs:
-        check_experts(predictor)
         sys.stdout.write(header)
         header = ""
         for name, active, bits, weight in expert_report(predictor, parts):

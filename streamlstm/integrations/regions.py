@@ -13,6 +13,9 @@ each twice, since white space belongs to one of its two neighbours (Oh & Schuler
 region before it, so that a region begins with its first letter; `…_leading` to the region after it, so that a region
 begins with the white space before its first letter. The totals of the two are equal. For spillover, `…_lag1` and
 `…_lag2` repeat each column for the region before and the one before that in the same passage.
+
+If asked for, there are also the bits under each expert of the memory alone, such as `bits_network_trailing` and
+`bits_order_6_trailing`, see `text.score.experts_alone`.
 """
 
 from __future__ import annotations
@@ -33,12 +36,14 @@ import numpy.typing as npt
 from ..jit.decorators import native
 from ..kernels.arrays import F64
 from ..kernels.distribution import apply_temperature
-from ..predictor import StreamPredictor
+from ..memory.memory import EXPERTS, REPORT
+from ..predictor import KnownTokens, StreamPredictor
 from ..ranges import check_count, check_number
 from ..render.escape import csv_quoted, json_object, terminal_text
+from ..render.records import column_name
 from ..system.input import open_input
 from ..text.characters import character_chances
-from ..text.score import check_choice
+from ..text.score import check_choice, experts_alone
 from ..text.units import byte_widths, code_points, readable
 
 RULES = ("trailing", "leading")
@@ -71,16 +76,18 @@ def region_table(
     first: int = 3,
     order: float = 0.5,
     separator: str = " ",
+    explain: bool = False,
 ) -> Table:
     """Observe the regions in their order, and return the table of their measures: the columns are described above.
 
     first      how many characters of a region `first_bits` counts
     order      of the Rényi entropy, above 0; infinity: that of the most probable character alone
     separator  what stands between two regions where no white space does; "" for regions within words
+    explain    whether to add the columns of the experts of the memory
 
     Each passage begins as a stream does, with what the predictor has learned so far: the context is reset. A value that
     is not there, such as the lag of the first region, is NaN. Raises ValueError for a region without text, for options
-    out of their range, and for a symbol that the vocabulary does not have.
+    out of their range, for a symbol that the vocabulary does not have, and for a predictor without a memory to explain.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
@@ -90,13 +97,17 @@ def region_table(
     ([24.0, 32.0], [32.0, 24.0], [16.0, 16.0])
     """
     first, order = check_count("first", first, 1), check_number("order", order, 0, math.inf, above=True)
+    if explain and not predictor.config.memory:
+        raise ValueError("explain needs a predictor with a memory; this one was made with memory=False")
     rows = [Region(*map(str, region)) for region in regions]
     values: list[F64] = []
     for _, passage in groupby(rows, key=lambda region: region.passage):
         predictor.reset()
-        own = _measured(predictor, _split(list(passage), separator), first, order)
+        own = _measured(predictor, _split(list(passage), separator), first, order, explain)
         values.append(np.concatenate([own, *(_lagged(own, lag) for lag in LAGS)], axis=1))
-    names = [*MEASURES, *(f"{measure}_lag{lag}" for lag in LAGS for measure in MEASURES)]
+    experts = [f"bits_{column_name(name)}_{rule}" for name in EXPERTS for rule in RULES] if explain else []
+    measures = [*MEASURES, *experts]
+    names = [*measures, *(f"{measure}_lag{lag}" for lag in LAGS for measure in measures)]
     numbers = np.concatenate(values) if values else np.zeros((0, len(names)))
     table: Table = {name: [getattr(region, name) for region in rows] for name in Region._fields}
     table["characters"] = np.array([len(region.text.strip()) for region in rows], dtype=np.float64)
@@ -110,12 +121,13 @@ def sentence_table(
     *,
     first: int = 3,
     order: float = 0.5,
+    explain: bool = False,
 ) -> Table:
     """Measure each word of sentences, such as the items of an experiment: a row for each word.
 
     sentences  rows of a table: values by the names of their columns, the same for all
     text       the column that has the sentence
-    first, order  as in `region_table`
+    first, order, explain  as in `region_table`
 
     The columns are those of the sentences; `word`, the number of the word in its sentence, from 1; `text`, the word;
     and those of `region_table`. Each sentence begins as a passage does. Raises ValueError for a sentence without words
@@ -140,7 +152,7 @@ def sentence_table(
         numbers += range(1, len(words) + 1)
         for name in row:
             kept.setdefault(name, []).extend([str(row[name])] * len(words))
-    measured = region_table(predictor, regions, first=first, order=order)
+    measured = region_table(predictor, regions, first=first, order=order, explain=explain)
     for name in ("id", "passage"):
         del measured[name]
     measured["text"] = [region.text.strip() for region in regions]
@@ -326,24 +338,26 @@ def _split(regions: list[Region], separator: str) -> list[_Piece]:
     return pieces
 
 
-def _measured(predictor: StreamPredictor, pieces: list[_Piece], first: int, order: float) -> F64:
-    """The measures of the regions of one passage, float64 [n, len(MEASURES)]."""
+def _measured(predictor: StreamPredictor, pieces: list[_Piece], first: int, order: float, explain: bool) -> F64:
+    """The measures of the regions of one passage, float64 [n, the number of measures]."""
     spaces, texts, heads, onsets = [], [], [], []
     for piece in pieces:
         before_space = _onset(predictor, order)
-        spaces.append(_observed(predictor, piece.gap).sum(axis=0))
+        spaces.append(_observed(predictor, piece.gap, explain).sum(axis=0))
         onsets.append((_onset(predictor, order) if piece.gap else before_space, before_space))
-        values = _observed(predictor, piece.text)
+        values = _observed(predictor, piece.text, explain)
         texts.append(values.sum(axis=0))
         heads.append(values[:first, 0].sum())
-    spaces.append(_observed(predictor, pieces[-1].rest).sum(axis=0))
+    spaces.append(_observed(predictor, pieces[-1].rest, explain).sum(axis=0))
     text, space, head = np.array(texts), np.array(spaces), np.array(heads)
     trailing, leading = text + space[1:], text + space[:-1]
     trailing[0] += space[0]  # as in `score_by`: white space at either end of a text belongs to the region next to it
     leading[-1] += space[-1]
     onset = np.array(onsets)  # [n, rule, measure]
     columns = [trailing[:, 0], leading[:, 0], head, head + space[:-1, 0], trailing[:, 1], leading[:, 1]]
-    return np.column_stack([*columns, onset[:, 0, 0], onset[:, 1, 0], onset[:, 0, 1], onset[:, 1, 1]])
+    columns += [onset[:, 0, 0], onset[:, 1, 0], onset[:, 0, 1], onset[:, 1, 1]]
+    columns += [rule[:, 2 + k] for k in range(trailing.shape[1] - 2) for rule in (trailing, leading)]
+    return np.column_stack(columns)
 
 
 def _onset(predictor: StreamPredictor, order: float) -> tuple[float, float]:
@@ -352,13 +366,20 @@ def _onset(predictor: StreamPredictor, order: float) -> tuple[float, float]:
     return float(entropy(chances)), renyi_entropy(chances, order)
 
 
-def _observed(predictor: StreamPredictor, text: str) -> F64:
-    """The surprisal of each character of a text, and what it was expected to be, float64 [n, 2]."""
+def _observed(predictor: StreamPredictor, text: str, explain: bool) -> F64:
+    """The surprisal of each of n characters of a text, what it was expected to be, and that under each of K experts.
+
+    Float64 [n, 2 + K], or [n, 2].
+    """
     tokens = predictor.vocabulary.encode(readable(text, predictor.vocabulary))
     values = np.zeros((len(tokens), 2))
-    for step in predictor.steps(tokens):
+    report = np.zeros(len(tokens) * REPORT if explain else 0, dtype=np.float32)
+    for step in predictor.steps(KnownTokens(tokens, report), len(tokens)):
         values[step.start : step.start + step.count, 0] = step.bits
         values[step.start : step.start + step.count, 1] = entropy(step.distributions[:-1])
+    if explain:
+        alone = experts_alone(report.reshape(-1, REPORT // 2, 2), len(predictor.vocabulary))
+        values = np.concatenate([values, alone], axis=1)
     if len(tokens) == len(text):
         return values
     widths = byte_widths(code_points(text))

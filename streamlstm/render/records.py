@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import repeat, zip_longest
 from typing import Any
 
+from ..memory.memory import EXPERTS
 from ..text.score import UNITS, check_choice, check_level
 from ..text.units import Scores
 from .escape import base64_name, base64_of, csv_quoted, escaped_text, is_replaced, json_string
@@ -25,7 +26,8 @@ def format_scores(
 ) -> str:
     r"""The table of what `score_by` or `compare` yields, as the command `score` writes it.
 
-    by      the level that was scored: symbol, character, word, line or file
+    by      the level that was scored: symbol, character, word, line or file; for scores that `score_by` explained, not
+            file
     format  text, tsv, csv or jsonl
     unit    bits, nats or log10
     file    the name of the text
@@ -38,23 +40,34 @@ def format_scores(
     1       1       0       8.0     a       -
     """
     tables = [each if isinstance(each, tuple) else (each,) for each in scores]
-    table = ScoreTable(by, format, unit, compared=any(len(each) == 2 for each in tables))
+    explained = any(each[0].alone is not None for each in tables)
+    table = ScoreTable(by, format, unit, compared=any(len(each) == 2 for each in tables), explained=explained)
     return table.header + "".join(table.rows(file, *each) for each in tables) + table.total(file)
 
 
 class ScoreTable:
     """Formats scores as they arrive.
 
-    by        the level that is scored
-    format    text, tsv, csv or jsonl
-    unit      of surprisal: bits, nats or log10
-    compared  whether two models are compared
-    titled    whether the name of each file is a line of its own, where the records do not contain it
+    by         the level that is scored
+    format     text, tsv, csv or jsonl
+    unit       of surprisal: bits, nats or log10
+    compared   whether two models are compared
+    titled     whether the name of each file is a line of its own, where the records do not contain it
+    explained  whether a record of a unit tells what each expert of the memory alone gives; as text, the network and the
+               order 6
 
     `header` is the first line. For each file follow `title`, `rows` for each table of scores, and `total`.
     """
 
-    def __init__(self, by: str, format: str, unit: str, compared: bool = False, titled: bool = False) -> None:
+    def __init__(
+        self,
+        by: str,
+        format: str,
+        unit: str,
+        compared: bool = False,
+        titled: bool = False,
+        explained: bool = False,
+    ) -> None:
         self._whole_files = check_level("by", by) == "file"
         check_choice("format", format, FORMATS)
         check_choice("unit", unit, UNITS)
@@ -68,6 +81,9 @@ class ScoreTable:
             texts = ["file"]
         else:
             ints, texts = ["line", "column", "offset"], ["text"] if format == "text" else ["text", "file"]
+        shown = (_SHORT if format == "text" else EXPERTS) if explained and not self._whole_files else ()
+        self._experts = [EXPERTS.index(name) for name in shown]
+        floats += [name if format == "text" else f"{unit}_{column_name(name)}" for name in shown]
         self._kinds = "d" * len(ints) + "f" * len(floats) + "s" * len(texts)
         self.header, self._template = self._layout([*ints, *floats, *texts])
         self._cell, self._cached = _CELLS.get(format, (_cell, _cached_cell))
@@ -103,6 +119,8 @@ class ScoreTable:
         floats = [self._factor * table.bits for table in scores]
         if self._compared:
             floats = [floats[1] - floats[0], *floats]
+        if units.alone is not None:
+            floats += [self._factor * units.alone[:, expert] for expert in self._experts]
         positions = [units.lines, units.columns, units.offsets]
         columns: list[Iterable[Any]] = [array.tolist() for array in (*positions, *floats)]
         columns.append(self._cells(units.texts))
@@ -122,6 +140,15 @@ class ScoreTable:
     def _cells(self, texts: list[str]) -> Iterable[str]:
         cell, cached = self._cell, self._cached
         return [cached(text, "text") if len(text) <= CACHED_LENGTH else cell(text, "text") for text in texts]
+
+
+def column_name(expert: str) -> str:
+    """The name of an expert as part of the name of a column."""
+    return expert.replace(" ", "_")
+
+
+_SHORT = ("network", "order 6")
+"""The experts that a record as text tells of: the network, and the counts of the orders with their back-off."""
 
 
 def _cell(text: str, name: str) -> str:

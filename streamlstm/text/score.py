@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import tee
+from dataclasses import dataclass, replace
+from itertools import pairwise, tee
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..kernels.arrays import F64
-from ..memory.memory import EXPERTS
-from ..predictor import StreamPredictor
+from ..kernels.arrays import F32, F64
+from ..memory.memory import EXPERTS, REPORT
+from ..predictor import KnownTokens, StreamPredictor
 from ..vocabulary import Symbols
 from .characters import split_characters
 from .units import Chunk, ResetPoints, Scores, TextPosition, Units, byte_widths, code_points, decoded, readable
@@ -107,6 +107,26 @@ def expert_report(predictor: StreamPredictor, parts: TextParts) -> list[ExpertRe
     return [*reports, ExpertReport("all together", 1.0, total / max(n, 1), 1.0)]
 
 
+def experts_alone(experts: F32, n_symbols: int) -> F64:
+    """The surprisal in bits of each of n symbols under each of the K experts alone, float64 [n, K].
+
+    experts    float32 [n, K, 2], as in `Trace`
+    n_symbols  of the vocabulary
+
+    A context without counts has no prediction of its own, and backs off: an order to the one below it, any other to
+    order 6. Order 6 then predicts as the longest order with counts, and in place of order 1, whose back-off is not
+    reported, stands order 6. Before the first symbol of a stream all symbols are equally probable.
+    """
+    alone: F64 = experts[..., 0].astype(np.float64)
+    is_silent = (experts == 0).all(axis=2)
+    longest = EXPERTS.index("order 6")
+    alone[is_silent[:, longest], longest] = math.log2(n_symbols)
+    for k in range(EXPERTS.index("network")):
+        below = longest if k == 0 else min(k - 1, longest)
+        alone[:, k] = np.where(is_silent[:, k] & (k != longest), alone[:, below], alone[:, k])
+    return alone
+
+
 def score_many(predictor: StreamPredictor, texts: Sequence[Symbols], prefix: Symbols = "") -> F64:
     """The surprisal in bits of each of n texts as the continuation of `prefix`, float64 [n]. Changes nothing.
 
@@ -134,6 +154,7 @@ def score_by(
     *,
     word_boundary: str = "trailing",
     context_reset: str = "never",
+    explain: bool = False,
 ) -> Iterator[Scores]:
     """Observe a text, and yield the scores of its units: for each part those that it completes, at the end the rest.
 
@@ -141,9 +162,10 @@ def score_by(
     word_boundary  charge white space to the word before it (trailing) or after it (leading)
     context_reset  reset the context before each line, before each paragraph (blank-line), or never; file means never
                    here, because all parts are one file
+    explain        whether the scores say what each expert of the memory alone would have given (`Scores.alone`)
 
-    Raises ValueError for any other value of these, or for a symbol that the vocabulary does not have, and TypeError for
-    an array of tokens.
+    Raises ValueError for any other value of these, for a symbol that the vocabulary does not have, or for a predictor
+    without a memory to explain, and TypeError for an array of tokens.
 
     >>> from streamlstm import StreamPredictor
     >>> predictor = StreamPredictor()
@@ -158,7 +180,9 @@ def score_by(
     by = check_level("by", by)
     check_choice("word_boundary", word_boundary, BOUNDARIES)
     check_choice("context_reset", context_reset, RESETS)
-    chunks = _chunks(predictor, _text_parts("score_by", parts), context_reset)
+    if explain and not predictor.config.memory:
+        raise ValueError("explain needs a predictor with a memory; this one was made with memory=False")
+    chunks = _chunks(predictor, _text_parts("score_by", parts), context_reset, explain)
     if by == "symbol" and predictor.vocabulary.characters is None:
         return (_bytes_of(chunk) for chunk in chunks)
     return _units_of(chunks, "character" if by == "symbol" else by, by == "word" and word_boundary == "leading")
@@ -185,8 +209,9 @@ def compare(
     if by == "symbol" and (a.vocabulary.characters is None) != (b.vocabulary.characters is None):
         raise ValueError("a model of bytes and one of characters have no common symbols; compare them by character")
     first, second = tee(_text_parts("compare", parts))
-    options = {"word_boundary": word_boundary, "context_reset": context_reset}
-    return zip(score_by(a, first, by, **options), score_by(b, second, by, **options), strict=True)
+    of_a = score_by(a, first, by, word_boundary=word_boundary, context_reset=context_reset)
+    of_b = score_by(b, second, by, word_boundary=word_boundary, context_reset=context_reset)
+    return zip(of_a, of_b, strict=True)
 
 
 class FileReaders:
@@ -241,16 +266,18 @@ def _text_parts(function: str, parts: TextParts) -> Iterable[str | bytes]:
     return map(checked, parts)
 
 
-def _chunks(predictor: StreamPredictor, parts: Iterable[str | bytes], context_reset: str) -> Iterator[Chunk]:
+def _chunks(
+    predictor: StreamPredictor, parts: Iterable[str | bytes], context_reset: str, explain: bool
+) -> Iterator[Chunk]:
     """Observe the parts of a text, and yield the characters of each; the last chunk is empty and marks the end."""
     position, resets = TextPosition(), ResetPoints(context_reset)
     for part in split_characters(parts):
-        yield _observe(predictor, part, position, resets)
-    yield _observe(predictor, "", position, resets, ended=True)
+        yield _observe(predictor, part, position, resets, explain)
+    yield replace(_observe(predictor, "", position, resets, explain), ended=True)
 
 
 def _observe(
-    predictor: StreamPredictor, part: str | bytes, position: TextPosition, resets: ResetPoints, ended: bool = False
+    predictor: StreamPredictor, part: str | bytes, position: TextPosition, resets: ResetPoints, explain: bool
 ) -> Chunk:
     """Observe the characters of a part of a text from a position on."""
     text = decoded(part)
@@ -260,17 +287,19 @@ def _observe(
     tokens = predictor.vocabulary.encode(readable(part, predictor.vocabulary), position.index)
     ends = np.cumsum(symbols)
     bits = np.empty(len(tokens), dtype=np.float32)
-    start = 0
-    for index in resets.before(points):
-        stop = int(ends[index] - symbols[index])
-        bits[start:stop] = predictor.observe_many(tokens[start:stop])
-        predictor.reset()
-        start = stop
-    bits[start:] = predictor.observe_many(tokens[start:])
+    report = np.zeros(len(tokens) * REPORT if explain else 0, dtype=np.float32)
+    stops = [int(ends[index] - symbols[index]) for index in resets.before(points)]
+    for number, (start, stop) in enumerate(pairwise([0, *stops, len(tokens)])):
+        if number:
+            predictor.reset()
+        source = KnownTokens(tokens[start:stop], report[start * REPORT : stop * REPORT])
+        for step in predictor.steps(source, stop - start):
+            bits[start + step.start : start + step.start + step.count] = step.bits
     sums = bits.astype(np.float64)
     if len(points) and len(tokens) != len(points):
         sums = np.add.reduceat(sums, ends - symbols)
-    return Chunk(text, points, bits, sums, symbols, *position.advance(points, widths), ended)
+    alone = experts_alone(report.reshape(-1, REPORT // 2, 2), len(predictor.vocabulary)) if explain else None
+    return Chunk(text, points, bits, sums, symbols, *position.advance(points, widths), ended=False, alone=alone)
 
 
 def _bytes_of(chunk: Chunk) -> Scores:
@@ -286,10 +315,19 @@ def _bytes_of(chunk: Chunk) -> Scores:
         np.repeat(chunk.columns, widths),
         np.arange(first, first + len(data)),
         texts,
+        chunk.alone,
     )
 
 
 def _units_of(chunks: Iterator[Chunk], by: str, leading: bool) -> Iterator[Scores]:
     units = Units(by, leading)
+    of_experts = [Units(by, leading) for _ in EXPERTS]  # the same units once more for each expert
     for chunk in chunks:
-        yield units.add(chunk)
+        scores = units.add(chunk)
+        if chunk.alone is not None:
+            starts = np.cumsum(chunk.n_symbols) - chunk.n_symbols
+            by_character = np.add.reduceat(chunk.alone, starts, axis=0) if len(starts) else chunk.alone
+            tables = zip(of_experts, by_character.T, strict=True)
+            alone = [each.add(replace(chunk, bits=bits)).bits for each, bits in tables]
+            scores = replace(scores, alone=np.column_stack(alone))
+        yield scores

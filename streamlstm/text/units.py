@@ -36,6 +36,7 @@ class Scores:
     offsets    int64 [n], from 0, in bytes of the input
     texts      n strings without the white space that ends them, truncated after `MAX_TEXT` characters; a byte that
                is not valid UTF-8 is a lone surrogate (Python's `surrogateescape`)
+    alone      float64 [n, K] if asked for: the bits under each of the K experts of the memory alone
     """
 
     bits: F64
@@ -44,10 +45,11 @@ class Scores:
     columns: I64
     offsets: I64
     texts: list[str]
+    alone: F64 | None = None
 
     def rows(self, which: slice) -> Scores:
         """A copy of some of the units."""
-        return Scores(*(column[which].copy() for column in vars(self).values()))
+        return Scores(*(column[which].copy() for column in vars(self).values() if column is not None))
 
 
 def code_points(text: str) -> Points:
@@ -97,6 +99,7 @@ class Chunk:
     columns      int64 [n], from 1
     offsets      int64 [n], from 0, in bytes
     ended        whether the text ends here
+    alone        float64 [m, K] if asked for: the surprisal of each symbol under each expert alone
     """
 
     text: str
@@ -108,6 +111,7 @@ class Chunk:
     columns: I64
     offsets: I64
     ended: bool
+    alone: F64 | None = None
 
 
 class TextPosition:
